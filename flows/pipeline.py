@@ -1,0 +1,244 @@
+"""The Prefect flow: references -> trials -> report, each trial a task and a process of its own."""
+
+import base64
+import contextlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from jaxcache import Cost, format_size
+from jaxcache.lab import run
+from jaxcache.lab.aggregate import MANIFEST, Manifest
+from jaxcache.lab.environment import environment
+from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
+from jaxcache.lab.trial import Device, Reference, TrialResult, write_json
+
+from .interrupt import stop_on_signals
+from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
+from .progress import Progress
+
+COSTS, CONFIG = "costs.json", "config.yaml"
+_INTERRUPTED = "interrupted: its process was ended"
+
+
+class Session:
+    """A sweep under way: what its tasks share. Tasks run in threads of one process."""
+
+    def __init__(self, plan: Plan, directory: Path, progress: Progress) -> None:
+        self.plan, self.directory, self.progress = plan, directory, progress
+        self.stop = threading.Event()
+        self.references: dict[str, Reference] = {}
+        self._devices: queue.SimpleQueue[Device] = queue.SimpleQueue()
+        for device in plan.devices:
+            self._devices.put(device)
+        self._costs_lock = threading.Lock()
+        self.submitted: list[str] = []
+
+    @contextlib.contextmanager
+    def device(self) -> Iterator[Device]:
+        """Hold a device; there are as many as threads, so none waits."""
+        device = self._devices.get()
+        try:
+            yield device
+        finally:
+            self._devices.put(device)
+
+    def order(self, kind: str, planned: PlannedTrial, device: Device, place: Path) -> run.Order:
+        """Return what a process is to be told."""
+        trial = planned.trial
+        reference = self.references.get(trial.program_id)
+        measured = {} if reference is None else {name: Cost(*row) for name, row in reference.costs.items()}
+        costs = self.plan.costs.merge(measured)
+        return run.Order(
+            kind=kind,
+            trial=trial,
+            device=device,
+            directory=place,
+            environment=environment(),
+            costs={} if kind == "reference" else dict(costs),
+            costs_hash=None if kind == "reference" else costs.digest,
+            reference_checksum=None if reference is None else reference.checksum,
+        )
+
+    def add_reference(self, reference: Reference) -> None:
+        """Take up what a reference measured, and save the sweep's cost table."""
+        with self._costs_lock:
+            self.references[reference.program_id] = reference
+            measured = {name: Cost(*row) for one in self.references.values() for name, row in one.costs.items()}
+            self.plan.costs.merge(measured).save(self.directory / COSTS)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
+    """Compile every signature of a program once, in full, and run it under jax.jit itself."""
+    place = session.directory / "references" / planned.trial.program_id
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with session.device() as device:
+            order = session.order("reference", planned, device, place)
+            reference = run.run_reference(order, session.plan.runner.timeout_seconds, session.stop)
+    except run.Interrupted:
+        return Cancelled(message=_INTERRUPTED)
+    except run.Failed as error:
+        return Failed(message=str(error))
+    session.add_reference(reference)
+    session.progress.reference_done()
+    get_run_logger().info(
+        "%d signatures, %s, %.2f s to compile each once", reference.distinct, format_size(reference.unbounded_bytes),
+        reference.unbounded_cost_seconds,
+    )  # fmt: skip
+    return Completed(message=f"{reference.distinct} signatures")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> State[Any]:
+    """Run one trial in a process of its own; an obstacle is why it cannot be run."""
+    place = session.directory / "trials" / planned.trial.id
+    place.mkdir(parents=True, exist_ok=True)
+    saved = {**planned.config, "costs": str(session.directory / COSTS)}  # run again, it decides as it did now
+    (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
+    if session.stop.is_set():
+        return Cancelled(message="interrupted before it started")
+    try:
+        with session.device() as device:
+            order = session.order("trial", planned, device, place)
+            if obstacle is not None:
+                result = run.failed_result(order, obstacle)
+            else:
+                session.progress.trial_started(planned.name)
+                result = run.run_trial(order, session.plan.runner.timeout_seconds, session.stop)
+    except run.Interrupted:
+        session.progress.trial_interrupted(planned.name)
+        return Cancelled(message=_INTERRUPTED)
+    session.progress.trial_done(planned.name, result)
+    return _judge(result)
+
+
+def _judge(result: TrialResult) -> State[Any]:
+    logger = get_run_logger()
+    stats = result.statistics
+    if stats is not None:
+        logger.info(
+            "%s: %.1f %% hits, %d misses (%d from disk), %d evictions, %.2f reference compile seconds",
+            result.label, 100 * stats.hit_rate, stats.misses, stats.disk_hits, stats.evictions, stats.cost_seconds,
+        )  # fmt: skip
+    if result.status == "completed":
+        return Completed(message=f"{stats.hit_rate:.1%} hits" if stats else None)
+    logger.error("%s\n%s", result.reason, result.stderr_tail)
+    return Failed(message=result.reason)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def report(directory: Path) -> str:
+    """Make the report from the result files, also from those of an unfinished sweep."""
+    sweep = write_report(directory)
+    create_markdown_artifact(key="report", markdown="\n".join(markdown(sweep, plotted=False)), description=headline(sweep))
+    if sweep.groups:
+        rows = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
+        create_table_artifact(key="settings", table=rows, description="Means over the seeds of each setting")
+        _publish_plot(directory)
+    return headline(sweep)
+
+
+def _publish_plot(directory: Path) -> None:
+    picture = base64.b64encode((directory / PLOT_PNG).read_bytes()).decode()
+    # As a data URI in markdown: an image artifact prints the URI below the picture, and file:// shows nothing.
+    text = f"![Reference compile seconds against the memory limit](data:image/png;base64,{picture})"
+    create_markdown_artifact(key="tradeoff", markdown=text, description="Reference compile seconds by memory limit")
+
+
+@flow(name="sweep", flow_run_name="{directory}", persist_result=False)
+def sweep(
+    overrides: list[str],
+    directory: str | None = None,
+    config_name: str = CONFIG_NAME,
+    config_dir: str | None = None,
+    quiet: bool = True,
+) -> State[Any]:
+    """Run every combination of the overrides as one trial, then report.
+
+    Args:
+        overrides: What the command line takes, such as ``["eviction=lru,gdsf", "seed=0,1"]``.
+        directory: Where the sweep's files go; a new one under ``sweep.directory`` if not given.
+        config_name: The primary config.
+        config_dir: Where to look for it first.
+        quiet: Print no progress.
+    """
+    plan = make_plan(tuple(overrides), config_name, config_dir)
+    check_directories(plan)
+    place = Path(directory) if directory else new_directory(plan)
+    place.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    manifest = Manifest(
+        command=" ".join(["python -m flows.sweep", *plan.command]),
+        order=tuple(planned.trial.id for planned in plan.trials),
+        persistent=tuple(sorted({planned.trial.persistent.mode for planned in plan.trials})),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_url=flow_run.ui_url,
+    )
+    write_json(place / MANIFEST, manifest)
+    with Progress(len(plan.trials), quiet=quiet) as progress:
+        progress.announce(manifest.run_url)
+        session = Session(plan, place, progress)
+        with stop_on_signals(session.stop, progress.stopping):
+            states = _execute(session)
+    ended = (
+        "interrupted" if session.stop.is_set()
+        else "completed" if all(state.is_completed() for state in states)
+        else "failed"
+    )  # fmt: skip
+    wall_seconds = time.monotonic() - began
+    order = tuple(session.submitted) or manifest.order
+    write_json(
+        place / MANIFEST, manifest.model_copy(update={"ended": ended, "wall_seconds": wall_seconds, "order": order})
+    )
+    said = report(place)
+    return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
+
+
+def new_directory(plan: Plan) -> Path:
+    """Return a directory for a sweep that starts now; two that start at once get two."""
+    return plan.sweep.directory / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+
+
+def _execute(session: Session) -> list[State[Any]]:
+    """Run the references, and each program's trials as soon as its reference is there."""
+    waiting: dict[str, list[PlannedTrial]] = defaultdict(list)
+    for planned in session.plan.trials:
+        waiting[planned.trial.program_id].append(planned)
+    with ThreadPoolTaskRunner(max_workers=len(session.plan.devices)) as runner:
+        references: dict[PrefectFuture[Any], str] = {}
+        for program, trials in waiting.items():
+            config = trials[0].trial
+            name = f"reference {config.workload.name} {config.shapes.name} seed={config.seed}"
+            measuring = measure_reference.with_options(task_run_name=name, tags=["reference", config.workload.name])
+            references[runner.submit(measuring, {"session": session, "planned": trials[0]})] = program
+        futures: list[PrefectFuture[Any]] = []
+        for done in as_completed(list(references)):
+            done.wait()  # its state is the last one only after this
+            obstacle = None if done.state.is_completed() else f"its reference run failed: {done.state.message}"
+            for planned in waiting[references[done]]:
+                config = planned.trial
+                trying = run_trial.with_options(
+                    task_run_name=planned.name, tags=[config.workload.name, config.eviction.name]
+                )
+                session.submitted.append(config.id)
+                parameters = {"session": session, "planned": planned, "obstacle": obstacle}
+                futures.append(runner.submit(trying, parameters))
+        for future in futures:
+            future.wait()
+    return [future.state for future in futures]

@@ -1,0 +1,348 @@
+"""Overrides -> trials: Hydra expands and composes, pydantic validates every trial before the first starts."""
+
+import copy
+import difflib
+import functools
+import itertools
+import os
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from jaxcache import CostTable
+from jaxcache.lab.device import find_devices
+from jaxcache.lab.trial import Device, Trial
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+CONFIG_NAME = "sweep"
+
+
+class UsageError(Exception):
+    """The command is wrong; the message is one line that says what to write instead."""
+
+
+class Runner(BaseModel):
+    """Where trials run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["local"]
+    device: Literal["auto", "cpu", "gpu"]
+    workers: PositiveInt | None
+    timeout_seconds: PositiveFloat
+
+
+class SweepSettings(BaseModel):
+    """What holds for a sweep as a whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path
+    order_seed: NonNegativeInt
+
+
+class _Composed(BaseModel):
+    """One composed config: a trial, and how to run it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runner: Runner
+    sweep: SweepSettings
+    costs: Path | None
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial, the name that tells it from the others of its sweep, and the config it was made from."""
+
+    trial: Trial
+    name: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is going to do.
+
+    Attributes:
+        command: What comes after ``python -m flows.sweep``.
+        trials: In the order in which they will run, those of one program among themselves.
+        devices: As many trials run at a time.
+        costs: The table that ``costs`` names; empty if it names none.
+    """
+
+    command: tuple[str, ...]
+    trials: tuple[PlannedTrial, ...]
+    runner: Runner
+    sweep: SweepSettings
+    devices: tuple[Device, ...]
+    costs: CostTable
+
+
+@functools.lru_cache(maxsize=8)
+def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config_dir: str | None = None) -> Plan:
+    """Return the plan that a list of Hydra overrides describes.
+
+    Raises:
+        UsageError: If anything about it is wrong. Nothing was started or written then.
+    """
+    configs, names = _compose(overrides, config_name, config_dir)
+    composed = [_validate(config) for config in configs]
+    first = composed[0]
+    for setting in ("runner", "sweep", "costs"):
+        if any(getattr(one, setting) != getattr(first, setting) for one in composed):
+            raise UsageError(f"{setting} is the same for all trials of a sweep; give it one value")
+    planned = [
+        PlannedTrial(one.trial, name, config) for one, name, config in zip(composed, names, configs, strict=True)
+    ]
+    _refuse_equal(planned)
+    random.Random(first.sweep.order_seed).shuffle(planned)
+    return Plan(
+        command=(
+            *(() if config_dir is None else ("--config-dir", config_dir)),
+            *(() if config_name == CONFIG_NAME else ("--config-name", config_name)),
+            *overrides,
+        ),
+        trials=tuple(planned),
+        runner=first.runner,
+        sweep=first.sweep,
+        devices=tuple(_devices(first.runner)),
+        costs=_costs(first.costs),
+    )
+
+
+def check_directories(plan: Plan) -> None:
+    """Make the directories that the plan writes to.
+
+    Raises:
+        UsageError: If one cannot be made or written to.
+    """
+    shared = {planned.trial.persistent.directory for planned in plan.trials}
+    for name, directory in [("sweep.directory", plan.sweep.directory), *(("persistent.directory", d) for d in shared)]:
+        if directory is None:
+            continue
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{name}={directory} cannot be made ({error.strerror}); give a directory of yours") from error
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+            raise UsageError(f"{name}={directory} cannot be read and written; change its permissions or give another")
+
+
+def _compose(
+    overrides: tuple[str, ...], config_name: str, config_dir: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return each trial's resolved config, and its name."""
+    own = None if config_dir is None else Path(config_dir).resolve()
+    if own is not None and not own.is_dir():
+        raise UsageError(f"--config-dir {config_dir} is not a directory")
+    primary, beside = (own, CONF) if own and (own / f"{config_name}.yaml").exists() else (CONF, own)
+    search = [] if beside is None else [f"hydra.searchpath=[file://{beside}]"]
+    with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            combinations = _expand(loader, config_name, search, list(overrides))
+            configs = _compose_all(loader, config_name, search, combinations)
+            plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
+        except OverrideParseException as error:
+            raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(" ".join(str(error).split())) from error
+    return cast("list[dict[str, Any]]", plain), _names(combinations)
+
+
+# Expanding: which values does each key take?
+
+
+def _expand(
+    loader: ConfigLoader, config_name: str, search: list[str], overrides: list[str]
+) -> list[dict[str, Override]]:
+    """Return one dict a trial, from the key to a plain override.
+
+    What the command line does not say, ``hydra.sweeper.params`` of the primary config or of the study does.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(overrides)
+    _check_given(loader, given)
+    studies = [_line(one) for one in given if one.key_or_group == "experiment" or one.key_or_group.startswith("hydra.")]
+    primary = loader.load_configuration(config_name, [*search, *studies], run_mode=RunMode.MULTIRUN)
+    defaults = OmegaConf.to_container(primary.hydra.sweeper.get("params") or OmegaConf.create({}))
+    assert isinstance(defaults, dict)
+    axes = {one.key_or_group: one for one in parser.parse_overrides([f"{k}={v}" for k, v in defaults.items()])}
+    _check_given(loader, axes.values())
+    axes.update({one.key_or_group: one for one in given if not one.key_or_group.startswith("hydra.")})
+    choices = [[(key, one) for one in _values(parser, override)] for key, override in axes.items()]
+    return [dict(combination) for combination in itertools.product(*choices)]
+
+
+def _values(parser: OverridesParser, override: Override) -> list[Override]:
+    if not override.is_sweep_override():
+        return [override]
+    if not override.is_discrete_sweep():
+        raise UsageError(f"{override.input_line}: a sweep needs listed values, such as seed=0,1,2")
+    key = override.get_key_element()
+    values = parser.parse_overrides([f"{key}={value}" for value in override.sweep_string_iterator()])
+    if not values:
+        raise UsageError(f"{override.input_line} matches nothing")
+    return values
+
+
+def _check_given(loader: ConfigLoader, given: Iterable[Override]) -> None:
+    seen: dict[str, Override] = {}
+    for override in given:
+        key = override.key_or_group
+        if key in seen:
+            raise UsageError(
+                f"{key} is given twice, as {seen[key].input_line} and {override.input_line}; "
+                f"write {key}=a,b to try both"
+            )
+        seen[key] = override
+        options = loader.get_group_options(key)
+        if options:
+            _check_choice(override, options)
+
+
+def _check_choice(override: Override, options: list[str]) -> None:
+    key, value = override.key_or_group, override.value()
+    listed = ", ".join(options)
+    if isinstance(value, list):
+        raise UsageError(f"{override.input_line} is one list; write {key}={','.join(map(str, value))} to try each")
+    if isinstance(value, Glob):
+        if not value.filter(options):
+            raise UsageError(f"{override.input_line} matches none of: {listed}")
+        return
+    names = list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
+    if key == "experiment" and len(names) > 1:
+        raise UsageError(f"{override.input_line}: experiment takes one study at a time; choose one of: {listed}")
+    for name in names:
+        if name is not None and str(name) not in options:
+            raise UsageError(f"{key} must be one of {listed}, but is {str(name)!r}")
+
+
+def _names(combinations: list[dict[str, Override]]) -> list[str]:
+    """Name each trial after the keys whose value differs within the sweep."""
+    values = [{key: _value(override) for key, override in one.items()} for one in combinations]
+    varied = [key for key in values[0] if len({one[key] for one in values}) > 1]
+    return [" ".join(f"{key}={one[key]}" for key in varied) or f"eviction={one.get('eviction', '?')}" for one in values]
+
+
+def _value(override: Override) -> str:
+    return override.get_value_element_as_str()
+
+
+# Composing: one config a trial.
+
+
+def _compose_all(
+    loader: ConfigLoader, config_name: str, search: list[str], combinations: list[dict[str, Override]]
+) -> list[DictConfig]:
+    """Compose each combination; combinations that choose the same groups share one composition."""
+    bases: dict[tuple[str, ...], DictConfig] = {}
+    configs: list[DictConfig] = []
+    for combination in combinations:
+        plain = {key: one for key, one in combination.items() if _is_plain_value(loader, one)}
+        groups = tuple(_line(one) for key, one in combination.items() if key not in plain)
+        if groups not in bases:
+            base = loader.load_configuration(config_name, [*search, *groups], run_mode=RunMode.RUN)
+            with open_dict(base):
+                del base["hydra"]
+            bases[groups] = base
+        config = copy.deepcopy(bases[groups])
+        for key, override in plain.items():
+            _set(config, key, override)
+        configs.append(config)
+    return configs
+
+
+def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
+    """Whether this only sets a value that is there: Hydra then does no more than OmegaConf.update."""
+    return override.type is not None and override.type.name == "CHANGE" and not loader.get_group_options(override.key_or_group)
+
+
+def _line(override: Override) -> str:
+    return override.input_line or f"{override.get_key_element()}={_value(override)}"
+
+
+def _set(config: DictConfig, key: str, override: Override) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig) or name not in node:
+        known = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+        raise UsageError(f"{override.input_line}: there is no setting {key}; {hint}")
+    OmegaConf.update(config, key, override.value(), merge=True)
+
+
+# Validating.
+
+
+def _validate(config: dict[str, Any]) -> _Composed:
+    own = {key: value for key, value in config.items() if key in ("runner", "sweep", "costs")}
+    trial = {key: value for key, value in config.items() if key not in own}
+    try:
+        return _Composed.model_validate({**own, "trial": trial})
+    except ValidationError as error:
+        raise UsageError(_plain_message(error)) from error
+
+
+def _plain_message(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message, path = first["msg"].removeprefix("Value error, "), _path(first["loc"])
+    if first["type"] == "value_error":
+        return message if message.startswith(path) else f"{path}: {message}"
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {path}; see --help"
+    if first["type"] == "missing":
+        return f"{path} is missing; see --help"
+    message = message.replace("Input should", "must")
+    return f"{path} {message}, but is {first['input']!r}"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return the key that a person would write: without the trial, and without the tag of a union."""
+    parts = [str(part) for part in location if part != "trial"]
+    if len(parts) > 1 and parts[0] in ("workload", "shapes"):
+        del parts[1]
+    return ".".join(parts)
+
+
+def _refuse_equal(planned: list[PlannedTrial]) -> None:
+    seen: dict[str, PlannedTrial] = {}
+    for one in planned:
+        if one.trial.id in seen:
+            raise UsageError(f"two trials are equal ({one.name}); name each value once")
+        seen[one.trial.id] = one
+
+
+def _devices(runner: Runner) -> list[Device]:
+    try:
+        return find_devices(runner.device, runner.workers)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _costs(path: Path | None) -> CostTable:
+    if path is None:
+        return CostTable()
+    try:
+        return CostTable.load(path)
+    except OSError as error:
+        raise UsageError(f"costs={path} cannot be read ({error.strerror}); give the costs.json of a sweep") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,201 @@
+"""The project's own Prefect server: on 127.0.0.1, its data under the project, started when needed.
+
+Prefect's ephemeral server is not used: it loses task records when the process ends after a burst, and a Ctrl-C in the
+terminal reaches it too. Prefect reads its settings when it is imported, so :func:`configure` comes first.
+
+    python -m flows.server start | stop | status | open
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+
+PROJECT = Path(__file__).resolve().parent.parent
+HOME = PROJECT / ".prefect"
+_PREFERRED_PORT = 4200
+_START_SECONDS = 120.0
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows progress; the UI keeps the log
+}
+
+
+class ServerError(Exception):
+    """There is no server to talk to; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process of ours."""
+
+    pid: int
+    created: float
+    port: int
+
+    @property
+    def api_url(self) -> str:
+        """What ``PREFECT_API_URL`` must be."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def alive(self) -> bool:
+        """Whether that very process runs; a number that another process has now does not count."""
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def configure() -> None:
+    """Set what Prefect reads at import. What the user's environment says stands."""
+    os.environ.setdefault("PREFECT_HOME", str(HOME))
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
+    """Whether a Prefect server answers at this address."""
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_seconds) as answer:
+            return answer.status == 200
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+
+
+def running() -> Server | None:
+    """Return our server if its process is there."""
+    try:
+        server = Server(**json.loads((HOME / "server.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return server if server.alive() else None
+
+
+def start() -> tuple[Server, bool]:
+    """Return our server, and whether it was started just now. It may still be starting up; see :func:`wait`."""
+    HOME.mkdir(exist_ok=True)
+    with FileLock(HOME / "server.lock"):
+        server = running()
+        if server is not None:
+            return server, False
+        server = _launch(_free_port())
+        staged = HOME / ".server.json"
+        staged.write_text(json.dumps(asdict(server)))
+        staged.replace(HOME / "server.json")
+        return server, True
+
+
+def _free_port() -> int:
+    for port in (_PREFERRED_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise ServerError("no free port on 127.0.0.1 for the Prefect server")
+
+
+def _launch(port: int) -> Server:
+    # Settings and not --port: the UI asks the server where the API is, and must hear of the port.
+    settings = {
+        **_QUIET,
+        "PREFECT_HOME": str(HOME),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_UI_API_URL": "/api",
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with (HOME / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start"],
+            env={**inherited, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=PROJECT,
+            start_new_session=True,  # it outlives this command, and does not hear the terminal's Ctrl-C
+        )
+    return Server(process.pid, psutil.Process(process.pid).create_time(), port)
+
+
+def wait(server: Server) -> None:
+    """Wait until our server answers.
+
+    Raises:
+        ServerError: If it ends, or does not answer in two minutes.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while not healthy(server.api_url):
+        if not server.alive():
+            raise ServerError(f"the Prefect server ended while starting; see {HOME.name}/server.log")
+        if time.monotonic() > deadline:
+            raise ServerError(f"the Prefect server does not answer at {server.api_url}; make stop, then try again")
+        time.sleep(0.1)
+
+
+def stop() -> bool:
+    """End our server and whatever it started; return whether there was one."""
+    server = running()
+    if server is None:
+        return False
+    process = psutil.Process(server.pid)
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        _quietly(member.terminate)
+    _, left = psutil.wait_procs(family, timeout=10)
+    for member in left:
+        _quietly(member.kill)
+    (HOME / "server.json").unlink(missing_ok=True)
+    return True
+
+
+def _quietly(end: object) -> None:
+    try:
+        end()  # pyright: ignore[reportCallIssue]
+    except psutil.NoSuchProcess:
+        pass
+
+
+def main(words: list[str] | None = None) -> int:
+    """Start, stop or show the server."""
+    parser = argparse.ArgumentParser(prog="python -m flows.server", description="The project's own Prefect server.")
+    parser.add_argument("action", choices=("start", "stop", "status", "open"), help="open also starts it if need be")
+    action = parser.parse_args(words).action
+    if action == "stop":
+        print("stopped" if stop() else "no server of this project is running")
+        return 0
+    if action == "status":
+        server = running()
+        print(f"running at {server.api_url.removesuffix('/api')}" if server else "not running")
+        return 0 if server else 1
+    server, _ = start()
+    try:
+        wait(server)
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    address = server.api_url.removesuffix("/api")
+    print(f"Prefect UI: {address}")
+    if action == "open" and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
+        webbrowser.open(address)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

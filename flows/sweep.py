@@ -1,0 +1,108 @@
+"""``python -m flows.sweep eviction=lru,size_based``: the command line of a sweep.
+
+What is imported at the top is light on purpose: flags and mistakes are answered at once, Prefect is imported after its
+settings are made, and trials' processes, which import this module again, take nothing from it.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+_HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
+    words = sys.argv[1:] if words is None else words
+    sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
+    try:
+        options = _parse(words)
+        return _run(options) if options else 0
+    except KeyboardInterrupt:
+        print("interrupted before the first trial; nothing was started", file=sys.stderr)
+        return 130
+
+
+def _parse(words: list[str]) -> argparse.Namespace | None:
+    """Return the options of a sweep, or None if Hydra answered one of its own flags."""
+    from hydra._internal.utils import get_args_parser
+
+    options = get_args_parser().parse_args(words)
+    if not any(getattr(options, flag, None) for flag in _HYDRA_FLAGS):
+        return options
+    import hydra
+
+    from .plan import CONF, CONFIG_NAME
+
+    sys.argv = [sys.argv[0], *words]  # what Hydra reads
+    hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
+    return None
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
+
+    name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+    try:
+        plan = make_plan(tuple(options.overrides), name, directory)
+        check_directories(plan)
+    except UsageError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return 2
+
+    from jaxcache.lab import run
+
+    run.warm_up()
+    problem = _find_server()
+    if problem is not None:
+        print(f"sweep: {problem}", file=sys.stderr)
+        return 2
+        from jaxcache.lab.aggregate import read_sweep
+    from jaxcache.lab.report import headline, print_summary, terminal
+
+    from .pipeline import new_directory, sweep
+
+    place = new_directory(plan)
+    state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
+    if not place.exists():
+        print(f"sweep: {state.message}", file=sys.stderr)
+        return 1
+    results = read_sweep(place)
+    console = terminal()
+    print_summary(results, console)
+    console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
+    console.print(f"Report: {place / 'report.md'}", highlight=False, soft_wrap=True)
+    if state.is_cancelled():
+        console.print(f"Interrupted; the results of {len(results.results)} trials are kept.", highlight=False)
+        return 130
+    return 0 if state.is_completed() else 1
+
+
+def _find_server() -> str | None:
+    """Make PREFECT_API_URL name a server that answers; return what is wrong, or None."""
+    from . import server
+
+    server.configure()
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        if server.healthy(given, timeout_seconds=10):
+            return None
+        return f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
+    ours, new = server.start()
+    if new:
+        print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
+    os.environ["PREFECT_API_URL"] = ours.api_url
+    import prefect  # noqa: F401  takes a second, which the server needs as well
+
+    try:
+        server.wait(ours)
+    except server.ServerError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Every private JAX interface that we touch, each checked once at import.
+
+JAX offers no public way to ask whether it is tracing, which configuration a compilation depends on, or how large an
+executable is. What is read from private modules is read here and nowhere else; ``FAULT`` says why an installed JAX
+cannot be served, and the cache then hands every call to plain ``jax.jit``.
+"""
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+from jax import monitoring
+
+OLDEST, UNTESTED = (0, 10), (0, 13)
+
+jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
+ArrayImpl: type = type(None)  # the concrete array type, replaced below
+
+# Read on every call, so bound directly; the fallbacks below are never called, since FAULT is set with them.
+is_top_level: Callable[[], bool] = lambda: False
+trace_context: Callable[[], Hashable] = tuple
+_default_device: Any = None
+_disable_jit: Any = None
+_enable_x64: Any = None
+
+
+def _bind() -> str | None:
+    """Bind the private interfaces; return what is wrong, or None."""
+    global ArrayImpl, is_top_level, trace_context, _default_device, _disable_jit, _enable_x64
+    version = jax.__version_info__[:2]
+    if version < OLDEST:
+        return f"jaxcache needs JAX {'.'.join(map(str, OLDEST))} or newer, but this is {jax.__version__}"
+    try:
+        from jax._src import config, core
+        from jax._src.array import ArrayImpl as array_type
+
+        top_level, context = core.trace_state_clean, config.trace_context
+        hash((top_level(), context()))
+        device, disabled, x64 = config.default_device, config.disable_jit, config.enable_x64
+        hash((device.value, disabled.value, x64.value))
+    except Exception as error:  # whatever a future JAX does, the user's program must go on
+        return f"jaxcache cannot serve JAX {jax.__version__} ({type(error).__name__}: {error})"
+    ArrayImpl, is_top_level, trace_context, _default_device, _disable_jit, _enable_x64 = (
+        array_type, top_level, context, device, disabled, x64,
+    )  # fmt: skip
+    return None
+
+
+FAULT: str | None = _bind()
+
+
+def config_context() -> Hashable:
+    """Return everything outside the arguments that the meaning of a compilation depends on.
+
+    JAX's own key for tracing (x64, matmul precision, mesh, …) and the default device, which it keeps apart.
+    """
+    return (trace_context(), _default_device.value)
+
+
+def jit_disabled() -> bool:
+    """Whether ``jax.disable_jit`` is in force here."""
+    return _disable_jit.value
+
+
+def x64() -> bool:
+    """Whether 64-bit types are enabled here."""
+    return _enable_x64.value
+
+
+def payload_bytes(compiled: Any) -> int | None:
+    """Return the length of the serialized executable, or None where it cannot be serialized."""
+    try:
+        return len(compiled.runtime_executable().serialize())
+    except Exception:  # callbacks and some backends cannot be serialized
+        return None
+
+
+def reported_code_bytes(compiled: Any) -> int:
+    """Return the size of the generated code as the backend reports it; 0 where it does not (as on CPU)."""
+    try:
+        return int(compiled.memory_analysis().generated_code_size_in_bytes)
+    except Exception:
+        return 0
+
+
+class _Hits(threading.local):
+    """Persistent-cache hits that JAX announced in this thread."""
+
+    count = 0
+
+
+_hits = _Hits()
+
+
+def _listen(event: str, **_: object) -> None:
+    if event == "/jax/compilation_cache/cache_hits":
+        _hits.count += 1
+
+
+monitoring.register_event_listener(_listen)
+
+
+def persistent_hits() -> int:
+    """Return how many executables this thread has loaded from JAX's persistent cache so far."""
+    return _hits.count

@@ -1,0 +1,144 @@
+"""A call -> its key: what must be equal for an executable to serve another call.
+
+The key is at least as fine as ``jax.jit``'s own: a key that is too fine costs a compile, one that is too coarse
+would be served by the entry's private ``jax.jit``, which compiles again rather than give a wrong result.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import tree_flatten
+
+from . import _jax
+
+Key = tuple[Hashable, ...]
+
+
+class Uncacheable(Exception):
+    """The call cannot be served from an executable: a tracer, or what ``jax.jit`` itself will refuse."""
+
+
+class Statics(NamedTuple):
+    """Which arguments are compiled in: positions (negative ones count from the end) and names."""
+
+    positions: tuple[int, ...]
+    names: frozenset[str]
+
+    def split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], list[Any]]:
+        """Return positional and named arguments without the static ones, and the static ones."""
+        at = {position % len(args) for position in self.positions if -len(args) <= position < len(args)}
+        dynamic = [arg for position, arg in enumerate(args) if position not in at]
+        named = {name: value for name, value in kwargs.items() if name not in self.names}
+        fixed: list[Any] = [(position, type(args[position]), args[position]) for position in sorted(at)]
+        fixed += [(name, type(kwargs[name]), kwargs[name]) for name in sorted(self.names & kwargs.keys())]
+        return dynamic, named, fixed
+
+
+def _as_tuple(value: Any, kind: type) -> tuple[Any, ...]:
+    return () if value is None else (value,) if isinstance(value, kind) else tuple(value)
+
+
+def resolve_statics(
+    fun: Callable[..., Any],
+    static_argnums: int | Sequence[int] | None,
+    static_argnames: str | Sequence[str] | None,
+) -> Statics | None:
+    """Return the static arguments of ``fun`` as ``jax.jit`` would read them, or None if there are none.
+
+    If only numbers or only names are given, the other is inferred from the parameters that can be passed both ways.
+    """
+    positions, names = _as_tuple(static_argnums, int), _as_tuple(static_argnames, str)
+    if not positions and not names:
+        return None
+    if static_argnums is None or static_argnames is None:
+        try:
+            parameters = list(inspect.signature(fun).parameters.values())
+        except (ValueError, TypeError):
+            parameters = []
+        both = {n: p.name for n, p in enumerate(parameters) if p.kind is p.POSITIONAL_OR_KEYWORD}
+        if static_argnums is None:
+            positions = tuple(n for n, name in both.items() if name in names)
+        else:
+            names = tuple(name for n, name in both.items() if n in positions)
+    return Statics(positions, frozenset(names))
+
+
+@functools.lru_cache(maxsize=4096)
+def _abstract(dtype: np.dtype[Any], shape: tuple[int, ...], x64: bool) -> Hashable:
+    return jax.typeof(np.broadcast_to(np.zeros((), dtype), shape))
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_scalar(kind: type, x64: bool) -> Hashable:
+    return jax.typeof(kind(0))
+
+
+def _leaf_parts(leaf: Any) -> tuple[Hashable, ...]:
+    """Return what the leaf adds to the key. ``x64`` is part of the memory, since it decides the abstract dtype."""
+    if isinstance(leaf, jax.core.Tracer):
+        raise Uncacheable
+    if isinstance(leaf, jax.Array):
+        return (leaf.aval, leaf.sharding) if leaf.committed else (leaf.aval,)
+    if isinstance(leaf, np.ndarray | np.generic):
+        return (_abstract(leaf.dtype, leaf.shape, _jax.x64()),)
+    if type(leaf) in (bool, int, float, complex):
+        return (_abstract_scalar(type(leaf), _jax.x64()),)
+    raise Uncacheable
+
+
+def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+    """Return the key of a call.
+
+    One reason a component: the config context (x64, matmul precision, mesh, default device) changes what is traced
+    and compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's abstract
+    value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same program; a
+    sharding counts only if the array is committed to it.
+
+    Raises:
+        Uncacheable: If a leaf is a tracer or of a type that is no array.
+    """
+    fixed: list[Any] = []
+    if statics is not None:
+        args, kwargs, fixed = statics.split(args, kwargs)  # pyright: ignore[reportAssignmentType] any sequence will do
+    leaves, tree = tree_flatten((args, kwargs))
+    parts: list[Any] = [_jax.config_context(), tree, *fixed]
+    array = _jax.ArrayImpl
+    for leaf in leaves:
+        if type(leaf) is array:
+            parts.append(leaf.aval)
+            if leaf.committed:
+                parts.append(leaf.sharding)
+        else:
+            parts += _leaf_parts(leaf)
+    return tuple(parts)
+
+
+def _describe_leaf(leaf: Any) -> str:
+    aval: Any = jax.typeof(leaf)
+    return f"{aval.dtype.name}[{','.join(map(str, aval.shape))}]{'~' if aval.weak_type else ''}"
+
+
+def _describe_static(value: Any) -> str:
+    text = repr(value)
+    return f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing in the next process
+
+
+def describe_call(name: str, statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the call for people and for cost tables, the same in every process: ``solve(float32[512], n=3)``.
+
+    ``~`` marks a weak type. x64 and a matmul precision that is not the default are named; what else the key holds
+    (devices, other settings) is not, so that two keys may share one description, never one executable.
+    """
+    fixed: list[Any] = []
+    if statics is not None:
+        args, kwargs, fixed = statics.split(args, kwargs)  # pyright: ignore[reportAssignmentType]
+    words = [", ".join(map(_describe_leaf, tree_flatten(arg)[0])) for arg in args]
+    words += [f"{key}={', '.join(map(_describe_leaf, tree_flatten(kwargs[key])[0]))}" for key in sorted(kwargs)]
+    words += [f"{place}={_describe_static(value)}" for place, _, value in fixed]
+    settings = " x64" if _jax.x64() else ""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return f"{name}({', '.join(words)}){settings}{f' {precision}' if precision else ''}"

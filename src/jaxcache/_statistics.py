@@ -1,0 +1,87 @@
+"""What a cache counted: frozen snapshots, by cache and by function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NEW_CAUSES = ("first_call", "new_signature")
+REPEAT_CAUSES = ("evicted", "not_kept", "cleared")
+MISS_CAUSES = NEW_CAUSES + REPEAT_CAUSES
+
+
+@dataclass(frozen=True)
+class FunctionStats:
+    """The counts of one function; functions of the same name are counted together.
+
+    Attributes:
+        hits: Calls served by an executable that was held, or that another thread was compiling.
+        misses: Calls for which a program was lowered, and compiled or loaded from disk.
+        evictions: Entries that went to make room.
+        live_entries: Entries held now.
+        live_bytes: What they weigh.
+        compile_seconds: Seconds spent in misses: lowering, compiling and loading.
+        compile_seconds_avoided: The cost of each hit's signature, added up.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    live_entries: int = 0
+    live_bytes: int = 0
+    compile_seconds: float = 0.0
+    compile_seconds_avoided: float = 0.0
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """The counts of one cache since it was made.
+
+    Attributes:
+        hits: Calls served by an executable that was held, or that another thread was compiling.
+        misses: Calls for which a program was lowered, and compiled or loaded from disk. Calls that failed to compile
+            are not among them.
+        misses_by_cause: ``misses`` taken apart: ``first_call`` of a function; ``new_signature`` of a known one;
+            ``evicted`` earlier; ``not_kept`` earlier, because it was refused or larger than the limit; ``cleared``
+            earlier by the program.
+        disk_hits: Misses that JAX's persistent cache served.
+        compiled: Misses that XLA compiled.
+        evictions: Entries that went to make room.
+        rejected: Programs that ran but were not kept: refused by the policy, or larger than the limit.
+        bypassed: Calls handed to ``jax.jit`` itself: under a transformation, with jit disabled, or not cacheable.
+        functions: Functions with at least one call, counted by name.
+        variants: Entries held now.
+        live_bytes: What they weigh; never above ``limit_bytes``.
+        peak_bytes: The largest ``live_bytes`` so far.
+        limit_bytes: The limit; None if there is none.
+        compile_seconds: Seconds spent in misses: lowering, compiling and loading.
+        cost_seconds: The cost of each miss's signature, added up: what the misses would have taken had each been
+            compiled as when its cost was measured. Comparable between runs that share a cost table.
+        repeated_cost_seconds: The part of it for signatures that had been compiled before: what a larger limit or a
+            better policy could have saved.
+        compile_seconds_avoided: The cost of each hit's signature, added up.
+        by_function: The same by function name.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    misses_by_cause: Mapping[str, int] = field(default_factory=dict)
+    disk_hits: int = 0
+    compiled: int = 0
+    evictions: int = 0
+    rejected: int = 0
+    bypassed: int = 0
+    functions: int = 0
+    variants: int = 0
+    live_bytes: int = 0
+    peak_bytes: int = 0
+    limit_bytes: int | None = None
+    compile_seconds: float = 0.0
+    cost_seconds: float = 0.0
+    repeated_cost_seconds: float = 0.0
+    compile_seconds_avoided: float = 0.0
+    by_function: Mapping[str, FunctionStats] = field(default_factory=dict)
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits over hits and misses; 0 before the first call."""
+        calls = self.hits + self.misses
+        return self.hits / calls if calls else 0.0

@@ -1,0 +1,155 @@
+"""Statistics -> suggestions with evidence. Nothing is suggested that the numbers do not carry."""
+
+from dataclasses import dataclass
+
+from ._bytesize import format_size
+from ._statistics import NEW_CAUSES, REPEAT_CAUSES, CacheStats
+
+# What counts as worth a person's time. Below them, a rule stays silent.
+FEW_CALLS = 20
+LOW_HIT_RATE = 0.5
+WORTH_SECONDS = 1.0
+EXPENSIVE_SECONDS = 0.2
+FREQUENT_EVICTIONS = 0.1  # of all calls
+FULL = 0.9  # of the limit
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Something to try.
+
+    Attributes:
+        rule: Which rule fired, in one or two words.
+        title: What is the matter, and what to do.
+        evidence: The numbers that it rests on.
+        effect: What to expect, at most.
+        override: What to add to ``python -m flows.sweep`` to try it.
+        python: The same in a program.
+    """
+
+    rule: str
+    title: str
+    evidence: str
+    effect: str
+    override: str
+    python: str
+
+
+def suggest(stats: CacheStats, eviction: str | None = None) -> list[Suggestion]:
+    """Return what the statistics of one cache suggest, most seconds first; an empty list if nothing is to be gained.
+
+    Args:
+        stats: From ``cache.stats()``.
+        eviction: The policy that was in use, so that it is not suggested again.
+    """
+    if stats.hits + stats.misses < FEW_CALLS:
+        return []
+    found = [_low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats), _expensive(stats, eviction)]
+    return [one for one in found if one is not None]
+
+
+def _misses(stats: CacheStats, causes: tuple[str, ...]) -> int:
+    return sum(stats.misses_by_cause.get(cause, 0) for cause in causes)
+
+
+def working_set_bytes(stats: CacheStats) -> int:
+    """Estimate what all signatures seen so far weigh: their number times the mean weight of those held."""
+    if not stats.variants:
+        return stats.peak_bytes
+    return max(stats.peak_bytes, _misses(stats, NEW_CAUSES) * stats.live_bytes // stats.variants)
+
+
+def limit_for(size_bytes: int) -> str:
+    """Return a round limit, as a person would type it, that holds ``size_bytes``."""
+    mib = 1
+    while mib * 1024**2 < size_bytes * 1.05:
+        mib += max(1, mib // 4)
+    return f"{mib}MiB"
+
+
+def _larger_limit(stats: CacheStats) -> tuple[str, str]:
+    limit = limit_for(working_set_bytes(stats))
+    return f"memory_limit={limit}", f'JitCache(limit="{limit}")'
+
+
+def _up_to(stats: CacheStats) -> str:
+    return f"at most {stats.repeated_cost_seconds:.1f} of {stats.cost_seconds:.1f} compile seconds saved"
+
+
+def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
+    if stats.hit_rate >= LOW_HIT_RATE:
+        return None
+    new, repeated = _misses(stats, NEW_CAUSES), _misses(stats, REPEAT_CAUSES)
+    evidence = f"{stats.hit_rate:.0%} hits; of {stats.misses} misses {new} were new signatures, {repeated} repeats"
+    if new > repeated or stats.limit_bytes is None:
+        return Suggestion(
+            "low hit rate",
+            "Most calls bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
+            evidence,
+            f"at most {stats.cost_seconds - stats.repeated_cost_seconds:.1f} compile seconds saved, less the padding",
+            "shapes.distinct=8",
+            "pad the arguments to a few lengths before the call",
+        )
+    override, python = _larger_limit(stats)
+    return Suggestion(
+        "low hit rate", "Most calls compile what was compiled before: raise the limit", evidence, _up_to(stats),
+        override, python,
+    )  # fmt: skip
+
+
+def _memory_pressure(stats: CacheStats) -> Suggestion | None:
+    limit = stats.limit_bytes
+    if limit is None or stats.peak_bytes < FULL * limit or stats.repeated_cost_seconds < WORTH_SECONDS:
+        return None
+    override, python = _larger_limit(stats)
+    return Suggestion(
+        "memory pressure",
+        "The signatures in use do not fit the limit: raise it",
+        f"{_misses(stats, NEW_CAUSES)} signatures of about {format_size(working_set_bytes(stats))} in all share "
+        f"{format_size(limit)}",
+        _up_to(stats),
+        override,
+        python,
+    )
+
+
+def _frequent_evictions(stats: CacheStats) -> Suggestion | None:
+    calls = stats.hits + stats.misses
+    if stats.evictions < FREQUENT_EVICTIONS * calls or stats.repeated_cost_seconds < WORTH_SECONDS:
+        return None
+    override, python = _larger_limit(stats)
+    return Suggestion(
+        "frequent evictions",
+        "Programs are evicted and soon compiled again: raise the limit or choose a policy that keeps the right ones",
+        f"{stats.evictions} evictions in {calls} calls; {stats.misses_by_cause.get('evicted', 0)} misses were for "
+        "what had been evicted",
+        _up_to(stats),
+        override,
+        python,
+    )
+
+
+def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
+    each = stats.cost_seconds / stats.misses if stats.misses else 0.0
+    if each < EXPENSIVE_SECONDS or stats.repeated_cost_seconds < WORTH_SECONDS:
+        return None
+    evidence = f"{each:.2f} s a compile on average, {stats.repeated_cost_seconds:.1f} s of them repeated"
+    if eviction != "gdsf":
+        return Suggestion(
+            "expensive compiles",
+            "Compiling again is dear: weigh compile seconds when evicting",
+            evidence,
+            _up_to(stats),
+            "eviction=gdsf",
+            'JitCache(eviction="gdsf")',
+        )
+    if stats.disk_hits:
+        return None
+    return Suggestion(
+        "expensive compiles",
+        "Compiling again is dear: keep a persistent directory, so that what was evicted is loaded instead",
+        evidence,
+        f"most of {stats.repeated_cost_seconds:.1f} compile seconds become loading",
+        "persistent=shared",
+        'jax.config.update("jax_compilation_cache_dir", "…")',
+    )

@@ -1,0 +1,1 @@
+"""Experiments on real JAX work. Needs the extra dependencies of ``jaxcache[lab]``."""

@@ -1,0 +1,186 @@
+"""Result files -> one aggregate, from which every table, plot and suggestion is made."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .run import REFERENCE, RESULT
+from .trial import Reference, Statistics, TrialResult
+
+MANIFEST = "sweep.json"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Manifest(BaseModel):
+    """What a sweep says of itself: written when it starts, and again when it ends.
+
+    Attributes:
+        command: What to type to run it again.
+        order: The trials' ids in the order in which they were started.
+        ended: How it ended; None while it runs, or if it was killed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str
+    order: tuple[str, ...]
+    persistent: tuple[str, ...]
+    started_at: str
+    ended: str | None = None
+    wall_seconds: float | None = None
+    run_url: str | None = None
+
+
+class Program(NamedTuple):
+    """What trials have in common that are compared with each other."""
+
+    workload: str
+    shapes: str
+    persistent: str
+
+
+class Setting(NamedTuple):
+    """What is to be chosen."""
+
+    eviction: str
+    memory_limit: int | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What no cache setting can beat or miss: means over the seeds' references."""
+
+    distinct: float
+    unbounded_bytes: float
+    unbounded_seconds: float
+    uncached_seconds: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """The successful trials of one setting on one program, one a seed."""
+
+    program: Program
+    setting: Setting
+    results: tuple[TrialResult, ...]
+    frame: Frame | None
+
+    def mean(self, name: str) -> float:
+        """Return the mean over the seeds of a field of ``statistics``, ``timing`` or ``memory``."""
+        return fmean(getattr(part, name) for part in self._parts(name))
+
+    def _parts(self, name: str) -> list[BaseModel]:
+        parts = [p for r in self.results for p in (r.statistics, r.timing, r.memory) if p is not None]
+        return [part for part in parts if hasattr(part, name)]
+
+    @property
+    def seconds_by_seed(self) -> dict[int, float]:
+        """Reference compile seconds of the misses, by seed."""
+        return {r.config.seed: r.statistics.cost_seconds for r in self.results if r.statistics}
+
+    def total(self) -> Statistics:
+        """Return the statistics of all seeds added up; what is held at the end is that of the last."""
+        parts = [r.statistics for r in self.results if r.statistics]
+        causes = {cause: sum(p.misses_by_cause.get(cause, 0) for p in parts) for p in parts for cause in p.misses_by_cause}
+        sums = {
+            name: sum(getattr(p, name) for p in parts)
+            for name in Statistics.model_fields
+            if name not in ("misses_by_cause", "variants", "live_bytes", "peak_bytes")
+        }
+        last = parts[-1]
+        return Statistics(
+            **sums, misses_by_cause=causes, variants=last.variants, live_bytes=last.live_bytes,
+            peak_bytes=max(p.peak_bytes for p in parts),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as its files tell it."""
+
+    directory: Path
+    manifest: Manifest | None
+    results: tuple[TrialResult, ...]
+    groups: tuple[Group, ...]
+    unreadable: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[TrialResult, ...]:
+        """Trials that did not succeed."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+def read_sweep(directory: Path) -> Sweep:
+    """Read what a sweep has left so far. Files that cannot be read are named, not fatal.
+
+    Raises:
+        FileNotFoundError: If there is no such directory, or it is not a sweep's.
+    """
+    if not (directory / MANIFEST).exists():
+        raise FileNotFoundError(f"{directory} is not the directory of a sweep: it has no {MANIFEST}")
+    unreadable: list[str] = []
+
+    def read(model: type[_Model], paths: list[Path]) -> list[_Model]:
+        found: list[_Model] = []
+        for path in sorted(paths):
+            try:
+                found.append(model.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError):
+                unreadable.append(str(path.relative_to(directory)))
+        return found
+
+    manifests = read(Manifest, [directory / MANIFEST])
+    results = read(TrialResult, list(directory.glob(f"trials/*/{RESULT}")))
+    references = read(Reference, list(directory.glob(f"references/*/{REFERENCE}")))
+    order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
+    results.sort(key=lambda result: order.get(result.trial_id, len(order)))
+    return Sweep(
+        directory=directory,
+        manifest=manifests[0] if manifests else None,
+        results=tuple(results),
+        groups=tuple(_groups(results, references)),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _program(result: TrialResult) -> Program:
+    config = result.config
+    return Program(config.workload.name, config.shapes.name, config.persistent.mode)
+
+
+def _groups(results: list[TrialResult], references: list[Reference]) -> list[Group]:
+    frames = {reference.program_id: reference for reference in references}
+    grouped: dict[tuple[Program, Setting, str], list[TrialResult]] = defaultdict(list)
+    for result in results:
+        if result.status == "completed":
+            config = result.config
+            # Trials that differ in more than the seed, such as in a workload's own settings, are not averaged.
+            rest = config.model_copy(update={"seed": 0}).id
+            setting = Setting(config.eviction.name, config.memory_limit)
+            grouped[_program(result), setting, rest].append(result)
+
+    def rank(item: tuple[Program, Setting, str]) -> tuple[object, ...]:
+        program, setting, rest = item
+        return (*program, setting.memory_limit or float("inf"), setting.eviction, rest)
+
+    groups: list[Group] = []
+    for key in sorted(grouped, key=rank):
+        members = tuple(sorted(grouped[key], key=lambda result: result.config.seed))
+        known = [frames[m.config.program_id] for m in members if m.config.program_id in frames]
+        groups.append(Group(key[0], key[1], members, _frame(known)))
+    return groups
+
+
+def _frame(references: list[Reference]) -> Frame | None:
+    if not references:
+        return None
+    return Frame(
+        distinct=fmean(reference.distinct for reference in references),
+        unbounded_bytes=fmean(reference.unbounded_bytes for reference in references),
+        unbounded_seconds=fmean(reference.unbounded_cost_seconds for reference in references),
+        uncached_seconds=fmean(reference.uncached_cost_seconds for reference in references),
+    )

@@ -1,0 +1,67 @@
+"""What runs in a trial's own process. The fork server imports this module, and with it JAX, ahead of time."""
+
+import os
+import sys
+import threading
+import traceback
+from multiprocessing import parent_process
+
+from .device import hold_to
+from .execute import describe_answer, execute_reference, execute_trial
+from .run import REFERENCE, RESULT, STDERR, Order
+from .trial import TrialResult, write_json
+
+
+def main(order: Order) -> None:
+    """Do what the order says, and leave the result in its directory."""
+    os.setsid()  # a Ctrl-C in the terminal goes to the caller alone, which decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        if order.kind == "reference":
+            write_json(order.directory / REFERENCE, execute_reference(order.trial, hold_to(order.device)))
+        else:
+            write_json(order.directory / RESULT, _trial(order))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _trial(order: Order) -> TrialResult:
+    device = hold_to(order.device)
+    outcome = execute_trial(order.trial, order.costs)
+    served = outcome.served
+    reason = None
+    if not served.answer.right:
+        reason = f"wrong answer: {describe_answer(served.answer)}"
+    elif order.reference_checksum not in (None, served.checksum):
+        reason = (
+            f"the output's checksum is {served.checksum}, but without a cache it was {order.reference_checksum}: "
+            "the cache changed a result"
+        )
+    return TrialResult(
+        trial_id=order.trial.id,
+        label=order.trial.label,
+        status="completed" if reason is None else "failed",
+        reason=reason,
+        config=order.trial,
+        costs_hash=order.costs_hash,
+        environment=order.environment,
+        device=device,
+        statistics=outcome.statistics,
+        timing=outcome.timing,
+        memory=outcome.memory,
+        answer=served.answer,
+        checksum=served.checksum,
+        reference_checksum=order.reference_checksum,
+    )

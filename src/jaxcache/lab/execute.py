@@ -1,0 +1,148 @@
+"""Do one trial, or one reference run, in this process."""
+
+import hashlib
+import resource
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+
+from .. import CacheStats, Cost, JitCache
+from .trial import Memory, Persistent, Reference, Statistics, Timing, Trial
+from .workloads import Answer, Jit, Session
+
+
+@contextmanager
+def persistent_cache(persistent: Persistent):
+    """Set JAX's persistent compilation cache for what follows, with thresholds that keep everything."""
+    with tempfile.TemporaryDirectory(prefix="jaxcache-") as fresh:
+        directory = {"off": None, "fresh": fresh, "shared": persistent.directory}[persistent.mode]
+        use_directory(directory)
+        yield
+        use_directory(None)
+
+
+def use_directory(directory: str | Path | None) -> None:
+    """Point JAX's persistent compilation cache at a directory, or switch it off."""
+    jax.config.update("jax_enable_compilation_cache", directory is not None)
+    jax.config.update("jax_compilation_cache_dir", None if directory is None else str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # the directory holds executables, nothing else
+
+
+@dataclass
+class Served:
+    """What came of serving a workload's requests. The session keeps its compiled programs alive."""
+
+    checksum: str
+    answer: Answer
+    seconds: list[float] = field(repr=False)
+    session: Session = field(repr=False)
+
+
+def serve(trial: Trial, jit: Jit) -> Served:
+    """Serve all requests of the trial's workload with programs compiled by ``jit``."""
+    lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
+    session = trial.workload.start(jit, trial.seed)
+    digest, seconds = hashlib.sha256(), []
+    for number, length in enumerate(lengths.tolist()):
+        started = time.perf_counter()
+        result = session.serve(number, length)
+        seconds.append(time.perf_counter() - started)
+        session.check(result)
+        digest.update(f"{result.dtype}{result.shape}".encode())
+        digest.update(np.ascontiguousarray(result).tobytes())
+    return Served(digest.hexdigest()[:16], session.answer(), seconds, session)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave, before it is judged."""
+
+    served: Served
+    statistics: Statistics
+    timing: Timing
+    memory: Memory
+
+
+def execute_trial(trial: Trial, costs: dict[str, Cost]) -> Outcome:
+    """Run a trial in this process."""
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    start_rss_bytes = psutil.Process().memory_info().rss
+    with persistent_cache(trial.persistent):
+        cache = JitCache(trial.memory_limit, trial.eviction.name, seed=trial.seed, costs=costs)
+        served = serve(trial, cache.jit)
+        statistics = _statistics(cache.stats())
+    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
+    total = sum(served.seconds)
+    return Outcome(
+        served,
+        statistics,
+        Timing(
+            started_at=started_at.isoformat(timespec="milliseconds"),
+            work_seconds=time.perf_counter() - started,
+            serve_seconds=total,
+            calls_per_second=len(served.seconds) / total,
+            p50_seconds=float(p50),
+            p99_seconds=float(p99),
+        ),
+        Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
+    )
+
+
+def _statistics(stats: CacheStats) -> Statistics:
+    values: dict[str, Any] = {name: getattr(stats, name) for name in Statistics.model_fields}
+    return Statistics(**values)
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def execute_reference(trial: Trial, device: str) -> Reference:
+    """Run a trial's program without a bound, and under ``jax.jit`` itself.
+
+    First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
+    gives the output that every trial must equal; it loads what the first pass compiled.
+    """
+    with persistent_cache(Persistent(mode="fresh")):
+        cache = JitCache(None, "none")
+        served = serve(trial, cache.jit)
+        stats, costs = cache.stats(), cache.costs()
+        cache.clear()
+        plain = serve(trial, jax.jit)
+    for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
+        if not run.answer.right:
+            raise RuntimeError(f"wrong answer under {name}: {describe_answer(run.answer)}")
+    if served.checksum != plain.checksum:
+        raise RuntimeError(f"an unbounded cache gave {served.checksum}, jax.jit {plain.checksum}: results differ")
+    return Reference(
+        program_id=trial.program_id,
+        workload=trial.workload.name,
+        shapes=trial.shapes.name,
+        seed=trial.seed,
+        device=device,
+        checksum=plain.checksum,
+        requests=len(plain.seconds),
+        distinct=len(costs),
+        unbounded_bytes=stats.live_bytes,
+        unbounded_cost_seconds=stats.cost_seconds,
+        uncached_cost_seconds=stats.cost_seconds + stats.compile_seconds_avoided,
+        jit_seconds=sum(plain.seconds),
+        costs={signature: (cost.size_bytes, cost.seconds) for signature, cost in costs.items()},
+    )
+
+
+def describe_answer(answer: Answer) -> str:
+    """Return an answer in a line."""
+    return f"{answer.measure} is {answer.error:.3g}, at most {answer.tolerance:.3g} is right"

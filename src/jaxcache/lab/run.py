@@ -1,0 +1,148 @@
+"""Run one Trial in a fresh process on one device -> TrialResult.
+
+Processes come from multiprocessing's fork server, which has imported JAX once but started no backend: a trial gets a
+clean JAX in a tenth of the time that a new interpreter takes. Nothing that happens to the process reaches the caller;
+a crash, a time-out or a kill becomes a failed result with its reason.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from .. import Cost
+from .environment import Environment
+from .trial import Device, Reference, Trial, TrialResult, write_json
+
+RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+_TAIL_BYTES = 4000
+_POLL_SECONDS = 0.2
+_context: ForkServerContext = multiprocessing.get_context("forkserver")
+
+
+def warm_up() -> None:
+    """Start the fork server, so that it imports JAX while the caller does something else."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
+    _context.set_forkserver_preload(["jaxcache.lab.child"])
+    process = _context.Process(target=os.getpid)  # any call that needs nothing
+    process.start()
+    threading.Thread(target=process.join, daemon=True).start()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a child process is told.
+
+    Attributes:
+        kind: ``trial`` or ``reference``.
+        directory: Where its files go; it exists.
+        costs: Of the trial's cache; empty to measure.
+        reference_checksum: What the output's checksum must be; None if unknown.
+    """
+
+    kind: str
+    trial: Trial
+    device: Device
+    directory: Path
+    environment: Environment
+    costs: dict[str, Cost]
+    costs_hash: str | None = None
+    reference_checksum: str | None = None
+
+
+class Interrupted(Exception):
+    """The caller asked to stop, and the process was ended."""
+
+
+class Failed(Exception):
+    """The process did not do its work; the message says why."""
+
+
+def run_trial(order: Order, timeout_seconds: float, stop: threading.Event) -> TrialResult:
+    """Run a trial and return its result, which is also in ``order.directory`` as ``result.json``.
+
+    Raises:
+        Interrupted: If ``stop`` was set; there is no result then.
+    """
+    path = order.directory / RESULT
+    try:
+        _run(order, timeout_seconds, stop, path)
+        return TrialResult.model_validate_json(path.read_bytes())
+    except Failed as error:
+        return failed_result(order, str(error))
+
+
+def failed_result(order: Order, reason: str) -> TrialResult:
+    """Return the result of a trial that could not be run to its end, and write it to its directory."""
+    result = TrialResult(
+        trial_id=order.trial.id,
+        label=order.trial.label,
+        status="failed",
+        reason=reason,
+        stderr_tail=stderr_tail(order.directory),
+        config=order.trial,
+        costs_hash=order.costs_hash,
+        environment=order.environment,
+        reference_checksum=order.reference_checksum,
+    )
+    write_json(order.directory / RESULT, result)
+    return result
+
+
+def run_reference(order: Order, timeout_seconds: float, stop: threading.Event) -> Reference:
+    """Run a reference and return it; it is also in ``order.directory`` as ``reference.json``.
+
+    Raises:
+        Interrupted: If ``stop`` was set.
+        Failed: If it did not finish, or gave a wrong answer.
+    """
+    path = order.directory / REFERENCE
+    _run(order, timeout_seconds, stop, path)
+    return Reference.model_validate_json(path.read_bytes())
+
+
+def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: Path) -> None:
+    """Run a child process to its end; it must leave ``written`` behind."""
+    from . import child  # imported late: only child processes need what it needs
+
+    if stop.is_set():
+        raise Interrupted
+    written.unlink(missing_ok=True)
+    process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
+    process.start()
+    try:
+        _wait(process, timeout_seconds, stop)
+    finally:
+        process.kill()
+        process.join()
+    code = process.exitcode
+    process.close()
+    if code and code < 0:
+        name = signal.Signals(-code).name
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        raise Failed(f"the process was killed by {name}{hint}")
+    if code or not written.exists():
+        lines = stderr_tail(order.directory).strip().splitlines()
+        raise Failed(lines[-1] if lines else f"the process ended with exit code {code}")
+
+
+def _wait(process: ForkServerProcess, timeout_seconds: float, stop: threading.Event) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not multiprocessing.connection.wait([process.sentinel], timeout=_POLL_SECONDS):
+        if stop.is_set():
+            raise Interrupted
+        if time.monotonic() > deadline:
+            raise Failed(f"took more than {timeout_seconds:g} s; raise runner.timeout_seconds or shorten the trial")
+
+
+def stderr_tail(directory: Path) -> str:
+    """Return the end of what the child process of this directory printed."""
+    try:
+        return (directory / STDERR).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,230 @@
+"""Trial (what to run) and TrialResult (what happened): the two types that every other room passes on."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
+
+from .._bytesize import format_size, parse_size
+from .._policies import POLICIES
+from .environment import Environment, code_version
+from .shapes import Shapes
+from .workloads import Answer, Workload
+
+SMALLEST_LIMIT_BYTES = 256 * 1024  # hardly any executable weighs less
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _limit(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        size = parse_size(value, "memory_limit")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if size < SMALLEST_LIMIT_BYTES:
+        raise ValueError(
+            f"memory_limit must be at least 256KiB, what the smallest executable weighs, but is {value}; "
+            "write null for no limit"
+        )
+    return size
+
+
+def _known_policy(value: Any) -> Any:
+    if value not in POLICIES:
+        raise ValueError(f"eviction must be one of {', '.join(POLICIES)}, but is {value!r}")
+    return value
+
+
+class Eviction(_Model):
+    """Which policy decides who goes. ``seed``s of policies that draw are the trial's."""
+
+    name: Annotated[str, BeforeValidator(_known_policy)]
+
+
+class Persistent(_Model):
+    """JAX's persistent compilation cache during a trial.
+
+    Attributes:
+        mode: ``shared``: one directory for all trials of all sweeps; ``fresh``: an empty one for each trial; ``off``.
+        directory: Of ``shared``.
+    """
+
+    mode: Literal["shared", "fresh", "off"]
+    directory: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_directory(self) -> Self:
+        if (self.mode == "shared") != (self.directory is not None):
+            raise ValueError("persistent.directory must be given for shared, and only for shared")
+        return self
+
+
+class Trial(_Model):
+    """One run of one workload under one cache setting: everything its decisions depend on.
+
+    Attributes:
+        seed: Of the stream of shapes, of the workload's data and of policies that draw.
+        memory_limit: Of the cache, in bytes; None for no limit.
+    """
+
+    workload: Workload
+    shapes: Shapes
+    eviction: Eviction
+    memory_limit: Annotated[int | None, BeforeValidator(_limit)]
+    persistent: Persistent
+    seed: NonNegativeInt = Field(lt=2**32)
+
+    @property
+    def id(self) -> str:
+        """The hash of the config and of jaxcache's own code: equal ids do the same work."""
+        return _hash(self.model_dump(mode="json"))
+
+    @property
+    def program_id(self) -> str:
+        """The hash of what is computed, whatever the cache: trials with equal ones are compared."""
+        return _hash(self.model_dump(mode="json", include={"workload", "shapes", "seed"}))
+
+    @property
+    def label(self) -> str:
+        """What tells the trial from others at a glance: ``lru 8 MiB iterative_solver zipf seed 0``."""
+        limit = "no limit" if self.memory_limit is None else format_size(self.memory_limit)
+        return f"{self.eviction.name} {limit} {self.workload.name} {self.shapes.name} seed {self.seed}"
+
+
+def _hash(config: dict[str, Any]) -> str:
+    text = json.dumps({"config": config, "code": code_version()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Device(_Model):
+    """Where a process is to run.
+
+    Attributes:
+        platform: ``cpu`` or ``gpu``.
+        index: Which GPU; or which slot of CPU cores.
+        cores: The CPU cores that the process is held to; empty for all.
+    """
+
+    platform: Literal["cpu", "gpu"]
+    index: NonNegativeInt
+    cores: tuple[int, ...] = ()
+
+
+class Statistics(_Model):
+    """What the cache counted during a trial, see :class:`jaxcache.CacheStats`, and the trial's own clock."""
+
+    hits: int
+    misses: int
+    misses_by_cause: dict[str, int]
+    disk_hits: int
+    compiled: int
+    evictions: int
+    rejected: int
+    bypassed: int
+    variants: int
+    live_bytes: int
+    peak_bytes: int
+    compile_seconds: float
+    cost_seconds: float
+    repeated_cost_seconds: float
+    compile_seconds_avoided: float
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits over hits and misses."""
+        calls = self.hits + self.misses
+        return self.hits / calls if calls else 0.0
+
+
+class Timing(_Model):
+    """Seconds of a trial.
+
+    Attributes:
+        work_seconds: From the first import of the trial's own to its last result, checks included.
+        serve_seconds: Of the requests alone.
+        calls_per_second: Requests over ``serve_seconds``.
+        p50_seconds: Median of a request, blocked until its result is there.
+        p99_seconds: Of a request.
+    """
+
+    started_at: str
+    work_seconds: float
+    serve_seconds: float
+    calls_per_second: float
+    p50_seconds: float
+    p99_seconds: float
+
+
+class Memory(_Model):
+    """Resident memory of the trial's process.
+
+    Attributes:
+        start_rss_bytes: Before the workload, with JAX imported.
+        peak_rss_bytes: The largest, by the kernel's account.
+    """
+
+    start_rss_bytes: int
+    peak_rss_bytes: int
+
+
+class TrialResult(_Model):
+    """What happened to one trial. ``statistics`` and what follows are None if it failed before it had them."""
+
+    schema_version: Literal[1] = 1
+    trial_id: str
+    label: str
+    status: Literal["completed", "failed"]
+    reason: str | None = None
+    stderr_tail: str = ""
+    config: Trial
+    costs_hash: str | None = None
+    environment: Environment
+    device: str | None = None
+    statistics: Statistics | None = None
+    timing: Timing | None = None
+    memory: Memory | None = None
+    answer: Answer | None = None
+    checksum: str | None = None
+    reference_checksum: str | None = None
+
+
+class Reference(_Model):
+    """What a program needs and gives without a bound, the frame that its trials are held against.
+
+    Attributes:
+        checksum: Of the output under ``jax.jit`` itself.
+        requests: How many there were.
+        distinct: How many signatures were compiled.
+        unbounded_bytes: What holding all of them weighs.
+        unbounded_cost_seconds: Each signature compiled once.
+        uncached_cost_seconds: Each call compiled anew.
+        jit_seconds: Of the requests under ``jax.jit`` itself, its compiles served from disk.
+        costs: The signatures' bytes and seconds, as in a cost table.
+    """
+
+    program_id: str
+    workload: str
+    shapes: str
+    seed: int
+    device: str
+    checksum: str
+    requests: int
+    distinct: int
+    unbounded_bytes: int
+    unbounded_cost_seconds: float
+    uncached_cost_seconds: float
+    jit_seconds: float
+    costs: dict[str, tuple[int, float]]
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Write a model in one step, so that whoever finds the file finds all of it."""
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.write_text(model.model_dump_json(indent=2) + "\n")
+    staged.replace(path)

@@ -1,0 +1,109 @@
+"""Logistic regression by Adam on batches of many sizes."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from pydantic import PositiveFloat, PositiveInt
+
+from ._protocol import Answer, Jit, WorkloadConfig
+
+_PENALTY = 1e-3
+
+
+def _loss(parameters: dict[str, Any], x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the penalised mean logistic loss; x is [batch, features], y [batch] of -1 and 1."""
+    margins = y * (x @ parameters["weights"] + parameters["bias"])
+    return jnp.mean(jax.nn.softplus(-margins)) + 0.5 * _PENALTY * jnp.sum(parameters["weights"] ** 2)
+
+
+class GradientOptimization(WorkloadConfig):
+    """Fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
+
+    Attributes:
+        features: Of the made-up data.
+        rows: Of the made-up data; batches are drawn from them.
+        rows_per_length: How many rows a unit of the request's length stands for.
+        learning_rate: Adam's.
+        tolerance: Of the losses and of the parameters, against the same fit in NumPy's float64.
+    """
+
+    name: Literal["gradient_optimization"]
+    features: PositiveInt
+    rows: PositiveInt
+    rows_per_length: PositiveInt
+    learning_rate: PositiveFloat
+    tolerance: PositiveFloat
+
+    def start(self, jit: Jit, seed: int) -> "_Fitting":
+        """Return a session whose programs are compiled by ``jit``."""
+        return _Fitting(self, jit, seed)
+
+
+class _Fitting:
+    def __init__(self, config: GradientOptimization, jit: Jit, seed: int) -> None:
+        self._config = config
+        self._draw = np.random.default_rng(seed)
+        self._x = self._draw.normal(size=(config.rows, config.features)).astype(np.float32)
+        truth = self._draw.normal(size=config.features)
+        self._y = np.where(self._draw.random(config.rows) < 1 / (1 + np.exp(-self._x @ truth)), 1, -1).astype(np.float32)
+        optimizer = optax.adam(config.learning_rate)
+
+        def update(parameters: Any, state: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
+            gradients = jax.grad(_loss)(parameters, x, y)
+            changes, state = optimizer.update(gradients, state)
+            return optax.apply_updates(parameters, changes), state
+
+        self._update, self._loss = jit(update), jit(_loss)
+        self._parameters: Any = {"weights": np.zeros(config.features, np.float32), "bias": np.zeros((), np.float32)}
+        self._state = jit(optimizer.init)(self._parameters)
+        self._batch: tuple[np.ndarray, np.ndarray]
+        self._check = _DoubleFit(config.features, config.learning_rate)
+        self._worst = 0.0
+
+    def serve(self, number: int, length: int) -> np.ndarray:
+        """Return the batch's loss before the step, then the weights and the bias after it: [2 + features]."""
+        rows = self._draw.integers(self._config.rows, size=length * self._config.rows_per_length)
+        self._batch = x, y = self._x[rows], self._y[rows]
+        loss = self._loss(self._parameters, x, y)
+        self._parameters, self._state = self._update(self._parameters, self._state, x, y)
+        parts = (loss, self._parameters["weights"], self._parameters["bias"])
+        return np.concatenate([np.atleast_1d(np.asarray(part)) for part in parts])
+
+    def check(self, result: np.ndarray) -> None:
+        """Do the same step in NumPy and compare."""
+        expected = self._check.step(*(array.astype(np.float64) for array in self._batch))
+        self._worst = float(np.maximum(self._worst, np.max(np.abs(result - expected))))
+
+    def answer(self) -> Answer:
+        """Return how far the fit ever was from the one in float64."""
+        return Answer(
+            measure="largest difference of a loss or a parameter from the same fit in NumPy's float64",
+            error=self._worst,
+            tolerance=self._config.tolerance,
+        )
+
+
+class _DoubleFit:
+    """The same fit, written with NumPy alone: Adam as in algorithm 1 of Kingma and Ba, arXiv:1412.6980."""
+
+    def __init__(self, features: int, learning_rate: float) -> None:
+        self._rate = learning_rate
+        self._flat = np.zeros(features + 1)  # weights, then bias
+        self._first, self._second, self._steps = np.zeros_like(self._flat), np.zeros_like(self._flat), 0
+
+    def step(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the loss before the step, and the parameters after it."""
+        weights, bias = self._flat[:-1], self._flat[-1]
+        margins = y * (x @ weights + bias)
+        loss = np.mean(np.logaddexp(0, -margins)) + 0.5 * _PENALTY * weights @ weights
+        slope = -y / (1 + np.exp(margins)) / len(y)
+        gradient = np.append(x.T @ slope + _PENALTY * weights, slope.sum())
+        self._steps += 1
+        self._first = 0.9 * self._first + 0.1 * gradient
+        self._second = 0.999 * self._second + 0.001 * gradient**2
+        first, second = self._first / (1 - 0.9**self._steps), self._second / (1 - 0.999**self._steps)
+        self._flat = self._flat - self._rate * first / (np.sqrt(second) + 1e-8)
+        return np.append(loss, self._flat)
