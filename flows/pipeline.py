@@ -15,9 +15,10 @@ import yaml
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from jaxcache import Cost, format_size
@@ -146,9 +147,11 @@ def _judge(result: TrialResult) -> State[Any]:
 def report(directory: Path) -> str:
     """Make the report from the result files, also from those of an unfinished sweep."""
     sweep = write_report(directory)
-    create_markdown_artifact(key="report", markdown="\n".join(markdown(sweep, plotted=False)), description=headline(sweep))
+    create_markdown_artifact(
+        key="report", markdown="\n".join(markdown(sweep, plotted=False)), description=headline(sweep)
+    )
     if sweep.groups:
-        rows = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
+        rows: list[dict[str, Any]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
         create_table_artifact(key="settings", table=rows, description="Means over the seeds of each setting")
         _publish_plot(directory)
     return headline(sweep)

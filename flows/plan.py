@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, OverrideType
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -139,7 +139,9 @@ def check_directories(plan: Plan) -> None:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{name}={directory} cannot be made ({error.strerror}); give a directory of yours") from error
+            raise UsageError(
+                f"{name}={directory} cannot be made ({error.strerror}); give a directory of yours"
+            ) from error
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
             raise UsageError(f"{name}={directory} cannot be read and written; change its permissions or give another")
 
@@ -271,7 +273,9 @@ def _compose_all(
 
 def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
     """Whether this only sets a value that is there: Hydra then does no more than OmegaConf.update."""
-    return override.type is not None and override.type.name == "CHANGE" and not loader.get_group_options(override.key_or_group)
+    if override.type is not OverrideType.CHANGE or override.package is not None:
+        return False
+    return not loader.get_group_options(override.key_or_group)
 
 
 def _line(override: Override) -> str:

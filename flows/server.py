@@ -7,6 +7,7 @@ terminal reaches it too. Prefect reads its settings when it is imported, so :fun
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -165,11 +167,9 @@ def stop() -> bool:
     return True
 
 
-def _quietly(end: object) -> None:
-    try:
-        end()  # pyright: ignore[reportCallIssue]
-    except psutil.NoSuchProcess:
-        pass
+def _quietly(end: Callable[[], None]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        end()
 
 
 def main(words: list[str] | None = None) -> int:

@@ -60,7 +60,8 @@ def _run(options: argparse.Namespace) -> int:
     if problem is not None:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
-        from jaxcache.lab.aggregate import read_sweep
+
+    from jaxcache.lab.aggregate import read_sweep
     from jaxcache.lab.report import headline, print_summary, terminal
 
     from .pipeline import new_directory, sweep

@@ -38,11 +38,9 @@ def parse_size(value: int | float | str, name: str = "size") -> int:
 
 def format_size(size_bytes: int | float) -> str:
     """Return ``size_bytes`` for people: ``512 B``, ``1.5 MiB``, ``64 MiB``."""
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            break
+    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(size) >= 1024 and len(units) > 1:
         size /= 1024
-    else:
-        unit = "TiB"
+        del units[0]
+    unit = units[0]
     return f"{size:.0f} {unit}" if unit == "B" or size == int(size) else f"{size:.1f} {unit}"

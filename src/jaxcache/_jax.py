@@ -17,17 +17,18 @@ OLDEST, UNTESTED = (0, 10), (0, 13)
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
 ArrayImpl: type = type(None)  # the concrete array type, replaced below
 
-# Read on every call, so bound directly; the fallbacks below are never called, since FAULT is set with them.
-is_top_level: Callable[[], bool] = lambda: False
+# Read on every call, so bound directly; what stands here is replaced where FAULT is None. ``trace_context`` is JAX's own
+# key for tracing (x64, matmul precision, mesh, …); ``default_device`` is kept apart from it, as JAX does.
+is_top_level: Callable[[], bool] = bool
 trace_context: Callable[[], Hashable] = tuple
-_default_device: Any = None
-_disable_jit: Any = None
-_enable_x64: Any = None
+default_device: Any = None
+disable_jit: Any = None
+enable_x64: Any = None
 
 
 def _bind() -> str | None:
     """Bind the private interfaces; return what is wrong, or None."""
-    global ArrayImpl, is_top_level, trace_context, _default_device, _disable_jit, _enable_x64
+    global ArrayImpl, is_top_level, trace_context, default_device, disable_jit, enable_x64
     version = jax.__version_info__[:2]
     if version < OLDEST:
         return f"jaxcache needs JAX {'.'.join(map(str, OLDEST))} or newer, but this is {jax.__version__}"
@@ -41,31 +42,13 @@ def _bind() -> str | None:
         hash((device.value, disabled.value, x64.value))
     except Exception as error:  # whatever a future JAX does, the user's program must go on
         return f"jaxcache cannot serve JAX {jax.__version__} ({type(error).__name__}: {error})"
-    ArrayImpl, is_top_level, trace_context, _default_device, _disable_jit, _enable_x64 = (
+    ArrayImpl, is_top_level, trace_context, default_device, disable_jit, enable_x64 = (
         array_type, top_level, context, device, disabled, x64,
     )  # fmt: skip
     return None
 
 
 FAULT: str | None = _bind()
-
-
-def config_context() -> Hashable:
-    """Return everything outside the arguments that the meaning of a compilation depends on.
-
-    JAX's own key for tracing (x64, matmul precision, mesh, …) and the default device, which it keeps apart.
-    """
-    return (trace_context(), _default_device.value)
-
-
-def jit_disabled() -> bool:
-    """Whether ``jax.disable_jit`` is in force here."""
-    return _disable_jit.value
-
-
-def x64() -> bool:
-    """Whether 64-bit types are enabled here."""
-    return _enable_x64.value
 
 
 def payload_bytes(compiled: Any) -> int | None:

@@ -3,7 +3,6 @@
 import functools
 import os
 import threading
-import types
 import warnings
 import weakref
 from collections import Counter, OrderedDict, deque
@@ -15,8 +14,9 @@ from . import _jax
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._executable import Executable, build
+from ._function import CachedFunction
 from ._policies import make_policy
-from ._signature import Key, Statics, Uncacheable, call_key, describe_call, resolve_statics
+from ._signature import Key, describe_call
 from ._statistics import MISS_CAUSES, REPEAT_CAUSES, CacheStats, FunctionStats
 
 _HISTORY = 4096  # signatures without an executable that are remembered for each function
@@ -147,12 +147,12 @@ class JitCache:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
 
     @overload
-    def jit(self, fun: Callable[..., Any], **options: Any) -> "CachedFunction": ...
+    def jit(self, fun: Callable[..., Any], **options: Any) -> CachedFunction: ...
     @overload
-    def jit(self, fun: None = None, **options: Any) -> Callable[[Callable[..., Any]], "CachedFunction"]: ...
+    def jit(self, fun: None = None, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
     def jit(
         self, fun: Callable[..., Any] | None = None, *, key: Callable[..., Any] | None = None, **options: Any
-    ) -> "CachedFunction | Callable[[Callable[..., Any]], CachedFunction]":
+    ) -> CachedFunction | Callable[[Callable[..., Any]], CachedFunction]:
         """Return ``fun`` as a function compiled on demand and held by this cache.
 
         Works as a decorator, as a decorator with arguments, and as a call.
@@ -205,10 +205,11 @@ class JitCache:
         Of signatures that are not held, the last 4096 of each function are in it.
         """
         with self._lock:
-            known = [known for function in self._functions.values() for known in (*function.past.values(), *function.entries.values())]  # fmt: skip
-            return CostTable({one.description: one.cost for one in known})
+            functions = self._functions.values()
+            past = {one.description: one.cost for function in functions for one in function.past.values()}
+            return CostTable({**past, **{entry.description: entry.cost for entry in self._entries.values()}})
 
-    def clear(self, fun: "CachedFunction | None" = None) -> None:
+    def clear(self, fun: CachedFunction | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         with self._lock:
             self._forget_dead()
@@ -229,7 +230,7 @@ class JitCache:
 
     # What CachedFunction calls.
 
-    def _register(self, cached: "CachedFunction", name: str) -> _Function:
+    def _register(self, cached: CachedFunction, name: str) -> _Function:
         function = _Function(name)
         with self._lock:
             self._numbers += 1
@@ -251,7 +252,7 @@ class JitCache:
                 entry.function.hits += 1
                 entry.function.avoided_seconds += entry.cost.seconds
 
-    def _miss(self, cached: "CachedFunction", key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
+    def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
         """Return an entry for a call that found none: compiled here, or by another thread meanwhile.
 
         None if this thread is itself compiling and would have to wait for another, which might wait for it.
@@ -278,7 +279,7 @@ class JitCache:
                 return entry
 
     def _lead(
-        self, cached: "CachedFunction", key: Key, flight: _Flight, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, cached: CachedFunction, key: Key, flight: _Flight, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Entry:
         function = cached._function
         self._compiling.depth = getattr(self._compiling, "depth", 0) + 1
@@ -328,8 +329,8 @@ class JitCache:
         if size > limit:
             self._warn(
                 "larger",
-                f"{entry.description} weighs {format_size(size)}, more than the limit of {format_size(limit)}: it runs, "
-                "but is compiled again at each call; raise the limit",
+                f"{entry.description} weighs {format_size(size)}, more than the limit of {format_size(limit)}: "
+                "it runs, but is compiled again at each call; raise the limit",
             )
             return None
         if not self._policy.admit(entry.slot, size, entry.cost.seconds):
@@ -379,90 +380,3 @@ class JitCache:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"jaxcache: {message}", RuntimeWarning, stacklevel=2)
-
-
-def _name(fun: Callable[..., Any]) -> str:
-    """Return what statistics call ``fun``: ``solve``, ``Model.step``; for a partial, what it is a partial of."""
-    while isinstance(fun, functools.partial):
-        fun = fun.func
-    return getattr(fun, "__qualname__", type(fun).__qualname__).rpartition("<locals>.")[2]
-
-
-class CachedFunction:
-    """What ``cache.jit`` returns: called as ``jax.jit(fun)`` would be."""
-
-    def __init__(
-        self, cache: JitCache, fun: Callable[..., Any], key: Callable[..., Any] | None, options: dict[str, Any]
-    ) -> None:
-        self._plain: Any = _jax.jit(fun, **options)  # refuses what jax.jit refuses; serves what cannot be cached
-        functools.update_wrapper(self, fun)
-        self.__wrapped__ = fun
-        self._cache = cache
-        self._key = key
-        self._options = options
-        self._statics: Statics | None = resolve_statics(
-            fun, options.get("static_argnums"), options.get("static_argnames")
-        )
-        self._function = cache._register(self, _name(fun))
-        self._entries = self._function.entries
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _jax.FAULT or not _jax.is_top_level() or _jax.jit_disabled():
-            return self._bypass(args, kwargs)
-        try:
-            key = call_key(self._statics, args, kwargs) if self._key is None else self._own_key(args, kwargs)
-            entry = self._entries.get(key)
-        except _KeyError:
-            raise
-        except Exception:  # a tracer, an unhashable static, no array: jax.jit knows what to do or what to say
-            return self._bypass(args, kwargs)
-        if entry is not None:
-            self._cache._count_hit(entry)
-        else:
-            entry = self._cache._miss(self, key, args, kwargs)
-            if entry is None:
-                return self._bypass(args, kwargs)
-        return entry.call(*args, **kwargs)
-
-    def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-        assert self._key is not None
-        own = self._key(*args, **kwargs)
-        try:
-            hash(own)
-        except TypeError:
-            raise _KeyError(
-                f"key must return something hashable, such as a tuple of ints, but for {self._function.name} "
-                f"it returned {own!r}"
-            ) from None
-        return (_jax.config_context(), own)
-
-    def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._cache._count_bypass()
-        return self._plain(*args, **kwargs)
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
-
-    def __repr__(self) -> str:
-        return f"<cached {self._function.name} of {self._cache!r}>"
-
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """Lower for these arguments, as ``jax.jit(fun).lower`` does; nothing is cached."""
-        return self._plain.lower(*args, **kwargs)
-
-    def trace(self, *args: Any, **kwargs: Any) -> Any:
-        """Trace for these arguments, as ``jax.jit(fun).trace`` does; nothing is cached."""
-        return self._plain.trace(*args, **kwargs)
-
-    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the shapes and dtypes of the result, as ``jax.jit(fun).eval_shape`` does."""
-        return self._plain.eval_shape(*args, **kwargs)
-
-    def clear_cache(self) -> None:
-        """Free this function's entries, and what ``jax.jit`` holds for calls that went past the cache."""
-        self._cache.clear(self)
-        self._plain.clear_cache()
-
-
-class _KeyError(TypeError):
-    """The caller's ``key`` function returned something unhashable."""

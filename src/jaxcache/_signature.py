@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import tree_flatten
 
 from . import _jax
 
 Key = tuple[Hashable, ...]
+
+_NUMBERS = (bool, int, float, complex)
+_LEAVES = frozenset([*_NUMBERS, np.ndarray])
 
 
 class Uncacheable(Exception):
@@ -79,24 +83,43 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
 
 def _leaf_parts(leaf: Any) -> tuple[Hashable, ...]:
     """Return what the leaf adds to the key. ``x64`` is part of the memory, since it decides the abstract dtype."""
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         raise Uncacheable
     if isinstance(leaf, jax.Array):
         return (leaf.aval, leaf.sharding) if leaf.committed else (leaf.aval,)
     if isinstance(leaf, np.ndarray | np.generic):
-        return (_abstract(leaf.dtype, leaf.shape, _jax.x64()),)
-    if type(leaf) in (bool, int, float, complex):
-        return (_abstract_scalar(type(leaf), _jax.x64()),)
+        return (_abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value),)
+    if type(leaf) in _NUMBERS:
+        return (_abstract_scalar(type(leaf), _jax.enable_x64.value),)
     raise Uncacheable
+
+
+def plain_key(args: tuple[Any, ...]) -> Key:
+    """Return the key of a call with positional, traced arguments only: :func:`call_key`, in less time.
+
+    Where each argument is an array or a number, the tree is left out: the key's length tells how many there are.
+    """
+    array = _jax.ArrayImpl
+    parts: list[Any] = [_jax.trace_context(), _jax.default_device.value]
+    for arg in args:
+        if type(arg) is array:
+            parts.append(arg.aval)
+            if arg.committed:
+                parts.append(arg.sharding)
+        elif type(arg) in _LEAVES:
+            parts += _leaf_parts(arg)
+        else:
+            return call_key(None, args, {})
+    return tuple(parts)
 
 
 def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
     """Return the key of a call.
 
-    One reason a component: the config context (x64, matmul precision, mesh, default device) changes what is traced
-    and compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's abstract
-    value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same program; a
-    sharding counts only if the array is committed to it.
+    One reason a component: the config context (x64, matmul precision, mesh) and the default device change what is
+    traced and compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's
+    abstract value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same
+    program; a sharding counts only if the array is committed to it.
 
     Raises:
         Uncacheable: If a leaf is a tracer or of a type that is no array.
@@ -105,7 +128,7 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
     if statics is not None:
         args, kwargs, fixed = statics.split(args, kwargs)  # pyright: ignore[reportAssignmentType] any sequence will do
     leaves, tree = tree_flatten((args, kwargs))
-    parts: list[Any] = [_jax.config_context(), tree, *fixed]
+    parts: list[Any] = [_jax.trace_context(), _jax.default_device.value, tree, *fixed]
     array = _jax.ArrayImpl
     for leaf in leaves:
         if type(leaf) is array:
@@ -139,6 +162,6 @@ def describe_call(name: str, statics: Statics | None, args: tuple[Any, ...], kwa
     words = [", ".join(map(_describe_leaf, tree_flatten(arg)[0])) for arg in args]
     words += [f"{key}={', '.join(map(_describe_leaf, tree_flatten(kwargs[key])[0]))}" for key in sorted(kwargs)]
     words += [f"{place}={_describe_static(value)}" for place, _, value in fixed]
-    settings = " x64" if _jax.x64() else ""
+    settings = " x64" if _jax.enable_x64.value else ""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return f"{name}({', '.join(words)}){settings}{f' {precision}' if precision else ''}"

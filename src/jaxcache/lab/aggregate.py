@@ -1,6 +1,6 @@
 """Result files -> one aggregate, from which every table, plot and suggestion is made."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +9,9 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .run import REFERENCE, RESULT
+from .shapes import Shapes
 from .trial import Reference, Statistics, TrialResult
+from .workloads import Workload
 
 MANIFEST = "sweep.json"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -36,7 +38,10 @@ class Manifest(BaseModel):
 
 
 class Program(NamedTuple):
-    """What trials have in common that are compared with each other."""
+    """What trials have in common that are compared with each other.
+
+    ``workload`` and ``shapes`` are names, followed by those of their settings that differ within the sweep.
+    """
 
     workload: str
     shapes: str
@@ -85,7 +90,9 @@ class Group:
     def total(self) -> Statistics:
         """Return the statistics of all seeds added up; what is held at the end is that of the last."""
         parts = [r.statistics for r in self.results if r.statistics]
-        causes = {cause: sum(p.misses_by_cause.get(cause, 0) for p in parts) for p in parts for cause in p.misses_by_cause}
+        causes: Counter[str] = Counter()
+        for part in parts:
+            causes.update(part.misses_by_cause)
         sums = {
             name: sum(getattr(p, name) for p in parts)
             for name in Statistics.model_fields
@@ -93,7 +100,7 @@ class Group:
         }
         last = parts[-1]
         return Statistics(
-            **sums, misses_by_cause=causes, variants=last.variants, live_bytes=last.live_bytes,
+            **sums, misses_by_cause=dict(causes), variants=last.variants, live_bytes=last.live_bytes,
             peak_bytes=max(p.peak_bytes for p in parts),
         )  # fmt: skip
 
@@ -147,32 +154,33 @@ def read_sweep(directory: Path) -> Sweep:
     )
 
 
-def _program(result: TrialResult) -> Program:
-    config = result.config
-    return Program(config.workload.name, config.shapes.name, config.persistent.mode)
-
-
 def _groups(results: list[TrialResult], references: list[Reference]) -> list[Group]:
     frames = {reference.program_id: reference for reference in references}
-    grouped: dict[tuple[Program, Setting, str], list[TrialResult]] = defaultdict(list)
-    for result in results:
-        if result.status == "completed":
-            config = result.config
-            # Trials that differ in more than the seed, such as in a workload's own settings, are not averaged.
-            rest = config.model_copy(update={"seed": 0}).id
-            setting = Setting(config.eviction.name, config.memory_limit)
-            grouped[_program(result), setting, rest].append(result)
+    done = [result for result in results if result.status == "completed"]
+    grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
+    for result in done:
+        config = result.config
+        program = Program(_named(config.workload, done, "workload"), _named(config.shapes, done, "shapes"),
+                          config.persistent.mode)  # fmt: skip
+        grouped[program, Setting(config.eviction.name, config.memory_limit)].append(result)
 
-    def rank(item: tuple[Program, Setting, str]) -> tuple[object, ...]:
-        program, setting, rest = item
-        return (*program, setting.memory_limit or float("inf"), setting.eviction, rest)
+    def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
+        program, setting = item
+        return (*program, setting.memory_limit or float("inf"), setting.eviction)
 
     groups: list[Group] = []
-    for key in sorted(grouped, key=rank):
-        members = tuple(sorted(grouped[key], key=lambda result: result.config.seed))
-        known = [frames[m.config.program_id] for m in members if m.config.program_id in frames]
-        groups.append(Group(key[0], key[1], members, _frame(known)))
+    for program, setting in sorted(grouped, key=rank):
+        members = tuple(sorted(grouped[program, setting], key=lambda result: result.config.seed))
+        known = [frames[member.program_id] for member in members if member.program_id in frames]
+        groups.append(Group(program, setting, members, _frame(known)))
     return groups
+
+
+def _named(part: Workload | Shapes, results: list[TrialResult], name: str) -> str:
+    """Return a part's name with the settings in which it differs from others of that name."""
+    others = [other for other in (getattr(result.config, name) for result in results) if other.name == part.name]
+    differing = [key for key in type(part).model_fields if len({getattr(other, key) for other in others}) > 1]
+    return " ".join([part.name, *(f"{key}={getattr(part, key)}" for key in differing)])
 
 
 def _frame(references: list[Reference]) -> Frame | None:

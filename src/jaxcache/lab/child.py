@@ -51,6 +51,7 @@ def _trial(order: Order) -> TrialResult:
         )
     return TrialResult(
         trial_id=order.trial.id,
+        program_id=order.trial.program_id,
         label=order.trial.label,
         status="completed" if reason is None else "failed",
         reason=reason,

@@ -70,7 +70,9 @@ def hold_to(device: Device) -> str:
             os.sched_setaffinity(0, device.cores)
     seen = jax.devices()[0]
     if device.platform == "gpu" and seen.platform != "gpu":
-        raise RuntimeError(f"asked for GPU {device.index}, but JAX started {seen.platform}: is a CUDA jaxlib installed?")
+        raise RuntimeError(
+            f"asked for GPU {device.index}, but JAX started {seen.platform}: is a CUDA jaxlib installed?"
+        )
     kind = f" {seen.device_kind}" if seen.device_kind != seen.platform else ""
     place = f" on {len(device.cores)} of {os.cpu_count()} cores" if device.cores else f" {device.index}"
     return f"{seen.platform}{kind}{place}"

@@ -8,6 +8,7 @@ from .aggregate import Group
 
 # Okabe and Ito's colours: told apart by colour-blind people; shapes tell the policies apart without colour.
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+_SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke"]
 _MIB = 1024**2
 
 
@@ -19,20 +20,22 @@ def tradeoff(groups: tuple[Group, ...]) -> alt.TopLevelMixin | None:
     """
     panels: dict[str, list[Group]] = {}
     for group in groups:
-        panels.setdefault(", ".join(group.program), []).append(group)
+        panels.setdefault(f"{group.program.workload}, {group.program.shapes}", []).append(group)
     if not panels:
         return None
-    charts = [_panel(title, members) for title, members in panels.items()]
+    policies = sorted({group.setting.eviction for group in groups})
+    charts = [_panel(title, members, policies) for title, members in panels.items()]
     return (
         alt.concat(*charts, columns=3)
         .resolve_scale(color="shared", shape="shared", x="independent", y="independent")
+        .resolve_legend(color="shared", shape="shared")
         .configure(background="white", font="sans-serif")
         .configure_axis(grid=True, gridOpacity=0.4)
         .configure_view(stroke=None)
     )
 
 
-def _panel(title: str, groups: list[Group]) -> Any:
+def _panel(title: str, groups: list[Group], policies: list[str]) -> Any:
     unlimited = max((g.frame.unbounded_bytes for g in groups if g.frame), default=0.0) / _MIB
     rows = [
         {
@@ -53,14 +56,11 @@ def _panel(title: str, groups: list[Group]) -> Any:
     encoding: dict[str, Any] = {
         "x": x,
         "y": alt.Y("mean(seconds):Q", title="reference compile seconds", scale=alt.Scale(zero=True)),
-        "color": alt.Color("policy:N", title="eviction", scale=alt.Scale(range=_COLOURS)),
+        "color": alt.Color("policy:N", title="eviction", scale=alt.Scale(domain=policies, range=_COLOURS)),
+        "shape": alt.Shape("policy:N", title="eviction", scale=alt.Scale(domain=policies, range=_SHAPES)),
     }
-    points = alt.Chart(alt.Data(values=rows)).encode(**encoding)
-    layers: list[Any] = [
-        points.mark_line(),
-        points.mark_point(size=70, filled=True).encode(shape=alt.Shape("policy:N", title="eviction")),
-        *_frame_lines(groups),
-    ]
+    lines = alt.Chart(alt.Data(values=rows)).mark_line(point=alt.OverlayMarkDef(size=70, filled=True, opacity=1))
+    layers: list[Any] = [lines.encode(**encoding), *_frame_lines(groups)]
     return alt.layer(*layers).properties(title=title, width=280, height=260)
 
 

@@ -196,11 +196,13 @@ def _conditions(sweep: Sweep) -> Iterator[str]:
             yield f"- wall time: {sweep.manifest.wall_seconds:.1f} s"
     if sweep.results:
         seen = sweep.results[0].environment
-        commit = "no git" if seen.git_commit is None else seen.git_commit[:12] + (" with changes" if seen.git_dirty else "")
+        commit = (
+            "no git" if seen.git_commit is None else seen.git_commit[:12] + (" with changes" if seen.git_dirty else "")
+        )
         yield f"- {', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
         yield f"- {seen.processor}, {seen.cores} cores, {seen.system}"
         yield f"- commit {commit}, lock file {(seen.lock_hash or 'none')[:12]}"
-        yield "- one trial again: `python -m flows.sweep --config-dir <this directory>/trials/<id> --config-name config`"
+        yield "- one trial again: `python -m flows.sweep --config-dir <this sweep>/trials/<id> --config-name config`"
     yield ""
 
 

@@ -81,6 +81,7 @@ def failed_result(order: Order, reason: str) -> TrialResult:
     """Return the result of a trial that could not be run to its end, and write it to its directory."""
     result = TrialResult(
         trial_id=order.trial.id,
+        program_id=order.trial.program_id,
         label=order.trial.label,
         status="failed",
         reason=reason,

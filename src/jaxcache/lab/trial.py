@@ -178,6 +178,7 @@ class TrialResult(_Model):
 
     schema_version: Literal[1] = 1
     trial_id: str
+    program_id: str
     label: str
     status: Literal["completed", "failed"]
     reason: str | None = None

@@ -48,7 +48,9 @@ class _Fitting:
         self._draw = np.random.default_rng(seed)
         self._x = self._draw.normal(size=(config.rows, config.features)).astype(np.float32)
         truth = self._draw.normal(size=config.features)
-        self._y = np.where(self._draw.random(config.rows) < 1 / (1 + np.exp(-self._x @ truth)), 1, -1).astype(np.float32)
+        self._y = np.where(self._draw.random(config.rows) < 1 / (1 + np.exp(-self._x @ truth)), 1, -1).astype(
+            np.float32
+        )
         optimizer = optax.adam(config.learning_rate)
 
         def update(parameters: Any, state: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:

@@ -86,8 +86,9 @@ class _Solving:
         absorption, b = (array.astype(np.float64) for array in self._problem)
         x = result[:-1].astype(np.float64).reshape(b.shape)
         ax = _apply(absorption, x, np.pad)
-        errors = np.linalg.norm(b - ax) / np.linalg.norm(b), abs(float(result[-1]) / np.vdot(x, ax) - 1)
-        self._worst = float(np.max([self._worst, *errors]))
+        residual = float(np.linalg.norm(b - ax) / np.linalg.norm(b))
+        energy = abs(float(result[-1]) / float(np.vdot(x, ax)) - 1)
+        self._worst = float(np.max(np.array([self._worst, residual, energy])))  # keeps a NaN, as max() may not
 
     def answer(self) -> Answer:
         """Return the largest error. The factor leaves room for float32 in the recurrence."""

@@ -1,0 +1,60 @@
+# jaxcache: `make help` lists what can be made.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test check format ui stop bench figures lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  PYTHON=python3.12 make … picks the interpreter of a new $(VENV)"
+
+setup: $(READY) ## Make .venv from the hashed lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "jaxcache needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.lock lists into $(VENV) (a minute or two) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+sweep: $(READY) ## Run the default study: lru and size_based on all three workloads
+	$(BIN)/python -m flows.sweep eviction=lru,size_based
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Run what CI runs: lint, format, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest
+
+format: $(READY) ## Format the code and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: $(READY) ## Start the project's Prefect server if need be, and open its UI
+	$(BIN)/python -m flows.server open
+
+stop: $(READY) ## End the project's Prefect server
+	$(BIN)/python -m flows.server stop
+
+bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
+	$(BIN)/python -m benchmarks.hit_path
+	$(BIN)/python -m benchmarks.sweep_overhead
+
+figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml
+	$(BIN)/python -m flows.sweep experiment=readme
+	$(BIN)/python docs/figures.py
+
+lock: ## Resolve requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean: stop ## Remove what was made, but not outputs/
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
