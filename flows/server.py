@@ -25,7 +25,7 @@ import psutil
 from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parent.parent
-HOME = PROJECT / ".prefect"
+HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
 _PREFERRED_PORT = 4200
 _START_SECONDS = 120.0
 _QUIET = {

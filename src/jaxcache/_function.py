@@ -20,7 +20,8 @@ def _name(fun: Callable[..., Any]) -> str:
     """Return what statistics call ``fun``: ``solve``, ``Model.step``; for a partial, what it is a partial of."""
     while isinstance(fun, functools.partial):
         fun = fun.func
-    return getattr(fun, "__qualname__", type(fun).__qualname__).rpartition("<locals>.")[2]
+    name = getattr(fun, "__qualname__", None) or getattr(fun, "__name__", None) or type(fun).__qualname__
+    return name.rpartition("<locals>.")[2]
 
 
 class CachedFunction:

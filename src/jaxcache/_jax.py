@@ -17,8 +17,8 @@ OLDEST, UNTESTED = (0, 10), (0, 13)
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
 ArrayImpl: type = type(None)  # the concrete array type, replaced below
 
-# Read on every call, so bound directly; what stands here is replaced where FAULT is None. ``trace_context`` is JAX's own
-# key for tracing (x64, matmul precision, mesh, …); ``default_device`` is kept apart from it, as JAX does.
+# Read on every call, so bound directly; what stands here is replaced unless FAULT is set. ``trace_context`` is JAX's
+# own key for tracing (x64, matmul precision, mesh, …); ``default_device`` is kept apart from it, as JAX does.
 is_top_level: Callable[[], bool] = bool
 trace_context: Callable[[], Hashable] = tuple
 default_device: Any = None

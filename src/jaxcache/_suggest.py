@@ -60,10 +60,10 @@ def working_set_bytes(stats: CacheStats) -> int:
 
 
 def limit_for(size_bytes: int) -> str:
-    """Return a round limit, as a person would type it, that holds ``size_bytes``."""
+    """Return a limit as people type it, 1, 2, 3, 4, 6, 8, 12 … MiB, that holds ``size_bytes`` with 5 % to spare."""
     mib = 1
     while mib * 1024**2 < size_bytes * 1.05:
-        mib += max(1, mib // 4)
+        mib = max(mib + 1, mib * 4 // 3 if mib % 3 == 0 else mib * 3 // 2)
     return f"{mib}MiB"
 
 

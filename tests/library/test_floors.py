@@ -1,0 +1,69 @@
+"""Who may import whom: read from the code, so that a wall that falls is seen."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+CORE = PROJECT / "src" / "jaxcache"
+FLOORS = [  # top to bottom; a module imports from its own floor or below
+    {"__init__"},
+    {"_memory", "_function", "_suggest"},
+    {"_executable", "_signature", "_policies", "_statistics", "_costs"},
+    {"_jax", "_bytesize"},
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of what a file imports, relative ones resolved against ``jaxcache``."""
+    package = ["jaxcache", *path.relative_to(CORE).parent.parts] if path.is_relative_to(CORE) else ["flows"]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+            module = base if node.level else node.module
+            found.update({module} | {f"{module}.{alias.name}" for alias in node.names})
+    return found
+
+
+def core_files() -> list[Path]:
+    return [path for path in CORE.rglob("*.py") if "lab" not in path.relative_to(CORE).parts]
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
+def test_the_core_imports_only_jax_numpy_and_the_standard_library(path):
+    outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
+    assert outside <= {"jax", "numpy", "jaxcache"}
+    assert not any(name.startswith("jaxcache.lab") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", [p for p in core_files() if p.parent == CORE], ids=lambda path: path.name)
+def test_imports_go_down_only(path):
+    below = {name.split(".")[1] for name in imports(path) if name.startswith("jaxcache._")}
+    assert all(FLOOR[name] >= FLOOR[path.stem] for name in below), (path.name, below)
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.stem for path in CORE.glob("*.py")} | {"_policies"}
+    assert rooms == set(FLOOR)
+
+
+def test_policies_import_nothing_of_ours():
+    for path in (CORE / "_policies").glob("*.py"):
+        ours = {name for name in imports(path) if name.startswith("jaxcache")}
+        assert all(name.startswith("jaxcache._policies") for name in ours), path.name
+
+
+def test_private_jax_is_touched_in_one_room():
+    touching = [p.name for p in CORE.rglob("*.py") if any(name.startswith("jax._src") for name in imports(p))]
+    assert touching == ["_jax.py"]
+
+
+def test_the_lab_knows_neither_prefect_nor_hydra():
+    for path in (CORE / "lab").rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & {"prefect", "hydra", "omegaconf", "flows"}, path

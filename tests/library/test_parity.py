@@ -1,0 +1,284 @@
+"""``cache.jit`` behaves as ``jax.jit`` does: each case runs both and compares values, types and errors."""
+
+import functools
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcache import JitCache
+
+
+class Point(NamedTuple):
+    x: object
+    y: object
+
+
+@jax.tree_util.register_pytree_node_class
+class Pair:
+    def __init__(self, a, b, tag):
+        self.a, self.b, self.tag = a, b, tag
+
+    def tree_flatten(self):
+        return (self.a, self.b), self.tag
+
+    @classmethod
+    def tree_unflatten(cls, tag, leaves):
+        return cls(*leaves, tag)
+
+
+def outcome(call):
+    """What a call gives: its leaves' values and types, or its error."""
+    try:
+        result = call()
+    except Exception as error:
+        return type(error), str(error)
+    leaves, tree = jax.tree.flatten(result)
+    return tree, [
+        (leaf.dtype, leaf.weak_type, leaf.shape, leaf.sharding, leaf.committed, np.asarray(_data(leaf)).tobytes())
+        for leaf in leaves
+    ]
+
+
+def _data(leaf):
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def assert_alike(function, *calls, **options):
+    """Run the calls in order, each twice, under both."""
+    mine, theirs = JitCache().jit(function, **options), jax.jit(function, **options)
+    for args, kwargs in calls:
+        for _ in range(2):
+            assert outcome(lambda a=args, k=kwargs: mine(*a, **k)) == outcome(lambda a=args, k=kwargs: theirs(*a, **k))
+
+
+def call(*args, **kwargs):
+    return args, kwargs
+
+
+x3 = np.arange(3, dtype=np.float32)
+
+
+def test_weak_and_strong_types_never_meet():
+    """An AOT executable for a weak float32 gives bfloat16 here, where jax.jit gives float32."""
+    half = jnp.ones(3, jnp.bfloat16)
+    assert_alike(lambda s, x: s * x, call(2.0, half), call(jnp.float32(2), half), call(np.float32(2), half), call(2, half))
+
+
+def test_python_scalars_may_change_type():
+    assert_alike(lambda x: x + 1, call(1), call(1.0), call(True), call(1j), call(2**40), call(x3), call(np.int8(3)))
+
+
+def test_numpy_arrays_of_any_dtype():
+    dtypes = ["bool", "int8", "uint16", "int64", "float16", "float64", "complex128", "S3", "O"]
+    assert_alike(lambda x: x, *(call(np.zeros(3, dtype)) for dtype in dtypes))
+
+
+def test_lists_tuples_dicts_none_and_custom_nodes():
+    assert_alike(
+        lambda tree: jax.tree.map(lambda leaf: leaf * 2, tree),
+        call([x3, 1.0]), call((x3, 1.0)), call({"a": x3, "b": None}), call(None), call(Point(x3, 2)),
+        call(Pair(x3, 1.0, "t")), call(Pair(x3, 1.0, "u")), call([]),
+    )  # fmt: skip
+
+
+def test_keywords_defaults_and_varargs():
+    def f(a, b=2.0, *rest, c=3.0):
+        return a * b + sum(rest) + c
+
+    assert_alike(f, call(1.0), call(1.0, 2.0), call(1.0, b=2.0), call(a=1.0), call(1.0, 2.0, 3.0, 4.0), call(1.0, c=x3),
+                 call(), call(1.0, d=1))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [{"static_argnums": 1}, {"static_argnames": "n"}, {"static_argnums": -1}, {"static_argnums": (1,), "static_argnames": ("n",)}]
+)  # fmt: skip
+def test_static_arguments(options):
+    def f(x, n):
+        return jnp.tile(x, n) if isinstance(n, int) else x + len(n)
+
+    assert_alike(f, call(x3, 2), call(x3, n=3), call(x3, 3), call(x3, "ab"), call(x3, [1]), call(x3, (1, 2)), **options)
+
+
+def test_static_values_that_are_equal_but_of_other_types_are_told_apart():
+    assert_alike(lambda x, flag: x + (1 if flag is True else 2), call(x3, 1), call(x3, True), static_argnums=1)
+
+
+def test_donated_arguments_are_gone_afterwards():
+    for options in ({"donate_argnums": 0}, {"donate_argnames": "x"}):
+        mine, theirs = JitCache().jit(lambda x: x + 1, **options), jax.jit(lambda x: x + 1, **options)
+        for _ in range(2):
+            a, b = jnp.ones(4), jnp.ones(4)
+            assert mine(a).tolist() == theirs(b).tolist()
+            assert a.is_deleted() == b.is_deleted()
+            assert outcome(lambda a=a: mine(a))[0] == outcome(lambda b=b: theirs(b))[0]
+
+
+def test_typed_keys():
+    assert_alike(jax.random.uniform, call(jax.random.key(0)), call(jax.random.key(1)), call(jax.random.PRNGKey(2)))
+
+
+def test_methods_partials_and_lambdas():
+    cache = JitCache()
+
+    class Model:
+        def __init__(self, scale):
+            self.scale = scale
+
+        @functools.partial(cache.jit, static_argnums=0)
+        def apply(self, x):
+            return x * self.scale
+
+    a, b = Model(2.0), Model(3.0)
+    assert [m.apply(x3).tolist() for m in (a, b, a)] == [[0, 2, 4], [0, 3, 6], [0, 2, 4]]
+    assert Model.apply(a, x3).tolist() == [0, 2, 4]
+    partial = cache.jit(functools.partial(jnp.add, 5.0))
+    assert partial(x3).tolist() == [5, 6, 7]
+    assert set(cache.stats().by_function) == {"Model.apply", "add"}
+
+
+def test_decorator_forms():
+    cache = JitCache()
+
+    @cache.jit
+    def plain(x):
+        """Doc."""
+        return x + 1
+
+    @cache.jit(static_argnames="n")
+    def with_arguments(x, n):
+        return x * n
+
+    assert plain(x3).tolist() == [1, 2, 3]
+    assert with_arguments(x3, n=2).tolist() == [0, 2, 4]
+    assert (plain.__name__, plain.__doc__) == ("plain", "Doc.")
+
+
+def test_closures_over_arrays_are_not_shared_between_functions_of_one_name():
+    cache = JitCache()
+
+    def make(constant):
+        def f(x):
+            return x + constant
+
+        return cache.jit(f)
+
+    f, g = make(jnp.float32(1)), make(jnp.float32(2))
+    assert f(x3).tolist() == [1, 2, 3]
+    assert g(x3).tolist() == [2, 3, 4]
+
+
+def test_transformations_go_past_the_cache_and_are_counted():
+    cache = JitCache()
+    f = cache.jit(lambda x: jnp.sum(x**2))
+    assert jax.grad(f)(x3).tolist() == [0, 2, 4]
+    assert jax.vmap(f)(np.ones((2, 3), np.float32)).tolist() == [3, 3]
+    assert jax.jit(lambda x: f(x) + 1)(x3) == 6
+    assert jax.lax.scan(lambda c, x: (c + f(x), c), 0.0, np.ones((3, 2), np.float32))[0] == 6
+    assert jax.eval_shape(f, x3).shape == ()
+    assert jax.jit(lambda: f(np.ones(2, np.float32)))() == 2  # no tracer among the arguments, and yet traced
+    stats = cache.stats()
+    assert (stats.hits, stats.misses) == (0, 0)
+    assert stats.bypassed >= 6
+
+
+def test_disable_jit_runs_the_python_function():
+    ran = []
+    f = JitCache().jit(lambda x: ran.append(1) or x + 1)
+    f(x3), f(x3)
+    assert len(ran) == 1
+    with jax.disable_jit():
+        f(x3), f(x3)
+    assert len(ran) == 3
+
+
+def test_config_contexts_are_part_of_the_signature():
+    cache = JitCache()
+    f, g = cache.jit(lambda x: x + 1), cache.jit(lambda x: x @ x)
+    wide = np.ones((4, 4))
+    with jax.enable_x64(True):
+        assert f(wide).dtype == np.float64
+    assert f(wide).dtype == np.float32
+    with jax.enable_x64(True):
+        assert f(wide).dtype == np.float64
+    texts = []
+    for precision in ("float32", "bfloat16", "float32"):
+        with jax.default_matmul_precision(precision):
+            g(np.ones((4, 4), np.float32))
+            texts.append(g.lower(np.ones((4, 4), np.float32)).as_text())
+    assert texts[0] == texts[2] != texts[1]
+    assert cache.stats().by_function[next(n for n in cache.stats().by_function)].misses >= 2
+    assert cache.stats().misses == 4
+    assert cache.stats().hits == 2
+
+
+def test_debug_nans_raises_as_jit_does():
+    with jax.debug_nans(True):
+        assert_alike(lambda x: x / x, call(np.float32(0)), call(np.float32(1)))
+
+
+def test_attributes_of_a_jitted_function():
+    f = JitCache().jit(lambda x: x + 1)
+    assert f.lower(x3).compile()(x3).tolist() == [1, 2, 3]
+    assert f.eval_shape(x3).shape == (3,)
+    assert f.trace(x3).jaxpr.in_avals[0].shape == (3,)
+    f(x3)
+    f.clear_cache()
+    assert f(x3).tolist() == [1, 2, 3]
+
+
+def test_arguments_that_jit_refuses_are_refused_with_its_own_words():
+    assert_alike(lambda x: x, call("text"), call(object), call(jax.ShapeDtypeStruct((3,), np.float32)))
+    with pytest.raises(TypeError):
+        JitCache().jit(3)
+    with pytest.raises(TypeError):
+        JitCache().jit(lambda x: x, no_such_option=1)
+
+
+def test_jax_jit_may_be_replaced_by_the_cache(monkeypatch):
+    cache = JitCache()
+    monkeypatch.setattr(jax, "jit", cache.jit)
+    f = jax.jit(lambda x: x + 1)
+    assert f(x3).tolist() == [1, 2, 3]
+    assert cache.stats().misses == 1
+
+
+FOUR_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jaxcache import JitCache
+
+devices = jax.devices()
+assert len(devices) == 4
+mesh = Mesh(np.array(devices), "d")
+cache = JitCache()
+for function in (lambda x: x * 2, lambda x: jnp.sum(x)):
+    mine, theirs = cache.jit(function), jax.jit(function)
+    x = np.arange(8, dtype=np.float32)
+    inputs = [x, jnp.asarray(x), *(jax.device_put(x, d) for d in devices),
+              jax.device_put(x, NamedSharding(mesh, P("d"))), jax.device_put(x, NamedSharding(mesh, P()))]
+    for value in inputs * 2:
+        a, b = mine(value), theirs(value)
+        assert a.sharding == b.sharding and a.committed == b.committed, (a.sharding, b.sharding)
+        assert np.array_equal(a, b)
+    with jax.default_device(devices[2]):
+        a, b = mine(x), theirs(x)
+        assert a.devices() == b.devices() == {devices[2]}
+print("alike", cache.stats().hits)
+"""
+
+
+def test_committed_sharded_and_default_devices_are_told_apart():
+    """In a process of its own: the number of devices is fixed when JAX starts."""
+    import os
+
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", FOUR_DEVICES], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("alike")

@@ -1,0 +1,59 @@
+"""The private interfaces that we touch, and the way out where they are missing."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import jaxcache
+from jaxcache import _jax
+
+
+def test_the_installed_jax_is_served():
+    assert _jax.FAULT is None
+
+
+def test_top_level_is_told_from_tracing():
+    seen = []
+    jax.jit(lambda: seen.append(_jax.is_top_level()))()
+    assert (_jax.is_top_level(), seen) == (True, [False])
+
+
+def test_the_payload_of_an_executable_has_a_length():
+    compiled = jax.jit(lambda x: x + 1).lower(np.ones(3)).compile()
+    assert _jax.payload_bytes(compiled) > 1000
+    assert _jax.payload_bytes(object()) is None
+    assert _jax.reported_code_bytes(object()) == 0
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    ["import jax._src.core as m; del m.trace_state_clean", "import jax._src.config as m; del m.trace_context",
+     "import jax; jax.__version_info__ = (0, 4, 30)"],
+)  # fmt: skip
+def test_a_jax_that_cannot_be_served_gets_plain_jit_and_one_warning(sabotage):
+    program = f"""
+import warnings, numpy as np
+import jax, jax.numpy as jnp
+{sabotage}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import jaxcache
+    cache = jaxcache.JitCache("1MiB")
+    f = cache.jit(lambda x: x + 1)
+    try:
+        assert f(np.ones(3)).tolist() == [2, 2, 2]
+    except AttributeError:  # jax itself misses what was taken away
+        assert "del m" in {sabotage!r}
+stats = cache.stats()
+assert stats.bypassed == 1 and stats.misses == 0
+assert [str(w.message) for w in caught if "every call goes to jax.jit" in str(w.message)], caught
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there():
+    assert all(hasattr(jaxcache, name) for name in jaxcache.__all__)

@@ -1,0 +1,58 @@
+import pytest
+
+from jaxcache import CacheStats, suggest
+
+MIB = 1024**2
+HEALTHY = CacheStats(
+    hits=950, misses=50, misses_by_cause={"first_call": 2, "new_signature": 48}, compiled=50, variants=50,
+    live_bytes=40 * MIB, peak_bytes=40 * MIB, limit_bytes=64 * MIB, compile_seconds=20, cost_seconds=20,
+    compile_seconds_avoided=400,
+)  # fmt: skip
+TIGHT = CacheStats(
+    hits=300, misses=700, misses_by_cause={"first_call": 2, "new_signature": 48, "evicted": 650}, compiled=700,
+    evictions=690, variants=10, live_bytes=8 * MIB, peak_bytes=8 * MIB, limit_bytes=8 * MIB, compile_seconds=280,
+    cost_seconds=280, repeated_cost_seconds=260, compile_seconds_avoided=120,
+)  # fmt: skip
+
+
+def test_a_healthy_cache_gets_no_suggestion():
+    assert suggest(HEALTHY) == []
+
+
+def test_too_few_calls_carry_no_suggestion():
+    assert suggest(CacheStats(hits=1, misses=15, misses_by_cause={"new_signature": 15}, cost_seconds=100)) == []
+
+
+def test_a_limit_below_the_working_set_is_named_with_a_limit_that_holds_it():
+    found = {one.rule: one for one in suggest(TIGHT, "lru")}
+    assert set(found) == {"low hit rate", "memory pressure", "frequent evictions", "expensive compiles"}
+    pressure = found["memory pressure"]
+    assert "50 signatures of about 40 MiB in all share 8 MiB" in pressure.evidence
+    assert pressure.effect == "at most 260.0 of 280.0 compile seconds saved"
+    assert pressure.override == "memory_limit=48MiB"
+    assert found["low hit rate"].evidence == "30% hits; of 700 misses 50 were new signatures, 650 repeats"
+    assert found["frequent evictions"].evidence.startswith("690 evictions in 1000 calls; 650 misses")
+    assert found["expensive compiles"].override == "eviction=gdsf"
+
+
+def test_a_policy_in_use_is_not_suggested_again():
+    (expensive,) = [one for one in suggest(TIGHT, "gdsf") if one.rule == "expensive compiles"]
+    assert expensive.override == "persistent=shared"
+
+
+def test_too_many_shapes_are_told_from_too_little_memory():
+    stats = CacheStats(
+        hits=10, misses=90, misses_by_cause={"first_call": 1, "new_signature": 89}, variants=90, live_bytes=MIB,
+        peak_bytes=MIB, limit_bytes=64 * MIB, compile_seconds=9, cost_seconds=9,
+    )  # fmt: skip
+    (only,) = suggest(stats)
+    assert only.rule == "low hit rate"
+    assert "fewer shapes" in only.title
+
+
+@pytest.mark.parametrize("size", [1, MIB, 10 * MIB + 1, 777 * MIB])
+def test_a_suggested_limit_holds_what_it_must_and_not_much_more(size):
+    from jaxcache import parse_size
+    from jaxcache._suggest import limit_for
+
+    assert size * 1.05 <= parse_size(limit_for(size)) <= max(MIB, size * 1.6)
