@@ -1,0 +1,133 @@
+"""The report, from made-up result files with a known answer."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jaxcache.lab.advice import advise
+from jaxcache.lab.aggregate import MANIFEST, read_sweep
+from jaxcache.lab.report import GROUP_COLUMNS, REPORT, group_row, headline, print_summary, write_report
+from jaxcache.lab.run import RESULT
+
+from .results import failed, result, write_sweep
+from .trials import WORKLOADS
+
+
+def policies(lru, gdsf, seeds=(0, 1, 2)):
+    made = [result("lru", seed, cost_seconds=lru + seed) for seed in seeds]
+    return made + [result("gdsf", seed, cost_seconds=gdsf + seed) for seed in seeds]
+
+
+def cheaper(sweep):
+    return [one for _, one in advise(sweep.groups) if one.rule == "cheaper policy"]
+
+
+def test_groups_are_means_over_seeds_beside_their_frame(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path / "s", policies(20.0, 10.0)))
+    rows = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
+    assert [(row["eviction"], row["seeds"], row["reference compile s"]) for row in rows] == [
+        ("gdsf", "3", "11.00"), ("lru", "3", "21.00"),
+    ]  # fmt: skip
+    assert (rows[0]["nothing evicted"], rows[0]["nothing cached"]) == ("2.00", "50.00")
+    assert (rows[0]["hit rate"], rows[0]["misses"], rows[0]["limit"]) == ("60.0%", "40", "2 MiB")
+
+
+def test_the_cheaper_policy_is_named_with_what_it_saves(tmp_path):
+    (one,) = cheaper(read_sweep(write_sweep(tmp_path / "s", policies(20.0, 10.0))))
+    assert one.title == "At 2 MiB gdsf compiles least"
+    assert one.effect == "up to 10.0 compile seconds (48%) less than lru, at 2 MiB"
+    assert "at 2 MiB gdsf 11.0 s, lru 21.0 s; so for each of 3 seeds" in one.evidence
+    assert one.override == "eviction=gdsf"
+
+
+def test_one_seed_is_called_thin_evidence(tmp_path):
+    (one,) = cheaper(read_sweep(write_sweep(tmp_path / "s", policies(20.0, 10.0, seeds=(0,)))))
+    assert "thin evidence from 1 seed, seed=0,1,2,3,4 would settle it" in one.evidence
+
+
+@pytest.mark.parametrize(("lru", "gdsf"), [(10.0, 10.0), (10.2, 10.0)])
+def test_equal_policies_have_no_winner(tmp_path, lru, gdsf):
+    assert cheaper(read_sweep(write_sweep(tmp_path / "s", policies(lru, gdsf)))) == []
+
+
+def test_a_policy_that_wins_for_some_seeds_only_is_no_winner(tmp_path):
+    made = [result("lru", 0, cost_seconds=30), result("gdsf", 0, cost_seconds=10)]
+    made += [result("lru", 1, cost_seconds=10), result("gdsf", 1, cost_seconds=12)]
+    assert cheaper(read_sweep(write_sweep(tmp_path / "s", made))) == []
+
+
+def test_settings_of_a_workload_that_differ_are_told_apart(tmp_path):
+    longer = {**WORKLOADS["monte_carlo"], "requests": 99}
+    sweep = read_sweep(write_sweep(tmp_path / "s", [result(), result(workload=longer)]))
+    assert [group.program.workload for group in sweep.groups] == ["monte_carlo requests=8", "monte_carlo requests=99"]
+
+
+def test_the_report_has_tables_plot_suggestions_failures_and_conditions(tmp_path):
+    place = write_sweep(tmp_path / "s", [*policies(20.0, 10.0), failed(seed=7)], ended="failed")
+    write_report(place)
+    text = (place / REPORT).read_text()
+    assert "6 of 7 trials succeeded, 1 failed." in text
+    assert "![Reference compile seconds against the memory limit](tradeoff.svg)" in text
+    assert "**lru 2 MiB monte_carlo zipf seed 7**" in text
+    assert "the process was killed by SIGKILL" in text
+    assert "`python -m flows.sweep eviction=lru,gdsf`" in text
+    assert "persistent cache: off" in text
+    for heading in ("By setting", "Suggestions", "Failed trials", "Trials", "Conditions"):
+        assert f"\n## {heading}" in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count(" | ") for line in tables[:4]}) == 1
+    svg = (place / "tradeoff.svg").read_text()
+    assert all(word in svg for word in ("nothing cached: 50.0 s", "nothing evicted: 2.0 s", "gdsf", "memory limit (MiB)"))
+    assert (place / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_made_twice_is_the_same(tmp_path):
+    place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
+    write_report(place)
+    first = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    write_report(place)
+    assert first == {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(("results", "said"), [([], "0 of 0 trials succeeded"), ([failed()], "0 of 1 trials succeeded, 1 failed")])
+def test_an_empty_or_failed_sweep_gives_a_report_that_says_so(tmp_path, results, said):
+    place = write_sweep(tmp_path / "s", results)
+    sweep = write_report(place)
+    text = (place / REPORT).read_text()
+    assert headline(sweep) == said
+    assert "No trial succeeded, so there is nothing to compare." in text
+    assert "tradeoff.svg" not in text
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
+    victim = next(iter(sorted(place.glob(f"trials/*/{RESULT}"))))
+    victim.write_text(victim.read_text()[:100])
+    write_report(place)
+    text = (place / REPORT).read_text()
+    assert f"`{victim.relative_to(place)}`" in text
+    assert "5 of 6 trials succeeded, 1 did not run" in text
+
+
+def test_a_directory_that_is_no_sweep_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"is not the directory of a sweep: it has no {MANIFEST}"):
+        write_report(tmp_path)
+
+
+def test_the_terminal_summary(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path / "s", [*policies(20.0, 10.0, seeds=(0,)), failed(seed=7)]))
+    printed = io.StringIO()
+    print_summary(sweep, Console(file=printed, width=150))
+    assert [line.rstrip() for line in printed.getvalue().splitlines()][:3] == [
+        "workload     limit  eviction  seeds   hits  misses  disk  evicted  compile s  at best  uncached  calls/s  p99 ms",
+        "monte_carlo  2 MiB  gdsf          1  60.0%      40     3       32      10.00     2.00     50.00      2.0     500",
+        "monte_carlo  2 MiB  lru           1  60.0%      40     3       32      20.00     2.00     50.00      2.0     500",
+    ]
+    assert "✗ lru 2 MiB monte_carlo zipf seed 7: the process was killed by SIGKILL" in printed.getvalue()
+
+
+def test_the_terminal_summary_of_nothing_is_empty(tmp_path):
+    printed = io.StringIO()
+    print_summary(read_sweep(write_sweep(tmp_path / "s", [])), Console(file=printed))
+    assert printed.getvalue() == ""

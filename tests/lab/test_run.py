@@ -1,0 +1,139 @@
+"""Real processes: what they leave, and what is left when they are killed."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+
+from jaxcache import Cost
+from jaxcache.lab import run
+from jaxcache.lab.device import find_devices
+from jaxcache.lab.environment import environment
+from jaxcache.lab.trial import Device, TrialResult
+
+from .trials import small_trial
+
+CPU = Device(platform="cpu", index=0, cores=(min(os.sched_getaffinity(0)),))
+LONG = {"name": "monte_carlo", "requests": 100_000, "paths_per_length": 64, "steps": 8, "volatility": 0.2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fork_server():
+    run.warm_up()
+
+
+def order(tmp_path, trial=None, kind="trial", **changes):
+    return run.Order(kind, trial or small_trial(), changes.pop("device", CPU), tmp_path, environment(), {}, **changes)
+
+
+def workers():
+    return [process for process in psutil.Process().children(recursive=True) if _is_trial(process)]
+
+
+def _is_trial(process):
+    try:
+        return os.getsid(process.pid) == process.pid  # trials have a session of their own
+    except ProcessLookupError:
+        return False
+
+
+def when_started(tmp_path, act):
+    """Call ``act`` with the trial's process once it works."""
+
+    def watch():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (tmp_path / run.STDERR).exists() and workers():
+                time.sleep(0.3)
+                act(workers()[0])
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_a_trial_gives_a_result_and_the_file_of_it(tmp_path):
+    reference = run.run_reference(order(tmp_path, kind="reference"), 120, threading.Event())
+    assert reference.distinct == len(reference.costs) > 3
+    assert reference.unbounded_cost_seconds < reference.uncached_cost_seconds
+    costs = {name: Cost(*row) for name, row in reference.costs.items()}
+    told = run.Order("trial", small_trial(), CPU, tmp_path, environment(), costs, "abc", reference.checksum)
+    result = run.run_trial(told, 120, threading.Event())
+    assert (result.status, result.reason) == ("completed", None)
+    assert result == TrialResult.model_validate_json((tmp_path / run.RESULT).read_bytes())
+    assert result.checksum == reference.checksum
+    assert result.device.startswith("cpu on 1 of")
+    stats = result.statistics
+    assert stats.misses == stats.compiled + stats.disk_hits
+    assert stats.cost_seconds >= reference.unbounded_cost_seconds * 0.999
+    assert result.memory.peak_rss_bytes > result.memory.start_rss_bytes > 10_000_000
+    assert 0 < result.timing.p50_seconds <= result.timing.p99_seconds
+    again = run.run_trial(told, 120, threading.Event()).statistics
+    assert (again.hits, again.misses, again.evictions) == (stats.hits, stats.misses, stats.evictions)
+
+
+def test_a_changed_output_fails_the_trial(tmp_path):
+    result = run.run_trial(order(tmp_path, reference_checksum="0" * 16), 120, threading.Event())
+    assert result.status == "failed"
+    assert "the cache changed a result" in result.reason
+    assert result.statistics is not None
+
+
+def test_a_killed_process_is_a_failed_trial_that_says_so(tmp_path):
+    thread = when_started(tmp_path, lambda process: process.send_signal(signal.SIGKILL))
+    result = run.run_trial(order(tmp_path, small_trial(workload=LONG)), 120, threading.Event())
+    thread.join()
+    assert result.status == "failed"
+    assert result.reason == "the process was killed by SIGKILL, as the system does when memory runs out"
+    assert result == TrialResult.model_validate_json((tmp_path / run.RESULT).read_bytes())
+
+
+def test_a_crash_keeps_the_end_of_stderr(tmp_path):
+    # A GPU that is not there: JAX itself gives up, in the child.
+    result = run.run_trial(order(tmp_path, device=Device(platform="gpu", index=0)), 120, threading.Event())
+    assert result.status == "failed"
+    assert "GPU 0" in result.reason
+    assert "Traceback" in result.stderr_tail
+
+
+def test_a_trial_that_takes_too_long_is_ended(tmp_path):
+    result = run.run_trial(order(tmp_path, small_trial(workload=LONG)), 1.0, threading.Event())
+    assert result.status == "failed"
+    assert result.reason == "took more than 1 s; raise runner.timeout_seconds or shorten the trial"
+    assert workers() == []
+
+
+def test_a_stop_ends_the_process_and_leaves_no_result(tmp_path):
+    stop = threading.Event()
+    thread = when_started(tmp_path, lambda process: stop.set())
+    with pytest.raises(run.Interrupted):
+        run.run_trial(order(tmp_path, small_trial(workload=LONG)), 120, stop)
+    thread.join()
+    assert workers() == []
+    assert not (tmp_path / run.RESULT).exists()
+    with pytest.raises(run.Interrupted):
+        run.run_trial(order(tmp_path), 120, stop)
+
+
+def test_cpu_slots_share_the_cores_evenly():
+    cores = len(os.sched_getaffinity(0))
+    slots = find_devices("cpu", cores)
+    assert [len(slot.cores) for slot in slots] == [1] * cores
+    assert len({core for slot in slots for core in slot.cores}) == cores
+    with pytest.raises(ValueError, match=f"runner.workers must be at most {cores}"):
+        find_devices("cpu", cores + 1)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match=r"runner\.device is gpu, but .* write runner.device=cpu"):
+        find_devices("gpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert [(d.platform, d.index) for d in find_devices()] == [("gpu", 0), ("gpu", 1)]
+    with pytest.raises(ValueError, match=r"runner\.workers must be at most 2, the number of GPUs, but is 3"):
+        find_devices(workers=3)
