@@ -11,7 +11,9 @@ from jaxcache.lab.workloads import Answer
 from .trials import small_trial
 
 
-def result(eviction="lru", seed=0, limit="2MiB", workload="monte_carlo", cost_seconds=10.0, hits=60, misses=40, **changes):
+def result(
+    eviction="lru", seed=0, limit="2MiB", workload="monte_carlo", cost_seconds=10.0, hits=60, misses=40, **changes
+):
     trial = small_trial(workload, eviction={"name": eviction}, seed=seed, memory_limit=limit)
     made = TrialResult(
         trial_id=trial.id, program_id=trial.program_id, label=trial.label, status="completed", config=trial,

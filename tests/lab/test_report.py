@@ -78,7 +78,9 @@ def test_the_report_has_tables_plot_suggestions_failures_and_conditions(tmp_path
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count(" | ") for line in tables[:4]}) == 1
     svg = (place / "tradeoff.svg").read_text()
-    assert all(word in svg for word in ("nothing cached: 50.0 s", "nothing evicted: 2.0 s", "gdsf", "memory limit (MiB)"))
+    assert all(
+        word in svg for word in ("nothing cached: 50.0 s", "nothing evicted: 2.0 s", "gdsf", "memory limit (MiB)")
+    )
     assert (place / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -90,7 +92,9 @@ def test_a_report_made_twice_is_the_same(tmp_path):
     assert first == {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize(("results", "said"), [([], "0 of 0 trials succeeded"), ([failed()], "0 of 1 trials succeeded, 1 failed")])
+@pytest.mark.parametrize(
+    ("results", "said"), [([], "0 of 0 trials succeeded"), ([failed()], "0 of 1 trials succeeded, 1 failed")]
+)
 def test_an_empty_or_failed_sweep_gives_a_report_that_says_so(tmp_path, results, said):
     place = write_sweep(tmp_path / "s", results)
     sweep = write_report(place)

@@ -20,7 +20,9 @@ def stream(name, smallest=8, largest=96, distinct=20):
 @EVERY
 @given(smallest=st.integers(1, 50), spread=st.integers(0, 60), count=st.integers(1, 80), seed=st.integers(0, 2**32 - 1),
        data=st.data())  # fmt: skip
-def test_lengths_are_of_the_distinct_values_in_range_and_repeat_with_the_seed(name, smallest, spread, count, seed, data):
+def test_lengths_are_of_the_distinct_values_in_range_and_repeat_with_the_seed(
+    name, smallest, spread, count, seed, data
+):
     distinct = data.draw(st.integers(1, spread + 1))
     shapes = stream(name, smallest, smallest + spread, distinct)
     values = shapes.values()

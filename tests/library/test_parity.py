@@ -66,7 +66,9 @@ x3 = np.arange(3, dtype=np.float32)
 def test_weak_and_strong_types_never_meet():
     """An AOT executable for a weak float32 gives bfloat16 here, where jax.jit gives float32."""
     half = jnp.ones(3, jnp.bfloat16)
-    assert_alike(lambda s, x: s * x, call(2.0, half), call(jnp.float32(2), half), call(np.float32(2), half), call(2, half))
+    assert_alike(
+        lambda s, x: s * x, call(2.0, half), call(jnp.float32(2), half), call(np.float32(2), half), call(2, half)
+    )
 
 
 def test_python_scalars_may_change_type():

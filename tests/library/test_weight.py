@@ -20,7 +20,9 @@ def test_larger_programs_weigh_more():
             x = jnp.sin(x) @ x
         return x
 
-    assert weigh(unrolled, np.ones((4, 4), np.float32)) > 2 * weigh(lambda x: jnp.sin(x) @ x, np.ones((4, 4), np.float32))
+    assert weigh(unrolled, np.ones((4, 4), np.float32)) > 2 * weigh(
+        lambda x: jnp.sin(x) @ x, np.ones((4, 4), np.float32)
+    )
 
 
 def test_captured_constants_count_once_and_in_full():

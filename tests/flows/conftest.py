@@ -1,0 +1,40 @@
+"""A Prefect server of the tests' own: started as a sweep starts it, ended afterwards."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("prefect")
+    yield home
+    command(home, "server", "stop")
+
+
+@pytest.fixture(scope="session")
+def server(prefect_home):
+    """The address of the API of a server that is up."""
+    import json
+
+    done = command(prefect_home, "server", "start")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return f"http://127.0.0.1:{json.loads((prefect_home / 'server.json').read_text())['port']}/api"
+
+
+def environment(home, **more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**kept, "PREFECT_HOME": str(home), **more}
+
+
+def command(home, module, *words, **more):
+    """Run ``python -m flows.<module>`` as a user would, from the repository's root."""
+    return subprocess.run(
+        [sys.executable, "-m", f"flows.{module}", *words], cwd=PROJECT, env=environment(home, **more),
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip

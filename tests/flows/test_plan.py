@@ -1,0 +1,121 @@
+"""Overrides to trials, and what is refused before anything starts."""
+
+import pytest
+
+from flows.plan import UsageError, make_plan
+from jaxcache.lab.trial import Trial
+
+
+def names(*overrides):
+    return sorted(planned.name for planned in make_plan(overrides).trials)
+
+
+def test_the_default_study_runs_each_policy_on_all_workloads():
+    assert names("eviction=lru,size_based") == [
+        f"workload={workload} eviction={eviction}"
+        for workload in ("gradient_optimization", "iterative_solver", "monte_carlo")
+        for eviction in ("lru", "size_based")
+    ]
+
+
+def test_every_combination_is_one_trial_named_after_what_varies():
+    plan = make_plan(("eviction=lru,gdsf", "memory_limit=2MiB,8MiB", "workload=monte_carlo", "seed=0,1"))
+    assert len(plan.trials) == 8
+    assert {planned.name for planned in plan.trials} == {
+        f"eviction={e} memory_limit={m} seed={s}" for e in ("lru", "gdsf") for m in ("2MiB", "8MiB") for s in (0, 1)
+    }
+    for planned in plan.trials:
+        words = dict(word.split("=") for word in planned.name.split())
+        trial = planned.trial
+        assert trial.eviction.name == words["eviction"]
+        assert trial.memory_limit == int(words["memory_limit"][0]) * 1024**2
+        assert trial.seed == int(words["seed"])
+        assert trial.workload.name == "monte_carlo"
+
+
+def test_hydra_s_sweep_grammar_works():
+    assert len(names("seed=range(0,3)")) == 9
+    assert len(names("eviction=glob(*d*)", "workload=monte_carlo")) == 3
+    assert len(names("eviction=choice(lru,gdsf)", "workload=monte_carlo")) == 2
+    assert len(names("workload.requests=10,20", "workload=monte_carlo")) == 2
+
+
+def test_a_saved_study_brings_its_own_axes_and_the_command_line_wins():
+    assert len(names("experiment=policies")) == 90
+    assert len(names("experiment=policies", "eviction=lru", "workload=monte_carlo")) == 6
+
+
+def test_the_order_is_shuffled_by_its_seed_and_changes_nothing_else():
+    first, again, other = (make_plan(("seed=0,1,2,3", f"sweep.order_seed={n}")).trials for n in (0, 0, 1))
+    assert [p.name for p in first] == [p.name for p in again] != [p.name for p in other]
+    assert {p.trial.id for p in first} == {p.trial.id for p in other}
+
+
+def test_a_composition_that_is_shared_equals_one_of_its_own():
+    """Trials with the same groups share a composition: each must be as if composed alone."""
+    many = {p.trial.id for p in make_plan(("eviction=lru,gdsf", "seed=0,1", "workload.requests=7,8")).trials}
+    alone = {
+        p.trial.id
+        for e in ("lru", "gdsf") for s in (0, 1) for r in (7, 8)
+        for p in make_plan((f"eviction={e}", f"seed={s}", f"workload.requests={r}")).trials
+    }  # fmt: skip
+    assert many == alone
+    assert len(many) == 24
+
+
+def test_ids_are_of_the_content_and_leave_out_where_it_runs():
+    (one,) = make_plan(("workload=monte_carlo",)).trials
+    (same,) = make_plan(("workload=monte_carlo", "runner.timeout_seconds=5", "sweep.directory=elsewhere")).trials
+    (other,) = make_plan(("workload=monte_carlo", "seed=1")).trials
+    assert one.trial.id == same.trial.id != other.trial.id
+    assert Trial.model_validate_json(one.trial.model_dump_json()).id == one.trial.id
+
+
+def test_a_saved_config_is_planned_as_the_trial_it_came_from(tmp_path):
+    import yaml
+
+    (planned,) = make_plan(("workload=monte_carlo", "eviction=gdsf", "seed=3")).trials
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(planned.config))
+    (again,) = make_plan((), "config", str(tmp_path)).trials
+    assert again.trial == planned.trial
+    (changed,) = make_plan(("seed=4",), "config", str(tmp_path)).trials
+    assert changed.trial.seed == 4
+
+
+BAD = [
+    ("eviction=lruu", "eviction must be one of gdsf, lru, none, random, size_based, but is 'lruu'"),
+    ("memory_limit=-5", "memory_limit must be positive, such as 64MiB, but is -5"),
+    ("memory_limit=255KiB", "memory_limit must be at least 256KiB, .*, but is 255KiB; write null for no limit"),
+    ("memory_limit=64parsecs", "memory_limit must be a size such as 64MiB .*, but is '64parsecs'"),
+    ("memory_limit=[1,2]", "memory_limit must be a size .* but is \\[1, 2\\]"),
+    ("nope=1", "nope=1: there is no setting nope; there are: costs, eviction, memory_limit"),
+    ("memory_lmit=3MiB", "memory_lmit=3MiB: there is no setting memory_lmit; did you mean memory_limit\\?"),
+    ("workload.nope=1", "there is no setting workload.nope"),
+    ("+nope=1", "there is no setting nope; see --help"),
+    ("~seed", "seed is missing"),
+    ("eviction=lru eviction=gdsf", "eviction is given twice, as eviction=lru and eviction=gdsf; write eviction=a,b"),
+    ("eviction=glob(zz*)", "eviction=glob\\(zz\\*\\) matches none of: gdsf, lru, none, random, size_based"),
+    ("eviction=[lru,size_based]", "is one list; write eviction=lru,size_based to try each"),
+    ("eviction=lru,lru", "two trials are equal"),
+    ("experiment=policies,other", "experiment takes one study at a time"),
+    ("seed=-1", "seed must be greater than or equal to 0, but is -1"),
+    ("seed=abc", "seed must be a valid integer, .*, but is 'abc'"),
+    ("seed=interval(0,1)", "a sweep needs listed values, such as seed=0,1,2"),
+    ("shapes.smallest=500", "shapes: smallest must be at most largest, 96, but is 500"),
+    ("workload.requests=0", "workload.requests must be greater than 0, but is 0"),
+    ("runner.workers=1,2", "runner is the same for all trials of a sweep"),
+    ("runner.workers=4096", "runner.workers must be at most \\d+, the number of CPU cores, but is 4096"),
+    ("runner.timeout_seconds=-1", "runner.timeout_seconds must be greater than 0, but is -1"),
+    ("costs=no/such/file", "costs=no/such/file cannot be read \\(No such file or directory\\)"),
+    ("costs=pyproject.toml", "costs must be a cost table"),
+    ("persistent.mode=fresh", "persistent.directory must be given for shared, and only for shared"),
+    ("eviction=lru,", "eviction=lru, cannot be read; write key=value"),
+    ("eviction", "eviction cannot be read; write key=value"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_that_names_the_key_its_value_and_what_to_write(line, message):
+    with pytest.raises(UsageError, match=message) as error:
+        make_plan(tuple(line.split()))
+    assert "\n" not in str(error.value)

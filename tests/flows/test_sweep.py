@@ -1,0 +1,281 @@
+"""Whole sweeps, as a user runs them: real processes, a real Prefect server, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from .conftest import PROJECT, command, environment
+
+SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=2MiB")
+
+
+def run_sweep(home, outputs, *words):
+    return command(home, "sweep", *words, f"sweep.directory={outputs}", *persistent(words, outputs))
+
+
+def persistent(words, outputs):
+    return () if any(w.startswith("persistent=") for w in words) else (f"persistent.directory={outputs / 'cache'}",)
+
+
+def newest(outputs) -> Path:
+    return max((path for path in outputs.iterdir() if path.name.startswith("20")), key=lambda path: path.name)
+
+
+def results(sweep: Path) -> dict[str, dict]:
+    found = [json.loads(path.read_text()) for path in sweep.glob("trials/*/result.json")]
+    return {one["label"]: one for one in found}
+
+
+def decisions(sweep: Path) -> dict[str, tuple]:
+    return {
+        label: tuple(one["statistics"][name] for name in ("hits", "misses", "evictions"))
+        for label, one in results(sweep).items()
+    }
+
+
+def api(server, path, body=None):
+    request = urllib.request.Request(
+        f"{server}{path}", data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def flow_run_of(server, sweep: Path) -> dict:
+    run_id = json.loads((sweep / "sweep.json").read_text())["run_url"].rsplit("/", 1)[-1]
+    return api(server, f"/flow_runs/{run_id}")
+
+
+def task_runs_of(server, flow_run, wanted):
+    """The records trail the run by a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = api(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run["id"]]}}})
+        if wanted(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def first_sweep(server, prefect_home, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("outputs")
+    done = run_sweep(prefect_home, outputs, "eviction=lru,gdsf", "workload=monte_carlo,iterative_solver", *SMALL)
+    return done, outputs, newest(outputs)
+
+
+def test_a_sweep_runs_every_trial_and_reports(first_sweep):
+    done, _, sweep = first_sweep
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "4 of 4 trials succeeded" in done.stdout
+    assert str(sweep / "report.md") in done.stdout
+    assert len(results(sweep)) == 4
+    for one in results(sweep).values():
+        stats = one["statistics"]
+        assert one["status"] == "completed"
+        assert one["checksum"] == one["reference_checksum"]
+        assert stats["hits"] + stats["misses"] > 0
+        assert stats["misses"] == stats["disk_hits"] + stats["compiled"]
+        assert stats["live_bytes"] <= stats["peak_bytes"] <= one["config"]["memory_limit"]
+        assert one["config"]["eviction"]["name"] in ("lru", "gdsf")
+        assert one["environment"]["lock_hash"]
+        assert one["environment"]["packages"]["jax"]
+    text = (sweep / "report.md").read_text()
+    assert "| monte_carlo | zipf | shared | 2 MiB | gdsf | 1 |" in text
+    assert "persistent cache: shared" in text
+    assert json.loads((sweep / "costs.json").read_text())["signatures"]
+
+
+def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, server):
+    _, _, sweep = first_sweep
+    flow_run = flow_run_of(server, sweep)
+    assert flow_run["state"]["type"] == "COMPLETED"
+    assert flow_run["state"]["message"] == "4 of 4 trials succeeded"
+    tasks = task_runs_of(server, flow_run, lambda found: sum(t["state_type"] == "COMPLETED" for t in found) == 7)
+    assert {task["name"] for task in tasks if task["name"].startswith("workload=")} == {
+        f"workload={w} eviction={e}" for w in ("monte_carlo", "iterative_solver") for e in ("lru", "gdsf")
+    }
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+    artifacts = api(server, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+    by_key = {artifact["key"]: artifact for artifact in artifacts}
+    assert set(by_key) == {"report", "settings", "tradeoff"}
+    assert len(json.loads(by_key["settings"]["data"])) == 4
+    assert by_key["tradeoff"]["data"].count("data:image/png;base64,") == 1
+
+
+def test_a_second_sweep_decides_alike_and_finds_programs_on_disk(first_sweep, prefect_home):
+    _, outputs, sweep = first_sweep
+    done = run_sweep(
+        prefect_home, outputs, "eviction=lru,gdsf", "workload=monte_carlo,iterative_solver",
+        f"costs={sweep / 'costs.json'}", *SMALL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = newest(outputs)
+    assert again != sweep
+    assert decisions(again) == decisions(sweep)
+    for one in results(again).values():
+        assert one["statistics"]["compiled"] == 0
+        assert one["statistics"]["disk_hits"] == one["statistics"]["misses"]
+    seconds = [{label: one["statistics"]["cost_seconds"] for label, one in results(s).items()} for s in (sweep, again)]
+    assert seconds[0] == pytest.approx(seconds[1])  # wherever a miss was served from, it costs the same
+
+
+def test_the_saved_config_of_a_trial_runs_that_trial_again(first_sweep, prefect_home):
+    _, outputs, sweep = first_sweep
+    label, one = next((label, one) for label, one in results(sweep).items() if label.startswith("gdsf"))
+    place = sweep / "trials" / one["trial_id"]
+    assert yaml.safe_load((place / "config.yaml").read_text())["costs"] == str(sweep / "costs.json")
+    done = command(prefect_home, "sweep", "--config-dir", str(place), "--config-name", "config")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = newest(outputs)
+    assert decisions(again) == {label: decisions(sweep)[label]}
+    assert results(again)[label]["trial_id"] == one["trial_id"]
+
+
+def test_the_report_can_be_made_again_without_running_anything(first_sweep, prefect_home):
+    _, _, sweep = first_sweep
+    text = (sweep / "report.md").read_text()
+    (sweep / "report.md").unlink()
+    done = command(prefect_home, "report", str(sweep))
+    assert done.returncode == 0, done.stderr
+    assert (sweep / "report.md").read_text() == text
+
+
+def start_sweep(home, outputs, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={outputs}", *persistent(words, outputs)],
+        cwd=PROJECT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(process, outputs, pattern) -> Path:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + 120
+    while not (found := list(outputs.glob(pattern))):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    return found[0]
+
+
+def trial_processes(process) -> list[psutil.Process]:
+    """Trials have a session of their own."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if child.is_running() and os.getsid(child.pid) == child.pid]
+
+
+def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home, tmp_path):
+    process = start_sweep(
+        prefect_home, tmp_path, "workload=monte_carlo", "eviction=lru,gdsf", "runner.workers=1", "persistent=off",
+        "shapes.distinct=4", "shapes.largest=24", "workload.requests=60", "memory_limit=2MiB",
+    )  # fmt: skip
+    wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
+    (victim,) = trial_processes(process)
+    victim.kill()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    sweep = newest(tmp_path)
+    statuses = {one["status"]: one for one in results(sweep).values()}
+    assert set(statuses) == {"completed", "failed"}
+    assert statuses["failed"]["reason"].startswith("the process was killed by SIGKILL")
+    assert "failed  eviction=" in output
+    text = (sweep / "report.md").read_text()
+    assert "1 of 2 trials succeeded, 1 failed." in text
+    assert "## Failed trials" in text
+    flow_run = flow_run_of(server, sweep)
+    assert flow_run["state"]["type"] == "FAILED"
+    tasks = task_runs_of(server, flow_run, lambda found: any(task["state_type"] == "FAILED" for task in found))
+    (failed,) = [task for task in tasks if task["state_type"] == "FAILED"]
+    assert failed["state"]["message"].startswith("the process was killed by SIGKILL")
+
+
+def test_a_program_whose_reference_is_wrong_fails_its_trials_and_no_others(server, prefect_home, tmp_path):
+    """No float32 solver reaches the second tolerance."""
+    done = run_sweep(prefect_home, tmp_path, "workload=iterative_solver", "workload.tolerance=1e-5,1e-12", *SMALL)
+    assert done.returncode == 1, done.stdout + done.stderr
+    by_tolerance = {one["config"]["workload"]["tolerance"]: one for one in results(newest(tmp_path)).values()}
+    assert by_tolerance[1e-5]["status"] == "completed"
+    assert "its reference run failed" in by_tolerance[1e-12]["reason"]
+    assert "wrong answer" in by_tolerance[1e-12]["reason"]
+
+
+def test_ctrl_c_ends_the_children_sets_the_states_and_keeps_results(server, prefect_home, tmp_path):
+    process = start_sweep(
+        prefect_home, tmp_path, "workload=monte_carlo", "eviction=lru,gdsf,random", "seed=0,1", "persistent=off",
+        "shapes.distinct=4", "shapes.largest=24", "workload.requests=40", "memory_limit=2MiB",
+    )  # fmt: skip
+    wait_for(process, tmp_path, "20*/trials/*/result.json")
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Results so far are kept" in output
+    assert "Interrupted; the results of" in output
+    assert "Traceback" not in output
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert left == []
+    sweep = newest(tmp_path)
+    done = len(results(sweep))
+    assert 1 <= done < 6
+    assert f"{done} of 6 trials succeeded, {6 - done} did not run" in (sweep / "report.md").read_text()
+    flow_run = flow_run_of(server, sweep)
+    assert flow_run["state"]["type"] == "CANCELLED"
+    final = {"COMPLETED", "CANCELLED"}
+    tasks = task_runs_of(server, flow_run, lambda found: all(task["state_type"] in final for task in found))
+    assert {task["state_type"] for task in tasks} == final
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("eviction=lruu",), "eviction must be one of gdsf, lru, none, random, size_based, but is 'lruu'"),
+     (("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
+     (("sweep.directory=/proc/nowhere",), "sweep.directory=/proc/nowhere cannot be made"),
+     (("persistent.directory=/proc/nowhere",), "persistent.directory=/proc/nowhere cannot be made")],
+)  # fmt: skip
+def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path, words, message):
+    done = command(tmp_path / "home", "sweep", *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"sweep: {message}")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path):
+    done = command(tmp_path, "sweep", "eviction=lru", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 2
+    assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in done.stderr
+
+
+def test_help_says_what_can_be_swept_and_hydra_flags_work(tmp_path):
+    told = command(tmp_path, "sweep", "--help").stdout
+    for word in ("eviction: gdsf, lru, none, random, size_based", "memory_limit: 16MiB", "experiment", "Exit code"):
+        assert word in told
+    composed = yaml.safe_load(command(tmp_path, "sweep", "--cfg", "job", "eviction=gdsf").stdout)
+    assert composed["eviction"] == {"name": "gdsf"}
+    assert "hydra" not in composed
+
+
+def test_the_server_outlives_sweeps_is_reused_and_can_be_stopped(tmp_path):
+    home = tmp_path / "home"
+    assert command(home, "server", "status").returncode == 1
+    started = command(home, "server", "start")
+    assert started.returncode == 0
+    try:
+        assert command(home, "server", "start").stdout == started.stdout
+        assert command(home, "server", "status").returncode == 0
+    finally:
+        stopped = command(home, "server", "stop")
+    assert stopped.stdout == "stopped\n"
+    assert command(home, "server", "status").returncode == 1
