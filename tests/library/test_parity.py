@@ -97,7 +97,8 @@ def test_keywords_defaults_and_varargs():
 
 
 @pytest.mark.parametrize(
-    "options", [{"static_argnums": 1}, {"static_argnames": "n"}, {"static_argnums": -1}, {"static_argnums": (1,), "static_argnames": ("n",)}]
+    "options", [{"static_argnums": 1}, {"static_argnames": "n"}, {"static_argnums": -1},
+     {"static_argnums": (1,), "static_argnames": ("n",)}]
 )  # fmt: skip
 def test_static_arguments(options):
     def f(x, n):
@@ -117,7 +118,7 @@ def test_donated_arguments_are_gone_afterwards():
             a, b = jnp.ones(4), jnp.ones(4)
             assert mine(a).tolist() == theirs(b).tolist()
             assert a.is_deleted() == b.is_deleted()
-            assert outcome(lambda a=a: mine(a))[0] == outcome(lambda b=b: theirs(b))[0]
+            assert outcome(lambda a=a, f=mine: f(a))[0] == outcome(lambda b=b, f=theirs: f(b))[0]
 
 
 def test_typed_keys():

@@ -90,7 +90,7 @@ def test_a_policy_holds_no_more_than_its_keys_after_many_requests(name):
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="eviction must be one of none, lru, .*, but is 'lruu'"):
+    with pytest.raises(ValueError, match=r"eviction must be one of none, lru, .*, but is 'lruu'"):
         make_policy("lruu")
 
 
