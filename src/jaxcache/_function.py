@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _jax
-from ._signature import Key, Statics, call_key, plain_key, resolve_statics
+from ._signature import Key, Statics, call_key, resolve_statics
 
 if TYPE_CHECKING:
     from ._memory import JitCache
@@ -46,13 +46,9 @@ class CachedFunction:
         if _jax.FAULT or not _jax.is_top_level() or _jax.disable_jit.value:
             return self._bypass(args, kwargs)
         try:
-            if self._key is not None:
-                key = self._own_key(args, kwargs)
-            elif self._statics is None and not kwargs:
-                key = plain_key(args)
-            else:
-                key = call_key(self._statics, args, kwargs)
-            entry = self._entries.get(key)
+            key = call_key(self._statics, args, kwargs) if self._key is None else self._own_key(args, kwargs)
+            latest = self._function.latest
+            entry = latest if latest is not None and latest.key == key else self._entries.get(key)
         except _KeyError:
             raise
         except Exception:  # a tracer, an unhashable static, no array: jax.jit knows what to do or what to say

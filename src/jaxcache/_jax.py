@@ -5,6 +5,7 @@ executable is. What is read from private modules is read here and nowhere else; 
 cannot be served, and the cache then hands every call to plain ``jax.jit``.
 """
 
+import operator
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -15,11 +16,13 @@ from jax import monitoring
 OLDEST, UNTESTED = (0, 10), (0, 13)
 
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
-ArrayImpl: type = type(None)  # the concrete array type, replaced below
+array_types: set[type] = set()  # the type of concrete arrays, once bound
 
 # Read on every call, so bound directly; what stands here is replaced unless FAULT is set. ``trace_context`` is JAX's
 # own key for tracing (x64, matmul precision, mesh, …); ``default_device`` is kept apart from it, as JAX does.
 is_top_level: Callable[[], bool] = bool
+aval_of = operator.attrgetter("aval")
+is_committed = operator.attrgetter("_committed")  # of a concrete array: its public property takes twice as long
 trace_context: Callable[[], Hashable] = tuple
 default_device: Any = None
 disable_jit: Any = None
@@ -28,23 +31,23 @@ enable_x64: Any = None
 
 def _bind() -> str | None:
     """Bind the private interfaces; return what is wrong, or None."""
-    global ArrayImpl, is_top_level, trace_context, default_device, disable_jit, enable_x64
+    global is_top_level, trace_context, default_device, disable_jit, enable_x64
     version = jax.__version_info__[:2]
     if version < OLDEST:
         return f"jaxcache needs JAX {'.'.join(map(str, OLDEST))} or newer, but this is {jax.__version__}"
     try:
         from jax._src import config, core
-        from jax._src.array import ArrayImpl as array_type
+        from jax._src.array import ArrayImpl
 
         top_level, context = core.trace_state_clean, config.trace_context
         hash((top_level(), context()))
         device, disabled, x64 = config.default_device, config.disable_jit, config.enable_x64
-        hash((device.value, disabled.value, x64.value))
+        hash((device.value, disabled.value, x64.value, ArrayImpl.aval, ArrayImpl._committed))
     except Exception as error:  # whatever a future JAX does, the user's program must go on
         return f"jaxcache cannot serve JAX {jax.__version__} ({type(error).__name__}: {error})"
-    ArrayImpl, is_top_level, trace_context, default_device, disable_jit, enable_x64 = (
-        array_type, top_level, context, device, disabled, x64,
-    )  # fmt: skip
+    is_top_level, trace_context = top_level, context
+    default_device, disable_jit, enable_x64 = device, disabled, x64
+    array_types.add(ArrayImpl)
     return None
 
 

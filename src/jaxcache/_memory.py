@@ -66,6 +66,7 @@ class _Function:
     entries: dict[Key, _Entry] = field(default_factory=dict)
     past: OrderedDict[Key, _Past] = field(default_factory=OrderedDict)
     flights: dict[Key, _Flight] = field(default_factory=dict)
+    latest: _Entry | None = None  # of the last hit: found without hashing the key; None once it is dropped
     hits: int = 0
     misses: int = 0
     evictions: int = 0
@@ -247,6 +248,7 @@ class JitCache:
         with self._lock:
             if entry.held:
                 entry.hits += 1
+                entry.function.latest = entry
                 self._policy.hit(entry.slot)
             else:  # evicted between look-up and now, or never kept
                 entry.function.hits += 1
@@ -356,6 +358,8 @@ class JitCache:
         self._policy.remove(entry.slot)
         entry.held = False
         del function.entries[entry.key], self._entries[entry.slot]
+        if function.latest is entry:
+            function.latest = None
         self._live_bytes -= entry.cost.size_bytes
         function.hits += entry.hits
         function.avoided_seconds += entry.hits * entry.cost.seconds

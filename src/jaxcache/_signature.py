@@ -19,7 +19,7 @@ from . import _jax
 Key = tuple[Hashable, ...]
 
 _NUMBERS = (bool, int, float, complex)
-_LEAVES = frozenset([*_NUMBERS, np.ndarray])
+_LEAVES = frozenset([*_NUMBERS, np.ndarray, *_jax.array_types])  # types that are a leaf for certain
 
 
 class Uncacheable(Exception):
@@ -81,36 +81,30 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
     return jax.typeof(kind(0))
 
 
-def _leaf_parts(leaf: Any) -> tuple[Hashable, ...]:
-    """Return what the leaf adds to the key. ``x64`` is part of the memory, since it decides the abstract dtype."""
+def _abstract_leaf(leaf: Any) -> Hashable:
+    """Return the leaf's abstract value: shape, dtype and weak type, which ``x64`` has a say in."""
     if isinstance(leaf, Tracer):
         raise Uncacheable
     if isinstance(leaf, jax.Array):
-        return (leaf.aval, leaf.sharding) if leaf.committed else (leaf.aval,)
+        return leaf.aval
     if isinstance(leaf, np.ndarray | np.generic):
-        return (_abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value),)
+        return _abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value)
     if type(leaf) in _NUMBERS:
-        return (_abstract_scalar(type(leaf), _jax.enable_x64.value),)
+        return _abstract_scalar(type(leaf), _jax.enable_x64.value)
     raise Uncacheable
 
 
-def plain_key(args: tuple[Any, ...]) -> Key:
-    """Return the key of a call with positional, traced arguments only: :func:`call_key`, in less time.
+def _placement(leaf: Any) -> Hashable:
+    return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
 
-    Where each argument is an array or a number, the tree is left out: the key's length tells how many there are.
-    """
-    array = _jax.ArrayImpl
-    parts: list[Any] = [_jax.trace_context(), _jax.default_device.value]
-    for arg in args:
-        if type(arg) is array:
-            parts.append(arg.aval)
-            if arg.committed:
-                parts.append(arg.sharding)
-        elif type(arg) in _LEAVES:
-            parts += _leaf_parts(arg)
-        else:
-            return call_key(None, args, {})
-    return tuple(parts)
+
+def _leaves_key(leaves: Sequence[Any]) -> Key:
+    """Return the leaves' abstract values, and where they are committed to, or None if nowhere."""
+    if set(map(type, leaves)) == _jax.array_types:  # the common case, without a step of Python for each leaf
+        committed = any(map(_jax.is_committed, leaves))
+        return (tuple(map(_jax.aval_of, leaves)), tuple(map(_placement, leaves)) if committed else None)
+    avals, places = tuple(map(_abstract_leaf, leaves)), tuple(map(_placement, leaves))
+    return (avals, places if any(place is not None for place in places) else None)
 
 
 def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
@@ -119,25 +113,21 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
     One reason a component: the config context (x64, matmul precision, mesh) and the default device change what is
     traced and compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's
     abstract value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same
-    program; a sharding counts only if the array is committed to it.
+    program; a sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
 
     Raises:
         Uncacheable: If a leaf is a tracer or of a type that is no array.
     """
-    fixed: list[Any] = []
-    if statics is not None:
-        args, kwargs, fixed = statics.split(args, kwargs)  # pyright: ignore[reportAssignmentType] any sequence will do
-    leaves, tree = tree_flatten((args, kwargs))
-    parts: list[Any] = [_jax.trace_context(), _jax.default_device.value, tree, *fixed]
-    array = _jax.ArrayImpl
-    for leaf in leaves:
-        if type(leaf) is array:
-            parts.append(leaf.aval)
-            if leaf.committed:
-                parts.append(leaf.sharding)
-        else:
-            parts += _leaf_parts(leaf)
-    return tuple(parts)
+    context, device = _jax.trace_context(), _jax.default_device.value
+    if statics is None:
+        if not kwargs and _LEAVES.issuperset(map(type, args)):
+            avals, places = _leaves_key(args)
+            return (context, device, avals, places)
+        leaves, tree = tree_flatten((args, kwargs))
+        return (context, device, *_leaves_key(leaves), tree)
+    dynamic, named, fixed = statics.split(args, kwargs)
+    leaves, tree = tree_flatten((dynamic, named))
+    return (context, device, *_leaves_key(leaves), tree, *fixed)
 
 
 def _describe_leaf(leaf: Any) -> str:
@@ -156,11 +146,9 @@ def describe_call(name: str, statics: Statics | None, args: tuple[Any, ...], kwa
     ``~`` marks a weak type. x64 and a matmul precision that is not the default are named; what else the key holds
     (devices, other settings) is not, so that two keys may share one description, never one executable.
     """
-    fixed: list[Any] = []
-    if statics is not None:
-        args, kwargs, fixed = statics.split(args, kwargs)  # pyright: ignore[reportAssignmentType]
-    words = [", ".join(map(_describe_leaf, tree_flatten(arg)[0])) for arg in args]
-    words += [f"{key}={', '.join(map(_describe_leaf, tree_flatten(kwargs[key])[0]))}" for key in sorted(kwargs)]
+    dynamic, named, fixed = (statics or Statics((), frozenset())).split(args, kwargs)
+    words = [", ".join(map(_describe_leaf, tree_flatten(arg)[0])) for arg in dynamic]
+    words += [f"{key}={', '.join(map(_describe_leaf, tree_flatten(named[key])[0]))}" for key in sorted(named)]
     words += [f"{place}={_describe_static(value)}" for place, _, value in fixed]
     settings = " x64" if _jax.enable_x64.value else ""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]

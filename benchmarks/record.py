@@ -1,0 +1,40 @@
+"""Keep what a benchmark measured, with the versions and the machine that it was measured on."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def quartiles(ratios: list[float]) -> dict[str, float]:
+    """Return the median and the quartiles."""
+    low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return {"median": round(float(median), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+
+
+def record(name: str, measured: dict[str, Any]) -> Path:
+    """Write ``results/<name>_<date>.json`` and return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    device = jax.devices()[0]
+    path = RESULTS / f"{name}_{now:%Y-%m-%d}_jax-{jax.__version__}_{device.platform}.json"
+    processor = platform.processor() or platform.machine()
+    content = {
+        "benchmark": name,
+        "measured": measured,
+        "date": now.isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": device.device_kind,
+        "processor": processor,
+        "cores": os.cpu_count(),
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
