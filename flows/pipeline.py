@@ -86,12 +86,14 @@ class Session:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     """Compile every signature of a program once, in full, and run it under jax.jit itself."""
-    place = session.directory / "references" / planned.trial.program_id
+    place = session.directory / run.REFERENCES / planned.trial.program_id
     place.mkdir(parents=True, exist_ok=True)
     try:
         with session.device() as device:
             order = session.order("reference", planned, device, place)
-            reference = run.run_reference(order, session.plan.runner.timeout_seconds, session.stop)
+            reference = run.known_reference(order, session.plan.references) or run.run_reference(
+                order, session.plan.runner.timeout_seconds, session.stop
+            )
     except run.Interrupted:
         return Cancelled(message=_INTERRUPTED)
     except run.Failed as error:
@@ -108,7 +110,7 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> State[Any]:
     """Run one trial in a process of its own; an obstacle is why it cannot be run."""
-    place = session.directory / "trials" / planned.trial.id
+    place = session.directory / run.TRIALS / planned.trial.id
     place.mkdir(parents=True, exist_ok=True)
     saved = {**planned.config, "costs": str(session.directory / COSTS)}  # run again, it decides as it did now
     (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
@@ -228,18 +230,16 @@ def _execute(session: Session) -> list[State[Any]]:
         for program, trials in waiting.items():
             config = trials[0].trial
             name = f"reference {config.workload.name} {config.shapes.name} seed={config.seed}"
-            measuring = measure_reference.with_options(task_run_name=name, tags=["reference", config.workload.name])
+            measuring = measure_reference.with_options(task_run_name=name)
             references[runner.submit(measuring, {"session": session, "planned": trials[0]})] = program
         futures: list[PrefectFuture[Any]] = []
         for done in as_completed(list(references)):
             done.wait()  # its state is the last one only after this
             obstacle = None if done.state.is_completed() else f"its reference run failed: {done.state.message}"
             for planned in waiting[references[done]]:
-                config = planned.trial
-                trying = run_trial.with_options(
-                    task_run_name=planned.name, tags=[config.workload.name, config.eviction.name]
-                )
-                session.submitted.append(config.id)
+                # No tags: for a task with tags, Prefect asks the server for a concurrency slot of each, a second or two.
+                trying = run_trial.with_options(task_run_name=planned.name)
+                session.submitted.append(planned.trial.id)
                 parameters = {"session": session, "planned": planned, "obstacle": obstacle}
                 futures.append(runner.submit(trying, parameters))
         for future in futures:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 
 from jaxcache import CostTable
 from jaxcache.lab.device import find_devices
+from jaxcache.lab.run import REFERENCES
 from jaxcache.lab.trial import Device, Trial
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -84,6 +85,7 @@ class Plan:
         trials: In the order in which they will run, those of one program among themselves.
         devices: As many trials run at a time.
         costs: The table that ``costs`` names; empty if it names none.
+        references: Where the sweep that the table is from has its reference runs; None without a table.
     """
 
     command: tuple[str, ...]
@@ -92,6 +94,7 @@ class Plan:
     sweep: SweepSettings
     devices: tuple[Device, ...]
     costs: CostTable
+    references: Path | None
 
 
 @functools.lru_cache(maxsize=8)
@@ -123,6 +126,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
         sweep=first.sweep,
         devices=tuple(_devices(first.runner)),
         costs=_costs(first.costs),
+        references=first.costs and first.costs.parent / REFERENCES,
     )
 
 

@@ -50,7 +50,7 @@ def write_sweep(directory: Path, results, ended="completed", references=True) ->
             config = one.config
             write_json(home / REFERENCE, Reference(
                 program_id=one.program_id, workload=config.workload.name, shapes=config.shapes.name, seed=config.seed,
-                device="cpu", checksum="c", requests=50, distinct=6, unbounded_bytes=6_000_000,
+                device="cpu", slot="1 cores", environment=environment(), checksum="c", requests=50, distinct=6, unbounded_bytes=6_000_000,
                 unbounded_cost_seconds=2.0, uncached_cost_seconds=50.0, jit_seconds=1.0,
                 costs={"f(float32[3])": (300000, 0.3)},
             ))  # fmt: skip

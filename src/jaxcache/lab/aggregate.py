@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .run import REFERENCE, RESULT
+from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .shapes import Shapes
 from .trial import Reference, Statistics, TrialResult
 from .workloads import Workload
@@ -141,8 +141,8 @@ def read_sweep(directory: Path) -> Sweep:
         return found
 
     manifests = read(Manifest, [directory / MANIFEST])
-    results = read(TrialResult, list(directory.glob(f"trials/*/{RESULT}")))
-    references = read(Reference, list(directory.glob(f"references/*/{REFERENCE}")))
+    results = read(TrialResult, list(directory.glob(f"{TRIALS}/*/{RESULT}")))
+    references = read(Reference, list(directory.glob(f"{REFERENCES}/*/{REFERENCE}")))
     order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
     results.sort(key=lambda result: order.get(result.trial_id, len(order)))
     return Sweep(

@@ -9,7 +9,7 @@ from multiprocessing import parent_process
 from .device import hold_to
 from .execute import describe_answer, execute_reference, execute_trial
 from .run import REFERENCE, RESULT, STDERR, Order
-from .trial import TrialResult, write_json
+from .trial import Reference, TrialResult, write_json
 
 
 def main(order: Order) -> None:
@@ -21,7 +21,7 @@ def main(order: Order) -> None:
     os.dup2(log, 2)
     try:
         if order.kind == "reference":
-            write_json(order.directory / REFERENCE, execute_reference(order.trial, hold_to(order.device)))
+            write_json(order.directory / REFERENCE, _reference(order))
         else:
             write_json(order.directory / RESULT, _trial(order))
     except BaseException:
@@ -37,9 +37,14 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+def _reference(order: Order) -> Reference:
+    device = hold_to(order.device)
+    return execute_reference(order.trial, device, order.device.slot, order.environment, order.scratch)
+
+
 def _trial(order: Order) -> TrialResult:
     device = hold_to(order.device)
-    outcome = execute_trial(order.trial, order.costs)
+    outcome = execute_trial(order.trial, order.costs, order.scratch)
     served = outcome.served
     reason = None
     if not served.answer.right:

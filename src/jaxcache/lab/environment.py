@@ -36,6 +36,10 @@ class Environment(BaseModel):
     git_dirty: bool | None
     lock_hash: str | None
 
+    def computes_as(self, other: "Environment") -> bool:
+        """Whether the same program gives the same bits in both: the packages and the processor are the same."""
+        return (self.packages, self.processor) == (other.packages, other.processor)
+
 
 @functools.cache
 def code_version() -> str:

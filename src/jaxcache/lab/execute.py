@@ -3,8 +3,8 @@
 import hashlib
 import resource
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,21 +16,23 @@ import numpy as np
 import psutil
 
 from .. import CacheStats, Cost, JitCache
+from .environment import Environment
 from .trial import Memory, Persistent, Reference, Statistics, Timing, Trial
 from .workloads import Answer, Jit, Session
 
 
 @contextmanager
-def persistent_cache(persistent: Persistent):
-    """Set JAX's persistent compilation cache for what follows, with thresholds that keep everything."""
-    with tempfile.TemporaryDirectory(prefix="jaxcache-") as fresh:
-        directory = {"off": None, "fresh": fresh, "shared": persistent.directory}[persistent.mode]
-        use_directory(directory)
-        yield
-        use_directory(None)
+def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[None]:
+    """Set JAX's persistent compilation cache for what follows, with thresholds that keep everything.
+
+    A fresh one is ``scratch``, which whoever started this process removes, since this process may be killed.
+    """
+    use_directory({"off": None, "fresh": scratch, "shared": persistent.directory}[persistent.mode])
+    yield
+    use_directory(None)
 
 
-def use_directory(directory: str | Path | None) -> None:
+def use_directory(directory: Path | None) -> None:
     """Point JAX's persistent compilation cache at a directory, or switch it off."""
     jax.config.update("jax_enable_compilation_cache", directory is not None)
     jax.config.update("jax_compilation_cache_dir", None if directory is None else str(directory))
@@ -74,11 +76,11 @@ class Outcome:
     memory: Memory
 
 
-def execute_trial(trial: Trial, costs: dict[str, Cost]) -> Outcome:
+def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcome:
     """Run a trial in this process."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     start_rss_bytes = psutil.Process().memory_info().rss
-    with persistent_cache(trial.persistent):
+    with persistent_cache(trial.persistent, scratch):
         cache = JitCache(trial.memory_limit, trial.eviction.name, seed=trial.seed, costs=costs)
         served = serve(trial, cache.jit)
         statistics = _statistics(cache.stats())
@@ -109,13 +111,13 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def execute_reference(trial: Trial, device: str) -> Reference:
+def execute_reference(trial: Trial, device: str, slot: str, environment: Environment, scratch: Path) -> Reference:
     """Run a trial's program without a bound, and under ``jax.jit`` itself.
 
     First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
     gives the output that every trial must equal; it loads what the first pass compiled.
     """
-    with persistent_cache(Persistent(mode="fresh")):
+    with persistent_cache(Persistent(mode="fresh"), scratch):
         cache = JitCache(None, "none")
         served = serve(trial, cache.jit)
         stats, costs = cache.stats(), cache.costs()
@@ -132,6 +134,8 @@ def execute_reference(trial: Trial, device: str) -> Reference:
         shapes=trial.shapes.name,
         seed=trial.seed,
         device=device,
+        slot=slot,
+        environment=environment,
         checksum=plain.checksum,
         requests=len(plain.seconds),
         distinct=len(costs),

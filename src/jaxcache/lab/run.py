@@ -8,6 +8,7 @@ a crash, a time-out or a kill becomes a failed result with its reason.
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,11 +16,14 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from .. import Cost
 from .environment import Environment
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
 RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+TRIALS, REFERENCES = "trials", "references"  # in a sweep's directory, one place a trial or a program
 _TAIL_BYTES = 4000
 _POLL_SECONDS = 0.2
 _context: ForkServerContext = multiprocessing.get_context("forkserver")
@@ -29,9 +33,9 @@ def warm_up() -> None:
     """Start the fork server, so that it imports JAX while the caller does something else."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
     _context.set_forkserver_preload(["jaxcache.lab.child"])
-    process = _context.Process(target=os.getpid)  # any call that needs nothing
-    process.start()
-    threading.Thread(target=process.join, daemon=True).start()
+    # The first process makes the server start, and waits for it; any call that needs nothing will do.
+    first = _context.Process(target=os.getpid)
+    threading.Thread(target=lambda: (first.start(), first.join()), daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Order:
     costs: dict[str, Cost]
     costs_hash: str | None = None
     reference_checksum: str | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """A directory that the process may make and that is gone after it."""
+        return self.directory / "scratch"
 
 
 class Interrupted(Exception):
@@ -107,6 +116,21 @@ def run_reference(order: Order, timeout_seconds: float, stop: threading.Event) -
     return Reference.model_validate_json(path.read_bytes())
 
 
+def known_reference(order: Order, references: Path | None) -> Reference | None:
+    """Return the reference of an earlier sweep if it is of this very program on such a device, and copy its file."""
+    if references is None:
+        return None
+    try:
+        text = (references / order.trial.program_id / REFERENCE).read_bytes()
+        reference = Reference.model_validate_json(text)
+    except (OSError, ValidationError):
+        return None
+    if reference.slot != order.device.slot or not reference.environment.computes_as(order.environment):
+        return None
+    write_json(order.directory / REFERENCE, reference)
+    return reference
+
+
 def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: Path) -> None:
     """Run a child process to its end; it must leave ``written`` behind."""
     from . import child  # imported late: only child processes need what it needs
@@ -121,6 +145,7 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
     finally:
         process.kill()
         process.join()
+        shutil.rmtree(order.scratch, ignore_errors=True)
     code = process.exitcode
     process.close()
     if code and code < 0:

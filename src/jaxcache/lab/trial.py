@@ -115,6 +115,11 @@ class Device(_Model):
     index: NonNegativeInt
     cores: tuple[int, ...] = ()
 
+    @property
+    def slot(self) -> str:
+        """What makes a device like another: sums may round differently on another number of cores."""
+        return f"{len(self.cores)} cores" if self.platform == "cpu" else self.platform
+
 
 class Statistics(_Model):
     """What the cache counted during a trial, see :class:`jaxcache.CacheStats`, and the trial's own clock."""
@@ -214,6 +219,8 @@ class Reference(_Model):
     shapes: str
     seed: int
     device: str
+    slot: str
+    environment: Environment
     checksum: str
     requests: int
     distinct: int

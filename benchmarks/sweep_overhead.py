@@ -1,0 +1,81 @@
+"""What a sweep adds to its trials: wall time over (sum of the trials' own work ÷ workers).
+
+    python -m benchmarks.sweep_overhead [--repeats 3]
+
+24 trials of about two seconds each. The wall time is that of the whole command, from the start of its Python to its
+exit: imports, planning, processes, Prefect's records, the report. Told apart: the start of Prefect's server, which
+later sweeps do not pay, and sweeps that measure each program's cost against sweeps that are given a cost table.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import quartiles, record
+
+# A few programs, compiled again and again under every limit.
+TRIALS = (
+    "workload=gradient_optimization", "eviction=lru,random,size_based,gdsf", "shapes=uniform", "shapes.distinct=4",
+    "memory_limit=2000KiB,2100KiB,2200KiB,2300KiB,2400KiB,2500KiB", "workload.requests=40", "persistent=fresh",
+)  # fmt: skip
+
+
+def sweep(directory: Path, *words: str) -> dict[str, Any]:
+    """Run a sweep as a user does; return its wall time and what its trials took."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "flows.sweep", *TRIALS, *words, f"sweep.directory={directory}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    wall = time.perf_counter() - started
+    (place,) = directory.iterdir()
+    results = [json.loads(path.read_text()) for path in place.glob("trials/*/result.json")]
+    work = [result["timing"]["work_seconds"] for result in results]
+    workers = len({result["device"] for result in results}) if "gpu" in results[0]["device"] else cpu_slots(results)
+    return {"costs": place / "costs.json", "wall": wall, "work": sum(work), "trials": len(work), "workers": workers}
+
+
+def cpu_slots(results: list[dict[str, Any]]) -> int:
+    """Read the number of slots off the share of the cores that each trial had."""
+    held, _, all_cores = results[0]["device"].removeprefix("cpu on ").removesuffix(" cores").partition(" of ")
+    return int(all_cores) // int(held)
+
+
+def main() -> None:
+    """Print and record the ratios."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep_overhead", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    was_running = subprocess.run([sys.executable, "-m", "flows.server", "status"], capture_output=True).returncode == 0
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "flows.server", "start"], check=True, capture_output=True)
+    start_seconds = None if was_running else time.perf_counter() - started
+    print("server:", "was running" if start_seconds is None else f"{start_seconds:.1f} s to start, not counted below")
+    ratios: dict[str, list[float]] = {"measuring costs": [], "costs given": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(repeats):
+            costs = None
+            for name in ratios:
+                home = Path(scratch) / f"{number} {name}".replace(" ", "_")
+                home.mkdir()
+                run = sweep(home, *([f"costs={costs}"] if costs else []))
+                costs = run["costs"]
+                ratios[name].append(run["wall"] / (run["work"] / run["workers"]))
+                print(
+                    f"{name:16} {run['wall']:.1f} s for {run['trials']} trials of {run['work'] / run['trials']:.2f} s "
+                    f"on {run['workers']} workers: {ratios[name][-1]:.3f}"
+                )
+    summary = {name: quartiles(values) for name, values in ratios.items()}
+    for name, ratio in summary.items():
+        print(f"{name:16} wall ÷ (work ÷ workers) = {ratio['median']:.3f} ({ratio['low']:.3f}–{ratio['high']:.3f})")
+    path = record("sweep_overhead", {"ratio": summary, "server_start_seconds": start_seconds})
+    print(f"written to benchmarks/results/{path.name}")
+
+
+if __name__ == "__main__":
+    main()
