@@ -237,7 +237,7 @@ def _execute(session: Session) -> list[State[Any]]:
             done.wait()  # its state is the last one only after this
             obstacle = None if done.state.is_completed() else f"its reference run failed: {done.state.message}"
             for planned in waiting[references[done]]:
-                # No tags: for a task with tags, Prefect asks the server for a concurrency slot of each, a second or two.
+                # No tags: for each tag of a task Prefect asks the server for a slot, which takes a second or two.
                 trying = run_trial.with_options(task_run_name=planned.name)
                 session.submitted.append(planned.trial.id)
                 parameters = {"session": session, "planned": planned, "obstacle": obstacle}

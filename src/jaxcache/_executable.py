@@ -8,11 +8,11 @@ from typing import Any
 
 from . import _jax
 
-# The model of what a process gains for one held executable, fitted on CPU over elementwise, matmul, CG, MLP-gradient
-# and unrolled programs (median error 6 %, worst 23 %): a base for the objects around it, and sixteen bytes for each
-# byte of the serialized program. Captured constants are held as they are.
-BASE_BYTES = 172 * 1024
-BYTES_PER_PAYLOAD_BYTE = 16
+# The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
+# for the objects around it, and so many bytes for each byte of the serialized program. Captured constants are held as
+# they are.
+BASE_BYTES = 180 * 1024
+BYTES_PER_PAYLOAD_BYTE = 24
 _PAGE = 4096
 
 
@@ -77,6 +77,7 @@ def build(
     hits_before = _jax.persistent_hits()
     compiled = lowered.compile()
     compiled_at = time.perf_counter()
+    _jax.forget_module(lowered)
     constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
     return Executable(
         call=jitted,

@@ -54,6 +54,19 @@ def _bind() -> str | None:
 FAULT: str | None = _bind()
 
 
+def _clear_lowerings() -> Callable[[], None]:
+    """Return what empties JAX's memory of lowered modules, or None's way of doing nothing where there is none."""
+    try:
+        from jax._src.interpreters import pxla
+
+        return pxla._cached_lowering_to_hlo.cache_clear
+    except Exception:  # more memory is held then, nothing else changes
+        return lambda: None
+
+
+_forget_lowerings = _clear_lowerings()
+
+
 def payload_bytes(compiled: Any) -> int | None:
     """Return the length of the serialized executable, or None where it cannot be serialized."""
     try:
@@ -68,6 +81,21 @@ def reported_code_bytes(compiled: Any) -> int:
         return int(compiled.memory_analysis().generated_code_size_in_bytes)
     except Exception:
         return 0
+
+
+def forget_module(lowered: Any) -> None:
+    """Free the MLIR module of a program that is compiled, which JAX keeps for as long as the function lives.
+
+    It is most of what a small program weighs: see ``benchmarks/memory.py``, which holds entries against plain
+    ``jax.jit``. The executable is cached beside it, so that only profile-guided recompilation would look at it again.
+    JAX's other memory of lowered modules is emptied too, for all functions: it is asked only when a function that has
+    been lowered is lowered again from scratch, and makes nobody compile.
+    """
+    lowering = getattr(lowered, "_lowering", None)
+    profile_guided = getattr(jax.config, "jax_enable_pgle", True)
+    if lowering is not None and getattr(lowering, "_executable", None) is not None and not profile_guided:
+        lowering._hlo = None
+        _forget_lowerings()
 
 
 class _Hits(threading.local):

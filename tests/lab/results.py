@@ -48,12 +48,13 @@ def write_sweep(directory: Path, results, ended="completed", references=True) ->
         if references and not home.exists():
             home.mkdir(parents=True)
             config = one.config
-            write_json(home / REFERENCE, Reference(
+            reference = Reference(
                 program_id=one.program_id, workload=config.workload.name, shapes=config.shapes.name, seed=config.seed,
-                device="cpu", slot="1 cores", environment=environment(), checksum="c", requests=50, distinct=6, unbounded_bytes=6_000_000,
-                unbounded_cost_seconds=2.0, uncached_cost_seconds=50.0, jit_seconds=1.0,
+                device="cpu", slot="1 cores", environment=environment(), checksum="c", requests=50, distinct=6,
+                unbounded_bytes=6_000_000, unbounded_cost_seconds=2.0, uncached_cost_seconds=50.0, jit_seconds=1.0,
                 costs={"f(float32[3])": (300000, 0.3)},
-            ))  # fmt: skip
+            )  # fmt: skip
+            write_json(home / REFERENCE, reference)
     directory.mkdir(exist_ok=True)
     manifest = Manifest(
         command="python -m flows.sweep eviction=lru,gdsf", order=tuple(one.trial_id for one in results),

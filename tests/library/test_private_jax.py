@@ -1,5 +1,6 @@
 """The private interfaces that we touch, and the way out where they are missing."""
 
+import gc
 import subprocess
 import sys
 
@@ -26,6 +27,24 @@ def test_the_payload_of_an_executable_has_a_length():
     assert _jax.payload_bytes(compiled) > 1000
     assert _jax.payload_bytes(object()) is None
     assert _jax.reported_code_bytes(object()) == 0
+
+
+def test_a_held_entry_keeps_no_mlir_module_and_still_answers():
+    from jaxlib.mlir import ir
+
+    def modules():
+        gc.collect()
+        return sum(isinstance(held, ir.Module) for held in gc.get_objects())
+
+    before = modules()
+    f = jaxcache.JitCache().jit(lambda x: x * 5 + 1)
+    x = np.arange(3, dtype=np.float32)
+    assert f(x).tolist() == [1, 6, 11]
+    assert modules() <= before
+    assert f(jax.numpy.asarray(x)).tolist() == [1, 6, 11]  # another way through JAX's dispatch to the same executable
+    with jax.debug_nans(True):
+        assert f(x).tolist() == [1, 6, 11]
+    assert "stablehlo" in f.lower(x).as_text()
 
 
 @pytest.mark.parametrize(

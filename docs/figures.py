@@ -1,0 +1,75 @@
+"""Put the newest sweep of ``experiment=readme`` into the README: its plot, and a table of one limit.
+
+Run by ``make figures``. What stands between the two markers in README.md is replaced.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from jaxcache.lab.aggregate import Group, Sweep, read_sweep
+from jaxcache.lab.report import PLOT_SVG, headline
+
+PROJECT = Path(__file__).resolve().parent.parent
+README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+LIMIT_BYTES = 8 * 1024**2
+
+
+def row(group: Group) -> str:
+    """Return a line of the table: means over the seeds, and the range of the compile seconds."""
+    frame, seconds = group.frame, sorted(group.seconds_by_seed.values())
+    assert frame is not None
+    cells = (
+        group.program.workload,
+        group.setting.eviction,
+        f"{group.mean('hit_rate'):.0%}",
+        f"{group.mean('misses'):.0f}",
+        f"{group.mean('evictions'):.0f}",
+        f"{group.mean('cost_seconds'):.1f} ({seconds[0]:.1f}–{seconds[-1]:.1f})",
+        f"{frame.unbounded_seconds:.1f}",
+        f"{frame.uncached_seconds:.1f}",
+        f"{group.mean('live_bytes') / 1024**2:.1f} of {frame.unbounded_bytes / 1024**2:.0f} MiB",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def section(sweep: Sweep) -> str:
+    """Return what goes between the markers."""
+    seen, seeds = sweep.results[0].environment, len(sweep.groups[0].results)
+    lines = [
+        BEGIN,
+        "![Reference compile seconds against the memory limit, a line a policy](docs/tradeoff.svg)",
+        "",
+        f"At a limit of 8 MiB, means over {seeds} seeds (in brackets the least and the most):",
+        "",
+        "| workload | eviction | hits | misses | evictions | reference compile s | nothing evicted | nothing cached "
+        "| held, of what no limit would hold |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(row(group) for group in sweep.groups if group.setting.memory_limit == LIMIT_BYTES),
+        "",
+        f"*{headline(sweep)}; JAX {seen.packages['jax']} on {seen.cores} CPU cores; made by `make figures`.*",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Change README.md and the plot; return the exit code."""
+    sweeps = sorted((PROJECT / "outputs" / "readme").glob("20*"))
+    if not sweeps:
+        print(
+            "figures: there is no sweep in outputs/readme; run python -m flows.sweep experiment=readme", file=sys.stderr
+        )
+        return 2
+    sweep = read_sweep(sweeps[-1])
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    README.write_text(before + section(sweep) + rest.partition(END)[2])
+    shutil.copy(sweeps[-1] / PLOT_SVG, PLOT)
+    print(f"README.md and docs/{PLOT.name} show {sweeps[-1].name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
