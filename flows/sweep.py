@@ -61,17 +61,19 @@ def _run(options: argparse.Namespace) -> int:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
 
-    from jaxcache.lab.aggregate import read_sweep
+    from jaxcache.lab.aggregate import MANIFEST, read_sweep
     from jaxcache.lab.report import headline, print_summary, terminal
 
     from .pipeline import new_directory, sweep
 
     place = new_directory(plan)
     state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
-    if not place.exists():
+    if not (place / MANIFEST).exists():
         print(f"sweep: {state.message}", file=sys.stderr)
         return 1
     results = read_sweep(place)
+    if results.manifest and results.manifest.ended is None:  # the flow itself broke, such as on a full disk
+        print(f"sweep: {state.message}", file=sys.stderr)
     console = terminal()
     print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)

@@ -48,7 +48,7 @@ def test_what_jax_compiles_once_the_cache_compiles_once():
 
 
 def test_an_evicted_signature_compiles_again_and_one_that_stayed_does_not():
-    cache = JitCache(600 * 1024, "lru")  # room for two small programs
+    cache = JitCache(800 * 1024, "lru")  # room for two small programs
     f = cache.jit(double)
     a, b, c = (np.ones(n, np.float32) for n in (3, 4, 5))
     f(a), f(b), f(c)

@@ -1,0 +1,21 @@
+"""The README's code runs, and prints what it says."""
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_first_example_prints_what_its_comment_says(capsys):
+    exec(compile(BLOCKS[0], "README.md", "exec"), {})
+    (expected,) = re.findall(r"# (1 2 \{.*\})", BLOCKS[0])
+    assert capsys.readouterr().out.splitlines()[0] == expected
+
+
+def test_every_file_and_target_that_the_readme_names_is_there():
+    text = (PROJECT / "README.md").read_text()
+    targets = set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"help"}
+    makefile = (PROJECT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets), targets
+    assert all((PROJECT / path).exists() for path in re.findall(r"\b(?:conf|docs|benchmarks)/[\w/.]+\w", text))
