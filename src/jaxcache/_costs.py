@@ -68,7 +68,7 @@ class CostTable(Mapping[str, Cost]):
         try:
             rows = json.loads(Path(path).read_text())["signatures"]
             table = {signature: Cost(int(row["size_bytes"]), float(row["seconds"])) for signature, row in rows.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"costs must be a cost table, such as the costs.json of a sweep, but {os.fspath(path)} is not one"
             ) from error

@@ -23,6 +23,7 @@ class Executable:
     Attributes:
         call: Takes the function's arguments; behaves as ``jax.jit`` does.
         size_bytes: What holding it costs, see :func:`_size_bytes`; a multiple of 4096.
+        constants_bytes: The captured constants' part of it.
         lowering_seconds: Tracing and lowering.
         compile_seconds: Compiling, or loading if ``from_disk``.
         from_disk: Whether JAX's persistent cache served it.
@@ -30,6 +31,7 @@ class Executable:
 
     call: Callable[..., Any]
     size_bytes: int
+    constants_bytes: int
     lowering_seconds: float
     compile_seconds: float
     from_disk: bool
@@ -79,9 +81,11 @@ def build(
     compiled_at = time.perf_counter()
     _jax.forget_module(lowered)
     constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
+    constants_bytes = sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
     return Executable(
         call=jitted,
-        size_bytes=_size_bytes(compiled, sum(int(getattr(constant, "nbytes", 0)) for constant in constants)),
+        size_bytes=_size_bytes(compiled, constants_bytes),
+        constants_bytes=constants_bytes,
         lowering_seconds=lowered_at - started,
         compile_seconds=compiled_at - lowered_at,
         from_disk=_jax.persistent_hits() > hits_before,

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from ._memory import JitCache
 
 
-class _KeyError(TypeError):
-    """The caller's ``key`` function returned something unhashable."""
-
-
 def _name(fun: Callable[..., Any]) -> str:
     """Return what statistics call ``fun``: ``solve``, ``Model.step``; for a partial, what it is a partial of."""
     while isinstance(fun, functools.partial):
@@ -31,7 +27,7 @@ class CachedFunction:
         self, cache: "JitCache", fun: Callable[..., Any], key: Callable[..., Any] | None, options: dict[str, Any]
     ) -> None:
         self._plain: Any = _jax.jit(fun, **options)  # refuses what jax.jit refuses; serves what cannot be cached
-        functools.update_wrapper(self, fun)
+        functools.update_wrapper(self, fun, updated=())  # its attributes would take the place of ours
         self.__wrapped__ = fun
         self._cache = cache
         self._key = key
@@ -42,15 +38,14 @@ class CachedFunction:
         self._function = cache._register(self, _name(fun))
         self._entries = self._function.entries
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if _jax.FAULT or not _jax.is_top_level() or _jax.disable_jit.value:
             return self._bypass(args, kwargs)
+        own = () if self._key is None else self._own_key(args, kwargs)
         try:
-            key = call_key(self._statics, args, kwargs) if self._key is None else self._own_key(args, kwargs)
+            key = own or call_key(self._statics, args, kwargs)
             latest = self._function.latest
             entry = latest if latest is not None and latest.key == key else self._entries.get(key)
-        except _KeyError:
-            raise
         except Exception:  # a tracer, an unhashable static, no array: jax.jit knows what to do or what to say
             return self._bypass(args, kwargs)
         if entry is not None:
@@ -67,7 +62,7 @@ class CachedFunction:
         try:
             hash(own)
         except TypeError:
-            raise _KeyError(
+            raise TypeError(
                 f"key must return something hashable, such as a tuple of ints, but for {self._function.name} "
                 f"it returned {own!r}"
             ) from None
@@ -80,18 +75,24 @@ class CachedFunction:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
+    def __copy__(self) -> "CachedFunction":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CachedFunction":
+        return self  # as functions are
+
     def __repr__(self) -> str:
         return f"<cached {self._function.name} of {self._cache!r}>"
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
+    def lower(self, /, *args: Any, **kwargs: Any) -> Any:
         """Lower for these arguments, as ``jax.jit(fun).lower`` does; nothing is cached."""
         return self._plain.lower(*args, **kwargs)
 
-    def trace(self, *args: Any, **kwargs: Any) -> Any:
+    def trace(self, /, *args: Any, **kwargs: Any) -> Any:
         """Trace for these arguments, as ``jax.jit(fun).trace`` does; nothing is cached."""
         return self._plain.trace(*args, **kwargs)
 
-    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+    def eval_shape(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result, as ``jax.jit(fun).eval_shape`` does."""
         return self._plain.eval_shape(*args, **kwargs)
 

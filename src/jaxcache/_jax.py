@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax import monitoring
 
-OLDEST, UNTESTED = (0, 10), (0, 13)
+OLDEST = (0, 10)
 
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
 array_types: set[type] = set()  # the type of concrete arrays, once bound

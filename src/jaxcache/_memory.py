@@ -64,7 +64,7 @@ class _Function:
 
     name: str
     entries: dict[Key, _Entry] = field(default_factory=dict)
-    past: OrderedDict[Key, _Past] = field(default_factory=OrderedDict)
+    past: OrderedDict[int, _Past] = field(default_factory=OrderedDict)  # by hash, so that no static value is kept
     flights: dict[Key, _Flight] = field(default_factory=dict)
     latest: _Entry | None = None  # of the last hit: found without hashing the key; None once it is dropped
     hits: int = 0
@@ -127,11 +127,12 @@ class JitCache:
         self._known: Mapping[str, Cost] = (
             {} if costs is None else costs if isinstance(costs, Mapping) else CostTable.load(costs)
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask for statistics while this thread counts
         self._compiling = threading.local()
         self._entries: dict[int, _Entry] = {}  # by slot: what the policy holds
         self._functions: dict[int, _Function] = {}
         self._retired: dict[str, FunctionStats] = {}
+        self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
         self._dead: deque[int] = deque()  # functions collected by Python, to be forgotten when the lock is free
         self._numbers = 0
         self._slots = 0
@@ -173,13 +174,13 @@ class JitCache:
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
         with self._lock:
-            self._forget_dead()
+            gone = self._forget_dead()
             by_function = dict(self._retired)
             for function in self._functions.values():
                 if (counted := function.snapshot()) != FunctionStats():
                     by_function[function.name] = _add(by_function.get(function.name, FunctionStats()), counted)
             total = functools.reduce(_add, by_function.values(), FunctionStats())
-            return CacheStats(
+            stats = CacheStats(
                 hits=total.hits,
                 misses=total.misses,
                 misses_by_cause={cause: self._causes[cause] for cause in MISS_CAUSES if self._causes[cause]},
@@ -199,24 +200,29 @@ class JitCache:
                 compile_seconds_avoided=total.compile_seconds_avoided,
                 by_function=by_function,
             )
+        del gone  # executables, and what their functions captured, are freed without the lock
+        return stats
 
     def costs(self) -> CostTable:
         """Return what each signature weighs and costs, for ``JitCache(costs=…)`` of a later run.
 
-        Of signatures that are not held, the last 4096 of each function are in it.
+        Of signatures that are not held, the last 4096 of each function are in it, and of functions that are gone.
         """
         with self._lock:
             functions = self._functions.values()
             past = {one.description: one.cost for function in functions for one in function.past.values()}
-            return CostTable({**past, **{entry.description: entry.cost for entry in self._entries.values()}})
+            held = {entry.description: entry.cost for entry in self._entries.values()}
+            return CostTable({**self._retired_costs, **past, **held})
 
     def clear(self, fun: CachedFunction | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         with self._lock:
-            self._forget_dead()
-            gone = [entry for entry in self._entries.values() if fun is None or entry.function is fun._function]
-            for entry in gone:
+            gone = self._forget_dead()
+            cleared = [entry for entry in self._entries.values() if fun is None or entry.function is fun._function]
+            for entry in cleared:
                 self._drop(entry, "cleared")
+            gone += cleared
+            del cleared
         del gone  # executables are freed here, without the lock
 
     def __enter__(self) -> Self:
@@ -265,11 +271,11 @@ class JitCache:
                 entry = function.entries.get(key)
                 flight = function.flights.get(key)
                 leads = entry is None and flight is None
-                if leads:
-                    flight = function.flights[key] = _Flight()
             if leads:
-                assert flight is not None
-                return self._lead(cached, key, flight, args, kwargs)
+                entry = self._lead(cached, key, args, kwargs)
+                if entry is None:  # another thread was faster
+                    continue
+                return entry
             if entry is None:
                 assert flight is not None
                 if getattr(self._compiling, "depth", 0):
@@ -280,12 +286,14 @@ class JitCache:
                 self._count_hit(entry)
                 return entry
 
-    def _lead(
-        self, cached: CachedFunction, key: Key, flight: _Flight, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> _Entry:
-        function = cached._function
+    def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
+        """Compile, unless another thread has begun to; None then."""
+        function, flight = cached._function, _Flight()
         self._compiling.depth = getattr(self._compiling, "depth", 0) + 1
         try:
+            with self._lock:
+                if function.flights.setdefault(key, flight) is not flight or key in function.entries:
+                    return None
             executable = build(cached.__wrapped__, cached._options, args, kwargs)
             description = describe_call(function.name, cached._statics, args, kwargs)
             flight.entry = self._keep(function, key, description, executable)
@@ -293,17 +301,20 @@ class JitCache:
         finally:  # also after an error or an interrupt: whoever waits tries for itself
             self._compiling.depth -= 1
             with self._lock:
-                del function.flights[key]
+                if function.flights.get(key) is flight:
+                    del function.flights[key]
             flight.done.set()
 
     def _keep(self, function: _Function, key: Key, description: str, executable: Executable) -> _Entry:
         """Count a miss, and hold its executable if the limit and the policy allow."""
         with self._lock:
-            self._forget_dead()
-            past = function.past.pop(key, None)
-            if past is None:
+            gone = self._forget_dead()
+            past = function.past.pop(hash(key), None)
+            if past is None or past.description != description:
                 self._slots += 1
-                cost = self._known.get(description) or Cost(executable.size_bytes, executable.seconds)
+                cost = self._known.get(description)
+                if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
+                    cost = Cost(executable.size_bytes, executable.seconds)
                 cause = "new_signature" if function.misses else "first_call"
                 past = _Past(self._slots, description, cost, cause)
             entry = _Entry(function, key, past.slot, description, past.cost, executable.call)
@@ -320,7 +331,14 @@ class JitCache:
                 self._remember(entry, "not_kept")
             else:
                 self._hold(entry)
-        del evicted  # executables are freed here, without the lock
+        del evicted, gone  # executables are freed here, without the lock
+        size, limit = entry.cost.size_bytes, self.limit_bytes
+        if limit is not None and size > limit:
+            self._warn(
+                "larger",
+                f"{entry.description} weighs {format_size(size)}, more than the limit of {format_size(limit)}: "
+                "it runs, but is compiled again at each call; raise the limit",
+            )
         return entry
 
     def _make_room(self, entry: _Entry) -> list[_Entry] | None:
@@ -328,14 +346,7 @@ class JitCache:
         limit, size = self.limit_bytes, entry.cost.size_bytes
         if limit is None or self._live_bytes + size <= limit:
             return []
-        if size > limit:
-            self._warn(
-                "larger",
-                f"{entry.description} weighs {format_size(size)}, more than the limit of {format_size(limit)}: "
-                "it runs, but is compiled again at each call; raise the limit",
-            )
-            return None
-        if not self._policy.admit(entry.slot, size, entry.cost.seconds):
+        if size > limit or not self._policy.admit(entry.slot, size, entry.cost.seconds):
             return None
         evicted: list[_Entry] = []
         while self._live_bytes + size > limit:
@@ -368,17 +379,24 @@ class JitCache:
 
     def _remember(self, entry: _Entry, cause: str) -> None:
         past = entry.function.past
-        past[entry.key] = _Past(entry.slot, entry.description, entry.cost, cause)
+        past[hash(entry.key)] = _Past(entry.slot, entry.description, entry.cost, cause)
         if len(past) > _HISTORY:
             past.popitem(last=False)
 
-    def _forget_dead(self) -> None:
+    def _forget_dead(self) -> list[_Entry]:
+        """Forget functions that Python has collected; the caller frees what is returned without the lock."""
+        gone: list[_Entry] = []
         while self._dead:
             function = self._functions.pop(self._dead.popleft())
             for entry in list(function.entries.values()):
                 self._drop(entry, "cleared")
+                gone.append(entry)
+            self._retired_costs.update((past.description, past.cost) for past in function.past.values())
+            while len(self._retired_costs) > _HISTORY:
+                self._retired_costs.popitem(last=False)
             if (counted := function.snapshot()) != FunctionStats():
                 self._retired[function.name] = _add(self._retired.get(function.name, FunctionStats()), counted)
+        return gone
 
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:

@@ -136,7 +136,10 @@ def _describe_leaf(leaf: Any) -> str:
 
 
 def _describe_static(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # the caller's own __repr__
+        text = " at 0x"
     return f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing in the next process
 
 

@@ -23,7 +23,7 @@ EVERY = pytest.mark.parametrize("workload", sorted(WORKLOADS))
 def test_answers_are_right_and_equal_with_and_without_a_cache(workload):
     trial = small_trial(workload)
     plain = serve(trial, jax.jit)
-    cache = JitCache("2MiB", "lru")
+    cache = JitCache("3MiB", "lru")
     cached = serve(trial, cache.jit)
     assert plain.answer.right
     assert cached.checksum == plain.checksum

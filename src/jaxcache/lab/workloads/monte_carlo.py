@@ -17,13 +17,14 @@ _RATE, _YEARS, _SPOT = 0.03, 1.0, 100.0
 def _paths(key_data: jax.Array, volatility: float, *, paths: int, steps: int) -> tuple[jax.Array, jax.Array]:
     """Simulate log prices of a geometric Brownian motion, exactly in distribution at every step.
 
-    Returns the log price at the end and the mean log price over the steps, each [paths].
+    Returns the log price at the end and the mean log price over the steps, each [paths]. Both are sums of the
+    increments: the mean weighs each by the share of the steps that come after it.
     """
     noise = jax.random.normal(jax.random.wrap_key_data(key_data), (steps, paths))
     dt = _YEARS / steps
     increments = (_RATE - 0.5 * volatility**2) * dt + volatility * math.sqrt(dt) * noise
-    log_price = math.log(_SPOT) + jnp.cumsum(increments, axis=0)
-    return log_price[-1], jnp.mean(log_price, axis=0)
+    later = jnp.arange(steps, 0, -1) / steps
+    return math.log(_SPOT) + jnp.sum(increments, axis=0), math.log(_SPOT) + later @ increments
 
 
 def _price(log_price: jax.Array, strike: float) -> jax.Array:
