@@ -43,6 +43,7 @@ class Session:
         self.plan, self.directory, self.progress = plan, directory, progress
         self.stop = threading.Event()
         self.references: dict[str, Reference] = {}
+        self.costs = plan.costs
         self._devices: queue.SimpleQueue[Device] = queue.SimpleQueue()
         for device in plan.devices:
             self._devices.put(device)
@@ -61,32 +62,33 @@ class Session:
     def order(self, kind: str, planned: PlannedTrial, device: Device, place: Path) -> run.Order:
         """Return what a process is to be told."""
         trial = planned.trial
-        reference = self.references.get(trial.program_id)
-        measured = {} if reference is None else {name: Cost(*row) for name, row in reference.costs.items()}
-        costs = self.plan.costs.merge(measured)
+        reference = self.references.get(planned.program_id)
+        costs = self.costs
         return run.Order(
             kind=kind,
             trial=trial,
             device=device,
             directory=place,
             environment=environment(),
-            costs={} if kind == "reference" else dict(costs),
-            costs_hash=None if kind == "reference" else costs.digest,
+            costs=dict(costs),
+            trial_id=planned.trial_id,
+            program_id=planned.program_id,
+            costs_hash=costs.digest,
             reference_checksum=None if reference is None else reference.checksum,
         )
 
     def add_reference(self, reference: Reference) -> None:
-        """Take up what a reference measured, and save the sweep's cost table."""
+        """Take up what a reference measured, and save the sweep's cost table. What stands in it stays."""
         with self._costs_lock:
             self.references[reference.program_id] = reference
-            measured = {name: Cost(*row) for one in self.references.values() for name, row in one.costs.items()}
-            self.plan.costs.merge(measured).save(self.directory / COSTS)
+            self.costs = self.costs.merge({name: Cost(*row) for name, row in reference.costs.items()})
+            self.costs.save(self.directory / COSTS)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     """Compile every signature of a program once, in full, and run it under jax.jit itself."""
-    place = session.directory / run.REFERENCES / planned.trial.program_id
+    place = session.directory / run.REFERENCES / planned.program_id
     place.mkdir(parents=True, exist_ok=True)
     try:
         with session.device() as device:
@@ -110,7 +112,7 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> State[Any]:
     """Run one trial in a process of its own; an obstacle is why it cannot be run."""
-    place = session.directory / run.TRIALS / planned.trial.id
+    place = session.directory / run.TRIALS / planned.trial_id
     place.mkdir(parents=True, exist_ok=True)
     saved = {**planned.config, "costs": str(session.directory / COSTS)}  # run again, it decides as it did now
     (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
@@ -190,7 +192,7 @@ def sweep(
     began = time.monotonic()
     manifest = Manifest(
         command=" ".join(["python -m flows.sweep", *plan.command]),
-        order=tuple(planned.trial.id for planned in plan.trials),
+        order=tuple(planned.trial_id for planned in plan.trials),
         persistent=tuple(sorted({planned.trial.persistent.mode for planned in plan.trials})),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         run_url=flow_run.ui_url,
@@ -224,7 +226,7 @@ def _execute(session: Session) -> list[State[Any]]:
     """Run the references, and each program's trials as soon as its reference is there."""
     waiting: dict[str, list[PlannedTrial]] = defaultdict(list)
     for planned in session.plan.trials:
-        waiting[planned.trial.program_id].append(planned)
+        waiting[planned.program_id].append(planned)
     with ThreadPoolTaskRunner(max_workers=len(session.plan.devices)) as runner:
         references: dict[PrefectFuture[Any], str] = {}
         for program, trials in waiting.items():
@@ -239,7 +241,7 @@ def _execute(session: Session) -> list[State[Any]]:
             for planned in waiting[references[done]]:
                 # No tags: for each tag of a task Prefect asks the server for a slot, which takes a second or two.
                 trying = run_trial.with_options(task_run_name=planned.name)
-                session.submitted.append(planned.trial.id)
+                session.submitted.append(planned.trial_id)
                 parameters = {"session": session, "planned": planned, "obstacle": obstacle}
                 futures.append(runner.submit(trying, parameters))
         for future in futures:

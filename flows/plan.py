@@ -72,6 +72,8 @@ class PlannedTrial:
     """A trial, the name that tells it from the others of its sweep, and the config it was made from."""
 
     trial: Trial
+    trial_id: str
+    program_id: str
     name: str
     config: dict[str, Any]
 
@@ -111,7 +113,8 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
         if any(getattr(one, setting) != getattr(first, setting) for one in composed):
             raise UsageError(f"{setting} is the same for all trials of a sweep; give it one value")
     planned = [
-        PlannedTrial(one.trial, name, config) for one, name, config in zip(composed, names, configs, strict=True)
+        PlannedTrial(one.trial, one.trial.id, one.trial.program_id, name, config)
+        for one, name, config in zip(composed, names, configs, strict=True)
     ]
     _refuse_equal(planned)
     random.Random(first.sweep.order_seed).shuffle(planned)
@@ -167,7 +170,7 @@ def _compose(
             plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
         except OverrideParseException as error:
             raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error
     return cast("list[dict[str, Any]]", plain), _names(combinations)
 
@@ -333,9 +336,9 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _refuse_equal(planned: list[PlannedTrial]) -> None:
     seen: dict[str, PlannedTrial] = {}
     for one in planned:
-        if one.trial.id in seen:
+        if one.trial_id in seen:
             raise UsageError(f"two trials are equal ({one.name}); name each value once")
-        seen[one.trial.id] = one
+        seen[one.trial_id] = one
 
 
 def _devices(runner: Runner) -> list[Device]:

@@ -8,13 +8,13 @@ terminal reaches it too. Prefect reads its settings when it is imported, so :fun
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Callable
@@ -67,6 +67,8 @@ def configure() -> None:
     os.environ.setdefault("PREFECT_HOME", str(HOME))
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy knows nothing of this machine's own address
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
 
 
 def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
@@ -74,7 +76,7 @@ def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
     try:
         with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_seconds) as answer:
             return answer.status == 200
-    except (OSError, urllib.error.URLError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return False
 
 
@@ -89,7 +91,7 @@ def running() -> Server | None:
 
 def start() -> tuple[Server, bool]:
     """Return our server, and whether it was started just now. It may still be starting up; see :func:`wait`."""
-    HOME.mkdir(exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     with FileLock(HOME / "server.lock"):
         server = running()
         if server is not None:
@@ -177,6 +179,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.server", description="The project's own Prefect server.")
     parser.add_argument("action", choices=("start", "stop", "status", "open"), help="open also starts it if need be")
     action = parser.parse_args(words).action
+    configure()
     if action == "stop":
         print("stopped" if stop() else "no server of this project is running")
         return 0

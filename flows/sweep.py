@@ -21,7 +21,7 @@ def main(words: list[str] | None = None) -> int:
         options = _parse(words)
         return _run(options) if options else 0
     except KeyboardInterrupt:
-        print("interrupted before the first trial; nothing was started", file=sys.stderr)
+        print("Interrupted; results that are there are kept.", file=sys.stderr)
         return 130
 
 
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"sweep: {state.message}", file=sys.stderr)
         return 1
     results = read_sweep(place)
-    if results.manifest and results.manifest.ended is None:  # the flow itself broke, such as on a full disk
+    if not state.is_completed() and not results.failed:  # the flow itself broke, such as on a full disk
         print(f"sweep: {state.message}", file=sys.stderr)
     console = terminal()
     print_summary(results, console)
@@ -94,7 +94,10 @@ def _find_server() -> str | None:
         if server.healthy(given, timeout_seconds=10):
             return None
         return f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
-    ours, new = server.start()
+    try:
+        ours, new = server.start()
+    except (OSError, server.ServerError) as error:
+        return f"the Prefect server cannot be started: {error}"
     if new:
         print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
     os.environ["PREFECT_API_URL"] = ours.api_url

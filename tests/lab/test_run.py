@@ -26,7 +26,11 @@ def fork_server():
 
 
 def order(tmp_path, trial=None, kind="trial", **changes):
-    return run.Order(kind, trial or small_trial(), changes.pop("device", CPU), tmp_path, environment(), {}, **changes)
+    trial = trial or small_trial()
+    return run.Order(
+        kind, trial, changes.pop("device", CPU), tmp_path, environment(), changes.pop("costs", {}), trial.id,
+        trial.program_id, **changes,
+    )  # fmt: skip
 
 
 def workers():
@@ -62,7 +66,7 @@ def test_a_trial_gives_a_result_and_the_file_of_it(tmp_path):
     assert reference.distinct == len(reference.costs) > 3
     assert reference.unbounded_cost_seconds < reference.uncached_cost_seconds
     costs = {name: Cost(*row) for name, row in reference.costs.items()}
-    told = run.Order("trial", small_trial(), CPU, tmp_path, environment(), costs, "abc", reference.checksum)
+    told = order(tmp_path, costs=costs, costs_hash="abc", reference_checksum=reference.checksum)
     result = run.run_trial(told, 120, threading.Event())
     assert (result.status, result.reason) == ("completed", None)
     assert result == TrialResult.model_validate_json((tmp_path / run.RESULT).read_bytes())

@@ -21,12 +21,12 @@ def advise(groups: tuple[Group, ...]) -> list[tuple[str, Suggestion]]:
     found = [*_cheaper_policies(groups)]
     best: dict[tuple[Program, str], tuple[float, str, Suggestion]] = {}
     for group in groups:
-        total = group.total()
-        stats = CacheStats(limit_bytes=group.setting.memory_limit, **total.model_dump())
+        counted = group.worst
+        stats = CacheStats(limit_bytes=group.setting.memory_limit, **counted.model_dump())
         for suggestion in suggest(stats, group.setting.eviction):
             key = (group.program, suggestion.rule)
-            if key not in best or best[key][0] < total.repeated_cost_seconds:
-                best[key] = (total.repeated_cost_seconds, _name(group), suggestion)
+            if key not in best or best[key][0] < counted.repeated_cost_seconds:
+                best[key] = (counted.repeated_cost_seconds, _name(group), suggestion)
     ranked = sorted(best.values(), key=lambda item: -item[0])
     return found + [(name, suggestion) for _, name, suggestion in ranked]
 
@@ -34,7 +34,7 @@ def advise(groups: tuple[Group, ...]) -> list[tuple[str, Suggestion]]:
 def _name(group: Group) -> str:
     limit = "no limit" if group.setting.memory_limit is None else format_size(group.setting.memory_limit)
     seeds = len(group.results)
-    runs = f", {seeds} seeds added up" if seeds > 1 else ""
+    runs = f", the dearest of {seeds} seeds" if seeds > 1 else ""
     return f"{group.program.workload} ({group.program.shapes}), {group.setting.eviction} at {limit}{runs}"
 
 

@@ -1,6 +1,6 @@
 """Result files -> one aggregate, from which every table, plot and suggestion is made."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -87,22 +87,10 @@ class Group:
         """Reference compile seconds of the misses, by seed."""
         return {r.config.seed: r.statistics.cost_seconds for r in self.results if r.statistics}
 
-    def total(self) -> Statistics:
-        """Return the statistics of all seeds added up; what is held at the end is that of the last."""
-        parts = [r.statistics for r in self.results if r.statistics]
-        causes: Counter[str] = Counter()
-        for part in parts:
-            causes.update(part.misses_by_cause)
-        sums = {
-            name: sum(getattr(p, name) for p in parts)
-            for name in Statistics.model_fields
-            if name not in ("misses_by_cause", "variants", "live_bytes", "peak_bytes")
-        }
-        last = parts[-1]
-        return Statistics(
-            **sums, misses_by_cause=dict(causes), variants=last.variants, live_bytes=last.live_bytes,
-            peak_bytes=max(p.peak_bytes for p in parts),
-        )  # fmt: skip
+    @property
+    def worst(self) -> Statistics:
+        """The statistics of the seed that compiled again the most."""
+        return max((r.statistics for r in self.results if r.statistics), key=lambda one: one.repeated_cost_seconds)
 
 
 @dataclass(frozen=True)

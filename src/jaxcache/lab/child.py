@@ -39,7 +39,7 @@ def _die_with_parent() -> None:
 
 def _reference(order: Order) -> Reference:
     device = hold_to(order.device)
-    return execute_reference(order.trial, device, order.device.slot, order.environment, order.scratch)
+    return execute_reference(order, device)
 
 
 def _trial(order: Order) -> TrialResult:
@@ -55,8 +55,8 @@ def _trial(order: Order) -> TrialResult:
             "the cache changed a result"
         )
     return TrialResult(
-        trial_id=order.trial.id,
-        program_id=order.trial.program_id,
+        trial_id=order.trial_id,
+        program_id=order.program_id,
         label=order.trial.label,
         status="completed" if reason is None else "failed",
         reason=reason,

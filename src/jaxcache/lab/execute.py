@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from .. import CacheStats, Cost, JitCache
-from .environment import Environment
+from .run import Order
 from .trial import Memory, Persistent, Reference, Statistics, Timing, Trial
 from .workloads import Answer, Jit, Session
 
@@ -111,14 +111,16 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def execute_reference(trial: Trial, device: str, slot: str, environment: Environment, scratch: Path) -> Reference:
+def execute_reference(order: Order, device: str) -> Reference:
     """Run a trial's program without a bound, and under ``jax.jit`` itself.
 
     First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
-    gives the output that every trial must equal; it loads what the first pass compiled.
+    gives the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
+    reference of the sweep has measured keep what it measured.
     """
-    with persistent_cache(Persistent(mode="fresh"), scratch):
-        cache = JitCache(None, "none")
+    trial = order.trial
+    with persistent_cache(Persistent(mode="fresh"), order.scratch):
+        cache = JitCache(None, "none", costs=order.costs)
         served = serve(trial, cache.jit)
         stats, costs = cache.stats(), cache.costs()
         cache.clear()
@@ -129,13 +131,13 @@ def execute_reference(trial: Trial, device: str, slot: str, environment: Environ
     if served.checksum != plain.checksum:
         raise RuntimeError(f"an unbounded cache gave {served.checksum}, jax.jit {plain.checksum}: results differ")
     return Reference(
-        program_id=trial.program_id,
+        program_id=order.program_id,
         workload=trial.workload.name,
         shapes=trial.shapes.name,
         seed=trial.seed,
         device=device,
-        slot=slot,
-        environment=environment,
+        slot=order.device.slot,
+        environment=order.environment,
         checksum=plain.checksum,
         requests=len(plain.seconds),
         distinct=len(costs),

@@ -44,6 +44,8 @@ class Order:
 
     Attributes:
         kind: ``trial`` or ``reference``.
+        trial_id: The trial's, as planned: the process is not to ask its sources again, which may have changed.
+        program_id: Likewise.
         directory: Where its files go; it exists.
         costs: Of the trial's cache; empty to measure.
         reference_checksum: What the output's checksum must be; None if unknown.
@@ -55,6 +57,8 @@ class Order:
     directory: Path
     environment: Environment
     costs: dict[str, Cost]
+    trial_id: str
+    program_id: str
     costs_hash: str | None = None
     reference_checksum: str | None = None
 
@@ -89,8 +93,8 @@ def run_trial(order: Order, timeout_seconds: float, stop: threading.Event) -> Tr
 def failed_result(order: Order, reason: str) -> TrialResult:
     """Return the result of a trial that could not be run to its end, and write it to its directory."""
     result = TrialResult(
-        trial_id=order.trial.id,
-        program_id=order.trial.program_id,
+        trial_id=order.trial_id,
+        program_id=order.program_id,
         label=order.trial.label,
         status="failed",
         reason=reason,
@@ -121,7 +125,7 @@ def known_reference(order: Order, references: Path | None) -> Reference | None:
     if references is None:
         return None
     try:
-        text = (references / order.trial.program_id / REFERENCE).read_bytes()
+        text = (references / order.program_id / REFERENCE).read_bytes()
         reference = Reference.model_validate_json(text)
     except (OSError, ValidationError):
         return None

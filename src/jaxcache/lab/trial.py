@@ -36,7 +36,7 @@ def _limit(value: Any) -> Any:
 
 
 def _known_policy(value: Any) -> Any:
-    if value not in POLICIES:
+    if not isinstance(value, str) or value not in POLICIES:
         raise ValueError(f"eviction must be one of {', '.join(POLICIES)}, but is {value!r}")
     return value
 
