@@ -3,6 +3,7 @@
 import gc
 import threading
 import warnings
+import weakref
 
 import cachetools
 import jax
@@ -357,3 +358,75 @@ def test_disk_hits_are_told_from_compiles(tmp_path):
     assert (cold.stats().compiled, cold.stats().disk_hits) == (1, 0)
     assert (warm.stats().compiled, warm.stats().disk_hits) == (0, 1)
     assert warm.stats().misses == 1
+
+
+def test_what_a_dropped_function_captured_may_ask_the_cache_when_it_goes():
+    cache, asked = JitCache(), []
+
+    class Owner:
+        def __del__(self):
+            asked.append(cache.stats().misses)
+
+    def make():
+        owner = Owner()
+        return cache.jit(lambda x: x + (owner is not None))
+
+    f = make()
+    f(np.ones(2))
+    del f
+    gc.collect()
+    assert cache.stats().variants == 0
+    gc.collect()
+    assert asked == [1]
+
+
+def test_evicted_and_cleared_entries_keep_no_static_value_alive():
+    class Setting:
+        """Hashed by identity."""
+
+    cache, settings = JitCache(400 * 1024, "lru"), [Setting() for _ in range(6)]
+    kept = [weakref.ref(setting) for setting in settings]
+    f = cache.jit(lambda x, setting: x + 1, static_argnums=1)
+    for setting in settings:
+        f(np.ones(2), setting)
+    del setting, settings
+    jax.clear_caches()  # JAX's own tracing caches hold static values too
+    gc.collect()
+    assert sum(ref() is not None for ref in kept) <= 1
+    cache.clear()
+    jax.clear_caches()
+    gc.collect()
+    assert not any(ref() for ref in kept)
+
+
+def test_a_static_value_whose_repr_fails_is_served_all_the_same():
+    class Rude:
+        def __repr__(self):
+            raise RuntimeError
+
+    cache, rude = JitCache(), Rude()
+    f = cache.jit(lambda x, _: x + 1, static_argnums=1)
+    assert [f(1.0, rude) + 0, f(1.0, rude) + 0] == [2, 2]
+    assert (cache.stats().hits, cache.stats().misses) == (1, 1)
+
+
+def test_an_error_in_the_callers_key_function_is_the_callers():
+    f = JitCache().jit(double, key=lambda x: x.no_such_thing)
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        f(np.ones(3))
+
+
+def test_a_cost_table_never_makes_a_program_lighter_than_its_constants():
+    big = np.random.default_rng(0).normal(size=(500_000,)).astype(np.float32)
+    cache = JitCache("1MiB", costs={"<lambda>(float32[])": Cost(300_000, 0.1)})
+    with pytest.warns(RuntimeWarning, match="more than the limit of 1 MiB"):
+        cache.jit(lambda x: x + jnp.asarray(big))(np.float32(1))
+    assert cache.stats().live_bytes == 0
+
+
+def test_costs_of_functions_that_are_gone_are_in_the_table():
+    cache = JitCache()
+    cache.jit(double)(np.ones(3, np.float32))
+    gc.collect()
+    cache.stats()
+    assert list(cache.costs()) == ["double(float32[3])"]

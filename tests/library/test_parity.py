@@ -285,3 +285,26 @@ def test_committed_sharded_and_default_devices_are_told_apart():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("alike")
+
+
+def test_attributes_of_the_function_do_not_take_the_place_of_the_caches_own():
+    class Callable:
+        _plain = _cache = _statics = 3
+
+        def __init__(self):
+            self._plain = self._function = 3
+
+        def __call__(self, x):
+            return x + 1
+
+    f = JitCache().jit(Callable())
+    assert f(x3).tolist() == [1, 2, 3]
+    assert jax.vmap(f)(x3).tolist() == [1, 2, 3]
+
+
+def test_a_parameter_may_be_called_self_and_functions_copy_as_functions_do():
+    import copy
+
+    f = JitCache().jit(lambda self, x: self + x)
+    assert f(self=x3, x=x3).tolist() == [0, 2, 4]
+    assert copy.deepcopy({"f": f})["f"] is f
