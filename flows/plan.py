@@ -239,8 +239,8 @@ def _check_choice(override: Override, options: list[str]) -> None:
     if key == "experiment" and len(names) > 1:
         raise UsageError(f"{override.input_line}: experiment takes one study at a time; choose one of: {listed}")
     for name in names:
-        if name is not None and str(name) not in options:
-            raise UsageError(f"{key} must be one of {listed}, but is {str(name)!r}")
+        if str(name) not in options and not (name is None and key == "experiment"):
+            raise UsageError(f"{key} must be one of {listed}, but is {'null' if name is None else repr(str(name))}")
 
 
 def _names(combinations: list[dict[str, Override]]) -> list[str]:

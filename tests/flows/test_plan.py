@@ -84,6 +84,8 @@ def test_a_saved_config_is_planned_as_the_trial_it_came_from(tmp_path):
 
 BAD = [
     ("eviction=lruu", "eviction must be one of gdsf, lru, none, random, size_based, but is 'lruu'"),
+    ("eviction=null", "eviction must be one of gdsf, lru, none, random, size_based, but is null"),
+    ("eviction.name=[1]", "eviction must be one of none, .* but is \\[1\\]"),
     ("memory_limit=-5", "memory_limit must be positive, such as 64MiB, but is -5"),
     ("memory_limit=255KiB", "memory_limit must be at least 256KiB, .*, but is 255KiB; write null for no limit"),
     ("memory_limit=64parsecs", "memory_limit must be a size such as 64MiB .*, but is '64parsecs'"),
