@@ -55,7 +55,7 @@ FAULT: str | None = _bind()
 
 
 def _clear_lowerings() -> Callable[[], None]:
-    """Return what empties JAX's memory of lowered modules, or None's way of doing nothing where there is none."""
+    """Return what empties JAX's memory of lowered modules; where there is none, what does nothing."""
     try:
         from jax._src.interpreters import pxla
 

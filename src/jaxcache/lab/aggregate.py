@@ -59,7 +59,6 @@ class Setting(NamedTuple):
 class Frame:
     """What no cache setting can beat or miss: means over the seeds' references."""
 
-    distinct: float
     unbounded_bytes: float
     unbounded_seconds: float
     uncached_seconds: float
@@ -175,7 +174,6 @@ def _frame(references: list[Reference]) -> Frame | None:
     if not references:
         return None
     return Frame(
-        distinct=fmean(reference.distinct for reference in references),
         unbounded_bytes=fmean(reference.unbounded_bytes for reference in references),
         unbounded_seconds=fmean(reference.unbounded_cost_seconds for reference in references),
         uncached_seconds=fmean(reference.uncached_cost_seconds for reference in references),
