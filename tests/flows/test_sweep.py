@@ -15,6 +15,9 @@ import yaml
 
 from .conftest import PROJECT, command, environment
 
+# Trials of some seconds: every miss compiles, so that there is time to end them.
+COMPILING = ("workload=monte_carlo", "persistent=off", "shapes.distinct=4", "shapes.largest=24",
+             "workload.requests=25", "memory_limit=2MiB")  # fmt: skip
 SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=2MiB")
 
 
@@ -176,10 +179,7 @@ def trial_processes(process) -> list[psutil.Process]:
 
 
 def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home, tmp_path):
-    process = start_sweep(
-        prefect_home, tmp_path, "workload=monte_carlo", "eviction=lru,gdsf", "runner.workers=1", "persistent=off",
-        "shapes.distinct=4", "shapes.largest=24", "workload.requests=30", "memory_limit=2MiB",
-    )  # fmt: skip
+    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1")
     wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
     (victim,) = trial_processes(process)
     victim.kill()
@@ -212,10 +212,7 @@ def test_a_program_whose_reference_is_wrong_fails_its_trials_and_no_others(serve
 
 
 def test_ctrl_c_ends_the_children_sets_the_states_and_keeps_results(server, prefect_home, tmp_path):
-    process = start_sweep(
-        prefect_home, tmp_path, "workload=monte_carlo", "eviction=lru,gdsf,random", "seed=0,1", "persistent=off",
-        "shapes.distinct=4", "shapes.largest=24", "workload.requests=25", "memory_limit=2MiB",
-    )  # fmt: skip
+    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf,random", "seed=0,1")
     wait_for(process, tmp_path, "20*/trials/*/result.json")
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does

@@ -152,6 +152,8 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
         shutil.rmtree(order.scratch, ignore_errors=True)
     code = process.exitcode
     process.close()
+    if code and stop.is_set():  # the terminal's Ctrl-C reaches a process that has no session of its own yet
+        raise Interrupted
     if code and code < 0:
         name = signal.Signals(-code).name
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
