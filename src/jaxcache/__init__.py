@@ -2,8 +2,12 @@
 
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
-from ._memory import CachedFunction, JitCache
-from ._policies import POLICIES
+from ._describe import Difference
+from ._function import CachedFunction
+from ._memory import CompileLimitExceeded, JitCache
+from ._misses import Explanation, Miss, MissStormWarning
+from ._policies import POLICIES, Policy
+from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
 
@@ -11,10 +15,17 @@ __all__ = [
     "POLICIES",
     "CacheStats",
     "CachedFunction",
+    "Call",
+    "CompileLimitExceeded",
     "Cost",
     "CostTable",
+    "Difference",
+    "Explanation",
     "FunctionStats",
     "JitCache",
+    "Miss",
+    "MissStormWarning",
+    "Policy",
     "Suggestion",
     "format_size",
     "parse_size",

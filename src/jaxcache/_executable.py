@@ -4,16 +4,35 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import _jax
+from ._residents import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
 # for the objects around it, and so many bytes for each byte of the serialized program. Captured constants are held as
 # they are.
 BASE_BYTES = 180 * 1024
 BYTES_PER_PAYLOAD_BYTE = 24
+# Likewise for memory mappings: three for the smallest program, one more for so many bytes of the serialized program.
+BASE_MAPPINGS = 3
+PAYLOAD_BYTES_PER_MAPPING = 2048
 _PAGE = 4096
+_MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
+_SHARE_OF_MAPPINGS = 0.5  # what executables may take of them; the rest is for the program
+
+
+@functools.cache
+def mappings_limit() -> int | None:
+    """Return how many memory mappings executables may take in this process; None where nobody counts them.
+
+    A process that runs out of them dies in the middle of a compile.
+    """
+    try:
+        return int(int(_MAX_MAP_COUNT.read_text()) * _SHARE_OF_MAPPINGS)
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +41,7 @@ class Executable:
 
     Attributes:
         call: Takes the function's arguments; behaves as ``jax.jit`` does.
-        size_bytes: What holding it costs, see :func:`_size_bytes`; a multiple of 4096.
+        weight: What holding it takes, by the model.
         constants_bytes: The captured constants' part of it.
         lowering_seconds: Tracing and lowering.
         compile_seconds: Compiling, or loading if ``from_disk``.
@@ -30,7 +49,7 @@ class Executable:
     """
 
     call: Callable[..., Any]
-    size_bytes: int
+    weight: Weight
     constants_bytes: int
     lowering_seconds: float
     compile_seconds: float
@@ -42,51 +61,61 @@ class Executable:
         return self.lowering_seconds + self.compile_seconds
 
 
-def _size_bytes(compiled: Any, constants_bytes: int) -> int:
-    """Model the memory that a held executable takes.
+def _weigh(compiled: Any, constants_bytes: int) -> Weight:
+    """Model what a held executable takes.
 
     On an accelerator the generated code that the backend reports is added: it lives on the device.
     """
     payload = _jax.payload_bytes(compiled) or 0
     code = max(0, payload - constants_bytes)
     size = BASE_BYTES + BYTES_PER_PAYLOAD_BYTE * code + constants_bytes + _jax.reported_code_bytes(compiled)
-    return -(-size // _PAGE) * _PAGE
+    return Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
 
 
-def build(
-    fun: Callable[..., Any], options: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Executable:
-    """Compile ``fun`` for this call, without running it.
+class Program:
+    """A function traced and lowered for one signature, to be compiled."""
 
-    The executable is held by a ``jax.jit`` of its own over a closure of its own. JAX's caches refer to both weakly
-    through the closure, so that dropping the result frees everything, and a later call compiles again instead of
-    being served out of a cache that nobody bounds. An AOT ``Compiled`` would be freed as well, but ignores weak types,
-    matmul precision and the default device, silently.
+    def __init__(
+        self, fun: Callable[..., Any], options: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Trace and lower, without running anything.
 
-    Raises:
-        Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it runs.
-    """
+        The executable will be held by a ``jax.jit`` of its own over a closure of its own. JAX's caches refer to both
+        weakly through the closure, so that dropping the result frees everything, and a later call compiles again
+        instead of being served out of a cache that nobody bounds. An AOT ``Compiled`` would be freed as well, but
+        ignores weak types, matmul precision and the default device, silently.
 
-    @functools.wraps(fun)
-    def closure(*args: Any, **kwargs: Any) -> Any:
-        return fun(*args, **kwargs)
+        Raises:
+            Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
+        """
 
-    jitted = _jax.jit(closure, **options)
-    started = time.perf_counter()
-    traced = jitted.trace(*args, **kwargs)
-    lowered = traced.lower()
-    lowered_at = time.perf_counter()
-    hits_before = _jax.persistent_hits()
-    compiled = lowered.compile()
-    compiled_at = time.perf_counter()
-    _jax.forget_module(lowered)
-    constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
-    constants_bytes = sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
-    return Executable(
-        call=jitted,
-        size_bytes=_size_bytes(compiled, constants_bytes),
-        constants_bytes=constants_bytes,
-        lowering_seconds=lowered_at - started,
-        compile_seconds=compiled_at - lowered_at,
-        from_disk=_jax.persistent_hits() > hits_before,
-    )
+        @functools.wraps(fun)
+        def closure(*args: Any, **kwargs: Any) -> Any:
+            return fun(*args, **kwargs)
+
+        self._jitted = _jax.jit(closure, **options)
+        started = time.perf_counter()
+        traced = self._jitted.trace(*args, **kwargs)
+        self._lowered = traced.lower()
+        self._lowering_seconds = time.perf_counter() - started
+        constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
+        self._constants_bytes = sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
+
+    def compile(self) -> Executable:
+        """Compile; other threads may lower and compile meanwhile.
+
+        Raises:
+            Exception: Whatever ``jax.jit`` raises when it compiles.
+        """
+        started, hits_before = time.perf_counter(), _jax.persistent_hits()
+        compiled = self._lowered.compile()
+        compile_seconds = time.perf_counter() - started
+        _jax.forget_module(self._lowered)
+        return Executable(
+            call=self._jitted,
+            weight=_weigh(compiled, self._constants_bytes),
+            constants_bytes=self._constants_bytes,
+            lowering_seconds=self._lowering_seconds,
+            compile_seconds=compile_seconds,
+            from_disk=_jax.persistent_hits() > hits_before,
+        )

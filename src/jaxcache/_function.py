@@ -6,13 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _jax
-from ._signature import Key, Statics, call_key, resolve_statics
+from ._describe import Description, describe_call, parameter_names
+from ._signature import Key, Statics, call_key, context_token, resolve_statics
+from ._variants import Entry, Held
+from ._warm import warm
 
 if TYPE_CHECKING:
     from ._memory import JitCache
 
+_SETTLE_AFTER = 1024  # hits; noting them is cheap, and their number has a bound
+_OTHER = _jax.OTHER
+_NO_GUESS: tuple[Callable[..., Any], Any] = (_jax.never, None)
 
-def _name(fun: Callable[..., Any]) -> str:
+
+def name_of(fun: Callable[..., Any]) -> str:
     """Return what statistics call ``fun``: ``solve``, ``Model.step``; for a partial, what it is a partial of."""
     while isinstance(fun, functools.partial):
         fun = fun.func
@@ -24,53 +31,118 @@ class CachedFunction:
     """What ``cache.jit`` returns: called as ``jax.jit(fun)`` would be."""
 
     def __init__(
-        self, cache: "JitCache", fun: Callable[..., Any], key: Callable[..., Any] | None, options: dict[str, Any]
+        self,
+        cache: "JitCache",
+        fun: Callable[..., Any],
+        key: Callable[..., Any] | None,
+        max_compiles: int | None,
+        options: dict[str, Any],
     ) -> None:
         self._plain: Any = _jax.jit(fun, **options)  # refuses what jax.jit refuses; serves what cannot be cached
         functools.update_wrapper(self, fun, updated=())  # its attributes would take the place of ours
         self.__wrapped__ = fun
         self._cache = cache
         self._key = key
+        self._max_compiles = max_compiles
         self._options = options
         self._statics: Statics | None = resolve_statics(
             fun, options.get("static_argnums"), options.get("static_argnames")
         )
-        self._function = cache._register(self, _name(fun))
-        self._entries = self._function.entries
+        self._entries: dict[Key, Entry] = {}
+        self._log = cache._log
+        # The call before last and the last had this entry: very likely the next has it too, and its shortcut knows.
+        self._guess: tuple[Callable[..., Any], Any] = _NO_GUESS
+        self._latest: Held | None = None
+        self._variants = cache._register(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if _jax.FAULT or not _jax.is_top_level() or _jax.disable_jit.value:
+        shortcut, held = self._guess
+        if held is not None and not _jax.disable_jit.value:
+            result = shortcut(*args, **kwargs)
+            if result is not _OTHER:
+                log = self._log
+                log.append(held)
+                if len(log) >= _SETTLE_AFTER:
+                    self._cache._settle_hits()
+                return result
+            self._guess = _NO_GUESS
+        return self._look_up(args, kwargs)
+
+    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serve a call by its key."""
+        key = self._key_of(args, kwargs)
+        if key is None:
             return self._bypass(args, kwargs)
-        own = () if self._key is None else self._own_key(args, kwargs)
-        try:
-            key = own or call_key(self._statics, args, kwargs)
-            latest = self._function.latest
-            entry = latest if latest is not None and latest.key == key else self._entries.get(key)
-        except Exception:  # a tracer, an unhashable static, no array: jax.jit knows what to do or what to say
-            return self._bypass(args, kwargs)
-        if entry is not None:
-            self._cache._count_hit(entry)
-        else:
+        entry = self._entries.get(key)
+        if entry is None:
             entry = self._cache._miss(self, key, args, kwargs)
-            if entry is None:
-                return self._bypass(args, kwargs)
+            return self._bypass(args, kwargs) if entry is None else entry.call(*args, **kwargs)
+        held = entry.held
+        self._log.append(held)
+        if len(self._log) >= _SETTLE_AFTER:
+            self._cache._settle_hits()
+        if held is self._latest and self._key is None:
+            return self._call_and_guess(entry, args, kwargs)
+        self._latest = held
         return entry.call(*args, **kwargs)
 
-    def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-        assert self._key is not None
-        own = self._key(*args, **kwargs)
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
+        """Return what the call is looked up by; None if ``jax.jit`` itself has to serve it."""
+        if _jax.FAULT or not _jax.is_top_level() or _jax.disable_jit.value:
+            return None
+        if self._key is not None:
+            return self._own_key(self._key(*args, **kwargs))
+        try:
+            key = call_key(self._statics, args, kwargs)
+            hash(key)
+        except Exception:  # a tracer, an unhashable static, no array: jax.jit knows what to do or what to say
+            return None
+        return key
+
+    def _own_key(self, own: Any) -> Key:
         try:
             hash(own)
         except TypeError:
             raise TypeError(
-                f"key must return something hashable, such as a tuple of ints, but for {self._function.name} "
+                f"key must return something hashable, such as a tuple of ints, but for {self._variants.name} "
                 f"it returned {own!r}"
             ) from None
-        return (_jax.trace_context(), _jax.default_device.value, own)
+        return (context_token(), own)
+
+    def _call_and_guess(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an entry that was also the last, and serve the next call by its shortcut if it has one."""
+        if entry.shortcut is not None:
+            result = entry.shortcut(*args, **kwargs)
+        elif entry.shortcuts_left:
+            entry.shortcuts_left -= 1
+            result, entry.shortcut = _jax.call_and_make_shortcut(entry.call, args, kwargs)
+        else:
+            return entry.call(*args, **kwargs)
+        if result is _OTHER:  # the same program for another signature of JAX's, such as NumPy arrays
+            entry.shortcut = None
+            return entry.call(*args, **kwargs)
+        if entry.shortcut is not None:
+            with self._cache._lock:
+                if entry.held.live:  # what was evicted must not be kept by a guess
+                    self._guess = (entry.shortcut, entry.held)
+        return result
+
+    def _let_go(self, entry: Entry) -> None:
+        """Drop an entry that was evicted or cleared. With the cache's lock."""
+        del self._entries[entry.key]
+        if self._guess[1] is entry.held:
+            self._guess = _NO_GUESS
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._cache._count_bypass()
         return self._plain(*args, **kwargs)
+
+    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
+        return describe_call(self._variants.name, self._parameter_names, self._statics, args, kwargs)
+
+    @functools.cached_property
+    def _parameter_names(self) -> Callable[[int], str]:
+        return parameter_names(self.__wrapped__)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -82,7 +154,26 @@ class CachedFunction:
         return self  # as functions are
 
     def __repr__(self) -> str:
-        return f"<cached {self._function.name} of {self._cache!r}>"
+        return f"<cached {self._variants.name} of {self._cache!r}>"
+
+    def warm(self, *signatures: Any, threads: int | None = None) -> int:
+        """Compile ahead of the first call.
+
+        Args:
+            *signatures: Each a tuple of the positional arguments, one argument that is no tuple, or a
+                :class:`Call`. Arrays are looked at, not used; ``jax.ShapeDtypeStruct`` may stand for them. Static
+                arguments are given as they are.
+            threads: How many compile at a time; all cores if None. Tracing and lowering is done here, one after the
+                other.
+
+        Returns:
+            How many programs were compiled or loaded; the others were held already.
+
+        Raises:
+            TypeError: If a signature cannot be compiled ahead, such as one with tracers.
+            Exception: What ``jax.jit`` raises for such a call. Programs made before it stay.
+        """
+        return warm(self, signatures, threads)
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Any:
         """Lower for these arguments, as ``jax.jit(fun).lower`` does; nothing is cached."""

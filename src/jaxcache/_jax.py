@@ -19,19 +19,18 @@ jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
 array_types: set[type] = set()  # the type of concrete arrays, once bound
 
 # Read on every call, so bound directly; what stands here is replaced unless FAULT is set. ``trace_context`` is JAX's
-# own key for tracing (x64, matmul precision, mesh, …); ``default_device`` is kept apart from it, as JAX does.
+# own key for tracing: x64, matmul precision, default device, mesh, …
 is_top_level: Callable[[], bool] = bool
 aval_of = operator.attrgetter("aval")
 is_committed = operator.attrgetter("_committed")  # of a concrete array: its public property takes twice as long
-trace_context: Callable[[], Hashable] = tuple
-default_device: Any = None
+trace_context: Callable[[], tuple[Hashable, ...]] = tuple
 disable_jit: Any = None
 enable_x64: Any = None
 
 
 def _bind() -> str | None:
     """Bind the private interfaces; return what is wrong, or None."""
-    global is_top_level, trace_context, default_device, disable_jit, enable_x64
+    global is_top_level, trace_context, disable_jit, enable_x64
     version = jax.__version_info__[:2]
     if version < OLDEST:
         return f"jaxcache needs JAX {'.'.join(map(str, OLDEST))} or newer, but this is {jax.__version__}"
@@ -41,12 +40,12 @@ def _bind() -> str | None:
 
         top_level, context = core.trace_state_clean, config.trace_context
         hash((top_level(), context()))
-        device, disabled, x64 = config.default_device, config.disable_jit, config.enable_x64
-        hash((device.value, disabled.value, x64.value, ArrayImpl.aval, ArrayImpl._committed))
+        disabled, x64 = config.disable_jit, config.enable_x64
+        hash((disabled.value, x64.value, ArrayImpl.aval, ArrayImpl._committed))
     except Exception as error:  # whatever a future JAX does, the user's program must go on
         return f"jaxcache cannot serve JAX {jax.__version__} ({type(error).__name__}: {error})"
     is_top_level, trace_context = top_level, context
-    default_device, disable_jit, enable_x64 = device, disabled, x64
+    disable_jit, enable_x64 = disabled, x64
     array_types.add(ArrayImpl)
     return None
 
@@ -65,6 +64,60 @@ def _clear_lowerings() -> Callable[[], None]:
 
 
 _forget_lowerings = _clear_lowerings()
+
+
+def context_names() -> tuple[str, ...]:
+    """Return the names of what ``trace_context`` returns, in order; empty where JAX does not tell."""
+    try:
+        from jax._src import config
+
+        return tuple(config.trace_context_names())
+    except Exception:  # only the wording of an explanation depends on it
+        return ()
+
+
+OTHER: Any = object()  # what a shortcut answers to a call that it was not made for
+_SHORTCUT_SIGNATURES = 4  # of these one is its own; the others are calls that it was asked in vain
+
+
+def never(*_args: Any, **_kwargs: Any) -> Any:
+    """Answer as a shortcut that was made for no call."""
+    return OTHER
+
+
+def call_and_make_shortcut(
+    jitted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Callable[..., Any] | None]:
+    """Call ``jitted``; return the result, and a callable for calls of this one signature.
+
+    JAX's C++ dispatch compares a call with what it knows: shapes, dtypes, weak types, static values, shardings,
+    devices and configuration. For what it does not know it asks a Python function, which traces and compiles. The
+    shortcut is a copy with a memory of its own whose Python function answers ``OTHER`` instead. So a hit costs what
+    a call of ``jax.jit`` costs, and whether it is one is JAX's own verdict. None where JAX keeps no fast way for the
+    call, or does not let itself be copied.
+    """
+    try:
+        state = dict(jitted.__getstate__())
+        ask_jax, memory = state["cache_miss"], state["cache"]
+        state["cache"] = type(memory)(_SHORTCUT_SIGNATURES)
+    except Exception:
+        return jitted(*args, **kwargs), None
+    learnt: list[bool] = []
+
+    def ask_once(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
+        if learnt:
+            return OTHER, None, False
+        answer = ask_jax(*args, **kwargs)
+        learnt.append(answer[1] is not None)
+        return answer
+
+    state["cache_miss"] = ask_once
+    try:
+        shortcut: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
+        shortcut.__setstate__(state)
+    except Exception:
+        return jitted(*args, **kwargs), None
+    return shortcut(*args, **kwargs), shortcut if learnt == [True] else None
 
 
 def payload_bytes(compiled: Any) -> int | None:

@@ -3,91 +3,44 @@
 import functools
 import os
 import threading
+import time
+import types
 import warnings
 import weakref
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, overload
 
 from . import _jax
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
-from ._executable import Executable, build
-from ._function import CachedFunction
-from ._policies import make_policy
-from ._signature import Key, describe_call
-from ._statistics import MISS_CAUSES, REPEAT_CAUSES, CacheStats, FunctionStats
+from ._describe import Description
+from ._executable import Executable, Program, mappings_limit
+from ._function import CachedFunction, name_of
+from ._misses import MISS_CAUSES, REPEAT_CAUSES, Explanation, Miss, MissStormWarning, StormWatch
+from ._policies import Policy, make_policy, options_of
+from ._residents import Residents, Weight
+from ._signature import Key
+from ._statistics import CacheStats, FunctionStats, add_up
+from ._variants import (
+    HISTORY,
+    Entry,
+    Flight,
+    Held,
+    Past,
+    Sources,
+    Variants,
+    explain_new,
+    explain_repeat,
+    source_of,
+)
 
-_HISTORY = 4096  # signatures without an executable that are remembered for each function
-
-
-class _Entry:
-    """An executable that is, or was, held."""
-
-    __slots__ = ("call", "cost", "description", "function", "held", "hits", "key", "slot")
-
-    def __init__(self, function: "_Function", key: Key, slot: int, description: str, cost: Cost, call: Any) -> None:
-        self.function = function
-        self.key = key
-        self.slot = slot  # the number that the policy knows it by, the same after an eviction
-        self.description = description
-        self.cost = cost
-        self.call = call
-        self.held = False
-        self.hits = 0
-
-
-@dataclass(slots=True)
-class _Past:
-    """A signature that was seen and is not held."""
-
-    slot: int
-    description: str
-    cost: Cost
-    cause: str
+_RECENT_MISSES = 64
 
 
-class _Flight:
-    """A compile under way, which equal misses of other threads wait for."""
-
-    __slots__ = ("done", "entry")
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.entry: _Entry | None = None
-
-
-@dataclass(slots=True)
-class _Function:
-    """What the cache keeps for one cached function. ``hits`` and the like are those of entries that are gone."""
-
-    name: str
-    entries: dict[Key, _Entry] = field(default_factory=dict)
-    past: OrderedDict[int, _Past] = field(default_factory=OrderedDict)  # by hash, so that no static value is kept
-    flights: dict[Key, _Flight] = field(default_factory=dict)
-    latest: _Entry | None = None  # of the last hit: found without hashing the key; None once it is dropped
-    hits: int = 0
-    misses: int = 0
-    evictions: int = 0
-    compile_seconds: float = 0.0
-    avoided_seconds: float = 0.0
-
-    def snapshot(self) -> FunctionStats:
-        held = list(self.entries.values())
-        return FunctionStats(
-            hits=self.hits + sum(entry.hits for entry in held),
-            misses=self.misses,
-            evictions=self.evictions,
-            live_entries=len(held),
-            live_bytes=sum(entry.cost.size_bytes for entry in held),
-            compile_seconds=self.compile_seconds,
-            compile_seconds_avoided=self.avoided_seconds + sum(entry.hits * entry.cost.seconds for entry in held),
-        )
-
-
-def _add(a: FunctionStats, b: FunctionStats) -> FunctionStats:
-    return FunctionStats(**{name: getattr(a, name) + getattr(b, name) for name in FunctionStats.__dataclass_fields__})
+class CompileLimitExceeded(RuntimeError):
+    """A call would have compiled more programs than ``max_compiles`` allows; nothing was compiled for it."""
 
 
 class JitCache:
@@ -103,42 +56,54 @@ class JitCache:
     def __init__(
         self,
         limit: int | str | None = None,
-        eviction: str = "lru",
+        eviction: str | Policy = "lru",
         *,
         seed: int = 0,
         costs: Mapping[str, Cost] | str | os.PathLike[str] | None = None,
+        max_compiles: int | None = None,
     ) -> None:
         """Make an empty cache.
 
         Args:
             limit: Bytes, as an int or as text such as ``"64MiB"``; None for no limit. What an entry weighs is
-                modelled, see ``_executable.py``.
-            eviction: ``none``, ``lru``, ``random``, ``size_based`` or ``gdsf``.
+                modelled, see ``_executable.py``. Memory mappings, which Linux bounds, have a limit of their own: half
+                of what ``vm.max_map_count`` allows a process.
+            eviction: A name in ``jaxcache.POLICIES``, or an object with the methods of ``jaxcache.Policy``.
             seed: For policies that draw.
             costs: A cost table, or the path of one, from ``cache.costs()`` of an earlier run. Signatures in it weigh
                 and cost what it says, so that decisions repeat; others what is measured first.
+            max_compiles: For tests and CI: a call that would make more programs than this raises
+                :class:`CompileLimitExceeded`, which says why it missed. None for no such limit.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
+            TypeError: If ``eviction`` is neither a name nor a policy.
             OSError: If the cost table cannot be read.
         """
         self.limit_bytes: int | None = None if limit is None else parse_size(limit, "limit")
-        self._policy = make_policy(eviction, **({"seed": seed} if eviction == "random" else {}))
+        policy = _named_policy(eviction, seed) if isinstance(eviction, str) else _own_policy(eviction)
+        self._residents = Residents(policy, self.limit_bytes, mappings_limit())
         self._known: Mapping[str, Cost] = (
             {} if costs is None else costs if isinstance(costs, Mapping) else CostTable.load(costs)
         )
+        self._max_compiles = check_max_compiles(max_compiles)
         self._lock = threading.RLock()  # a signal handler may ask for statistics while this thread counts
         self._compiling = threading.local()
-        self._entries: dict[int, _Entry] = {}  # by slot: what the policy holds
-        self._functions: dict[int, _Function] = {}
+        # Hits are noted here without the lock, and told to the policy in their order before it decides anything.
+        self._log: deque[Held] = deque()
+        self._held: dict[int, Held] = {}  # by slot
+        self._functions: dict[int, Variants] = {}
+        self._sources = Sources()
+        self._storms = StormWatch()
         self._retired: dict[str, FunctionStats] = {}
         self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
         self._dead: deque[int] = deque()  # functions collected by Python, to be forgotten when the lock is free
         self._numbers = 0
         self._slots = 0
-        self._live_bytes = 0
-        self._peak_bytes = 0
-        self._causes: Counter[str] = Counter()
+        self._requests = 0
+        self._recent_misses: deque[Miss] = deque(maxlen=_RECENT_MISSES)
+        self._programs = 0  # made or in the making
+        self._compiled = 0
         self._disk_hits = 0
         self._rejected = 0
         self._bypassed = 0
@@ -153,7 +118,12 @@ class JitCache:
     @overload
     def jit(self, fun: None = None, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
     def jit(
-        self, fun: Callable[..., Any] | None = None, *, key: Callable[..., Any] | None = None, **options: Any
+        self,
+        fun: Callable[..., Any] | None = None,
+        *,
+        key: Callable[..., Any] | None = None,
+        max_compiles: int | None = None,
+        **options: Any,
     ) -> CachedFunction | Callable[[Callable[..., Any]], CachedFunction]:
         """Return ``fun`` as a function compiled on demand and held by this cache.
 
@@ -163,36 +133,43 @@ class JitCache:
             fun: What ``jax.jit`` takes.
             key: Replaces the signature: called with the arguments, it returns something hashable. Calls with equal
                 keys share an entry; if they differ in shape, that entry compiles for each and weighs more than it says.
+            max_compiles: As for the cache, but for this function.
             **options: What ``jax.jit`` takes: ``static_argnums``, ``static_argnames``, ``donate_argnums``, …
         """
         if fun is None:
-            return functools.partial(self.jit, key=key, **options)
+            return functools.partial(self.jit, key=key, max_compiles=max_compiles, **options)
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
-        return CachedFunction(self, fun, key, options)
+        return CachedFunction(self, fun, key, check_max_compiles(max_compiles), options)
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
         with self._lock:
-            gone = self._forget_dead()
-            by_function = dict(self._retired)
+            gone = self._catch_up()
+            parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
             for function in self._functions.values():
                 if (counted := function.snapshot()) != FunctionStats():
-                    by_function[function.name] = _add(by_function.get(function.name, FunctionStats()), counted)
-            total = functools.reduce(_add, by_function.values(), FunctionStats())
+                    parts.setdefault(function.name, []).append(counted)
+            by_function = {name: add_up(each) for name, each in parts.items()}
+            total = add_up(by_function.values())
             stats = CacheStats(
                 hits=total.hits,
                 misses=total.misses,
-                misses_by_cause={cause: self._causes[cause] for cause in MISS_CAUSES if self._causes[cause]},
+                misses_by_cause={
+                    cause: total.misses_by_cause[cause] for cause in MISS_CAUSES if cause in total.misses_by_cause
+                },
+                recent_misses=tuple(self._recent_misses),
+                warmed=total.warmed,
                 disk_hits=self._disk_hits,
-                compiled=total.misses - self._disk_hits,
+                compiled=self._compiled,
                 evictions=total.evictions,
                 rejected=self._rejected,
                 bypassed=self._bypassed,
                 functions=len(by_function),
-                variants=len(self._entries),
-                live_bytes=self._live_bytes,
-                peak_bytes=self._peak_bytes,
+                variants=len(self._held),
+                live_bytes=self._residents.live_bytes,
+                live_mappings=self._residents.live_mappings,
+                peak_bytes=self._residents.peak_bytes,
                 limit_bytes=self.limit_bytes,
                 compile_seconds=total.compile_seconds,
                 cost_seconds=self._cost_seconds,
@@ -209,20 +186,48 @@ class JitCache:
         Of signatures that are not held, the last 4096 of each function are in it, and of functions that are gone.
         """
         with self._lock:
-            functions = self._functions.values()
-            past = {one.description: one.cost for function in functions for one in function.past.values()}
-            held = {entry.description: entry.cost for entry in self._entries.values()}
-            return CostTable({**self._retired_costs, **past, **held})
+            past = [one for function in self._functions.values() for one in function.past.values()]
+            seen = {one.description.text: one.cost for one in [*past, *self._held.values()]}
+            return CostTable({**self._retired_costs, **seen})
 
-    def clear(self, fun: CachedFunction | None = None) -> None:
-        """Free all entries, or those of one function. Counters stay."""
+    def explain(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:
+        """Say what a call would be, and if a miss, why. Nothing is run, compiled or counted.
+
+        Args:
+            fun: A function from ``cache.jit``, or a method made of one.
+            *args: The call's arguments; ``jax.ShapeDtypeStruct`` may stand for arrays.
+            **kwargs: The call's keyword arguments.
+
+        Raises:
+            TypeError: If ``fun`` is not from ``cache.jit`` of this cache.
+        """
+        cached, args = self._own_function(fun, args)
+        key = cached._key_of(args, kwargs)
+        if key is None:
+            return Explanation(
+                cached._variants.name, "bypassed", None, "goes to jax.jit itself: under a transformation, "
+                "with jit disabled, or with arguments that no executable can be looked up by",
+            )  # fmt: skip
+        description = cached._describe(args, kwargs)
         with self._lock:
-            gone = self._forget_dead()
-            cleared = [entry for entry in self._entries.values() if fun is None or entry.function is fun._function]
-            for entry in cleared:
-                self._drop(entry, "cleared")
-            gone += cleared
-            del cleared
+            gone = self._catch_up()
+            entry = cached._entries.get(key)
+            miss = None if entry else self._diagnose(cached, key, description)
+        del gone
+        if entry is None:
+            assert miss is not None
+            return Explanation(description.text, "miss", miss, miss.reason)
+        return Explanation(description.text, "hit", None, f"is held, and was asked for {entry.held.hits} times before")
+
+    def clear(self, fun: Callable[..., Any] | None = None) -> None:
+        """Free all entries, or those of one function. Counters stay."""
+        cached = None if fun is None else self._own_function(fun, ())[0]
+        with self._lock:
+            gone: list[object] = [self._catch_up()]
+            for held in list(self._held.values()):
+                if cached is None or held.function is cached._variants:
+                    self._residents.remove(held.slot)
+                    gone.append(self._drop(held, "cleared"))
         del gone  # executables are freed here, without the lock
 
     def __enter__(self) -> Self:
@@ -233,15 +238,19 @@ class JitCache:
 
     def __repr__(self) -> str:
         limit = "no limit" if self.limit_bytes is None else format_size(self.limit_bytes)
-        return f"<JitCache {len(self._entries)} entries, {format_size(self._live_bytes)} of {limit}>"
+        return f"<JitCache {len(self._held)} entries, {format_size(self._residents.live_bytes)} of {limit}>"
 
     # What CachedFunction calls.
 
-    def _register(self, cached: CachedFunction, name: str) -> _Function:
-        function = _Function(name)
+    def _register(self, cached: CachedFunction) -> Variants:
+        fun = cached.__wrapped__
+        source = source_of(fun)
+        place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
+        function = Variants(name_of(fun), place, source, weakref.ref(cached))
         with self._lock:
             self._numbers += 1
             self._functions[self._numbers] = function
+            self._sources.note_function(source)
             # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
             weakref.finalize(cached, self._dead.append, self._numbers).atexit = False
         return function
@@ -250,28 +259,20 @@ class JitCache:
         with self._lock:
             self._bypassed += 1
 
-    def _count_hit(self, entry: _Entry) -> None:
+    def _settle_hits(self) -> None:
         with self._lock:
-            if entry.held:
-                entry.hits += 1
-                entry.function.latest = entry
-                self._policy.hit(entry.slot)
-            else:  # evicted between look-up and now, or never kept
-                entry.function.hits += 1
-                entry.function.avoided_seconds += entry.cost.seconds
+            self._settle()
 
-    def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
+    def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """Return an entry for a call that found none: compiled here, or by another thread meanwhile.
 
         None if this thread is itself compiling and would have to wait for another, which might wait for it.
         """
-        function = cached._function
+        flights = cached._variants.flights
         while True:
             with self._lock:
-                entry = function.entries.get(key)
-                flight = function.flights.get(key)
-                leads = entry is None and flight is None
-            if leads:
+                entry, flight = cached._entries.get(key), flights.get(key)
+            if entry is None and flight is None:
                 entry = self._lead(cached, key, args, kwargs)
                 if entry is None:  # another thread was faster
                     continue
@@ -283,122 +284,243 @@ class JitCache:
                 flight.done.wait()
                 entry = flight.entry
             if entry is not None:
-                self._count_hit(entry)
+                self._log.append(entry.held)
                 return entry
 
-    def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
+    def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
-        function, flight = cached._function, _Flight()
+        flight = Flight()
         self._compiling.depth = getattr(self._compiling, "depth", 0) + 1
         try:
-            with self._lock:
-                if function.flights.setdefault(key, flight) is not flight or key in function.entries:
-                    return None
-            executable = build(cached.__wrapped__, cached._options, args, kwargs)
-            description = describe_call(function.name, cached._statics, args, kwargs)
-            flight.entry = self._keep(function, key, description, executable)
-            return flight.entry
+            if not self._take_off(cached, key, flight):
+                return None
+            self._check_max_compiles(cached, key, args, kwargs)
+            executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
+            self._keep(cached, key, cached._describe(args, kwargs), executable, flight, requested=True)
         finally:  # also after an error or an interrupt: whoever waits tries for itself
             self._compiling.depth -= 1
-            with self._lock:
-                if function.flights.get(key) is flight:
-                    del function.flights[key]
-            flight.done.set()
+            self._land(cached, key, flight)
+        self._warn_of_misses(flight)
+        return flight.entry
 
-    def _keep(self, function: _Function, key: Key, description: str, executable: Executable) -> _Entry:
-        """Count a miss, and hold its executable if the limit and the policy allow."""
+    def _take_off(self, cached: CachedFunction, key: Key, flight: Flight) -> bool:
+        """Begin to compile; say whether this flight is the one that does."""
+        function = cached._variants
         with self._lock:
-            gone = self._forget_dead()
-            past = function.past.pop(hash(key), None)
-            if past is None or past.description != description:
+            if key in cached._entries or function.flights.setdefault(key, flight) is not flight:
+                return False
+            self._programs += 1
+            function.compiling += 1
+        return True
+
+    def _land(self, cached: CachedFunction, key: Key, flight: Flight) -> None:
+        """End a flight, whether it brought an entry or not."""
+        function = cached._variants
+        with self._lock:
+            if function.flights.get(key) is flight:
+                del function.flights[key]
+                function.compiling -= 1
+                self._programs -= flight.entry is None
+        flight.done.set()
+
+    def _check_max_compiles(
+        self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        function = cached._variants
+        for whose, limit, programs in (
+            ("this cache", self._max_compiles, self._programs),
+            (function.name, cached._max_compiles, function.programs),
+        ):
+            if limit is not None and programs > limit:
+                with self._lock:
+                    miss = self._diagnose(cached, key, cached._describe(args, kwargs))
+                raise CompileLimitExceeded(
+                    f"max_compiles={limit} allows {whose} no more programs, and {miss}; "
+                    "raise max_compiles, or keep the call from changing"
+                )
+
+    def _diagnose(self, cached: CachedFunction, key: Key, description: Description) -> Miss:
+        """Say why a call finds no entry. With the lock."""
+        function = cached._variants
+        past = function.find_past(key, description)
+        if past is not None:
+            return explain_repeat(past, self._requests, time.monotonic())
+        recreated = self._sources.recreated(function, description)
+        return explain_new(function, description, recreated, cached._key is not None)
+
+    def _keep(
+        self,
+        cached: CachedFunction,
+        key: Key,
+        description: Description,
+        executable: Executable,
+        flight: Flight,
+        *,
+        requested: bool,
+    ) -> None:
+        """Count a program that was made, and hold it if the limits and the policy allow; the flight has its entry."""
+        function = cached._variants
+        with self._lock:
+            gone: list[object] = [self._catch_up()]
+            miss = self._diagnose(cached, key, description)
+            past = function.find_past(key, description)
+            if past is None:
                 self._slots += 1
-                cost = self._known.get(description)
-                if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
-                    cost = Cost(executable.size_bytes, executable.seconds)
-                cause = "new_signature" if function.misses else "first_call"
-                past = _Past(self._slots, description, cost, cause)
-            entry = _Entry(function, key, past.slot, description, past.cost, executable.call)
-            function.misses += 1
-            function.compile_seconds += executable.seconds
-            self._causes[past.cause] += 1
-            self._disk_hits += executable.from_disk
-            self._cost_seconds += entry.cost.seconds
-            if past.cause in REPEAT_CAUSES:
-                self._repeated_cost_seconds += entry.cost.seconds
-            evicted = self._make_room(entry)
+                held = Held(function, self._slots, description, self._cost_of(description, executable))
+            else:
+                held = Held(function, past.slot, description, past.cost)
+            entry = Entry(held, key, executable.call)
+            function.past.pop(hash(key), None)
+            self._count(function, held.cost, executable, miss if requested else None)
+            self._sources.note_call(function, description)
+            weight = Weight(held.cost.size_bytes, executable.weight.mappings)
+            evicted = self._residents.offer(held.slot, weight, held.cost.seconds)
             if evicted is None:
                 self._rejected += 1
-                self._remember(entry, "not_kept")
+                function.remember(key, self._past(held, "not_kept"))
             else:
-                self._hold(entry)
-        del evicted, gone  # executables are freed here, without the lock
-        size, limit = entry.cost.size_bytes, self.limit_bytes
-        if limit is not None and size > limit:
-            self._warn(
-                "larger",
-                f"{entry.description} weighs {format_size(size)}, more than the limit of {format_size(limit)}: "
-                "it runs, but is compiled again at each call; raise the limit",
-            )
+                gone += [self._evict(slot, description) for slot in evicted]
+                held.live = True
+                function.held[held.slot] = self._held[held.slot] = held
+                cached._entries[key] = entry
+            flight.entry, flight.miss = entry, miss if requested else None
+        del gone  # executables are freed here, without the lock
+
+    def _cost_of(self, description: Description, executable: Executable) -> Cost:
+        cost = self._known.get(description.text)
+        if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
+            return Cost(executable.weight.size_bytes, executable.seconds)
+        return cost
+
+    def _count(self, function: Variants, cost: Cost, executable: Executable, miss: Miss | None) -> None:
+        """Count a program that was made, for a call that missed or ahead of one."""
+        function.compile_seconds += executable.seconds
+        self._disk_hits += executable.from_disk
+        self._compiled += not executable.from_disk
+        if miss is None:
+            function.warmed += 1
+            return
+        self._requests += 1
+        function.misses += 1
+        function.causes[miss.cause] += 1
+        self._recent_misses.append(miss)
+        self._cost_seconds += cost.seconds
+        if miss.cause in REPEAT_CAUSES:
+            self._repeated_cost_seconds += cost.seconds
+
+    def _evict(self, slot: int, newcomer: Description) -> Entry | None:
+        held = self._held[slot]
+        held.function.evictions += 1
+        return self._drop(held, "evicted", newcomer.text)
+
+    def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
+        """Let go of what the residents have forgotten; the caller frees what is returned without the lock."""
+        function = held.function
+        held.live = False
+        del self._held[held.slot], function.held[held.slot]
+        function.hits += held.hits
+        function.avoided_seconds += held.hits * held.cost.seconds
+        held.hits = 0
+        entry, owner = held.entry(), function.owner()
+        if entry is None:  # gone with its function
+            return None
+        if owner is not None:
+            owner._let_go(entry)
+        function.remember(entry.key, self._past(held, cause, made_room_for))
         return entry
 
-    def _make_room(self, entry: _Entry) -> list[_Entry] | None:
-        """Evict until the entry fits; return what went, or None if the entry is not to be kept."""
-        limit, size = self.limit_bytes, entry.cost.size_bytes
-        if limit is None or self._live_bytes + size <= limit:
-            return []
-        if size > limit or not self._policy.admit(entry.slot, size, entry.cost.seconds):
-            return None
-        evicted: list[_Entry] = []
-        while self._live_bytes + size > limit:
-            victim = self._entries[self._policy.victim()]
-            self._drop(victim, "evicted")
-            victim.function.evictions += 1
-            evicted.append(victim)
-        return evicted
+    def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
+        return Past(held.slot, held.description, held.cost, cause, self._requests, time.monotonic(), made_room_for)
 
-    def _hold(self, entry: _Entry) -> None:
-        self._policy.add(entry.slot, entry.cost.size_bytes, entry.cost.seconds)
-        entry.held = True
-        entry.function.entries[entry.key] = entry
-        self._entries[entry.slot] = entry
-        self._live_bytes += entry.cost.size_bytes
-        self._peak_bytes = max(self._peak_bytes, self._live_bytes)
+    def _catch_up(self) -> list[object]:
+        """Take note of hits, and of functions that Python has collected. With the lock.
 
-    def _drop(self, entry: _Entry, cause: str) -> None:
-        function = entry.function
-        self._policy.remove(entry.slot)
-        entry.held = False
-        del function.entries[entry.key], self._entries[entry.slot]
-        if function.latest is entry:
-            function.latest = None
-        self._live_bytes -= entry.cost.size_bytes
-        function.hits += entry.hits
-        function.avoided_seconds += entry.hits * entry.cost.seconds
-        entry.hits = 0
-        self._remember(entry, cause)
-
-    def _remember(self, entry: _Entry, cause: str) -> None:
-        past = entry.function.past
-        past[hash(entry.key)] = _Past(entry.slot, entry.description, entry.cost, cause)
-        if len(past) > _HISTORY:
-            past.popitem(last=False)
-
-    def _forget_dead(self) -> list[_Entry]:
-        """Forget functions that Python has collected; the caller frees what is returned without the lock."""
-        gone: list[_Entry] = []
+        The caller frees what is returned without it.
+        """
+        self._settle()
+        gone: list[object] = []
         while self._dead:
             function = self._functions.pop(self._dead.popleft())
-            for entry in list(function.entries.values()):
-                self._drop(entry, "cleared")
-                gone.append(entry)
-            self._retired_costs.update((past.description, past.cost) for past in function.past.values())
-            while len(self._retired_costs) > _HISTORY:
+            costs = {one.description.text: one.cost for one in [*function.past.values(), *function.held.values()]}
+            for held in list(function.held.values()):
+                self._residents.remove(held.slot)
+                gone.append(self._drop(held, "cleared"))
+            self._retired_costs.update(costs)
+            while len(self._retired_costs) > HISTORY:
                 self._retired_costs.popitem(last=False)
             if (counted := function.snapshot()) != FunctionStats():
-                self._retired[function.name] = _add(self._retired.get(function.name, FunctionStats()), counted)
+                parts = [counted, *filter(None, [self._retired.get(function.name)])]
+                self._retired[function.name] = add_up(parts)
         return gone
 
-    def _warn(self, kind: str, message: str) -> None:
+    def _settle(self) -> None:
+        """Tell the policy of the hits since it was last told, in their order. With the lock."""
+        log, hit = self._log, self._residents.hit
+        for _ in range(len(log)):
+            try:
+                held = log.popleft()
+            except IndexError:  # a signal handler that asked for statistics was here meanwhile
+                return
+            self._requests += 1
+            if held.live:
+                held.hits += 1
+                hit(held.slot)
+            else:  # evicted between the call and now, or never kept
+                held.function.hits += 1
+                held.function.avoided_seconds += held.cost.seconds
+
+    def _own_function(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[CachedFunction, tuple[Any, ...]]:
+        """Return the cached function behind ``fun``, and its arguments with the ``self`` of a method."""
+        if isinstance(fun, types.MethodType) and isinstance(fun.__func__, CachedFunction):
+            fun, args = fun.__func__, (fun.__self__, *args)
+        if not isinstance(fun, CachedFunction) or fun._cache is not self:
+            raise TypeError(f"fun must be a function from jit of this cache, such as f = cache.jit(g), but is {fun!r}")
+        return fun, args
+
+    def _warn_of_misses(self, flight: Flight) -> None:
+        """Warn of what a flight has shown, each once: a limit that is too small, a storm, a policy that failed."""
+        entry, limit = flight.entry, self.limit_bytes
+        if entry is None:
+            return
+        held, function = entry.held, entry.held.function
+        if limit is not None and held.cost.size_bytes > limit:
+            self._warn(
+                "larger",
+                f"{held.description.text} weighs {format_size(held.cost.size_bytes)}, more than the limit of "
+                f"{format_size(limit)}: it runs, but is compiled again at each call; raise the limit",
+            )
+        if self._residents.fault:
+            self._warn("policy", self._residents.fault)
+        if flight.miss is not None:
+            with self._lock:
+                storm = self._storms.note(function.name, function.place, flight.miss)
+            if storm:
+                self._warn(storm, storm, MissStormWarning)
+
+    def _warn(self, kind: str, message: str, category: type[Warning] = RuntimeWarning) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(f"jaxcache: {message}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"jaxcache: {message}", category, stacklevel=2)
+
+
+def check_max_compiles(value: int | None) -> int | None:
+    """Return ``value`` if it may bound the number of programs."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError(f"max_compiles must be a whole number, 0 or more, or None, but is {value!r}")
+    return value
+
+
+def _named_policy(name: str, seed: int) -> Policy:
+    return make_policy(name, **({"seed": seed} if "seed" in options_of(name) else {}))
+
+
+def _own_policy(policy: object) -> Policy:
+    """Return the caller's own policy, if it has the methods of one."""
+    methods = ("add", "hit", "victim", "remove", "admit")
+    missing = [name for name in methods if not callable(getattr(policy, name, None))]
+    if missing or isinstance(policy, type):
+        raise TypeError(
+            "eviction must be a name such as 'lru', or an object with the methods add, hit, victim, remove and admit "
+            f"of jaxcache.Policy, but is {policy!r}"
+        )
+    return policy  # pyright: ignore[reportReturnType]

@@ -71,6 +71,37 @@ def resolve_statics(
     return Statics(positions, frozenset(names))
 
 
+class Call:
+    """The arguments of a call, where they are not all positional: ``f.warm(Call(x, scale=2.0))``."""
+
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"Call({', '.join(words)})"
+
+
+@functools.lru_cache(maxsize=1024)
+def _token(context: Hashable) -> object:
+    return object()
+
+
+_latest_context: tuple[Hashable, object] = ((), object())
+
+
+def context_token() -> object:
+    """Return what stands for JAX's configuration in a key: the same object for an equal one, cheap to hash."""
+    global _latest_context
+    context = _jax.trace_context()
+    latest, token = _latest_context
+    if context != latest:
+        token = _token(context)
+        _latest_context = (context, token)
+    return token
+
+
 @functools.lru_cache(maxsize=4096)
 def _abstract(dtype: np.dtype[Any], shape: tuple[int, ...], x64: bool) -> Hashable:
     return jax.typeof(np.broadcast_to(np.zeros((), dtype), shape))
@@ -81,12 +112,14 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
     return jax.typeof(kind(0))
 
 
-def _abstract_leaf(leaf: Any) -> Hashable:
+def abstract_leaf(leaf: Any) -> Hashable:
     """Return the leaf's abstract value: shape, dtype and weak type, which ``x64`` has a say in."""
     if isinstance(leaf, Tracer):
         raise Uncacheable
     if isinstance(leaf, jax.Array):
         return leaf.aval
+    if isinstance(leaf, jax.ShapeDtypeStruct):  # to compile ahead from
+        return jax.typeof(leaf)
     if isinstance(leaf, np.ndarray | np.generic):
         return _abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value)
     if type(leaf) in _NUMBERS:
@@ -94,7 +127,10 @@ def _abstract_leaf(leaf: Any) -> Hashable:
     raise Uncacheable
 
 
-def _placement(leaf: Any) -> Hashable:
+def placement(leaf: Any) -> Hashable:
+    """Return the sharding that the leaf is committed to, or None."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.sharding
     return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
 
 
@@ -102,57 +138,27 @@ def _leaves_key(leaves: Sequence[Any]) -> Key:
     """Return the leaves' abstract values, and where they are committed to, or None if nowhere."""
     if set(map(type, leaves)) == _jax.array_types:  # the common case, without a step of Python for each leaf
         committed = any(map(_jax.is_committed, leaves))
-        return (tuple(map(_jax.aval_of, leaves)), tuple(map(_placement, leaves)) if committed else None)
-    avals, places = tuple(map(_abstract_leaf, leaves)), tuple(map(_placement, leaves))
+        return (tuple(map(_jax.aval_of, leaves)), tuple(map(placement, leaves)) if committed else None)
+    avals, places = tuple(map(abstract_leaf, leaves)), tuple(map(placement, leaves))
     return (avals, places if any(place is not None for place in places) else None)
 
 
 def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
     """Return the key of a call.
 
-    One reason a component: the config context (x64, matmul precision, mesh) and the default device change what is
-    traced and compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's
-    abstract value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same
-    program; a sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
+    One reason a component: the configuration (x64, matmul precision, default device, mesh) changes what is traced and
+    compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's abstract
+    value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same program; a
+    sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
 
     Raises:
         Uncacheable: If a leaf is a tracer or of a type that is no array.
     """
-    context, device = _jax.trace_context(), _jax.default_device.value
     if statics is None:
         if not kwargs and _LEAVES.issuperset(map(type, args)):
-            avals, places = _leaves_key(args)
-            return (context, device, avals, places)
+            return (context_token(), *_leaves_key(args))
         leaves, tree = tree_flatten((args, kwargs))
-        return (context, device, *_leaves_key(leaves), tree)
+        return (context_token(), *_leaves_key(leaves), tree)
     dynamic, named, fixed = statics.split(args, kwargs)
     leaves, tree = tree_flatten((dynamic, named))
-    return (context, device, *_leaves_key(leaves), tree, *fixed)
-
-
-def _describe_leaf(leaf: Any) -> str:
-    aval: Any = jax.typeof(leaf)
-    return f"{aval.dtype.name}[{','.join(map(str, aval.shape))}]{'~' if aval.weak_type else ''}"
-
-
-def _describe_static(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # the caller's own __repr__
-        text = " at 0x"
-    return f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing in the next process
-
-
-def describe_call(name: str, statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Return the call for people and for cost tables, the same in every process: ``solve(float32[512], n=3)``.
-
-    ``~`` marks a weak type. x64 and a matmul precision that is not the default are named; what else the key holds
-    (devices, other settings) is not, so that two keys may share one description, never one executable.
-    """
-    dynamic, named, fixed = (statics or Statics((), frozenset())).split(args, kwargs)
-    words = [", ".join(map(_describe_leaf, tree_flatten(arg)[0])) for arg in dynamic]
-    words += [f"{key}={', '.join(map(_describe_leaf, tree_flatten(named[key])[0]))}" for key in sorted(named)]
-    words += [f"{place}={_describe_static(value)}" for place, _, value in fixed]
-    settings = " x64" if _jax.enable_x64.value else ""
-    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    return f"{name}({', '.join(words)}){settings}{f' {precision}' if precision else ''}"
+    return (context_token(), *_leaves_key(leaves), tree, *fixed)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from ._bytesize import format_size
-from ._statistics import NEW_CAUSES, REPEAT_CAUSES, CacheStats
+from ._misses import NEW_CAUSES, REPEAT_CAUSES
+from ._statistics import CacheStats
 
 # What counts as worth a person's time. Below them, a rule stays silent.
 FEW_CALLS = 20

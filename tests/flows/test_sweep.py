@@ -13,12 +13,16 @@ import psutil
 import pytest
 import yaml
 
+from jaxcache import POLICIES
+
 from .conftest import PROJECT, command, environment
 
 # Trials of some seconds: every miss compiles, so that there is time to end them.
 COMPILING = ("workload=monte_carlo", "persistent=off", "shapes.distinct=4", "shapes.largest=24",
              "workload.requests=25", "memory_limit=2MiB")  # fmt: skip
 SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=2MiB")
+
+OPTIONS = ", ".join(sorted(POLICIES))
 
 
 def run_sweep(home, outputs, *words):
@@ -236,7 +240,7 @@ def test_ctrl_c_ends_the_children_sets_the_states_and_keeps_results(server, pref
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("eviction=lruu",), "eviction must be one of gdsf, lru, none, random, size_based, but is 'lruu'"),
+    [(("eviction=lruu",), f"eviction must be one of {OPTIONS}, but is 'lruu'"),
      (("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
      (("sweep.directory=/proc/nowhere",), "sweep.directory=/proc/nowhere cannot be made"),
      (("persistent.directory=/proc/nowhere",), "persistent.directory=/proc/nowhere cannot be made")],
@@ -258,7 +262,12 @@ def test_a_server_that_does_not_answer_is_named(tmp_path):
 
 def test_help_says_what_can_be_swept_and_hydra_flags_work(tmp_path):
     told = command(tmp_path, "sweep", "--help").stdout
-    for word in ("eviction: gdsf, lru, none, random, size_based", "memory_limit: 16MiB", "experiment", "Exit code"):
+    for word in (
+        f"eviction: {OPTIONS}",
+        "memory_limit: 16MiB",
+        "experiment",
+        "Exit code",
+    ):
         assert word in told
     composed = yaml.safe_load(command(tmp_path, "sweep", "--cfg", "job", "eviction=gdsf").stdout)
     assert composed["eviction"] == {"name": "gdsf"}

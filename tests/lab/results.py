@@ -19,7 +19,7 @@ def result(
         trial_id=trial.id, program_id=trial.program_id, label=trial.label, status="completed", config=trial,
         environment=environment(), device="cpu on 1 of 2 cores",
         statistics=Statistics(
-            hits=hits, misses=misses, misses_by_cause={"first_call": 2, "new_signature": 4, "evicted": misses - 6},
+            hits=hits, misses=misses, misses_by_cause={"first_call": 2, "new_shape": 4, "evicted": misses - 6},
             disk_hits=3, compiled=misses - 3, evictions=misses - 8, rejected=0, bypassed=0, variants=4,
             live_bytes=1_900_000, peak_bytes=2_000_000, compile_seconds=cost_seconds / 2, cost_seconds=cost_seconds,
             repeated_cost_seconds=cost_seconds * 0.8, compile_seconds_avoided=20.0,

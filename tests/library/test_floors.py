@@ -10,8 +10,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"__init__"},
-    {"_memory", "_function", "_suggest"},
-    {"_executable", "_signature", "_policies", "_statistics", "_costs"},
+    {"_memory", "_function", "_warm", "_suggest"},
+    {"_variants", "_statistics", "_misses", "_describe"},
+    {"_executable", "_residents", "_signature", "_policies", "_costs"},
     {"_jax", "_bytesize"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -4,12 +4,12 @@ from jaxcache import CacheStats, suggest
 
 MIB = 1024**2
 HEALTHY = CacheStats(
-    hits=950, misses=50, misses_by_cause={"first_call": 2, "new_signature": 48}, compiled=50, variants=50,
+    hits=950, misses=50, misses_by_cause={"first_call": 2, "new_shape": 48}, compiled=50, variants=50,
     live_bytes=40 * MIB, peak_bytes=40 * MIB, limit_bytes=64 * MIB, compile_seconds=20, cost_seconds=20,
     compile_seconds_avoided=400,
 )  # fmt: skip
 TIGHT = CacheStats(
-    hits=300, misses=700, misses_by_cause={"first_call": 2, "new_signature": 48, "evicted": 650}, compiled=700,
+    hits=300, misses=700, misses_by_cause={"first_call": 2, "new_shape": 48, "evicted": 650}, compiled=700,
     evictions=690, variants=10, live_bytes=8 * MIB, peak_bytes=8 * MIB, limit_bytes=8 * MIB, compile_seconds=280,
     cost_seconds=280, repeated_cost_seconds=260, compile_seconds_avoided=120,
 )  # fmt: skip
@@ -20,7 +20,7 @@ def test_a_healthy_cache_gets_no_suggestion():
 
 
 def test_too_few_calls_carry_no_suggestion():
-    assert suggest(CacheStats(hits=1, misses=15, misses_by_cause={"new_signature": 15}, cost_seconds=100)) == []
+    assert suggest(CacheStats(hits=1, misses=15, misses_by_cause={"new_shape": 15}, cost_seconds=100)) == []
 
 
 def test_a_limit_below_the_working_set_is_named_with_a_limit_that_holds_it():
@@ -42,7 +42,7 @@ def test_a_policy_in_use_is_not_suggested_again():
 
 def test_too_many_shapes_are_told_from_too_little_memory():
     stats = CacheStats(
-        hits=10, misses=90, misses_by_cause={"first_call": 1, "new_signature": 89}, variants=90, live_bytes=MIB,
+        hits=10, misses=90, misses_by_cause={"first_call": 1, "new_shape": 89}, variants=90, live_bytes=MIB,
         peak_bytes=MIB, limit_bytes=64 * MIB, compile_seconds=9, cost_seconds=9,
     )  # fmt: skip
     (only,) = suggest(stats)

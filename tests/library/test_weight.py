@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcache._executable import BASE_BYTES, build
+from jaxcache._executable import BASE_BYTES, Program
 
 
 def weigh(function, *args):
-    return build(function, {}, args, {}).size_bytes
+    return Program(function, {}, args, {}).compile().weight.size_bytes
 
 
 def test_the_smallest_program_weighs_a_little_more_than_the_base():

@@ -6,21 +6,33 @@
 import inspect
 from collections.abc import Mapping
 
+from ._fifo import Fifo
 from ._gdsf import Gdsf
+from ._gdsf_admit import GdsfAdmit
+from ._lfu import Lfu
+from ._lnc_ra import LncRa
 from ._lru import Lru
 from ._never import Never
 from ._protocol import Policy
 from ._random import Random
+from ._s3fifo import S3Fifo
+from ._sieve import Sieve
 from ._size_based import SizeBased
 
-__all__ = ["POLICIES", "Policy", "make_policy"]
+__all__ = ["POLICIES", "Policy", "make_policy", "options_of"]
 
 POLICIES: Mapping[str, type[Policy]] = {
     "none": Never,
     "lru": Lru,
+    "lfu": Lfu,
+    "fifo": Fifo,
     "random": Random,
     "size_based": SizeBased,
+    "sieve": Sieve,
+    "s3fifo": S3Fifo,
     "gdsf": Gdsf,
+    "gdsf_admit": GdsfAdmit,
+    "lnc_ra": LncRa,
 }
 
 
@@ -34,13 +46,22 @@ def make_policy(name: str, **options: object) -> Policy:
     Raises:
         ValueError: If there is no such policy, or it has no such option.
     """
-    policy = POLICIES.get(name)
-    if policy is None:
-        raise ValueError(f"eviction must be one of {', '.join(POLICIES)}, but is {name!r}")
-    known = [] if policy.__init__ is object.__init__ else list(inspect.signature(policy).parameters)
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise ValueError(
                 f"eviction {name!r} has no option {option!r}; its options are: {', '.join(known) or 'none'}"
             )
-    return policy(**options)
+    return POLICIES[name](**options)
+
+
+def options_of(name: str) -> list[str]:
+    """Return the names of the options that a policy takes; a policy that draws takes ``seed``.
+
+    Raises:
+        ValueError: If there is no such policy.
+    """
+    policy = POLICIES.get(name)
+    if policy is None:
+        raise ValueError(f"eviction must be one of {', '.join(POLICIES)}, but is {name!r}")
+    return [] if policy.__init__ is object.__init__ else list(inspect.signature(policy).parameters)

@@ -1,6 +1,6 @@
 """random: a seeded draw decides."""
 
-import random
+from ._urn import Urn
 
 
 class Random:
@@ -11,30 +11,22 @@ class Random:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._draw = random.Random(seed)
-        self._keys: list[int] = []
-        self._place: dict[int, int] = {}
+        self._held = Urn(seed)
         self._next: int | None = None
 
     def add(self, key: int, size: int, cost: float) -> None:
-        self._place[key] = len(self._keys)
-        self._keys.append(key)
+        self._held.add(key)
 
     def hit(self, key: int) -> None:
         pass
 
     def victim(self) -> int:
-        if not self._keys:
-            raise LookupError("nothing is held")
         if self._next is None:  # drawn once, so that asking twice does not change what follows
-            self._next = self._keys[self._draw.randrange(len(self._keys))]
+            [self._next] = self._held.draw(1)
         return self._next
 
     def remove(self, key: int) -> None:
-        place, last = self._place.pop(key), self._keys.pop()
-        if last != key:
-            self._keys[place] = last
-            self._place[last] = place
+        self._held.remove(key)
         if self._next == key:
             self._next = None
 

@@ -1,6 +1,6 @@
 """size_based: the largest goes first."""
 
-from heapq import heappop, heappush
+from ._lazy_heap import LazyHeap
 
 
 class SizeBased:
@@ -12,30 +12,19 @@ class SizeBased:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int]] = []
-        self._stamp: dict[int, int] = {}
-        self._added = 0
+        self._smallness = LazyHeap()
 
     def add(self, key: int, size: int, cost: float) -> None:
-        self._added += 1
-        self._stamp[key] = self._added
-        heappush(self._heap, (-size, self._added, key))
+        self._smallness.add(key, -size)
 
     def hit(self, key: int) -> None:
         pass
 
     def victim(self) -> int:
-        while self._heap:
-            _, stamp, key = self._heap[0]
-            if self._stamp.get(key) == stamp:
-                return key
-            heappop(self._heap)  # left behind by remove
-        raise LookupError("nothing is held")
+        return self._smallness.lowest()
 
     def remove(self, key: int) -> None:
-        del self._stamp[key]
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._stamp):
-            self._heap = sorted(item for item in self._heap if self._stamp.get(item[2]) == item[1])
+        self._smallness.remove(key)
 
     def admit(self, key: int, size: int, cost: float) -> bool:
         return True

@@ -4,6 +4,7 @@ import hashlib
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 import psutil
 
-from .. import CacheStats, Cost, JitCache
+from .. import CacheStats, Cost, JitCache, MissStormWarning
 from .run import Order
 from .trial import Memory, Persistent, Reference, Statistics, Timing, Trial
 from .workloads import Answer, Jit, Session
@@ -80,6 +81,7 @@ def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcom
     """Run a trial in this process."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     start_rss_bytes = psutil.Process().memory_info().rss
+    warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
     with persistent_cache(trial.persistent, scratch):
         cache = JitCache(trial.memory_limit, trial.eviction.name, seed=trial.seed, costs=costs)
         served = serve(trial, cache.jit)

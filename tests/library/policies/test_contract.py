@@ -1,12 +1,14 @@
 """What every policy must do; a new one is tested by being in the registry."""
 
 import random
+from collections import OrderedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcache._policies import POLICIES, make_policy
+from jaxcache._policies import POLICIES, make_policy, options_of
+from jaxcache._policies._history import HISTORY, History
 
 EVERY = pytest.mark.parametrize("name", sorted(POLICIES))
 # Requests for keys; a key's size and cost are functions of it, as they are in a cache.
@@ -21,7 +23,7 @@ def cost_of(key: int) -> float:
     return (1 + key * 11 % 7) / 4
 
 
-def serve(policy, requests, limit):
+def serve(policy, requests, limit, size_of=size_of, cost_of=cost_of):
     """A cache in a few lines; returns the outcome of each request and the keys held in the end."""
     held, outcomes = set(), []
     for key in requests:
@@ -81,12 +83,115 @@ def test_a_key_can_be_removed_without_being_the_victim(name, requests, limit, da
             held.remove(victim)
 
 
+def containers(owner, path=""):
+    """Yield the path and the container of everything that a policy holds, also inside its own parts."""
+    for name, value in vars(owner).items():
+        if hasattr(value, "__len__"):
+            yield f"{path}.{name}", value
+        elif type(value).__module__.startswith("jaxcache.") and hasattr(value, "__dict__"):
+            yield from containers(value, f"{path}.{name}")
+
+
 @EVERY
-def test_a_policy_holds_no_more_than_its_keys_after_many_requests(name):
+def test_a_policy_holds_no_more_than_its_keys_and_a_bounded_history_after_many_requests(name):
     policy, draw = make_policy(name), random.Random(0)
-    serve(policy, [draw.randrange(2000) for _ in range(20_000)], limit=60)
-    sizes = {attribute: len(value) for attribute, value in vars(policy).items() if hasattr(value, "__len__")}
-    assert all(size <= 200 for size in sizes.values()), sizes
+    serve(policy, [draw.randrange(2 * HISTORY) for _ in range(3 * HISTORY)], limit=60)
+    sizes = {path: (len(one), HISTORY if isinstance(one, History) else 200) for path, one in containers(policy)}
+    assert sizes
+    assert all(size <= bound for size, bound in sizes.values()), sizes
+
+
+@EVERY
+def test_hits_alone_make_nothing_grow(name):
+    policy = make_policy(name)
+    for key in range(20):
+        policy.add(key, size_of(key), cost_of(key))
+    before = {path: len(one) for path, one in containers(policy)}
+    for request in range(2000):
+        policy.hit(request * 7 % 20)
+    assert {path: len(one) for path, one in containers(policy)} == before
+
+
+def test_a_history_forgets_what_was_noted_longest_ago():
+    history = History()
+    for key in range(HISTORY):
+        history.note(key, key)
+    history.note(0, "again")
+    history.note(HISTORY, "one more")
+    assert len(history) == HISTORY
+    assert 1 not in history
+    assert list(history)[-2:] == [0, HISTORY]
+    assert isinstance(history, OrderedDict)
+
+
+@EVERY
+@given(requests=REQUESTS, limit=st.integers(1, 30), data=st.data())
+def test_a_hit_on_the_victim_and_a_newcomer_leave_a_victim_that_is_held(name, requests, limit, data):
+    policy = make_policy(name)
+    _, held = serve(policy, requests, limit)
+    if not held:
+        return
+    for newcomer in range(100, 105):
+        policy.hit(policy.victim())
+        assert policy.victim() in held
+        policy.add(newcomer, 1, 1.0)
+        held.add(newcomer)
+        assert policy.victim() in held
+        policy.remove(other := data.draw(st.sampled_from(sorted(held))))
+        held.remove(other)
+        assert not held or policy.victim() in held
+
+
+LOOK_AT_HITS = {"lru", "lfu", "sieve", "s3fifo", "gdsf", "gdsf_admit", "lnc_ra"}
+REFUSE = {"none", "gdsf_admit", "lnc_ra"}
+
+
+@pytest.mark.parametrize("name", sorted(LOOK_AT_HITS))
+def test_what_is_asked_for_again_outlives_what_is_not(name):
+    policy = make_policy(name)
+    for key in range(20):
+        policy.add(key, 1, 1.0)
+    for _ in range(3):
+        for key in range(0, 20, 2):
+            policy.hit(key)
+    gone = []
+    for _ in range(10):
+        gone.append(policy.victim())
+        policy.remove(gone[-1])
+    assert sorted(gone) == list(range(1, 20, 2))
+
+
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - LOOK_AT_HITS))
+def test_a_hit_changes_nothing_for_policies_that_do_not_look_at_hits(name):
+    policies = make_policy(name), make_policy(name)
+    for policy in policies:
+        for key in range(12):
+            policy.add(key, size_of(key), cost_of(key))
+    for key in (0, 3, 3, 11):
+        policies[0].hit(key)
+    for _ in range(12):
+        assert policies[0].victim() == policies[1].victim()
+        for policy in policies:
+            policy.remove(policy.victim())
+
+
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - REFUSE))
+def test_policies_without_admission_admit_everything(name):
+    policy = make_policy(name)
+    policy.add(0, 1, 1e9)
+    assert policy.admit(1, 10**12, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["gdsf_admit", "lnc_ra"])
+def test_what_is_asked_for_often_enough_gets_in(name):
+    policy = make_policy(name)
+    for key in range(4):
+        policy.add(key, 10, 8.0)
+    refused = 0
+    while not policy.admit(9, 10, 1.0):
+        refused += 1
+        assert refused < 100
+    assert refused > 0
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
@@ -99,3 +204,13 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         make_policy("random", sed=1)
     with pytest.raises(ValueError, match="'lru' has no option 'seed'; its options are: none"):
         make_policy("lru", seed=1)
+    with pytest.raises(ValueError, match="'lnc_ra' has no option 'k'; its options are: seed, candidates"):
+        make_policy("lnc_ra", k=2)
+
+
+def test_the_options_of_a_policy_are_those_that_it_takes():
+    assert options_of("random") == ["seed"]
+    assert "seed" in options_of("lnc_ra")
+    assert options_of("gdsf") == []
+    with pytest.raises(ValueError, match="eviction must be one of none, lru, lfu, fifo, random, size_based, "):
+        options_of("lruu")

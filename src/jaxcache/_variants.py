@@ -1,0 +1,218 @@
+"""What the cache keeps of each function: the variants held, those that went, and what was counted.
+
+Executables, and keys with the caller's static values in them, belong to the ``CachedFunction``, so that a program that
+drops the function frees them. What is here is the cache's side: slots, weights, descriptions. It reaches the other side
+weakly.
+"""
+
+import functools
+import threading
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+from ._costs import Cost
+from ._describe import Description, differences
+from ._misses import Miss
+from ._signature import Key
+from ._statistics import FunctionStats
+
+HISTORY = 4096  # signatures without an executable that are remembered for each function
+_COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
+_SOURCES = 1024
+
+SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same source run again
+
+
+class Held:
+    """A resident of the cache, or one that was."""
+
+    __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot")
+
+    def __init__(self, function: "Variants", slot: int, description: Description, cost: Cost) -> None:
+        self.function = function
+        self.slot = slot  # the number that the policy knows it by, the same after an eviction
+        self.description = description
+        self.cost = cost
+        self.live = False
+        self.hits = 0
+        self.entry: Callable[[], Entry | None] = lambda: None
+
+
+class Entry:
+    """An executable, in the keeping of its ``CachedFunction``."""
+
+    __slots__ = ("__weakref__", "call", "held", "key", "shortcut", "shortcuts_left")
+
+    def __init__(self, held: Held, key: Key, call: Callable[..., Any]) -> None:
+        self.held = held
+        self.key = key
+        self.call = call
+        self.shortcut: Callable[..., Any] | None = None
+        self.shortcuts_left = 4  # one that fails its own signature is made anew so often, no more
+        held.entry = weakref.ref(self)
+
+
+class Flight:
+    """A compile under way, which equal misses of other threads wait for."""
+
+    __slots__ = ("done", "entry", "miss")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.entry: Entry | None = None  # what it brought
+        self.miss: Miss | None = None  # why it was needed
+
+
+@dataclass(slots=True)
+class Past:
+    """A signature that was seen and is not held: why, at which request, at what time, and for whom it went."""
+
+    slot: int
+    description: Description
+    cost: Cost
+    cause: str
+    request: int
+    seconds: float
+    made_room_for: str = ""
+
+
+@dataclass(slots=True)
+class Variants:
+    """One cached function's. ``hits`` and the like are those of entries that are gone."""
+
+    name: str
+    place: str  # of the source, such as " (solve.py:12)"
+    source: SourceKey | None
+    owner: Callable[[], Any]  # weak: the CachedFunction
+    held: dict[int, Held] = field(default_factory=dict)  # by slot
+    past: OrderedDict[int, Past] = field(default_factory=OrderedDict)  # by the key's hash: no static value is kept
+    flights: dict[Key, Flight] = field(default_factory=dict)
+    hits: int = 0
+    misses: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
+    warmed: int = 0
+    evictions: int = 0
+    compiling: int = 0
+    compile_seconds: float = 0.0
+    avoided_seconds: float = 0.0
+
+    @property
+    def programs(self) -> int:
+        """Programs made or in the making."""
+        return self.misses + self.warmed + self.compiling
+
+    def snapshot(self) -> FunctionStats:
+        """Return the counts."""
+        held = list(self.held.values())
+        return FunctionStats(
+            hits=self.hits + sum(one.hits for one in held),
+            misses=self.misses,
+            misses_by_cause=dict(self.causes),
+            warmed=self.warmed,
+            evictions=self.evictions,
+            live_entries=len(held),
+            live_bytes=sum(one.cost.size_bytes for one in held),
+            compile_seconds=self.compile_seconds,
+            compile_seconds_avoided=self.avoided_seconds + sum(one.hits * one.cost.seconds for one in held),
+        )
+
+    def find_past(self, key: Key, description: Description) -> Past | None:
+        """Return what is remembered of a signature that is not held."""
+        past = self.past.get(hash(key))
+        return past if past is not None and past.description.text == description.text else None
+
+    def remember(self, key: Key, past: Past) -> None:
+        """Remember a signature that is not held; the oldest is forgotten beyond a bound."""
+        self.past[hash(key)] = past
+        self.past.move_to_end(hash(key))
+        if len(self.past) > HISTORY:
+            self.past.popitem(last=False)
+
+    def most_similar(self, description: Description) -> Description | None:
+        """Return the known signature that differs in the fewest ways; the latest among equals."""
+        known = [one.description for one in [*self.held.values()][: -_COMPARED - 1 : -1]]
+        known += [one.description for one in [*self.past.values()][: -_COMPARED - 1 : -1]]
+        return min(known, key=lambda one: len(differences(one, description)), default=None)
+
+
+def explain_repeat(past: Past, request: int, seconds: float) -> Miss:
+    """Say why a signature that was compiled before is not held, at a request and a time."""
+    ago = f"{request - past.request} requests and {seconds - past.seconds:.1f} s ago"
+    reason = {
+        "evicted": f"evicted {ago} to make room for {past.made_room_for}",
+        "not_kept": f"compiled {ago}, but not kept: refused by the policy, or heavier than the limit",
+        "cleared": f"cleared by the program {ago}",
+    }[past.cause]
+    return Miss(past.description.text, past.cause, reason)
+
+
+def explain_new(variants: Variants, description: Description, recreated: bool, own_key: bool) -> Miss:
+    """Say why a signature that was never compiled is new."""
+    similar = variants.most_similar(description)
+    if similar is None and recreated:
+        reason = f"the function was created again{variants.place}: the same source, called so before"
+        return Miss(description.text, "function_recreated", reason)
+    if similar is None:
+        return Miss(description.text, "first_call", "first call of the function")
+    found = differences(similar, description)
+    words = "; ".join(map(str, found[:4])) + (f"; and {len(found) - 4} more differences" if len(found) > 4 else "")
+    if own_key:
+        return Miss(description.text, "own_key", f"new value of key=; {words}" if words else "new value of key=")
+    if not found:
+        return Miss(description.text, "other", f"differs from {similar.text} in what cannot be shown", ())
+    return Miss(description.text, found[0].kind, words, tuple(found))
+
+
+@dataclass(slots=True)
+class Source:
+    """What was wrapped from one place in the source, by however many functions."""
+
+    functions: int = 0
+    called: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes of descriptions
+
+
+class Sources:
+    """Remembers functions by their code, to notice one that is created again and again."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[SourceKey, Source] = OrderedDict()
+
+    def note_function(self, source: SourceKey | None) -> None:
+        """Note that a function of this source was wrapped."""
+        if source is None:
+            return
+        self._sources.setdefault(source, Source()).functions += 1
+        self._sources.move_to_end(source)
+        if len(self._sources) > _SOURCES:
+            self._sources.popitem(last=False)
+
+    def note_call(self, variants: Variants, description: Description) -> None:
+        """Note a signature that was compiled."""
+        source = self._sources.get(variants.source) if variants.source else None
+        if source is not None:
+            source.called[hash(description.text)] = None
+            if len(source.called) > HISTORY:
+                source.called.popitem(last=False)
+
+    def recreated(self, variants: Variants, description: Description) -> bool:
+        """Whether another function of the same code was called so before."""
+        source = self._sources.get(variants.source) if variants.source else None
+        return source is not None and source.functions > 1 and hash(description.text) in source.called
+
+
+def source_of(fun: Callable[..., Any]) -> SourceKey | None:
+    """Return what ``fun`` runs, looking through partials, wrappers, methods and callable objects."""
+    while True:
+        if isinstance(fun, functools.partial):
+            fun = fun.func
+            continue
+        inner = getattr(fun, "__wrapped__", None) or getattr(fun, "__func__", None)
+        if inner is None:
+            break
+        fun = inner
+    code = getattr(fun, "__code__", None) or getattr(vars(type(fun)).get("__call__"), "__code__", None)
+    return (code.co_filename, code) if isinstance(code, CodeType) else None

@@ -1,0 +1,81 @@
+"""Compile ahead of the first call, several programs at a time."""
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ._executable import Program
+from ._signature import Call, Key
+from ._variants import Flight
+
+if TYPE_CHECKING:
+    from ._function import CachedFunction
+
+
+def warm(cached: "CachedFunction", signatures: Iterable[Any], threads: int | None) -> int:
+    """Do what ``CachedFunction.warm`` promises.
+
+    Programs are traced and lowered in this thread, where the caller's configuration contexts hold, and since Python
+    does that one at a time anyway; XLA compiles them in a pool. At most twice as many wait as are compiled at a time.
+    """
+    workers = (os.cpu_count() or 1) if threads is None else threads
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
+    calls = _calls_by_key(cached, signatures)
+    pending: deque[Future[None]] = deque()
+    made = 0
+    with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
+        for key, call in calls.items():
+            while len(pending) >= 2 * workers:
+                pending.popleft().result()
+            compiling = _begin(cached, key, call, pool)
+            if compiling is not None:
+                pending.append(compiling)
+                made += 1
+        for compiling in pending:
+            compiling.result()
+    return made
+
+
+def _calls_by_key(cached: "CachedFunction", signatures: Iterable[Any]) -> dict[Key, Call]:
+    calls: dict[Key, Call] = {}
+    for signature in signatures:
+        call = signature if isinstance(signature, Call) else Call(*_positional(signature))
+        key = cached._key_of(call.args, call.kwargs)
+        if key is None:
+            raise TypeError(
+                "signatures must be of arrays or jax.ShapeDtypeStruct, outside of transformations and with jit "
+                f"enabled, but one is {call}"
+            )
+        calls[key] = call
+    return calls
+
+
+def _positional(signature: Any) -> tuple[Any, ...]:
+    named = hasattr(signature, "_fields")  # a named tuple is one argument
+    return signature if isinstance(signature, tuple) and not named else (signature,)
+
+
+def _begin(cached: "CachedFunction", key: Key, call: Call, pool: ThreadPoolExecutor) -> "Future[None] | None":
+    """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
+    cache, flight = cached._cache, Flight()
+    try:
+        if not cache._take_off(cached, key, flight):
+            return None
+        cache._check_max_compiles(cached, key, call.args, call.kwargs)
+        program = Program(cached.__wrapped__, cached._options, call.args, call.kwargs)
+        description = cached._describe(call.args, call.kwargs)
+
+        def finish() -> None:
+            try:
+                cache._keep(cached, key, description, program.compile(), flight, requested=False)
+            finally:
+                cache._land(cached, key, flight)
+            cache._warn_of_misses(flight)
+
+        return pool.submit(finish)
+    except BaseException:
+        cache._land(cached, key, flight)
+        raise
