@@ -3,21 +3,23 @@
 import functools
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import _jax
+from . import _jax, _jax_tracing
 from ._residents import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
 # for the objects around it, and so many bytes for each byte of the serialized program. Captured constants are held as
 # they are.
-BASE_BYTES = 180 * 1024
-BYTES_PER_PAYLOAD_BYTE = 24
+BASE_BYTES = 172 * 1024
+BYTES_PER_PAYLOAD_BYTE = 26
 # Likewise for memory mappings: three for the smallest program, one more for so many bytes of the serialized program.
 BASE_MAPPINGS = 3
 PAYLOAD_BYTES_PER_MAPPING = 2048
+LARGE_CONSTANTS_BYTES = 1024**2  # from here on, a program is lowered apart from others
 _PAGE = 4096
 _MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
 _SHARE_OF_MAPPINGS = 0.5  # what executables may take of them; the rest is for the program
@@ -95,11 +97,14 @@ class Program:
 
         self._jitted = _jax.jit(closure, **options)
         started = time.perf_counter()
-        traced = self._jitted.trace(*args, **kwargs)
-        self._lowered = traced.lower()
+        with _jax_tracing.own_traces():
+            traced = self._jitted.trace(*args, **kwargs)
+            constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
+            self._constants_bytes = sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
+            apart = self._constants_bytes >= LARGE_CONSTANTS_BYTES
+            with _jax_tracing.own_module_context() if apart else nullcontext():
+                self._lowered = traced.lower()
         self._lowering_seconds = time.perf_counter() - started
-        constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
-        self._constants_bytes = sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
 
     def compile(self) -> Executable:
         """Compile; other threads may lower and compile meanwhile.
@@ -111,6 +116,7 @@ class Program:
         compiled = self._lowered.compile()
         compile_seconds = time.perf_counter() - started
         _jax.forget_module(self._lowered)
+        _jax_tracing.forget_values()
         return Executable(
             call=self._jitted,
             weight=_weigh(compiled, self._constants_bytes),

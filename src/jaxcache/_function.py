@@ -5,6 +5,9 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
+from jax.tree_util import tree_leaves
+
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
 from ._signature import Key, Statics, call_key, context_token, resolve_statics
@@ -25,6 +28,11 @@ def name_of(fun: Callable[..., Any]) -> str:
         fun = fun.func
     name = getattr(fun, "__qualname__", None) or getattr(fun, "__name__", None) or type(fun).__qualname__
     return name.rpartition("<locals>.")[2]
+
+
+def _is_abstract(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether there is nothing to call with: descriptions of arrays are for compiling ahead."""
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in tree_leaves((args, kwargs)))
 
 
 class CachedFunction:
@@ -75,7 +83,7 @@ class CachedFunction:
             return self._bypass(args, kwargs)
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._cache._miss(self, key, args, kwargs)
+            entry = None if _is_abstract(args, kwargs) else self._cache._miss(self, key, args, kwargs)
             return self._bypass(args, kwargs) if entry is None else entry.call(*args, **kwargs)
         held = entry.held
         self._log.append(held)

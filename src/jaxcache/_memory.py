@@ -344,7 +344,7 @@ class JitCache:
         function = cached._variants
         past = function.find_past(key, description)
         if past is not None:
-            return explain_repeat(past, self._requests, time.monotonic())
+            return explain_repeat(past, self._requests + 1, time.monotonic())
         recreated = self._sources.recreated(function, description)
         return explain_new(function, description, recreated, cached._key is not None)
 

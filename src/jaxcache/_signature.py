@@ -19,7 +19,9 @@ from . import _jax
 Key = tuple[Hashable, ...]
 
 _NUMBERS = (bool, int, float, complex)
-_LEAVES = frozenset([*_NUMBERS, np.ndarray, *_jax.array_types])  # types that are a leaf for certain
+_LEAVES = frozenset(
+    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *_jax.array_types]
+)  # types that are a leaf for certain
 
 
 class Uncacheable(Exception):

@@ -141,7 +141,8 @@ class Variants:
 
 def explain_repeat(past: Past, request: int, seconds: float) -> Miss:
     """Say why a signature that was compiled before is not held, at a request and a time."""
-    ago = f"{request - past.request} requests and {seconds - past.seconds:.1f} s ago"
+    requests = request - past.request
+    ago = f"{requests} request{'s'[: requests != 1]} and {seconds - past.seconds:.1f} s ago"
     reason = {
         "evicted": f"evicted {ago} to make room for {past.made_room_for}",
         "not_kept": f"compiled {ago}, but not kept: refused by the policy, or heavier than the limit",
