@@ -2,6 +2,7 @@
 
 import functools
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ._residents import Weight
 # for the objects around it, and so many bytes for each byte of the serialized program. Captured constants are held as
 # they are.
 BASE_BYTES = 172 * 1024
-BYTES_PER_PAYLOAD_BYTE = 26
+BYTES_PER_PAYLOAD_BYTE = 25
 # Likewise for memory mappings: three for the smallest program, one more for so many bytes of the serialized program.
 BASE_MAPPINGS = 3
 PAYLOAD_BYTES_PER_MAPPING = 2048
@@ -74,6 +75,14 @@ def _weigh(compiled: Any, constants_bytes: int) -> Weight:
     return Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
 
 
+def _weakly(fun: Callable[..., Any]) -> Callable[[], Callable[..., Any]]:
+    """Return what returns ``fun`` for as long as somebody else keeps it: whoever calls it does."""
+    try:
+        return weakref.ref(fun)  # pyright: ignore[reportReturnType]
+    except TypeError:
+        return lambda: fun
+
+
 class Program:
     """A function traced and lowered for one signature, to be compiled."""
 
@@ -90,10 +99,11 @@ class Program:
         Raises:
             Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
         """
+        function = _weakly(fun)
 
         @functools.wraps(fun)
         def closure(*args: Any, **kwargs: Any) -> Any:
-            return fun(*args, **kwargs)
+            return function()(*args, **kwargs)
 
         self._jitted = _jax.jit(closure, **options)
         started = time.perf_counter()
@@ -105,6 +115,7 @@ class Program:
             with _jax_tracing.own_module_context() if apart else nullcontext():
                 self._lowered = traced.lower()
         self._lowering_seconds = time.perf_counter() - started
+        del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
 
     def compile(self) -> Executable:
         """Compile; other threads may lower and compile meanwhile.

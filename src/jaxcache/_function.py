@@ -2,7 +2,7 @@
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +11,7 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
 from ._signature import Key, Statics, call_key, context_token, resolve_statics
-from ._variants import Entry, Held
+from ._variants import NO_GUESS, Entry
 from ._warm import warm
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _SETTLE_AFTER = 1024  # hits; noting them is cheap, and their number has a bound
 _OTHER = _jax.OTHER
-_NO_GUESS: tuple[Callable[..., Any], Any] = (_jax.never, None)
 
 
 def name_of(fun: Callable[..., Any]) -> str:
@@ -28,6 +27,19 @@ def name_of(fun: Callable[..., Any]) -> str:
         fun = fun.func
     name = getattr(fun, "__qualname__", None) or getattr(fun, "__name__", None) or type(fun).__qualname__
     return name.rpartition("<locals>.")[2]
+
+
+def _freeze(value: Any) -> Hashable:
+    """Return something hashable that is equal for equal options; for what has no such form, for itself alone."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_freeze, value))
+    if isinstance(value, dict):
+        return tuple((name, _freeze(value[name])) for name in sorted(value))
+    try:
+        hash(value)
+    except TypeError:
+        return object()
+    return value
 
 
 def _is_abstract(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -56,15 +68,12 @@ class CachedFunction:
         self._statics: Statics | None = resolve_statics(
             fun, options.get("static_argnums"), options.get("static_argnames")
         )
-        self._entries: dict[Key, Entry] = {}
         self._log = cache._log
-        # The call before last and the last had this entry: very likely the next has it too, and its shortcut knows.
-        self._guess: tuple[Callable[..., Any], Any] = _NO_GUESS
-        self._latest: Held | None = None
-        self._variants = cache._register(self)
+        self._programs = cache._programs_of(fun, _freeze((key, options)))
+        self._variants = self._programs.variants
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        shortcut, held = self._guess
+        shortcut, held = self._programs.guess
         if held is not None and not _jax.disable_jit.value:
             result = shortcut(*args, **kwargs)
             if result is not _OTHER:
@@ -73,7 +82,7 @@ class CachedFunction:
                 if len(log) >= _SETTLE_AFTER:
                     self._cache._settle_hits()
                 return result
-            self._guess = _NO_GUESS
+            self._programs.guess = NO_GUESS
         return self._look_up(args, kwargs)
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -81,7 +90,11 @@ class CachedFunction:
         key = self._key_of(args, kwargs)
         if key is None:
             return self._bypass(args, kwargs)
-        entry = self._entries.get(key)
+        programs = self._programs
+        try:
+            entry = programs.entries.get(key)
+        except Exception:  # a static value whose comparison fails: jax.jit knows what to say
+            return self._bypass(args, kwargs)
         if entry is None:
             entry = None if _is_abstract(args, kwargs) else self._cache._miss(self, key, args, kwargs)
             return self._bypass(args, kwargs) if entry is None else entry.call(*args, **kwargs)
@@ -89,9 +102,9 @@ class CachedFunction:
         self._log.append(held)
         if len(self._log) >= _SETTLE_AFTER:
             self._cache._settle_hits()
-        if held is self._latest and self._key is None:
+        if held is programs.latest and self._key is None:
             return self._call_and_guess(entry, args, kwargs)
-        self._latest = held
+        programs.latest = held
         return entry.call(*args, **kwargs)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
@@ -132,14 +145,8 @@ class CachedFunction:
         if entry.shortcut is not None:
             with self._cache._lock:
                 if entry.held.live:  # what was evicted must not be kept by a guess
-                    self._guess = (entry.shortcut, entry.held)
+                    self._programs.guess = (entry.shortcut, entry.held)
         return result
-
-    def _let_go(self, entry: Entry) -> None:
-        """Drop an entry that was evicted or cleared. With the cache's lock."""
-        del self._entries[entry.key]
-        if self._guess[1] is entry.held:
-            self._guess = _NO_GUESS
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._cache._count_bypass()
@@ -151,6 +158,12 @@ class CachedFunction:
     @functools.cached_property
     def _parameter_names(self) -> Callable[[int], str]:
         return parameter_names(self.__wrapped__)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the function, or of the ``jax.jit`` of it, as the latter has them."""
+        if name.startswith("__") or "_plain" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self._plain, name)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -194,6 +207,9 @@ class CachedFunction:
     def eval_shape(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result, as ``jax.jit(fun).eval_shape`` does."""
         return self._plain.eval_shape(*args, **kwargs)
+
+    def _cache_size(self) -> int:
+        return len(self._programs.entries)  # as jax.jit has it, for tests that count
 
     def clear_cache(self) -> None:
         """Free this function's entries, and what ``jax.jit`` holds for calls that went past the cache."""

@@ -2,10 +2,10 @@
 
 Private JAX, as ``_jax.py``, in a room of its own since it belongs together. JAX remembers what it traced weakly, by the
 Python function. An entry's own function is a closure that goes with the entry, but ``jnp``'s functions, and whatever
-else the program calls through ``jax.jit``, live for ever, and with them 50 to 170 KiB a shape: their jaxprs, which only
-``jax.clear_caches()`` would give back, and everybody compiles again after that. So while an entry is traced, its inner
-functions are known to JAX by stand-ins that go with the entry too. Outside of a build nothing of JAX is changed; inside,
-other threads trace as ever.
+else the program calls through ``jax.jit``, live for ever, and with them 50 to 170 KiB a shape: their jaxprs, which
+only ``jax.clear_caches()`` would give back, and everybody compiles again after that. So while an entry is traced, its
+inner functions are known to JAX by stand-ins that go with the entry too. Outside of a build nothing of JAX is changed;
+inside, other threads trace as ever.
 
 Besides, a few of JAX's caches of values computed from shapes grow with each shape. They are emptied now and then: what
 they hold is computed again in microseconds, and nobody traces or compiles for it.
@@ -146,7 +146,7 @@ def _thread_context() -> Any:
     try:
         from jax._src.interpreters import mlir
 
-        config = mlir._thread_local_context
+        config: Any = getattr(mlir, "_thread_local_context")  # noqa: B009 -- what JAX 0.10 lacks, pyright would refuse
         config.set_local(config.get_local())
     except Exception:  # JAX 0.10 lowers each program in a context of its own
         return None

@@ -8,7 +8,7 @@ import types
 import warnings
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -26,9 +26,11 @@ from ._statistics import CacheStats, FunctionStats, add_up
 from ._variants import (
     HISTORY,
     Entry,
+    Families,
     Flight,
     Held,
     Past,
+    Programs,
     Sources,
     Variants,
     explain_new,
@@ -93,6 +95,7 @@ class JitCache:
         self._log: deque[Held] = deque()
         self._held: dict[int, Held] = {}  # by slot
         self._functions: dict[int, Variants] = {}
+        self._families = Families()
         self._sources = Sources()
         self._storms = StormWatch()
         self._retired: dict[str, FunctionStats] = {}
@@ -211,7 +214,7 @@ class JitCache:
         description = cached._describe(args, kwargs)
         with self._lock:
             gone = self._catch_up()
-            entry = cached._entries.get(key)
+            entry = cached._programs.entries.get(key)
             miss = None if entry else self._diagnose(cached, key, description)
         del gone
         if entry is None:
@@ -242,18 +245,22 @@ class JitCache:
 
     # What CachedFunction calls.
 
-    def _register(self, cached: CachedFunction) -> Variants:
-        fun = cached.__wrapped__
-        source = source_of(fun)
-        place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
-        function = Variants(name_of(fun), place, source, weakref.ref(cached))
+    def _programs_of(self, fun: Callable[..., Any], options: Hashable) -> Programs:
+        """Return the programs of a function, those of an earlier wrapper if there was one."""
         with self._lock:
+            shared = self._families.find(fun, options)
+            if shared is not None:
+                return shared
+            source = source_of(fun)
+            place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
+            programs = Programs(Variants(name_of(fun), place, source))
             self._numbers += 1
-            self._functions[self._numbers] = function
+            self._functions[self._numbers] = programs.variants
             self._sources.note_function(source)
+            self._families.add(fun, options, programs)
             # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
-            weakref.finalize(cached, self._dead.append, self._numbers).atexit = False
-        return function
+            weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
+        return programs
 
     def _count_bypass(self) -> None:
         with self._lock:
@@ -271,7 +278,7 @@ class JitCache:
         flights = cached._variants.flights
         while True:
             with self._lock:
-                entry, flight = cached._entries.get(key), flights.get(key)
+                entry, flight = cached._programs.entries.get(key), flights.get(key)
             if entry is None and flight is None:
                 entry = self._lead(cached, key, args, kwargs)
                 if entry is None:  # another thread was faster
@@ -307,7 +314,7 @@ class JitCache:
         """Begin to compile; say whether this flight is the one that does."""
         function = cached._variants
         with self._lock:
-            if key in cached._entries or function.flights.setdefault(key, flight) is not flight:
+            if key in cached._programs.entries or function.flights.setdefault(key, flight) is not flight:
                 return False
             self._programs += 1
             function.compiling += 1
@@ -382,7 +389,7 @@ class JitCache:
                 gone += [self._evict(slot, description) for slot in evicted]
                 held.live = True
                 function.held[held.slot] = self._held[held.slot] = held
-                cached._entries[key] = entry
+                cached._programs.entries[key] = entry
             flight.entry, flight.miss = entry, miss if requested else None
         del gone  # executables are freed here, without the lock
 
@@ -425,7 +432,7 @@ class JitCache:
         if entry is None:  # gone with its function
             return None
         if owner is not None:
-            owner._let_go(entry)
+            owner.let_go(entry)
         function.remember(entry.key, self._past(held, cause, made_room_for))
         return entry
 

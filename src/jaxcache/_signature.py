@@ -6,6 +6,7 @@ would be served by the entry's private ``jax.jit``, which compiles again rather 
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -126,6 +127,8 @@ def abstract_leaf(leaf: Any) -> Hashable:
         return _abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value)
     if type(leaf) in _NUMBERS:
         return _abstract_scalar(type(leaf), _jax.enable_x64.value)
+    if isinstance(leaf, _NUMBERS):  # a member of an IntEnum
+        return jax.typeof(leaf)
     raise Uncacheable
 
 
@@ -160,6 +163,8 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
         if not kwargs and _LEAVES.issuperset(map(type, args)):
             return (context_token(), *_leaves_key(args))
         leaves, tree = tree_flatten((args, kwargs))
+        if not kwargs and len(leaves) == len(args) and all(map(operator.is_, leaves, args)):
+            return (context_token(), *_leaves_key(leaves))
         return (context_token(), *_leaves_key(leaves), tree)
     dynamic, named, fixed = statics.split(args, kwargs)
     leaves, tree = tree_flatten((dynamic, named))

@@ -1,7 +1,7 @@
 """What the cache keeps of each function: the variants held, those that went, and what was counted.
 
-Executables, and keys with the caller's static values in them, belong to the ``CachedFunction``, so that a program that
-drops the function frees them. What is here is the cache's side: slots, weights, descriptions. It reaches the other side
+Executables, and keys with the caller's static values in them, are in the ``Programs`` of a function, so that who drops
+the function frees them. ``Variants`` are the cache's side: slots, weights, descriptions. They reach the other side
 weakly.
 """
 
@@ -9,11 +9,12 @@ import functools
 import threading
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+from . import _jax
 from ._costs import Cost
 from ._describe import Description, differences
 from ._misses import Miss
@@ -43,7 +44,7 @@ class Held:
 
 
 class Entry:
-    """An executable, in the keeping of its ``CachedFunction``."""
+    """An executable, in the keeping of its :class:`Programs`."""
 
     __slots__ = ("__weakref__", "call", "held", "key", "shortcut", "shortcuts_left")
 
@@ -54,6 +55,71 @@ class Entry:
         self.shortcut: Callable[..., Any] | None = None
         self.shortcuts_left = 4  # one that fails its own signature is made anew so often, no more
         held.entry = weakref.ref(self)
+
+
+Guess = tuple[Callable[..., Any], Held | None]
+NO_GUESS: Guess = (_jax.never, None)
+
+
+class Programs:
+    """The executables of one function, compiled with the same options: what its callers share.
+
+    Attributes:
+        variants: The cache's side.
+        entries: What is held, by key.
+        latest: What served the last call that was looked up.
+        guess: If that was what served the call before, too: its shortcut, which very likely serves the next.
+    """
+
+    __slots__ = ("__weakref__", "entries", "guess", "latest", "variants")
+
+    def __init__(self, variants: "Variants") -> None:
+        self.variants = variants
+        self.entries: dict[Key, Entry] = {}
+        self.latest: Held | None = None
+        self.guess = NO_GUESS
+        variants.owner = weakref.ref(self)
+
+    def let_go(self, entry: Entry) -> None:
+        """Drop an entry that was evicted or cleared. With the cache's lock."""
+        del self.entries[entry.key]
+        if self.guess[1] is entry.held:
+            self.guess = NO_GUESS
+
+
+class Families:
+    """Finds the programs of a function that was wrapped before, as ``jax.jit`` does, without keeping it alive.
+
+    A function is looked up by what it is, not by what it is equal to.
+    """
+
+    def __init__(self) -> None:
+        self._families: dict[int, tuple[weakref.ref[Any], dict[Hashable, Programs]]] = {}
+
+    def find(self, fun: Callable[..., Any], options: Hashable) -> Programs | None:
+        """Return the programs of ``fun`` under these options, if it was wrapped so before."""
+        family = self._families.get(id(fun))
+        if family is None or family[0]() is not fun:
+            return None
+        return family[1].get(options)
+
+    def add(self, fun: Callable[..., Any], options: Hashable, programs: Programs) -> None:
+        """Remember the programs of ``fun`` for as long as it lives."""
+        identity, me = id(fun), weakref.ref(self)
+
+        def forget(gone: Any) -> None:
+            families = me()
+            if families is not None and families._families.get(identity, (None,))[0] is gone:
+                del families._families[identity]
+
+        family = self._families.get(identity)
+        if family is None or family[0]() is not fun:
+            try:
+                family = (weakref.ref(fun, forget), {})
+            except TypeError:  # such as an object with slots: nobody shares its programs
+                return
+            self._families[identity] = family
+        family[1][options] = programs
 
 
 class Flight:
@@ -87,7 +153,7 @@ class Variants:
     name: str
     place: str  # of the source, such as " (solve.py:12)"
     source: SourceKey | None
-    owner: Callable[[], Any]  # weak: the CachedFunction
+    owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
     past: OrderedDict[int, Past] = field(default_factory=OrderedDict)  # by the key's hash: no static value is kept
     flights: dict[Key, Flight] = field(default_factory=dict)

@@ -1,7 +1,9 @@
 """The cache: what is compiled, what is held, what is counted."""
 
 import gc
+import signal
 import threading
+import time
 import warnings
 import weakref
 
@@ -435,3 +437,152 @@ def test_costs_of_functions_that_are_gone_are_in_the_table():
     gc.collect()
     cache.stats()
     assert list(cache.costs()) == ["double(float32[3])"]
+
+
+def test_a_cached_method_does_not_keep_its_object_alive():
+    class Model:
+        def __init__(self):
+            self.weights = jnp.ones(3)
+            self.step = cache.jit(self.step)
+
+        def step(self, x):
+            return x * self.weights
+
+    cache = JitCache()
+    model = Model()
+    gone, before = weakref.ref(model), live_executables()
+    assert model.step(np.ones(3)).tolist() == [1, 1, 1]
+    del model
+    gc.collect()
+    assert gone() is None
+    assert live_executables() <= before
+    assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0)
+    assert cache.stats().misses == 1
+
+
+def test_programs_live_as_long_as_their_function_and_are_freed_with_it():
+    cache, before = JitCache(), live_executables()
+
+    def f(x):
+        return jnp.sum(x) + 3
+
+    cache.jit(f)(np.ones(3))
+    assert cache.stats().variants == 1  # the wrapper is gone, the function is not
+    del f
+    assert cache.stats().variants == 0
+    assert live_executables() <= before
+
+
+def test_a_cache_that_is_dropped_frees_everything_at_once():
+    before = live_executables()
+    cache = JitCache()
+    cache.jit(double)(np.ones(17, np.float32))
+    del cache
+    assert len(jax.devices()[0].client.live_executables()) <= before
+
+
+def test_clearing_one_function_leaves_the_others_alone():
+    cache = JitCache()
+    f, g = cache.jit(double), cache.jit(lambda x: x + 1)
+    f(np.ones(3)), f(np.ones(4)), g(np.ones(3))
+    cache.clear(f)
+    with count_compiles() as compiles:
+        g(np.ones(3))
+    assert (compiles, cache.stats().variants) == ([0], 1)
+    with count_compiles() as compiles:
+        f(np.ones(3)), f(np.ones(4))
+    assert compiles == [2]
+    with pytest.raises(TypeError, match="fun must be a function from jit of this cache"):
+        cache.clear(double)
+
+
+def test_hits_are_told_to_the_policy_in_their_order_before_it_decides():
+    """Three entries fit; the two asked for last stay, however the hits were served."""
+    costs = {f"double(float32[{n}])": Cost(1000, 1.0) for n in range(1, 9)}
+    cache = JitCache(3000, "lru", costs=costs)
+    f = cache.jit(double)
+    for n in (1, 2, 3, 2, 2, 2, 1, 1, 1, 1, 4):
+        f(np.ones(n, np.float32))
+    with count_compiles() as compiles:
+        f(np.ones(1, np.float32)), f(np.ones(2, np.float32))
+    assert compiles == [0]
+    assert cache.explain(f, np.ones(3, np.float32)).miss.cause == "evicted"
+
+
+def test_many_hits_are_counted_exactly_and_the_note_of_them_stays_short():
+    cache = JitCache()
+    f = cache.jit(double)
+    x, y = jnp.ones(3), jnp.ones(4)
+    for _ in range(3000):
+        f(x)
+    f(y)
+    for _ in range(7):
+        f(x), f(y)
+    assert len(cache._log) < 2000
+    assert (cache.stats().hits, cache.stats().misses) == (2999 + 14, 2)
+
+
+def test_threads_that_repeat_one_call_lose_no_hit():
+    cache = JitCache()
+    f = cache.jit(double)
+    inputs = [jnp.ones(3), jnp.ones(4)]
+
+    def call(number):
+        for _ in range(2000):
+            assert f(inputs[number]) == 2 * (3 + number)
+
+    threads = [threading.Thread(target=call, args=(number % 2,)) for number in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert cache.stats().hits + cache.stats().misses == 12_000
+    assert cache.stats().misses == 2
+
+
+def test_an_entry_that_was_served_again_and_again_is_freed_when_it_goes():
+    costs = {f"double(float32[{n}])": Cost(1000, 1.0) for n in range(1, 9)}
+    cache = JitCache(1500, "lru", costs=costs)
+    f = cache.jit(double)
+    before = live_executables()
+    for n in (1, 2, 3):
+        for _ in range(4):
+            f(np.ones(n, np.float32))
+    assert live_executables() == before + 1
+    cache.clear()
+    assert live_executables() == before
+
+
+@pytest.fixture
+def alarm_is_ctrl_c():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm_is_ctrl_c")
+@UNDER_STORM
+def test_an_interrupt_at_any_point_of_a_miss_leaves_a_usable_cache():
+    """A real signal, at moments spread over the calls."""
+    cache = JitCache(2 * 1024**2, "gdsf")
+    f = cache.jit(lambda x: jnp.sum(jnp.sin(x) @ x))
+    served = 0
+    for number in range(30):
+        x = np.ones((number % 12 + 1,) * 2, np.float32)
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.002 * number)
+        try:
+            f(x)
+            served += 1
+            time.sleep(0.07)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    stats = cache.stats()
+    assert stats.live_bytes == sum(one.live_bytes for one in stats.by_function.values()) <= 2 * 1024**2
+    assert stats.variants == len(f._programs.entries)
+    for n in range(1, 13):
+        x = np.ones((n, n), np.float32)
+        np.testing.assert_allclose(f(x), np.sum(np.sin(x) @ x), rtol=1e-5)
+    assert cache.stats().hits + cache.stats().misses >= 12

@@ -199,10 +199,9 @@ def test_explain_takes_methods_and_refuses_what_is_not_its_own():
 def test_a_storm_of_one_cause_is_told_once_with_the_way_out():
     cache = JitCache()
     f = cache.jit(lambda x: x + 1)
-    with pytest.warns(MissStormWarning, match=r"test_misses\.py:\d+\) missed 30 times .* new shape; .* pad the argument"
-                      ) as caught:  # fmt: skip
-        for n in range(1, STORM_MISSES + 15):
-            f(np.ones(n, np.float32))
+    told = r"test_misses\.py:\d+\) missed 30 times .* new shape; .* pad the argument"
+    with pytest.warns(MissStormWarning, match=told) as caught:
+        [f(np.ones(n, np.float32)) for n in range(1, STORM_MISSES + 15)]
     assert len(caught) == 1
 
 
@@ -288,9 +287,10 @@ def test_a_policy_that_fails_is_named_once_and_lru_takes_its_place(method):
     costs = {f"scale(float32[{n}])": Cost(1000, 1.0) for n in range(1, 9)}
     cache = JitCache(2500, Broken(method, wrong), costs=costs)
     f = cache.jit(scale)
+    lengths = (1, 2, 1, 3, 1, 4, 5, 1)
     with pytest.warns(RuntimeWarning, match=r"the eviction policy Broken failed in \w+ \(.*; from here on lru decides"):
-        for n in (1, 2, 1, 3, 1, 4, 5, 1):
-            assert f(np.ones(n, np.float32)) == 2 * n
+        results = [float(f(np.ones(n, np.float32))) for n in lengths]
+    assert results == [2.0 * n for n in lengths]
     stats = cache.stats()
     assert stats.live_bytes <= 2500
     assert stats.hits + stats.misses == 8

@@ -1,5 +1,6 @@
 """``cache.jit`` behaves as ``jax.jit`` does: each case runs both and compares values, types and errors."""
 
+import enum
 import functools
 import subprocess
 import sys
@@ -308,3 +309,137 @@ def test_a_parameter_may_be_called_self_and_functions_copy_as_functions_do():
     f = JitCache().jit(lambda self, x: self + x)
     assert f(self=x3, x=x3).tolist() == [0, 2, 4]
     assert copy.deepcopy({"f": f})["f"] is f
+
+
+def test_a_function_wrapped_again_has_its_programs_as_under_jit():
+    cache = JitCache()
+
+    def f(x, n=1):
+        return x * n
+
+    for _ in range(3):
+        assert cache.jit(f)(x3).tolist() == [0, 1, 2]
+    assert (cache.stats().misses, cache.stats().hits) == (1, 2)
+    assert cache.jit(f, static_argnames="n")(x3, n=2).tolist() == [0, 2, 4]  # other options, other programs
+    assert cache.jit(f, static_argnames=["n"])(x3, n=2).tolist() == [0, 2, 4]
+    assert cache.stats().misses == 3
+    assert JitCache().jit(f)(x3).tolist() == [0, 1, 2]
+
+
+def test_functions_that_are_equal_but_not_the_same_share_nothing():
+    class Scale:
+        def __init__(self, by):
+            self.by = by
+
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 1
+
+        def __call__(self, x):
+            return x * self.by
+
+    cache = JitCache()
+    a, b = Scale(2.0), Scale(3.0)
+    assert cache.jit(a)(x3).tolist() == [0, 2, 4]
+    assert cache.jit(b)(x3).tolist() == [0, 3, 6]
+    assert cache.jit(a)(x3).tolist() == [0, 2, 4]
+
+
+def test_a_function_that_wraps_another_takes_none_of_its_programs():
+    cache = JitCache()
+
+    def f(x):
+        return x * 2
+
+    @functools.wraps(f)
+    def g(x):
+        return f(x) + 1
+
+    assert cache.jit(f)(x3).tolist() == [0, 2, 4]
+    assert cache.jit(g)(x3).tolist() == [1, 3, 5]
+
+
+def test_one_value_as_any_kind_of_scalar_or_array_is_one_program():
+    import ml_dtypes
+
+    class Level(enum.IntEnum):
+        LOW = 3
+
+    class Named(np.ndarray):
+        pass
+
+    kinds = [
+        [np.float32(1), jnp.float32(1), np.zeros((), np.float32)],
+        [x3, jnp.asarray(x3), x3.view(Named), np.broadcast_to(np.float32(1), 3)],
+        [True, False],
+        [np.bool_(True), jnp.asarray(True), np.array(True)],
+        [ml_dtypes.bfloat16(1), jnp.bfloat16(1)],
+        [3, Level.LOW, 4],
+    ]
+    for alike in kinds:
+        cache = JitCache()
+        f = cache.jit(lambda x: x + x)
+        for value in alike:
+            assert outcome(lambda f=f, v=value: f(v)) == outcome(lambda v=value: jax.jit(lambda x: x + x)(v))
+        stats = cache.stats()
+        assert (stats.misses, stats.bypassed) == (1, 0), alike
+
+
+def test_a_static_value_that_cannot_be_compared_gets_the_error_of_jit():
+    class Sour:
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            raise RuntimeError("not today")
+
+    def f(x, setting):
+        return x + 1
+
+    mine, theirs = JitCache().jit(f, static_argnums=1), jax.jit(f, static_argnums=1)
+    for _ in range(3):
+        # Which of its caches notices first, and so the text, depends on what else was compiled.
+        with pytest.raises(ValueError, match=r"compar|equality"):
+            mine(x3, Sour()), mine(x3, Sour())
+        with pytest.raises(ValueError, match=r"compar|equality"):
+            theirs(x3, Sour()), theirs(x3, Sour())
+
+
+def test_attributes_of_the_function_are_those_of_what_is_returned():
+    def f(x):
+        return x + 1
+
+    f.setting = 4
+    mine, theirs = JitCache().jit(f), jax.jit(f)
+    assert mine.setting == theirs.setting == 4
+    assert not hasattr(mine, "no_such_thing")
+    mine(x3), theirs(x3)
+    assert mine._cache_size() == theirs._cache_size() == 1
+
+
+def test_repeated_calls_keep_telling_signatures_apart():
+    """Two calls alike make a guess of the next; whatever comes next must be served right."""
+    cache, theirs = JitCache(), jax.jit(lambda x, y: x * 2 + y)
+    mine = cache.jit(lambda x, y: x * 2 + y)
+    half, place = jnp.ones(3, jnp.bfloat16), jax.devices()[0]
+    calls = [(x3, 1.0), (x3, 1), (jnp.asarray(x3), 1.0), (jax.device_put(x3, place), 1.0), (half, 1.0),
+             (half, np.float32(1)), (np.ones(4), 1.0), (x3, jnp.float32(1))]  # fmt: skip
+    draw = np.random.default_rng(0)
+    for number in draw.integers(len(calls), size=60):
+        for _ in range(draw.integers(1, 5)):
+            assert outcome(lambda n=number: mine(*calls[n])) == outcome(lambda n=number: theirs(*calls[n]))
+    for context in (jax.enable_x64(True), jax.default_matmul_precision("float32"), jax.default_device(place)):
+        mine(*calls[0]), mine(*calls[0])
+        with context:
+            assert outcome(lambda: mine(*calls[0])) == outcome(lambda: theirs(*calls[0]))
+    mine(*calls[0]), mine(*calls[0])
+    before = cache.stats().bypassed
+    assert jax.jit(lambda: mine(*calls[0]))().tolist() == [1, 3, 5]
+    assert jax.vmap(lambda x: mine(x, 1.0))(np.ones((2, 3), np.float32)).shape == (2, 3)
+    with jax.disable_jit():
+        assert mine(*calls[0]).tolist() == [1, 3, 5]
+    assert cache.stats().bypassed == before + 3
+    stats = cache.stats()
+    assert stats.misses == stats.compiled == len(stats.recent_misses)

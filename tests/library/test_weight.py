@@ -11,7 +11,7 @@ def weigh(function, *args):
 
 
 def test_the_smallest_program_weighs_a_little_more_than_the_base():
-    assert BASE_BYTES < weigh(lambda x: x + 1, np.float32(1)) < 2 * BASE_BYTES
+    assert BASE_BYTES < weigh(lambda x: x + 1, np.float32(1)) < 2.5 * BASE_BYTES
 
 
 def test_larger_programs_weigh_more():
