@@ -75,14 +75,6 @@ def _weigh(compiled: Any, constants_bytes: int) -> Weight:
     return Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
 
 
-def _weakly(fun: Callable[..., Any]) -> Callable[[], Callable[..., Any]]:
-    """Return what returns ``fun`` for as long as somebody else keeps it: whoever calls it does."""
-    try:
-        return weakref.ref(fun)  # pyright: ignore[reportReturnType]
-    except TypeError:
-        return lambda: fun
-
-
 class Program:
     """A function traced and lowered for one signature, to be compiled."""
 
@@ -99,7 +91,7 @@ class Program:
         Raises:
             Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
         """
-        function = _weakly(fun)
+        function: Any = weakref.ref(fun)  # whoever calls the program keeps the function
 
         @functools.wraps(fun)
         def closure(*args: Any, **kwargs: Any) -> Any:

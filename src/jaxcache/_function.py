@@ -42,6 +42,19 @@ def _freeze(value: Any) -> Hashable:
     return value
 
 
+def _serve(entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call an entry, by its shortcut if that is for calls of this kind: to JAX, NumPy arrays are another one."""
+    if entry.shortcut is not None:
+        result = entry.shortcut(*args, **kwargs)
+        if result is not _OTHER:
+            return result
+    if not entry.shortcuts_left:
+        return entry.call(*args, **kwargs)
+    entry.shortcuts_left -= 1
+    result, entry.shortcut = _jax.call_and_make_shortcut(entry.call, args, kwargs)
+    return result
+
+
 def _is_abstract(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether there is nothing to call with: descriptions of arrays are for compiling ahead."""
     return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in tree_leaves((args, kwargs)))
@@ -97,15 +110,16 @@ class CachedFunction:
             return self._bypass(args, kwargs)
         if entry is None:
             entry = None if _is_abstract(args, kwargs) else self._cache._miss(self, key, args, kwargs)
-            return self._bypass(args, kwargs) if entry is None else entry.call(*args, **kwargs)
+            return self._bypass(args, kwargs) if entry is None else _serve(entry, args, kwargs)
         held = entry.held
         self._log.append(held)
         if len(self._log) >= _SETTLE_AFTER:
             self._cache._settle_hits()
-        if held is programs.latest and self._key is None:
-            return self._call_and_guess(entry, args, kwargs)
+        result = _serve(entry, args, kwargs)
+        if held is programs.latest:
+            self._guess_again(entry)
         programs.latest = held
-        return entry.call(*args, **kwargs)
+        return result
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
         """Return what the call is looked up by; None if ``jax.jit`` itself has to serve it."""
@@ -130,23 +144,12 @@ class CachedFunction:
             ) from None
         return (context_token(), own)
 
-    def _call_and_guess(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call an entry that was also the last, and serve the next call by its shortcut if it has one."""
-        if entry.shortcut is not None:
-            result = entry.shortcut(*args, **kwargs)
-        elif entry.shortcuts_left:
-            entry.shortcuts_left -= 1
-            result, entry.shortcut = _jax.call_and_make_shortcut(entry.call, args, kwargs)
-        else:
-            return entry.call(*args, **kwargs)
-        if result is _OTHER:  # the same program for another signature of JAX's, such as NumPy arrays
-            entry.shortcut = None
-            return entry.call(*args, **kwargs)
-        if entry.shortcut is not None:
+    def _guess_again(self, entry: Entry) -> None:
+        """Let the shortcut of what served two calls in a row try the next."""
+        if entry.shortcut is not None and self._key is None:
             with self._cache._lock:
                 if entry.held.live:  # what was evicted must not be kept by a guess
                     self._programs.guess = (entry.shortcut, entry.held)
-        return result
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._cache._count_bypass()

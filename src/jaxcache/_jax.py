@@ -8,6 +8,7 @@ cannot be served, and the cache then hands every call to plain ``jax.jit``.
 import operator
 import threading
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -51,6 +52,19 @@ def _bind() -> str | None:
 
 
 FAULT: str | None = _bind()
+
+
+def _hide_own_frames() -> None:
+    """Let JAX name the user's line, and not one of ours, in errors, warnings and the metadata of programs."""
+    try:
+        from jax._src import source_info_util
+
+        source_info_util.register_exclusion(str(Path(__file__).parent / "_"))
+    except Exception:  # another wording, nothing else
+        return
+
+
+_hide_own_frames()
 
 
 def _clear_lowerings() -> Callable[[], None]:

@@ -117,12 +117,13 @@ class JitCache:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
 
     @overload
-    def jit(self, fun: Callable[..., Any], **options: Any) -> CachedFunction: ...
+    def jit(self, fun: Callable[..., Any], /, **options: Any) -> CachedFunction: ...
     @overload
-    def jit(self, fun: None = None, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
+    def jit(self, fun: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
     def jit(
         self,
         fun: Callable[..., Any] | None = None,
+        /,
         *,
         key: Callable[..., Any] | None = None,
         max_compiles: int | None = None,

@@ -53,7 +53,7 @@ class Entry:
         self.key = key
         self.call = call
         self.shortcut: Callable[..., Any] | None = None
-        self.shortcuts_left = 4  # one that fails its own signature is made anew so often, no more
+        self.shortcuts_left = 4  # it is made anew for calls of another kind so often, no more
         held.entry = weakref.ref(self)
 
 
@@ -116,7 +116,7 @@ class Families:
         if family is None or family[0]() is not fun:
             try:
                 family = (weakref.ref(fun, forget), {})
-            except TypeError:  # such as an object with slots: nobody shares its programs
+            except TypeError:  # such as an object with slots, which jax.jit refuses when it is called
                 return
             self._families[identity] = family
         family[1][options] = programs
