@@ -3,17 +3,19 @@
     python -m benchmarks.hit_path [--rounds 60]
 
 Each round times a block of calls of either, in an order that alternates; the ratio is taken within the round. The
-functions add their arguments of three numbers each, so that what is timed is dispatch. Needs only jax and numpy.
+functions add their arguments of a few numbers each, so that what is timed is dispatch. Programs call one shape again
+and again, or several in turn, or at random. Needs only jax and numpy.
 """
 
 import argparse
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.record import quartiles, record
 from jaxcache import JitCache
@@ -21,26 +23,29 @@ from jaxcache import JitCache
 CALLS = 1000
 
 
-def block_seconds(function: Callable[..., Any], args: tuple[Any, ...]) -> float:
-    """Return seconds a call, over one block, waited for at its end."""
+def block_seconds(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> float:
+    """Return seconds a call, over one block of the calls in turn, waited for at its end."""
+    rounds = CALLS // len(calls)
+    result = None
     started = time.perf_counter()
-    for _ in range(CALLS):
-        result = function(*args)
+    for _ in range(rounds):
+        for args in calls:
+            result = function(*args)
     jax.block_until_ready(result)
-    return (time.perf_counter() - started) / CALLS
+    return (time.perf_counter() - started) / (rounds * len(calls))
 
 
-def compare(name: str, function: Callable[..., Any], args: tuple[Any, ...], rounds: int) -> dict[str, Any]:
+def compare(name: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], rounds: int) -> dict[str, Any]:
     """Time both, interleaved, and print a line."""
     cached, plain = JitCache("64MiB", "lru").jit(function), jax.jit(function)
     for warm in (cached, plain):
-        block_seconds(warm, args)
+        block_seconds(warm, calls)
     ratios, ours, theirs = [], [], []
     gc.disable()
     for number in range(rounds):
         pair = [(cached, ours), (plain, theirs)]
         for call, seconds in pair if number % 2 else pair[::-1]:
-            seconds.append(block_seconds(call, args))
+            seconds.append(block_seconds(call, calls))
         ratios.append(ours[-1] / theirs[-1])
     gc.enable()
     ratio = quartiles(ratios)
@@ -54,16 +59,40 @@ def compare(name: str, function: Callable[..., Any], args: tuple[Any, ...], roun
     return {"ratio": ratio, "microseconds": microseconds}
 
 
+def add(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Do next to nothing."""
+    return x + y
+
+
+def two_arrays(n: int) -> tuple[jax.Array, jax.Array]:
+    """Return its arguments."""
+    return jnp.ones(n), jnp.ones(n)
+
+
+def add_leaves(tree: dict[str, dict[str, jax.Array]]) -> jax.Array:
+    """Do next to nothing with many arrays."""
+    return sum(jax.tree.leaves(tree))
+
+
+def fifty_leaves(n: int) -> tuple[dict[str, dict[str, jax.Array]]]:
+    """Return its argument, as the parameters of a network are put together."""
+    return ({f"layer{number}": {"weights": jnp.ones(n + 1), "bias": jnp.ones(n + 1)} for number in range(25)},)
+
+
 def main() -> None:
     """Print and record the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hit_path", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     rounds = parser.parse_args().rounds
-    x = jnp.ones(3)
-    tree = {f"layer{number}": {"weights": x, "bias": x} for number in range(25)}
+    at_random = np.random.default_rng(0).integers(8, size=CALLS)
     measured = {
-        "two_arrays": compare("2 arrays", lambda a, b: a + b, (x, x), rounds),
-        "fifty_leaves": compare("a pytree of 50 leaves", lambda t: sum(jax.tree.leaves(t)), (tree,), rounds),
+        "two_arrays": compare("2 arrays", add, [two_arrays(3)], rounds),
+        "fifty_leaves": compare("a pytree of 50 leaves", add_leaves, [fifty_leaves(3)], rounds),
+        "two_arrays_in_turn": compare("2 arrays, 8 in turn", add, [two_arrays(3 + n) for n in range(8)], rounds),
+        "two_arrays_at_random": compare("2 arrays, 8 at random", add, [two_arrays(3 + n) for n in at_random], rounds),
+        "fifty_leaves_in_turn": compare(
+            "50 leaves, 4 in turn", add_leaves, [fifty_leaves(n) for n in range(4)], rounds
+        ),
     }
     print(f"written to benchmarks/results/{record('hit_path', measured).name}")
 

@@ -11,7 +11,7 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
 from ._signature import Key, Statics, call_key, context_token, resolve_statics
-from ._variants import NO_GUESS, Entry
+from ._variants import Entry
 from ._warm import warm
 
 if TYPE_CHECKING:
@@ -86,16 +86,18 @@ class CachedFunction:
         self._variants = self._programs.variants
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        shortcut, held = self._programs.guess
-        if held is not None and not _jax.disable_jit.value:
+        programs = self._programs
+        shortcut, entry = programs.guess
+        if entry is not None and not _jax.disable_jit.value:
             result = shortcut(*args, **kwargs)
             if result is not _OTHER:
+                programs.latest = entry
+                programs.guess = entry.next_guess
                 log = self._log
-                log.append(held)
+                log.append(entry.held)
                 if len(log) >= _SETTLE_AFTER:
                     self._cache._settle_hits()
                 return result
-            self._programs.guess = NO_GUESS
         return self._look_up(args, kwargs)
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -103,22 +105,22 @@ class CachedFunction:
         key = self._key_of(args, kwargs)
         if key is None:
             return self._bypass(args, kwargs)
-        programs = self._programs
         try:
-            entry = programs.entries.get(key)
+            entry = self._programs.entries.get(key)
         except Exception:  # a static value whose comparison fails: jax.jit knows what to say
             return self._bypass(args, kwargs)
+        if entry is not None:
+            self._log.append(entry.held)
+            if len(self._log) >= _SETTLE_AFTER:
+                self._cache._settle_hits()
+        elif not _is_abstract(args, kwargs):
+            entry = self._cache._miss(self, key, args, kwargs)
         if entry is None:
-            entry = None if _is_abstract(args, kwargs) else self._cache._miss(self, key, args, kwargs)
-            return self._bypass(args, kwargs) if entry is None else _serve(entry, args, kwargs)
-        held = entry.held
-        self._log.append(held)
-        if len(self._log) >= _SETTLE_AFTER:
-            self._cache._settle_hits()
+            return self._bypass(args, kwargs)
         result = _serve(entry, args, kwargs)
-        if held is programs.latest:
-            self._guess_again(entry)
-        programs.latest = held
+        if self._key is None:
+            with self._cache._lock:
+                self._programs.note(entry)
         return result
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
@@ -143,13 +145,6 @@ class CachedFunction:
                 f"it returned {own!r}"
             ) from None
         return (context_token(), own)
-
-    def _guess_again(self, entry: Entry) -> None:
-        """Let the shortcut of what served two calls in a row try the next."""
-        if entry.shortcut is not None and self._key is None:
-            with self._cache._lock:
-                if entry.held.live:  # what was evicted must not be kept by a guess
-                    self._programs.guess = (entry.shortcut, entry.held)
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._cache._count_bypass()

@@ -46,7 +46,7 @@ class Held:
 class Entry:
     """An executable, in the keeping of its :class:`Programs`."""
 
-    __slots__ = ("__weakref__", "call", "held", "key", "shortcut", "shortcuts_left")
+    __slots__ = ("__weakref__", "call", "follower", "held", "key", "next_guess", "shortcut", "shortcuts_left")
 
     def __init__(self, held: Held, key: Key, call: Callable[..., Any]) -> None:
         self.held = held
@@ -54,10 +54,12 @@ class Entry:
         self.call = call
         self.shortcut: Callable[..., Any] | None = None
         self.shortcuts_left = 4  # it is made anew for calls of another kind so often, no more
+        self.follower: Entry | None = None  # what was called after it the last time
+        self.next_guess = NO_GUESS  # the follower with its shortcut, if it was that twice in a row
         held.entry = weakref.ref(self)
 
 
-Guess = tuple[Callable[..., Any], Held | None]
+Guess = tuple[Callable[..., Any], Entry | None]
 NO_GUESS: Guess = (_jax.never, None)
 
 
@@ -67,8 +69,9 @@ class Programs:
     Attributes:
         variants: The cache's side.
         entries: What is held, by key.
-        latest: What served the last call that was looked up.
-        guess: If that was what served the call before, too: its shortcut, which very likely serves the next.
+        latest: What served the last call.
+        guess: What very likely serves the next, tried before the call is looked up: programs are called in loops, for
+            one shape again and again, or for several in turn.
     """
 
     __slots__ = ("__weakref__", "entries", "guess", "latest", "variants")
@@ -76,14 +79,36 @@ class Programs:
     def __init__(self, variants: "Variants") -> None:
         self.variants = variants
         self.entries: dict[Key, Entry] = {}
-        self.latest: Held | None = None
+        self.latest: Entry | None = None
         self.guess = NO_GUESS
         variants.owner = weakref.ref(self)
 
+    def note(self, entry: Entry) -> None:
+        """Note what served a call that was looked up, and guess what follows. With the cache's lock."""
+        before = self.latest
+        self.latest = entry if entry.held.live else None  # what is not held must not be kept by a guess
+        self.guess = entry.next_guess
+        if before is None or self.latest is None:
+            return
+        shortcut = entry.shortcut if before.follower is entry else None
+        before.next_guess = NO_GUESS if shortcut is None else (shortcut, entry)
+        before.follower = entry
+        if before is entry:
+            self.guess = entry.next_guess
+
     def let_go(self, entry: Entry) -> None:
-        """Drop an entry that was evicted or cleared. With the cache's lock."""
+        """Drop an entry that was evicted or cleared. With the cache's lock.
+
+        A call of another thread that is under way may still use it, once.
+        """
         del self.entries[entry.key]
-        if self.guess[1] is entry.held:
+        entry.next_guess, entry.follower = NO_GUESS, None
+        for other in self.entries.values():
+            if other.follower is entry:
+                other.next_guess, other.follower = NO_GUESS, None
+        if self.latest is entry:
+            self.latest = None
+        if self.guess[1] is entry:
             self.guess = NO_GUESS
 
 
