@@ -47,6 +47,7 @@ stop: $(READY) ## End the project's Prefect server
 bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.hit_path
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.sweep_overhead
 
 figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml

@@ -1,5 +1,13 @@
 """A bounded, measured, explainable cache for JIT-compiled JAX programs."""
 
+from ._bucket_choice import (
+    ALPHAFOLD3_BUCKETS,
+    BucketChoice,
+    choose_buckets,
+    judge_buckets,
+    linear_buckets,
+    power_of_two_buckets,
+)
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Difference
@@ -12,7 +20,9 @@ from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
 
 __all__ = [
+    "ALPHAFOLD3_BUCKETS",
     "POLICIES",
+    "BucketChoice",
     "CacheStats",
     "CachedFunction",
     "Call",
@@ -27,7 +37,11 @@ __all__ = [
     "MissStormWarning",
     "Policy",
     "Suggestion",
+    "choose_buckets",
     "format_size",
+    "judge_buckets",
+    "linear_buckets",
     "parse_size",
+    "power_of_two_buckets",
     "suggest",
 ]

@@ -13,7 +13,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_memory", "_function", "_warm", "_suggest"},
     {"_variants", "_statistics", "_misses", "_describe"},
     {"_executable", "_residents", "_signature", "_policies", "_costs"},
-    {"_jax", "_jax_tracing", "_bytesize"},
+    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -13,6 +13,13 @@ def test_the_first_example_prints_what_its_comment_says(capsys):
     assert capsys.readouterr().out.splitlines()[0] == expected
 
 
+def test_the_second_example_prints_what_follows_it(capsys):
+    exec(compile(BLOCKS[1], "README.md", "exec"), {})
+    text = (PROJECT / "README.md").read_text()
+    (told, counted) = re.search(r"prints `(.*)` and `(.*)`\.", text).groups()
+    assert capsys.readouterr().out.splitlines() == [told, counted]
+
+
 def test_every_file_and_target_that_the_readme_names_is_there():
     text = (PROJECT / "README.md").read_text()
     targets = set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"help"}
