@@ -8,6 +8,7 @@ from ._bucket_choice import (
     linear_buckets,
     power_of_two_buckets,
 )
+from ._buckets import BucketStats, bucketed
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Difference
@@ -18,11 +19,13 @@ from ._policies import POLICIES, Policy
 from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
+from ._trimming import PaddingError
 
 __all__ = [
     "ALPHAFOLD3_BUCKETS",
     "POLICIES",
     "BucketChoice",
+    "BucketStats",
     "CacheStats",
     "CachedFunction",
     "Call",
@@ -35,8 +38,10 @@ __all__ = [
     "JitCache",
     "Miss",
     "MissStormWarning",
+    "PaddingError",
     "Policy",
     "Suggestion",
+    "bucketed",
     "choose_buckets",
     "format_size",
     "judge_buckets",

@@ -4,7 +4,9 @@ A description holds nothing of the caller's: no array, no static value, no tree'
 """
 
 import functools
+import hashlib
 import inspect
+import operator
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +21,9 @@ from ._signature import Statics, abstract_leaf, placement
 KINDS = (
     "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype", "weak_type", "new_shape",
 )  # fmt: skip
+
+
+_LONGEST_STATIC, _LONGEST_CALL = 200, 1000  # characters; descriptions are kept, and read by people
 
 
 class Leaf(NamedTuple):
@@ -113,7 +118,14 @@ def _describe_static(place: int | str, kind: type, value: Any) -> Static:
     except Exception:  # the caller's own __repr__
         text = " at 0x"
     text = f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing elsewhere
-    return Static(place, text, hash((kind, value)))
+    return Static(place, _shortened(text, _LONGEST_STATIC), hash((kind, value)))
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return the text, or its beginning and a hash of it all: equal for equal texts in every process."""
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}… #{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:12]}"
 
 
 def describe_call(
@@ -141,13 +153,22 @@ def describe_call(
     settings = " x64" if _jax.enable_x64.value else ""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return Description(
-        text=f"{name}({', '.join(words)}){settings}{f' {precision}' if precision else ''}",
+        text=_shortened(f"{name}({', '.join(words)})", _LONGEST_CALL)
+        + f"{settings}{f' {precision}' if precision else ''}",
         places=_intern(tuple(places)),
         leaves=tuple(leaves),
         statics=described,
         tree=hash(tree_structure((dynamic, named))),
         context=_intern(_jax.trace_context()),
     )
+
+
+def distance(before: Description, after: Description) -> int:
+    """Return in how many ways two calls of one function differ, cheaply."""
+    if before.places is not after.places and before.places != after.places:
+        return 1000 + abs(len(before.places) - len(after.places))
+    ways = (before.tree != after.tree) + (before.context is not after.context) + (before.statics != after.statics)
+    return ways + sum(map(operator.is_not, before.leaves, after.leaves))
 
 
 def differences(before: Description, after: Description) -> list[Difference]:
@@ -162,8 +183,9 @@ def differences(before: Description, after: Description) -> list[Difference]:
 
 def _trees(before: Description, after: Description) -> Iterator[Difference]:
     if before.places != after.places:
-        gone = [place for place in before.places if place not in after.places]
-        come = [place for place in after.places if place not in before.places]
+        known, now = set(before.places), set(after.places)
+        gone = [place for place in before.places if place not in now]
+        come = [place for place in after.places if place not in known]
         yield Difference("tree_structure", "", _listed(gone, before.places), _listed(come, after.places))
     elif before.tree != after.tree:
         yield Difference("tree_structure", "", "another container or its static data", "of the same leaves")

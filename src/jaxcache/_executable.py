@@ -91,9 +91,10 @@ class Program:
         Raises:
             Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
         """
+        hash(fun)  # jax.jit refuses a function without a hash
         function: Any = weakref.ref(fun)  # whoever calls the program keeps the function
 
-        @functools.wraps(fun)
+        @functools.wraps(fun, updated=())  # its attributes may lead back to what wraps it
         def closure(*args: Any, **kwargs: Any) -> Any:
             return function()(*args, **kwargs)
 

@@ -1,6 +1,8 @@
 """CachedFunction: what ``cache.jit`` returns, and the way of a hit."""
 
 import functools
+import inspect
+import operator
 import types
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
@@ -29,17 +31,39 @@ def name_of(fun: Callable[..., Any]) -> str:
     return name.rpartition("<locals>.")[2]
 
 
-def _freeze(value: Any) -> Hashable:
-    """Return something hashable that is equal for equal options; for what has no such form, for itself alone."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_freeze, value))
-    if isinstance(value, dict):
-        return tuple((name, _freeze(value[name])) for name in sorted(value))
+_STATICS = ("static_argnums", "donate_argnums", "static_argnames", "donate_argnames")
+
+
+def _read_once(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with positions and names as tuples: an iterator among them could be read only once."""
+    read = dict(options)
+    for name in _STATICS:
+        value = read.get(name)
+        if value is None or isinstance(value, str):
+            continue
+        try:
+            each = (value,) if hasattr(value, "__index__") else tuple(value)
+            read[name] = tuple(one if isinstance(one, str) else operator.index(one) for one in each)
+        except TypeError:  # jax.jit knows what to say
+            continue
+    return read
+
+
+def _comparable(options: dict[str, Any]) -> Hashable | None:
+    """Return what is equal for options that do the same; None for those that nobody can compare."""
+    told = []
+    for name in sorted(options):
+        value = options[name]
+        if name in _STATICS and value is not None:
+            value = tuple(sorted(set((value,) if isinstance(value, str) else value), key=str))
+        elif isinstance(value, dict):
+            value = tuple(sorted(value.items()))
+        told.append((name, type(value), value))
     try:
-        hash(value)
+        hash(tuple(told))
     except TypeError:
-        return object()
-    return value
+        return None
+    return tuple(told)
 
 
 def _serve(entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -71,6 +95,7 @@ class CachedFunction:
         max_compiles: int | None,
         options: dict[str, Any],
     ) -> None:
+        options = _read_once(options)
         self._plain: Any = _jax.jit(fun, **options)  # refuses what jax.jit refuses; serves what cannot be cached
         functools.update_wrapper(self, fun, updated=())  # its attributes would take the place of ours
         self.__wrapped__ = fun
@@ -82,14 +107,18 @@ class CachedFunction:
             fun, options.get("static_argnums"), options.get("static_argnames")
         )
         self._log = cache._log
-        self._programs = cache._programs_of(fun, _freeze((key, options)))
+        self._programs = cache._programs_of(fun, None if key else _comparable(options))
         self._variants = self._programs.variants
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         programs = self._programs
         shortcut, entry = programs.guess
         if entry is not None and not _jax.disable_jit.value:
-            result = shortcut(*args, **kwargs)
+            try:
+                result = shortcut(*args, **kwargs)
+            except BaseException:
+                self._log.append(entry.held)  # a hit, whatever became of it
+                raise
             if result is not _OTHER:
                 programs.latest = entry
                 programs.guess = entry.next_guess
@@ -159,9 +188,14 @@ class CachedFunction:
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the function, or of the ``jax.jit`` of it, as the latter has them."""
-        if name.startswith("__") or "_plain" not in vars(self):
-            raise AttributeError(name)
-        return getattr(self._plain, name)
+        plain = vars(self).get("_plain")
+        if plain is None or (name.startswith("__") and name not in vars(plain)):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(plain, name)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.__wrapped__)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)

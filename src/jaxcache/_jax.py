@@ -57,9 +57,11 @@ FAULT: str | None = _bind()
 def _hide_own_frames() -> None:
     """Let JAX name the user's line, and not one of ours, in errors, warnings and the metadata of programs."""
     try:
-        from jax._src import source_info_util
+        from jax._src import source_info_util, traceback_util
 
-        source_info_util.register_exclusion(str(Path(__file__).parent / "_"))
+        for path in Path(__file__).parent.glob("_*.py"):
+            source_info_util.register_exclusion(str(path))
+            traceback_util.register_exclusion(str(path))
     except Exception:  # another wording, nothing else
         return
 
@@ -129,6 +131,7 @@ def call_and_make_shortcut(
     try:
         shortcut: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
         shortcut.__setstate__(state)
+        vars(shortcut).update(vars(jitted))  # JAX's debug_nans looks there for the function
     except Exception:
         return jitted(*args, **kwargs), None
     return shortcut(*args, **kwargs), shortcut if learnt == [True] else None

@@ -1,11 +1,11 @@
 """What JAX's tracing leaves behind: kept with the entry that it was traced for, and freed with it.
 
 Private JAX, as ``_jax.py``, in a room of its own since it belongs together. JAX remembers what it traced weakly, by the
-Python function. An entry's own function is a closure that goes with the entry, but ``jnp``'s functions, and whatever
-else the program calls through ``jax.jit``, live for ever, and with them 50 to 170 KiB a shape: their jaxprs, which
-only ``jax.clear_caches()`` would give back, and everybody compiles again after that. So while an entry is traced, its
-inner functions are known to JAX by stand-ins that go with the entry too. Outside of a build nothing of JAX is changed;
-inside, other threads trace as ever.
+Python function. An entry's own function is a closure that goes with the entry, but ``jnp``'s functions live for ever,
+and with them 50 to 170 KiB a shape: their jaxprs, which only ``jax.clear_caches()`` would give back, and everybody
+compiles again after that. So while an entry is traced, those of JAX's functions that it calls are known to JAX by
+stand-ins that go with the entry too. Outside of a build nothing of JAX is changed; inside, other threads trace as ever.
+What a program's own inner ``jax.jit`` functions leave behind stays, as it does under ``jax.jit``.
 
 Besides, a few of JAX's caches of values computed from shapes grow with each shape. They are emptied now and then: what
 they hold is computed again in microseconds, and nobody traces or compiles for it.
@@ -40,59 +40,89 @@ class _Build(threading.local):
 
 
 _build = _Build()
-_lock = threading.Lock()
-_builds_under_way = 0
+_lock = threading.RLock()  # a signal handler may compile while this thread holds it
+_under_way: list[object] = []  # builds
 _builds_since = 0
 
 
-def _bind() -> tuple[Callable[[], None], Callable[[], None], str | None]:
-    """Return what changes JAX for a build, what changes it back, and what is wrong, if anything is."""
-    try:
-        from jax._src import core, pjit, util
+class _Patch:
+    """What takes the place of two of JAX's functions while something is built."""
+
+    def __init__(self) -> None:
+        """Bind; raises whatever shows that the installed JAX is another."""
+        from jax._src import config, core, pjit, util
         from jax._src.interpreters import partial_eval
 
-        infer, trace, at_top = pjit._infer_params, partial_eval.trace_to_jaxpr, core.trace_state_clean
-        if list(inspect.signature(infer).parameters) != ["fun", "ji", "args", "kwargs"]:
+        if list(inspect.signature(pjit._infer_params).parameters) != ["fun", "ji", "args", "kwargs"]:
             raise TypeError("pjit._infer_params takes other arguments")
-        if not callable(trace) or not callable(trace.evict_weakref):
+        if not callable(partial_eval.trace_to_jaxpr) or not callable(partial_eval.trace_to_jaxpr.evict_weakref):
             raise TypeError("partial_eval.trace_to_jaxpr is no weak cache")
-        fun_name = util.fun_name
-    except Exception as error:  # more memory stays behind then, nothing else changes
-        return _do_nothing, _do_nothing, f"{type(error).__name__}: {error}"
+        self._pjit: Any = pjit
+        self._partial_eval: Any = partial_eval
+        self._fun_name = util.fun_name
+        self._at_top, self._folding = core.trace_state_clean, config.eager_constant_folding
+        hash((self._at_top(), self._folding.value))
+        self._infer: Any = None
+        self._trace: Any = None
+        self._ours = (self._infer_params, _TraceToJaxpr(self))
 
-    def stand_in(fun: Callable[..., Any]) -> Callable[..., Any]:
-        if _build.stand_ins is None or at_top():  # another thread; the entry's own function, or eager work
+    def apply(self) -> None:
+        """Take the place of what is there, JAX's own or another patch."""
+        if self._pjit._infer_params is not self._ours[0]:
+            self._infer, self._pjit._infer_params = self._pjit._infer_params, self._ours[0]
+        if self._partial_eval.trace_to_jaxpr is not self._ours[1]:
+            self._trace, self._partial_eval.trace_to_jaxpr = self._partial_eval.trace_to_jaxpr, self._ours[1]
+
+    def undo(self) -> None:
+        """Put back what was there, unless somebody has put something else in our place."""
+        if self._pjit._infer_params is self._ours[0]:
+            self._pjit._infer_params = self._infer
+        if self._partial_eval.trace_to_jaxpr is self._ours[1]:
+            self._partial_eval.trace_to_jaxpr = self._trace
+
+    def _infer_params(self, fun: Any, ji: Any, args: Any, kwargs: Any) -> Any:
+        return self._infer(self.stand_in(fun), ji, args, kwargs)
+
+    def stand_in(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        # Not for other threads, nor for what runs at once (the entry's own function, eager work on constants), nor for
+        # the program's own functions: it may rely on their being traced once.
+        if _build.stand_ins is None or self._at_top() or self._folding.value or not _is_of_jax(fun):
             return fun
         try:
             found = _build.stand_ins.get(fun)
-        except TypeError:  # not hashable: JAX knows what to say
+        except Exception:  # not hashable, or not comparable: JAX knows what to say
             return fun
         if found is None:
-            found = _wrap(fun, fun_name(fun))
+            found = _wrap(fun, self._fun_name(fun))
             _build.stand_ins[fun] = _build.stand_ins[found] = found
         return found
 
-    def infer_params(fun: Any, ji: Any, args: Any, kwargs: Any) -> Any:
-        return infer(stand_in(fun), ji, args, kwargs)
 
-    class TraceToJaxpr:
-        """The cache, asked for stand-ins."""
+class _TraceToJaxpr:
+    """JAX's cache of traces, asked for stand-ins."""
 
-        def __call__(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
-            return trace(stand_in(fun), *args, **kwargs)
+    def __init__(self, patch: _Patch) -> None:
+        self._patch = patch
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(trace, name)
+    def __call__(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._patch._trace(self._patch.stand_in(fun), *args, **kwargs)
 
-    trace_to_jaxpr = TraceToJaxpr()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._patch._trace, name)
 
-    def change() -> None:
-        pjit._infer_params, partial_eval.trace_to_jaxpr = infer_params, trace_to_jaxpr
 
-    def change_back() -> None:
-        pjit._infer_params, partial_eval.trace_to_jaxpr = infer, trace
+def _bind() -> tuple[_Patch | None, str | None]:
+    """Return what changes JAX for a build, and what is wrong, if anything is."""
+    try:
+        return _Patch(), None
+    except Exception as error:  # more memory stays behind then, nothing else changes
+        return None, f"{type(error).__name__}: {error}"
 
-    return change, change_back, None
+
+def _is_of_jax(fun: Callable[..., Any]) -> bool:
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    return (getattr(fun, "__module__", None) or "").startswith("jax.")
 
 
 def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -101,10 +131,6 @@ def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     functools.update_wrapper(stand_in, fun).__name__ = name
     return stand_in
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _bind_value_caches() -> list[Callable[[], None]]:
@@ -119,27 +145,31 @@ def _bind_value_caches() -> list[Callable[[], None]]:
     return found
 
 
-_change, _change_back, FAULT = _bind()
+_patch, FAULT = _bind()
 _empty_value_caches = _bind_value_caches()
 
 
 @contextmanager
 def own_traces() -> Iterator[None]:
     """While this is open, what this thread traces belongs to what it builds."""
-    global _builds_under_way
-    outer = _build.stand_ins
-    with _lock:
-        _builds_under_way += 1
-        _change()
+    if _patch is None:
+        yield
+        return
+    outer, build = _build.stand_ins, object()
     try:
+        with _lock:
+            _under_way.append(build)
+            if len(_under_way) == 1:
+                _patch.apply()
         _build.stand_ins = {}
         yield
     finally:
         _build.stand_ins = outer
         with _lock:
-            _builds_under_way -= 1
-            if not _builds_under_way:
-                _change_back()
+            if build in _under_way:
+                _under_way.remove(build)
+            if not _under_way:
+                _patch.undo()
 
 
 def _thread_context() -> Any:

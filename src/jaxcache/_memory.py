@@ -2,13 +2,15 @@
 
 import functools
 import os
+import sys
 import threading
 import time
 import types
 import warnings
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -39,6 +41,8 @@ from ._variants import (
 )
 
 _RECENT_MISSES = 64
+_DECORATOR = object()  # in place of the function: it comes later
+_OWN_FILES = str(Path(__file__).parent / "_")
 
 
 class CompileLimitExceeded(RuntimeError):
@@ -82,14 +86,12 @@ class JitCache:
             TypeError: If ``eviction`` is neither a name nor a policy.
             OSError: If the cost table cannot be read.
         """
-        self.limit_bytes: int | None = None if limit is None else parse_size(limit, "limit")
-        policy = _named_policy(eviction, seed) if isinstance(eviction, str) else _own_policy(eviction)
-        self._residents = Residents(policy, self.limit_bytes, mappings_limit())
-        self._known: Mapping[str, Cost] = (
-            {} if costs is None else costs if isinstance(costs, Mapping) else CostTable.load(costs)
-        )
+        limit_bytes = None if limit is None else parse_size(limit, "limit")
+        self._residents = Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
+        self._known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
         self._max_compiles = check_max_compiles(max_compiles)
-        self._lock = threading.RLock()  # a signal handler may ask for statistics while this thread counts
+        self._lock = threading.RLock()  # a finaliser or a signal handler may call while this thread holds it
+        self._torn = False  # who is held is being changed, or was when an interrupt came
         self._compiling = threading.local()
         # Hits are noted here without the lock, and told to the policy in their order before it decides anything.
         self._log: deque[Held] = deque()
@@ -110,19 +112,26 @@ class JitCache:
         self._disk_hits = 0
         self._rejected = 0
         self._bypassed = 0
+        self._own_elements = 0
+        self._padded_elements = 0
         self._cost_seconds = 0.0
         self._repeated_cost_seconds = 0.0
         self._warned: set[str] = set()
         if _jax.FAULT:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
 
+    @property
+    def limit_bytes(self) -> int | None:
+        """The limit; None if there is none."""
+        return self._residents.limit_bytes
+
     @overload
     def jit(self, fun: Callable[..., Any], /, **options: Any) -> CachedFunction: ...
     @overload
-    def jit(self, fun: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
+    def jit(self, /, **options: Any) -> Callable[[Callable[..., Any]], CachedFunction]: ...
     def jit(
         self,
-        fun: Callable[..., Any] | None = None,
+        fun: Any = _DECORATOR,
         /,
         *,
         key: Callable[..., Any] | None = None,
@@ -140,7 +149,7 @@ class JitCache:
             max_compiles: As for the cache, but for this function.
             **options: What ``jax.jit`` takes: ``static_argnums``, ``static_argnames``, ``donate_argnums``, …
         """
-        if fun is None:
+        if fun is _DECORATOR:
             return functools.partial(self.jit, key=key, max_compiles=max_compiles, **options)
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
@@ -148,7 +157,7 @@ class JitCache:
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
-        with self._lock:
+        with self._change():
             gone = self._catch_up()
             parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
             for function in self._functions.values():
@@ -169,6 +178,8 @@ class JitCache:
                 evictions=total.evictions,
                 rejected=self._rejected,
                 bypassed=self._bypassed,
+                own_elements=self._own_elements,
+                padded_elements=self._padded_elements,
                 functions=len(by_function),
                 variants=len(self._held),
                 live_bytes=self._residents.live_bytes,
@@ -213,7 +224,7 @@ class JitCache:
                 "with jit disabled, or with arguments that no executable can be looked up by",
             )  # fmt: skip
         description = cached._describe(args, kwargs)
-        with self._lock:
+        with self._change():
             gone = self._catch_up()
             entry = cached._programs.entries.get(key)
             miss = None if entry else self._diagnose(cached, key, description)
@@ -226,11 +237,10 @@ class JitCache:
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         cached = None if fun is None else self._own_function(fun, ())[0]
-        with self._lock:
+        with self._change():
             gone: list[object] = [self._catch_up()]
             for held in list(self._held.values()):
                 if cached is None or held.function is cached._variants:
-                    self._residents.remove(held.slot)
                     gone.append(self._drop(held, "cleared"))
         del gone  # executables are freed here, without the lock
 
@@ -246,10 +256,42 @@ class JitCache:
 
     # What CachedFunction calls.
 
-    def _programs_of(self, fun: Callable[..., Any], options: Hashable) -> Programs:
-        """Return the programs of a function, those of an earlier wrapper if there was one."""
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the lock while who is held is changed, or looked at as a whole.
+
+        What interrupts a change, Ctrl-C above all, may leave it half done: the next one begins by putting it right.
+        """
+        inside = self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]  # a finaliser, in a change
         with self._lock:
-            shared = self._families.find(fun, options)
+            if self._torn and not inside:
+                self._put_right()
+            self._torn = True
+            yield
+            self._torn = inside
+
+    def _put_right(self) -> None:
+        """Hold again just what functions have entries for; the policy begins anew."""
+        entries = [
+            entry
+            for function in self._functions.values()
+            for programs in filter(None, [function.owner()])
+            for entry in programs.entries.values()
+        ]
+        self._held = {entry.held.slot: entry.held for entry in entries}
+        for function in self._functions.values():
+            function.held = {one.slot: one for one in self._held.values() if one.function is function}
+        for one in self._held.values():
+            one.live = True
+        self._residents.begin_anew({one.slot: (one.weight, one.cost.seconds) for one in self._held.values()})
+
+    def _programs_of(self, fun: Callable[..., Any], options: Hashable | None) -> Programs:
+        """Return the programs of a function: those of an earlier wrapper with the same options, if there was one.
+
+        Options that are equal to no others are None.
+        """
+        with self._lock:
+            shared = None if options is None else self._families.find(fun, options)
             if shared is not None:
                 return shared
             source = source_of(fun)
@@ -257,8 +299,10 @@ class JitCache:
             programs = Programs(Variants(name_of(fun), place, source))
             self._numbers += 1
             self._functions[self._numbers] = programs.variants
-            self._sources.note_function(source)
-            self._families.add(fun, options, programs)
+            if not self._families.know(fun):
+                self._sources.note_function(source)
+            if options is not None:
+                self._families.add(fun, options, programs)
             # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
             weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
         return programs
@@ -267,8 +311,13 @@ class JitCache:
         with self._lock:
             self._bypassed += 1
 
-    def _settle_hits(self) -> None:
+    def _count_padding(self, own_elements: int, padded_elements: int) -> None:
         with self._lock:
+            self._own_elements += own_elements
+            self._padded_elements += padded_elements
+
+    def _settle_hits(self) -> None:
+        with self._change():
             self._settle()
 
     def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
@@ -289,6 +338,9 @@ class JitCache:
                 assert flight is not None
                 if getattr(self._compiling, "depth", 0):
                     return None
+                if flight.thread == threading.get_ident() or flight.done.is_set():  # its end was interrupted
+                    self._land(cached, key, flight)
+                    continue
                 flight.done.wait()
                 entry = flight.entry
             if entry is not None:
@@ -323,13 +375,13 @@ class JitCache:
 
     def _land(self, cached: CachedFunction, key: Key, flight: Flight) -> None:
         """End a flight, whether it brought an entry or not."""
+        flight.done.set()
         function = cached._variants
         with self._lock:
             if function.flights.get(key) is flight:
                 del function.flights[key]
                 function.compiling -= 1
                 self._programs -= flight.entry is None
-        flight.done.set()
 
     def _check_max_compiles(
         self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -368,7 +420,7 @@ class JitCache:
     ) -> None:
         """Count a program that was made, and hold it if the limits and the policy allow; the flight has its entry."""
         function = cached._variants
-        with self._lock:
+        with self._change():
             gone: list[object] = [self._catch_up()]
             miss = self._diagnose(cached, key, description)
             past = function.find_past(key, description)
@@ -378,11 +430,11 @@ class JitCache:
             else:
                 held = Held(function, past.slot, description, past.cost)
             entry = Entry(held, key, executable.call)
-            function.past.pop(hash(key), None)
+            held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
+            function.forget_past(key)
             self._count(function, held.cost, executable, miss if requested else None)
             self._sources.note_call(function, description)
-            weight = Weight(held.cost.size_bytes, executable.weight.mappings)
-            evicted = self._residents.offer(held.slot, weight, held.cost.seconds)
+            evicted = self._residents.offer(held.slot, held.weight, held.cost.seconds)
             if evicted is None:
                 self._rejected += 1
                 function.remember(key, self._past(held, "not_kept"))
@@ -417,24 +469,28 @@ class JitCache:
             self._repeated_cost_seconds += cost.seconds
 
     def _evict(self, slot: int, newcomer: Description) -> Entry | None:
-        held = self._held[slot]
+        """Drop what the residents have let go; nothing if it went meanwhile."""
+        held = self._held.get(slot)
+        if held is None:
+            return None
         held.function.evictions += 1
         return self._drop(held, "evicted", newcomer.text)
 
     def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
-        """Let go of what the residents have forgotten; the caller frees what is returned without the lock."""
+        """Let go of an entry; the caller frees what is returned without the lock."""
         function = held.function
+        entry, owner = held.entry(), function.owner()
+        if entry is not None and owner is not None:
+            owner.let_go(entry)
+        self._residents.remove(held.slot)
+        self._held.pop(held.slot, None)
+        function.held.pop(held.slot, None)
         held.live = False
-        del self._held[held.slot], function.held[held.slot]
         function.hits += held.hits
         function.avoided_seconds += held.hits * held.cost.seconds
         held.hits = 0
-        entry, owner = held.entry(), function.owner()
-        if entry is None:  # gone with its function
-            return None
-        if owner is not None:
-            owner.let_go(entry)
-        function.remember(entry.key, self._past(held, cause, made_room_for))
+        if entry is not None:  # else it is gone with its function
+            function.remember(entry.key, self._past(held, cause, made_room_for))
         return entry
 
     def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
@@ -450,9 +506,7 @@ class JitCache:
         while self._dead:
             function = self._functions.pop(self._dead.popleft())
             costs = {one.description.text: one.cost for one in [*function.past.values(), *function.held.values()]}
-            for held in list(function.held.values()):
-                self._residents.remove(held.slot)
-                gone.append(self._drop(held, "cleared"))
+            gone += [self._drop(held, "cleared") for held in list(function.held.values())]
             self._retired_costs.update(costs)
             while len(self._retired_costs) > HISTORY:
                 self._retired_costs.popitem(last=False)
@@ -508,7 +562,15 @@ class JitCache:
     def _warn(self, kind: str, message: str, category: type[Warning] = RuntimeWarning) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(f"jaxcache: {message}", category, stacklevel=2)
+            warnings.warn(f"jaxcache: {message}", category, stacklevel=_depth_of_caller())
+
+
+def _depth_of_caller() -> int:
+    """Return the stack level of the user's line, as ``warnings.warn`` called by our caller counts it."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FILES):
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def check_max_compiles(value: int | None) -> int | None:
@@ -518,17 +580,16 @@ def check_max_compiles(value: int | None) -> int | None:
     return value
 
 
-def _named_policy(name: str, seed: int) -> Policy:
-    return make_policy(name, **({"seed": seed} if "seed" in options_of(name) else {}))
-
-
-def _own_policy(policy: object) -> Policy:
-    """Return the caller's own policy, if it has the methods of one."""
+def _policy_maker(eviction: object, seed: int) -> Callable[[], Policy]:
+    """Return what makes the policy that is named, or returns the caller's own, if it has the methods of one."""
+    if isinstance(eviction, str):
+        options = {"seed": seed} if "seed" in options_of(eviction) else {}
+        return lambda: make_policy(eviction, **options)
     methods = ("add", "hit", "victim", "remove", "admit")
-    missing = [name for name in methods if not callable(getattr(policy, name, None))]
-    if missing or isinstance(policy, type):
+    if isinstance(eviction, type) or not all(callable(getattr(eviction, name, None)) for name in methods):
         raise TypeError(
             "eviction must be a name such as 'lru', or an object with the methods add, hit, victim, remove and admit "
-            f"of jaxcache.Policy, but is {policy!r}"
+            f"of jaxcache.Policy, but is {eviction!r}"
         )
-    return policy  # pyright: ignore[reportReturnType]
+    own: Any = eviction
+    return lambda: own

@@ -1,5 +1,6 @@
 """Who is held: a policy, the limits, and what each resident weighs. Nothing here knows JAX."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ._policies import Policy
@@ -28,14 +29,18 @@ class Residents:
     A policy that raises, or names a victim that is not held, is replaced by ``lru`` for good, and ``fault`` says so.
     """
 
-    def __init__(self, policy: Policy, limit_bytes: int | None = None, mappings_limit: int | None = None) -> None:
+    def __init__(
+        self, new_policy: Callable[[], Policy], limit_bytes: int | None = None, mappings_limit: int | None = None
+    ) -> None:
+        """Make room for a limit; ``new_policy`` makes a policy that knows nothing yet."""
         self.limit_bytes = limit_bytes
         self.mappings_limit = mappings_limit
         self.live_bytes = 0
         self.live_mappings = 0
         self.peak_bytes = 0
         self.fault: str | None = None
-        self._policy = policy
+        self._new_policy = new_policy
+        self._policy = new_policy()
         self._weights: dict[int, Weight] = {}
 
     def __len__(self) -> int:
@@ -73,14 +78,25 @@ class Residents:
         return evicted
 
     def remove(self, slot: int) -> None:
-        """Forget a resident."""
-        weight = self._weights.pop(slot)
+        """Forget a resident, if it is one."""
+        weight = self._weights.pop(slot, None)
+        if weight is None:
+            return
         self.live_bytes -= weight.size_bytes
         self.live_mappings -= weight.mappings
         try:
             self._policy.remove(slot)
         except Exception as error:
             self._replace_policy("remove", error)
+
+    def begin_anew(self, residents: Mapping[int, tuple[Weight, float]]) -> None:
+        """Hold these slots, of given weights and costs, with a policy that knows nothing else of them."""
+        self._weights = {slot: weight for slot, (weight, _) in residents.items()}
+        self.live_bytes = sum(weight.size_bytes for weight in self._weights.values())
+        self.live_mappings = sum(weight.mappings for weight in self._weights.values())
+        self._policy = self._new_policy()
+        for slot, (weight, cost) in residents.items():
+            self._policy.add(slot, weight.size_bytes, cost)
 
     def _too_heavy(self, size_bytes: int, mappings: int) -> bool:
         too_large = self.limit_bytes is not None and size_bytes > self.limit_bytes
@@ -112,6 +128,7 @@ class Residents:
                 f"the eviction policy {type(self._policy).__name__} failed in {method} "
                 f"({type(error).__name__}: {error}); from here on lru decides"
             )
+        self._new_policy = Lru
         self._policy = Lru()
         for slot, weight in self._weights.items():
             self._policy.add(slot, weight.size_bytes, 0.0)

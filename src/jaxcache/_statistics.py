@@ -66,6 +66,8 @@ class CacheStats:
         evictions: Entries that went to make room.
         rejected: Programs that ran but were not kept: refused by the policy, or larger than the limit.
         bypassed: Calls handed to ``jax.jit`` itself: under a transformation, with jit disabled, or not cacheable.
+        own_elements: Elements of dynamic dimensions that calls of ``bucketed`` functions asked for.
+        padded_elements: Elements that padding added to them.
         functions: Functions with at least one call, counted by name.
         variants: Entries held now.
         live_bytes: What they weigh; never above ``limit_bytes``.
@@ -91,6 +93,8 @@ class CacheStats:
     evictions: int = 0
     rejected: int = 0
     bypassed: int = 0
+    own_elements: int = 0
+    padded_elements: int = 0
     functions: int = 0
     variants: int = 0
     live_bytes: int = 0

@@ -16,12 +16,14 @@ from typing import Any
 
 from . import _jax
 from ._costs import Cost
-from ._describe import Description, differences
+from ._describe import Description, differences, distance
 from ._misses import Miss
+from ._residents import Weight
 from ._signature import Key
 from ._statistics import FunctionStats
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
+HISTORY_LEAVES = 100_000  # arrays in them altogether, which is what their size depends on
 _COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
 _SOURCES = 1024
 
@@ -31,13 +33,14 @@ SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same s
 class Held:
     """A resident of the cache, or one that was."""
 
-    __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot")
+    __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot", "weight")
 
     def __init__(self, function: "Variants", slot: int, description: Description, cost: Cost) -> None:
         self.function = function
         self.slot = slot  # the number that the policy knows it by, the same after an eviction
         self.description = description
         self.cost = cost
+        self.weight = Weight(cost.size_bytes)
         self.live = False
         self.hits = 0
         self.entry: Callable[[], Entry | None] = lambda: None
@@ -101,7 +104,7 @@ class Programs:
 
         A call of another thread that is under way may still use it, once.
         """
-        del self.entries[entry.key]
+        self.entries.pop(entry.key, None)
         entry.next_guess, entry.follower = NO_GUESS, None
         for other in self.entries.values():
             if other.follower is entry:
@@ -124,9 +127,12 @@ class Families:
     def find(self, fun: Callable[..., Any], options: Hashable) -> Programs | None:
         """Return the programs of ``fun`` under these options, if it was wrapped so before."""
         family = self._families.get(id(fun))
-        if family is None or family[0]() is not fun:
-            return None
-        return family[1].get(options)
+        return family[1].get(options) if family is not None and family[0]() is fun else None
+
+    def know(self, fun: Callable[..., Any]) -> bool:
+        """Whether ``fun`` was wrapped before, with any options."""
+        family = self._families.get(id(fun))
+        return family is not None and family[0]() is fun
 
     def add(self, fun: Callable[..., Any], options: Hashable, programs: Programs) -> None:
         """Remember the programs of ``fun`` for as long as it lives."""
@@ -150,10 +156,11 @@ class Families:
 class Flight:
     """A compile under way, which equal misses of other threads wait for."""
 
-    __slots__ = ("done", "entry", "miss")
+    __slots__ = ("done", "entry", "miss", "thread")
 
     def __init__(self) -> None:
         self.done = threading.Event()
+        self.thread = threading.get_ident()
         self.entry: Entry | None = None  # what it brought
         self.miss: Miss | None = None  # why it was needed
 
@@ -181,6 +188,7 @@ class Variants:
     owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
     past: OrderedDict[int, Past] = field(default_factory=OrderedDict)  # by the key's hash: no static value is kept
+    past_leaves: int = 0
     flights: dict[Key, Flight] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
@@ -218,16 +226,24 @@ class Variants:
 
     def remember(self, key: Key, past: Past) -> None:
         """Remember a signature that is not held; the oldest is forgotten beyond a bound."""
+        self.forget_past(key)
         self.past[hash(key)] = past
-        self.past.move_to_end(hash(key))
-        if len(self.past) > HISTORY:
-            self.past.popitem(last=False)
+        self.past_leaves += len(past.description.leaves)
+        while len(self.past) > HISTORY or (self.past_leaves > HISTORY_LEAVES and len(self.past) > 1):
+            _, gone = self.past.popitem(last=False)
+            self.past_leaves -= len(gone.description.leaves)
+
+    def forget_past(self, key: Key) -> None:
+        """Forget a signature that is held from now on."""
+        past = self.past.pop(hash(key), None)
+        if past is not None:
+            self.past_leaves -= len(past.description.leaves)
 
     def most_similar(self, description: Description) -> Description | None:
         """Return the known signature that differs in the fewest ways; the latest among equals."""
         known = [one.description for one in [*self.held.values()][: -_COMPARED - 1 : -1]]
         known += [one.description for one in [*self.past.values()][: -_COMPARED - 1 : -1]]
-        return min(known, key=lambda one: len(differences(one, description)), default=None)
+        return min(known, key=lambda one: distance(one, description), default=None)
 
 
 def explain_repeat(past: Past, request: int, seconds: float) -> Miss:

@@ -1,9 +1,8 @@
 """The cache: what is compiled, what is held, what is counted."""
 
 import gc
-import signal
+import sys
 import threading
-import time
 import warnings
 import weakref
 
@@ -551,38 +550,48 @@ def test_an_entry_that_was_served_again_and_again_is_freed_when_it_goes():
     assert live_executables() == before
 
 
-@pytest.fixture
-def alarm_is_ctrl_c():
-    def interrupt(*_):
-        raise KeyboardInterrupt
+class Interrupt:
+    """Raises Ctrl-C on the entry of the n-th function of ours from now on, as a signal would."""
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    yield
-    signal.signal(signal.SIGALRM, before)
+    def __init__(self, at):
+        self.left, self.fired = at, False
+
+    def __enter__(self):
+        sys.setprofile(self.look)
+        return self
+
+    def look(self, frame, event, _):
+        if event == "call" and "/jaxcache/_" in frame.f_code.co_filename and not self.fired:
+            self.left -= 1
+            if self.left < 0:
+                self.fired = True
+                raise KeyboardInterrupt
+
+    def __exit__(self, kind, *_):
+        sys.setprofile(None)
+        return kind is KeyboardInterrupt
 
 
-@pytest.mark.usefixtures("alarm_is_ctrl_c")
 @UNDER_STORM
-def test_an_interrupt_at_any_point_of_a_miss_leaves_a_usable_cache():
-    """A real signal, at moments spread over the calls."""
-    cache = JitCache(2 * 1024**2, "gdsf")
-    f = cache.jit(lambda x: jnp.sum(jnp.sin(x) @ x))
-    served = 0
-    for number in range(30):
-        x = np.ones((number % 12 + 1,) * 2, np.float32)
-        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.002 * number)
-        try:
-            f(x)
-            served += 1
-            time.sleep(0.07)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    stats = cache.stats()
-    assert stats.live_bytes == sum(one.live_bytes for one in stats.by_function.values()) <= 2 * 1024**2
-    assert stats.variants == len(f._programs.entries)
-    for n in range(1, 13):
-        x = np.ones((n, n), np.float32)
-        np.testing.assert_allclose(f(x), np.sum(np.sin(x) @ x), rtol=1e-5)
-    assert cache.stats().hits + cache.stats().misses >= 12
+@pytest.mark.parametrize("eviction", ["lru", "gdsf_admit"])
+@pytest.mark.parametrize("what", ["call", "clear"])
+def test_an_interrupt_at_any_point_leaves_a_usable_cache(what, eviction):
+    costs = {f"double(float32[{n}])": Cost(1000, 1.0 + n % 3) for n in range(1, 200)}
+    at = 0
+    while True:
+        cache = JitCache(2500, eviction, costs=costs)
+        f = cache.jit(lambda x: double(x))
+        f._variants.name = "double"
+        f(np.ones(1, np.float32)), f(np.ones(2, np.float32))
+        with Interrupt(at) as interrupt:
+            f(np.ones(3, np.float32)) if what == "call" else cache.clear()
+        for n in (1, 2, 3, 1):
+            assert f(np.ones(n, np.float32)) == 2 * n
+        stats = cache.stats()
+        assert stats.live_bytes == 1000 * stats.variants == 1000 * len(f._programs.entries) <= 2500, at
+        cache.clear()
+        assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0), at
+        if not interrupt.fired:
+            break
+        at += 1
+    assert at > 10  # there were points to interrupt at

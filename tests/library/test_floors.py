@@ -10,10 +10,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"__init__"},
-    {"_memory", "_function", "_warm", "_suggest"},
+    {"_buckets", "_memory", "_function", "_warm", "_suggest"},
     {"_variants", "_statistics", "_misses", "_describe"},
     {"_executable", "_residents", "_signature", "_policies", "_costs"},
-    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice"},
+    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

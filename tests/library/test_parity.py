@@ -1,5 +1,6 @@
 """``cache.jit`` behaves as ``jax.jit`` does: each case runs both and compares values, types and errors."""
 
+import abc
 import enum
 import functools
 import subprocess
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from jaxcache import JitCache
+
+from .compiles import count_compiles
 
 
 class Point(NamedTuple):
@@ -321,8 +324,11 @@ def test_a_function_wrapped_again_has_its_programs_as_under_jit():
         assert cache.jit(f)(x3).tolist() == [0, 1, 2]
     assert (cache.stats().misses, cache.stats().hits) == (1, 2)
     assert cache.jit(f, static_argnames="n")(x3, n=2).tolist() == [0, 2, 4]  # other options, other programs
-    assert cache.jit(f, static_argnames=["n"])(x3, n=2).tolist() == [0, 2, 4]
+    for same in (["n"], {"n"}, iter("n")):
+        assert cache.jit(f, static_argnames=same)(x3, n=2).tolist() == [0, 2, 4]
+    assert cache.jit(f, static_argnums=np.int64(1))(x3, 2).tolist() == [0, 2, 4]
     assert cache.stats().misses == 3
+    assert "function_recreated" not in cache.stats().misses_by_cause
     assert JitCache().jit(f)(x3).tolist() == [0, 1, 2]
 
 
@@ -402,9 +408,9 @@ def test_a_static_value_that_cannot_be_compared_gets_the_error_of_jit():
     for _ in range(3):
         # Which of its caches notices first, and so the text, depends on what else was compiled.
         with pytest.raises(ValueError, match=r"compar|equality"):
-            mine(x3, Sour()), mine(x3, Sour())
+            [mine(x3, Sour()) for _ in range(3)]
         with pytest.raises(ValueError, match=r"compar|equality"):
-            theirs(x3, Sour()), theirs(x3, Sour())
+            [theirs(x3, Sour()) for _ in range(3)]
 
 
 def test_attributes_of_the_function_are_those_of_what_is_returned():
@@ -443,3 +449,85 @@ def test_repeated_calls_keep_telling_signatures_apart():
     assert cache.stats().bypassed == before + 3
     stats = cache.stats()
     assert stats.misses == stats.compiled == len(stats.recent_misses)
+
+
+def test_a_programs_own_inner_functions_are_traced_once():
+    traced = []
+
+    @jax.jit
+    def inner(x):
+        traced.append(1)
+        return jnp.roll(x, 1)
+
+    f = JitCache().jit(lambda x, n: inner(x) * n, static_argnums=1)
+    f(x3, 1), f(x3, 2), f(x3, 3)
+    assert len(traced) == 1
+
+
+def test_eager_work_while_tracing_compiles_once():
+    def compiled(jit):
+        def f(x):
+            with jax.ensure_compile_time_eval():
+                table = jnp.linalg.norm(jnp.arange(7.0).reshape(1, 7))
+            return x * table
+
+        g = jit(f)
+        g(np.ones(3))
+        with count_compiles() as compiles:
+            for n in range(4, 8):
+                g(np.ones(n))
+        return compiles
+
+    assert compiled(JitCache().jit) == compiled(jax.jit) == [4]
+
+
+def test_under_debug_nans_the_error_is_that_of_jit_for_every_call():
+    with jax.debug_nans(True):
+        for jit in (JitCache().jit, jax.jit):
+            f = jit(lambda x: x / x)
+            for value in (1, 1, 1, 0, 0, 1, 0):
+                if value:
+                    assert f(jnp.float32(value)) == 1
+                else:
+                    with pytest.raises(FloatingPointError, match="invalid value"):
+                        f(jnp.float32(value))
+
+
+def test_functions_that_jit_refuses_are_refused():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, x):
+            return x
+
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, x):
+            return x
+
+    for function in (Unhashable(), Slotted()):
+        assert outcome(lambda f=function: JitCache().jit(f)(x3))[0] is TypeError
+    assert outcome(lambda: JitCache().jit(None))[0] is outcome(lambda: jax.jit(None))[0] is TypeError
+
+
+def test_tools_that_look_at_functions_see_the_function():
+    import inspect
+
+    def f(x, *, n: int = 3):
+        """Doc."""
+        return x * n
+
+    mine = JitCache().jit(f)
+    assert inspect.signature(mine) == inspect.signature(f)
+    assert inspect.getfullargspec(mine).kwonlyargs == ["n"]
+    assert mine.__wrapped__ is f
+
+    class Base(abc.ABC):
+        @JitCache().jit
+        @abc.abstractmethod
+        def step(self):
+            """To be written."""
+
+    with pytest.raises(TypeError, match="abstract"):
+        Base()

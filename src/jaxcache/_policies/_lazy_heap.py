@@ -15,6 +15,7 @@ class LazyHeap:
     def __init__(self) -> None:
         self._sets = 0
         self._priority: dict[int, tuple[float, int]] = {}
+        self._added: dict[int, int] = {}  # which set was the key's first
         self._heap: list[tuple[float, int, int]] = []
 
     def __getitem__(self, key: int) -> float:
@@ -22,6 +23,7 @@ class LazyHeap:
 
     def add(self, key: int, priority: float) -> None:
         self._sets += 1
+        self._added[key] = self._sets
         self._priority[key] = (priority, self._sets)
         heappush(self._heap, (priority, self._sets, key))
 
@@ -32,11 +34,11 @@ class LazyHeap:
     def lowest(self) -> int:
         """Return the key with the lowest priority; LookupError if there is none."""
         while self._heap:
-            *lower_bound, key = self._heap[0]
+            bound, number, key = self._heap[0]
             priority = self._priority.get(key)
-            if priority is None:
+            if priority is None or number < self._added[key]:
                 heappop(self._heap)  # left behind by remove
-            elif priority == tuple(lower_bound):
+            elif priority == (bound, number):
                 return key
             else:
                 heapreplace(self._heap, (*priority, key))
@@ -54,7 +56,7 @@ class LazyHeap:
                 heappush(self._heap, item)
 
     def remove(self, key: int) -> None:
-        del self._priority[key]
+        del self._priority[key], self._added[key]
         if self._heap[0][2] == key:
             heappop(self._heap)
         elif len(self._heap) > 64 and len(self._heap) > 4 * len(self._priority):

@@ -1,5 +1,6 @@
 """What every policy must do; a new one is tested by being in the registry."""
 
+import contextlib
 import random
 from collections import OrderedDict
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxcache._policies import POLICIES, make_policy, options_of
 from jaxcache._policies._history import HISTORY, History
+from jaxcache._policies._lazy_heap import LazyHeap
 
 EVERY = pytest.mark.parametrize("name", sorted(POLICIES))
 # Requests for keys; a key's size and cost are functions of it, as they are in a cache.
@@ -90,6 +92,28 @@ def containers(owner, path=""):
             yield f"{path}.{name}", value
         elif type(value).__module__.startswith("jaxcache.") and hasattr(value, "__dict__"):
             yield from containers(value, f"{path}.{name}")
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.booleans()), max_size=60))
+def test_a_lazy_heap_yields_each_key_once_in_the_order_of_its_priority(steps):
+    """Keys come, rise and go from anywhere, and come again."""
+    heap, held = LazyHeap(), {}
+    for key, priority, goes in steps:
+        if key not in held:
+            heap.add(key, priority)
+            held[key] = priority
+        elif goes:
+            heap.remove(key)
+            del held[key]
+        else:
+            held[key] += priority
+            heap.rise(key, held[key])
+        with contextlib.closing(heap.ascending()) as ascending:
+            listed = list(ascending)
+        assert sorted(listed) == sorted(held)
+        assert [held[one] for one in listed] == sorted(held.values())
+        if held:
+            assert heap.lowest() == listed[0]
 
 
 @EVERY

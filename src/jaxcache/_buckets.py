@@ -1,0 +1,359 @@
+"""Dynamic shapes: pad up to a bucket, mask, call, trim what follows the input."""
+
+import functools
+import inspect
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
+
+from ._bucket_choice import BucketChoice, check_ascending
+from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
+
+if TYPE_CHECKING:
+    from ._memory import JitCache
+
+AxesOfArgument = int | None | Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class BucketStats:
+    """What a bucketed function counted.
+
+    Attributes:
+        calls: All calls.
+        by_bucket: Calls that were padded, or fitted, by bucket.
+        own_size: Calls at their own size since padding would have exceeded ``max_deviation``.
+        too_large: Calls at their own size since no bucket holds them.
+        own_elements: Elements of the dynamic dimensions that were asked for, added up over calls.
+        padded_elements: Elements that padding added to them.
+    """
+
+    calls: int = 0
+    by_bucket: Mapping[Bucket, int] = field(default_factory=dict)
+    own_size: int = 0
+    too_large: int = 0
+    own_elements: int = 0
+    padded_elements: int = 0
+
+    @property
+    def padding(self) -> float:
+        """Padded elements over own elements; 0 before the first call."""
+        return self.padded_elements / self.own_elements if self.own_elements else 0.0
+
+
+def bucketed(
+    fun: Callable[..., Any] | None = None,
+    /,
+    *,
+    cache: "JitCache",
+    buckets: Sequence[int] | Sequence[Sequence[int]] | BucketChoice,
+    axes: int | Sequence[int] | Mapping[str, AxesOfArgument] = 0,
+    out_axes: Any = None,
+    max_deviation: float | None = None,
+    pad_value: Any = 0,
+    check: bool = True,
+    **options: Any,
+) -> Any:
+    """Return ``fun`` compiled for a few lengths only: inputs are padded up to one, outputs trimmed to their own.
+
+    A parameter of ``fun`` called ``mask`` is handed a boolean array, true where the input is the caller's own, of the
+    dynamic dimensions' shape; one called ``length`` the own length, an int32 (a tuple of them for several dimensions).
+    A function that reduces over a dynamic axis needs one of them: ``jnp.mean(x, where=mask)``.
+
+    Padding and trimming is done on the host, since a device would compile for each length: arguments and the outputs
+    that are trimmed are copied, and the call waits for the latter. Under a transformation, and for a length that no
+    bucket holds, the call keeps its own size.
+
+    Args:
+        fun: A function of arrays. Works as a decorator with arguments too.
+        cache: What compiles it.
+        buckets: Ascending lengths; for several dimensions, tuples of lengths; or a :class:`BucketChoice`.
+        axes: The dynamic axis of every array argument (0-d ones excepted); a tuple of them for several dimensions; or,
+            by name of the argument, the axis or axes of some, None where an argument lacks a dimension. Arguments that
+            are not named are passed as they are.
+        out_axes: Which axes of the outputs follow the input: a tree like the output's, of an axis or a tuple with one
+            for each dimension, or None. If not given, abstract evaluation at a symbolic length has to prove it.
+        max_deviation: The padding that is accepted, added elements over own elements; None for any.
+        pad_value: What is added, as for ``np.full``; or by name of the argument.
+        check: On the first call of a bucket that is padded, compile and run at the own size too, and refuse ``fun`` if
+            the answers differ by more than rounding: once a bucket, one more compile.
+        **options: What ``cache.jit`` takes.
+
+    Raises:
+        ValueError: If an argument is out of range, when called also if arguments have no such axis, disagree on a
+            length, or have the length 0; the message says what to write.
+        PaddingError: When called, if padding changes the answer, or an output's padding cannot be trimmed.
+    """
+    settings: dict[str, Any] = {
+        "cache": cache, "buckets": buckets, "axes": axes, "out_axes": out_axes, "max_deviation": max_deviation,
+        "pad_value": pad_value, "check": check, **options,
+    }  # fmt: skip
+    if fun is None:
+        return lambda function: bucketed(function, **settings)
+    return BucketedFunction(fun, **settings)
+
+
+class BucketedFunction:
+    """What :func:`bucketed` returns."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        *,
+        cache: "JitCache",
+        buckets: Any,
+        axes: Any,
+        out_axes: Any,
+        max_deviation: float | None,
+        pad_value: Any,
+        check: bool,
+        **options: Any,
+    ) -> None:
+        self.__name__: str = getattr(fun, "__name__", type(fun).__name__)
+        functools.update_wrapper(self, fun, updated=())
+        self.__wrapped__ = fun
+        self._cache = cache
+        self._cached = cache.jit(fun, **options)
+        self._signature = inspect.signature(fun)
+        self._axes = _check_axes(axes, self._signature)
+        self._dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
+        self._buckets = _check_buckets(buckets, self._dimensions)
+        self._out_axes = out_axes
+        if max_deviation is not None and not max_deviation >= 0:
+            raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation}")
+        self._max_deviation = max_deviation
+        self._pad_value = pad_value
+        self._check = check
+        self._asks_for = [name for name in ("mask", "length") if name in self._signature.parameters]
+        self._checked: set[int] = set()
+        self._rules: dict[int, list[Rule]] = {}
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._by_bucket: Counter[Bucket] = Counter()
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        arguments = self._arguments(args, kwargs)
+        if any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments)):
+            lengths = self._lengths(arguments)
+            return self._cached(**self._with_mask(arguments, lengths, lengths))
+        lengths = self._lengths(arguments)
+        bucket = self._bucket_of(lengths)
+        if bucket == lengths:
+            return self._call(arguments, lengths, lengths)
+        padded = self._pad(arguments, lengths, bucket)
+        rules = self._rules_for(arguments, padded, lengths, bucket)
+        result = trim(self._call(padded, lengths, bucket), rules, lengths)
+        if self._check:
+            self._compare(result, arguments, padded, lengths, bucket)
+        return result
+
+    def stats(self) -> BucketStats:
+        """Return what was counted so far."""
+        with self._lock:
+            counts = self._counts
+            return BucketStats(
+                calls=counts["own_size"] + counts["too_large"] + self._by_bucket.total(),
+                by_bucket=dict(sorted(self._by_bucket.items())),
+                own_size=counts["own_size"],
+                too_large=counts["too_large"],
+                own_elements=counts["own_elements"],
+                padded_elements=counts["padded_elements"],
+            )
+
+    # A call as it was made, by the name of the argument; `mask` and `length` are not among them.
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        for name in self._asks_for:
+            if name in kwargs:
+                raise ValueError(f"{name} is handed to {self.__name__} by bucketed; leave it out of the call")
+        own = [one for name, one in self._signature.parameters.items() if name not in self._asks_for]
+        return dict(self._signature.replace(parameters=own).bind(*args, **kwargs).arguments)
+
+    def _dynamic_axes(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
+        """Return the leaf's axis in each dimension; None if it is passed as it is."""
+        axes = self._axes.get(name) if isinstance(self._axes, dict) else self._axes
+        if axes is None or not isinstance(leaf, np.ndarray | jax.Array) or (self._axes is axes and not leaf.ndim):
+            return None
+        for axis in axes:
+            if axis is not None and not -leaf.ndim <= axis < leaf.ndim:
+                raise ValueError(f"axes: {name} has no axis {axis}, its shape is {leaf.shape}; name others in axes=")
+        return tuple(None if axis is None else axis % leaf.ndim for axis in axes)
+
+    def _lengths(self, arguments: dict[str, Any]) -> Bucket:
+        """Return the length of each dynamic dimension, on which all arguments have to agree."""
+        found: dict[int, tuple[int, str]] = {}
+        for name, argument in arguments.items():
+            for path, leaf in tree_flatten_with_path(argument)[0]:
+                for dimension, axis in enumerate(self._dynamic_axes(name, leaf) or ()):
+                    if axis is None:
+                        continue
+                    here, place = leaf.shape[axis], name + keystr(path)
+                    length, where = found.setdefault(dimension, (here, place))
+                    if here != length:
+                        raise ValueError(
+                            f"axes: {where} has the length {length}, but {place} has {here} on axis {axis}; give the "
+                            f"axes by name, such as axes={{'{name}': {axis}}}, of those arguments that are dynamic"
+                        )
+                    if not here:
+                        raise ValueError(f"{place} has the length 0 on axis {axis}; a length must be 1 or more")
+        if len(found) < self._dimensions:
+            raise ValueError(f"axes={self._axes} names no axis of an array in the call of {self.__name__}")
+        return tuple(found[dimension][0] for dimension in range(self._dimensions))
+
+    def _bucket_of(self, lengths: Bucket) -> Bucket:
+        """Return the smallest bucket that holds the lengths, or the lengths themselves; count the call."""
+        own = math.prod(lengths)
+        holding = [one for one in self._buckets if all(a >= b for a, b in zip(one, lengths, strict=True))]
+        bucket = min(holding, key=math.prod, default=None)
+        added = 0 if bucket is None else math.prod(bucket) - own
+        too_far = self._max_deviation is not None and added / own > self._max_deviation
+        with self._lock:
+            self._counts["own_elements"] += own
+            if bucket is None or too_far:
+                self._counts["too_large" if bucket is None else "own_size"] += 1
+                added = 0
+            else:
+                self._by_bucket[bucket] += 1
+                self._counts["padded_elements"] += added
+        self._cache._count_padding(own, added)
+        return lengths if bucket is None or too_far else bucket
+
+    def _pad(self, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> dict[str, Any]:
+        def pad(name: str, leaf: Any) -> Any:
+            axes = self._dynamic_axes(name, leaf)
+            if axes is None:
+                return leaf
+            own = np.asarray(leaf)
+            shape = list(own.shape)
+            for dimension, axis in enumerate(axes):
+                if axis is not None:
+                    shape[axis] = bucket[dimension]
+            value = self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
+            padded = np.full(shape, value, own.dtype)
+            padded[tuple(map(slice, own.shape))] = own
+            return padded
+
+        return {name: tree_map(functools.partial(pad, name), argument) for name, argument in arguments.items()}
+
+    def _with_mask(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> dict[str, Any]:
+        """Add what the function asks for."""
+        asked: dict[str, Any] = {}
+        if "mask" in self._asks_for:
+            asked["mask"] = np.zeros(size, bool)
+            asked["mask"][tuple(map(slice, lengths))] = True
+        if "length" in self._asks_for:
+            each = tuple(map(np.int32, lengths))
+            asked["length"] = each[0] if self._dimensions == 1 else each
+        return {**arguments, **asked}
+
+    def _bound(self, arguments: dict[str, Any]) -> inspect.BoundArguments:
+        ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
+        return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
+
+    def _call(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> Any:
+        bound = self._bound(self._with_mask(arguments, lengths, size))
+        return self._cached(*bound.args, **bound.kwargs)
+
+    # What of the output follows the input.
+
+    def _rules_for(
+        self, arguments: dict[str, Any], padded: dict[str, Any], lengths: Bucket, bucket: Bucket
+    ) -> list[Rule]:
+        """Return for each leaf of the output which of its axes follow which dimension."""
+        bound = self._bound(self._with_mask(padded, lengths, bucket))
+        key = hash((bucket, self._cached._key_of(bound.args, bound.kwargs)))
+        rules = self._rules.get(key)
+        if rules is None:
+            shapes_at = functools.partial(self._shapes_at, arguments)
+            rules = (
+                prove_rules(shapes_at, lengths, bucket, self.__name__)
+                if self._out_axes is None
+                else declared_rules(self._out_axes, shapes_at(bucket), self._dimensions)
+            )
+            self._rules[key] = rules
+        return rules
+
+    def _shapes_at(self, arguments: dict[str, Any], size: Sequence[Any]) -> Any:
+        """Return the shapes of the output at other lengths, which may be symbols."""
+
+        def resize(name: str, leaf: Any) -> Any:
+            axes = self._dynamic_axes(name, leaf)
+            if axes is None:
+                return leaf
+            shape = list(leaf.shape)
+            for dimension, axis in enumerate(axes):
+                if axis is not None:
+                    shape[axis] = size[dimension]
+            return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+        sized = {name: tree_map(functools.partial(resize, name), one) for name, one in arguments.items()}
+        if "mask" in self._asks_for:
+            sized["mask"] = jax.ShapeDtypeStruct(tuple(size), np.bool_)
+        if "length" in self._asks_for:
+            each = (jax.ShapeDtypeStruct((), np.int32),) * self._dimensions
+            sized["length"] = each[0] if self._dimensions == 1 else each
+        bound = self._bound(sized)
+        return self._cached.eval_shape(*bound.args, **bound.kwargs)
+
+    def _compare(
+        self, result: Any, arguments: dict[str, Any], padded: dict[str, Any], lengths: Bucket, bucket: Bucket
+    ) -> None:
+        """Refuse the function if padding has changed the answer, on the first padded call of a program."""
+        bound = self._bound(self._with_mask(padded, lengths, bucket))
+        key = hash((bucket, self._cached._key_of(bound.args, bound.kwargs)))
+        if key in self._checked:
+            return
+        own = self._bound(self._with_mask(arguments, lengths, lengths))
+        change = find_change(result, self._cached._plain(*own.args, **own.kwargs))
+        if change is not None:
+            raise PaddingError(
+                f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
+                f"{change}. Give it a parameter `mask` (or `length`) and leave the padding out, as in "
+                "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
+            )
+        self._checked.add(key)
+
+
+def _told(lengths: Bucket) -> str:
+    return str(lengths[0]) if len(lengths) == 1 else str(lengths)
+
+
+def _check_axes(axes: Any, signature: inspect.Signature) -> tuple[int, ...] | dict[str, tuple[int | None, ...]]:
+    """Return the axes of every argument, or those of some by name: one for each dimension."""
+    if not isinstance(axes, Mapping):
+        each = (axes,) if isinstance(axes, int) else tuple(axes)
+        if not each or any(isinstance(axis, bool) or not isinstance(axis, int) for axis in each):
+            raise ValueError(f"axes must be an axis, a tuple of them, or a dict of them by argument, but is {axes!r}")
+        return each
+    named = {name: (axis,) if axis is None or isinstance(axis, int) else tuple(axis) for name, axis in axes.items()}
+    for name in named:
+        if name not in signature.parameters:
+            raise ValueError(f"axes names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}")
+    if len({len(each) for each in named.values()}) != 1:
+        raise ValueError(f"axes must name as many axes, or None, for each argument, but is {axes!r}")
+    return named
+
+
+def _check_buckets(buckets: Any, dimensions: int) -> tuple[Bucket, ...]:
+    given = buckets.buckets if isinstance(buckets, BucketChoice) else buckets
+    listed = [one if isinstance(one, tuple | list) else (one,) for one in given]
+    if {len(one) for one in listed} - {dimensions}:
+        raise ValueError(
+            f"buckets must have {dimensions} length{'s'[: dimensions != 1]} each, one for each dynamic dimension of "
+            f"axes, but is {buckets!r}"
+        )
+    if dimensions == 1:
+        return tuple((length,) for length in check_ascending([one[0] for one in listed]))
+    for number in range(dimensions):
+        check_ascending(sorted({one[number] for one in listed}))
+    if not listed or listed != sorted(map(list if isinstance(listed[0], list) else tuple, listed)):
+        raise ValueError(f"buckets must be at least one, and sorted, but is {buckets!r}")
+    return tuple(tuple(map(int, one)) for one in listed)
