@@ -14,7 +14,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
+from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
+from ._signature import abstract_leaf
 from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
 
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ class BucketedFunction:
         self.__wrapped__ = fun
         self._cache = cache
         self._cached = cache.jit(fun, **options)
+        # Of the exact call: what it donates would be the caller's own.
+        self._options = {name: value for name, value in options.items() if not name.startswith("donate")}
         self._signature = inspect.signature(fun)
         self._axes = _check_axes(axes, self._signature)
         self._dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
@@ -292,7 +296,8 @@ class BucketedFunction:
             for dimension, axis in enumerate(axes):
                 if axis is not None:
                     shape[axis] = size[dimension]
-            return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+            aval: Any = abstract_leaf(leaf)
+            return jax.ShapeDtypeStruct(tuple(shape), aval.dtype, weak_type=aval.weak_type)
 
         sized = {name: tree_map(functools.partial(resize, name), one) for name, one in arguments.items()}
         if "mask" in self._asks_for:
@@ -312,7 +317,8 @@ class BucketedFunction:
         if key in self._checked:
             return
         own = self._bound(self._with_mask(arguments, lengths, lengths))
-        change = find_change(result, self._cached._plain(*own.args, **own.kwargs))
+        exact = _jax.jit(self.__wrapped__, **self._options)(*own.args, **own.kwargs)
+        change = find_change(result, exact)
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "

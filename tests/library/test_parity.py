@@ -275,6 +275,20 @@ for function in (lambda x: x * 2, lambda x: jnp.sum(x)):
     with jax.default_device(devices[2]):
         a, b = mine(x), theirs(x)
         assert a.devices() == b.devices() == {devices[2]}
+
+def halves(x):
+    return jax.shard_map(lambda y: jax.lax.psum(y, "d") + inner(y), mesh=mesh, in_specs=P("d"), out_specs=P("d"))(x)
+
+inner = cache.jit(lambda y: y * 3)  # called under shard_map
+x = np.arange(8, dtype=np.float32)
+for value in (x, jax.device_put(x, NamedSharding(mesh, P("d")))):
+    a, b = cache.jit(halves)(value), jax.jit(halves)(value)
+    assert a.sharding == b.sharding and np.array_equal(a, b)
+    a = cache.jit(lambda x: x + 1, out_shardings=NamedSharding(mesh, P("d")))(value)
+    assert a.sharding == NamedSharding(mesh, P("d")) and np.array_equal(a, x + 1)
+with jax.set_mesh(mesh):
+    a, b = cache.jit(lambda x: x * 5)(x), jax.jit(lambda x: x * 5)(x)
+    assert a.sharding == b.sharding and np.array_equal(a, b)
 print("alike", cache.stats().hits)
 """
 

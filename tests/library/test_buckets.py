@@ -1,0 +1,233 @@
+"""Bucketed functions: the answer of the exact call, a few compiles, and refusals where padding is wrong."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcache import JitCache, PaddingError, bucketed, choose_buckets
+
+from .compiles import count_compiles
+
+
+def masked_mean(x, mask):
+    return jnp.mean(x, where=mask)
+
+
+def test_a_few_buckets_serve_many_lengths_with_as_many_compiles():
+    cache = JitCache()
+    f = bucketed(masked_mean, cache=cache, buckets=(8, 16, 32), check=False)
+    draw = np.random.default_rng(0)
+    with count_compiles() as compiles:
+        for n in range(1, 33):
+            x = draw.normal(size=n).astype(np.float32)
+            assert float(f(x)) == pytest.approx(float(np.mean(x)), abs=1e-6)
+    assert compiles == [3]
+    assert cache.stats().misses == 3
+
+
+PROGRAMS = {
+    "elementwise": (lambda x: x * 2 + 1, {}),
+    "sum": (lambda x: jnp.sum(x), {}),  # zeros do not count
+    "masked mean": (masked_mean, {}),
+    "by length": (lambda x, length: jnp.sum(x) / length, {}),
+    "largest": (lambda x: jnp.max(x), {"pad_value": -np.inf}),
+    "differences": (lambda x: jnp.diff(jnp.concatenate([jnp.zeros(1), x])), {}),
+    "outer": (lambda x: x[:, None] * x[None, :], {}),
+    "a tree": (lambda x, mask: {"y": x + 1, "s": (jnp.sum(jnp.where(mask, x, 0)), 3)}, {}),
+    "prefix sums": (lambda x: jnp.cumsum(x), {}),
+    "several sizes": (lambda x: (x, x[:-1], jnp.ones(4)), {}),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_answer_is_that_of_the_exact_call(name):
+    function, options = PROGRAMS[name]
+    f = bucketed(function, cache=JitCache(), buckets=(4, 8), **options)
+    for n in (3, 4, 7, 2, 8, 11):
+        x = np.random.default_rng(n).normal(size=n).astype(np.float32)
+        extra = {key: value for key, value in (("mask", np.ones(n, bool)), ("length", n))
+                 if key in f._signature.parameters}  # fmt: skip
+        exact, got = jax.jit(function)(x, **extra), f(x)
+        assert jax.tree.structure(got) == jax.tree.structure(exact)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+            assert a.dtype == b.dtype
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    buckets=st.sets(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
+    deviation=st.none() | st.floats(0, 3),
+)
+def test_an_input_goes_to_the_smallest_bucket_that_holds_it_or_keeps_its_size(lengths, buckets, deviation):
+    seen = []
+
+    def function(x):
+        seen.append(x.shape)
+        return jnp.sum(x)
+
+    f = bucketed(function, cache=JitCache(), buckets=sorted(buckets), axes=(0, 1), max_deviation=deviation, check=False)
+    assert f(np.ones(lengths, np.float32)) == lengths[0] * lengths[1]
+    size = lambda shape: shape[0] * shape[1]  # noqa: E731
+    holding = [one for one in buckets if one[0] >= lengths[0] and one[1] >= lengths[1]]
+    best = min(map(size, holding), default=0)
+    fits = holding and (deviation is None or best / size(lengths) - 1 <= deviation)
+    (shape,) = {one for one in seen if all(isinstance(axis, int) for axis in one)}
+    assert (size(shape), all(a >= b for a, b in zip(shape, lengths, strict=True))) == (
+        (best, True) if fits else (size(lengths), True)
+    )
+    stats = f.stats()
+    assert (stats.calls, stats.own_size + stats.too_large) == (1, 0 if fits else 1)
+    assert stats.too_large == (not holding)
+    assert stats.padded_elements == (best - size(lengths) if fits else 0)
+
+
+def test_padding_waste_is_counted_by_function_and_by_cache():
+    cache = JitCache()
+    f = bucketed(masked_mean, cache=cache, buckets=(4, 8), check=False)
+    for n in (3, 4, 6, 20):
+        f(np.ones(n, np.float32))
+    stats = f.stats()
+    assert (stats.by_bucket, stats.too_large, stats.padding) == ({(4,): 2, (8,): 1}, 1, 3 / 33)
+    assert (cache.stats().own_elements, cache.stats().padded_elements) == (33, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: jnp.mean(x), r"padding changes the answer of <lambda>: padded from 3 to 4, the output differs by"),
+        (lambda x: {"a": x, "m": jnp.max(-x)}, r"the output\['m'\] differs by"),
+        (lambda x: x[::-1], "jnp.sum\\(jnp.where\\(mask, x, 0\\)\\)"),
+        (lambda x: jnp.argmin(x), "differs by"),
+        (lambda x: jnp.log(x).sum(), "differs by inf"),
+        (
+            lambda x: jnp.concatenate([x, x]),
+            r"padding cannot be trimmed from <lambda>'s output: its axis 0 has .* 2\*d0",
+        ),
+        (lambda x: (x[: x.shape[0] // 2],), r"output\[0\]"),
+    ],
+)
+def test_a_function_for_which_padding_is_wrong_is_refused_at_every_call(function, words):
+    f = bucketed(function, cache=JitCache(), buckets=(4, 8))
+    x = np.arange(1, 4, dtype=np.float32)
+    for _ in range(2):
+        with pytest.raises(PaddingError, match=words):
+            f(x)
+    assert jax.tree.leaves(f(np.ones(4, np.float32)))  # nothing is padded
+
+
+def test_sizes_that_happen_to_be_equal_are_not_taken_for_the_inputs():
+    """The second output has four rows whatever the input, and the input has four at first."""
+    f = bucketed(lambda x: (x + 1, jnp.zeros((4, 8))), cache=JitCache(), buckets=(8,))
+    for n in (4, 5, 8):
+        assert [one.shape for one in f(np.ones(n, np.float32))] == [(n,), (4, 8)]
+
+
+def test_declared_axes_are_trimmed_and_no_others():
+    def twice(x):
+        return {"rows": jnp.tile(x, (2, 1)), "sum": jnp.sum(x)}
+
+    f = bucketed(twice, cache=JitCache(), buckets=(4,), out_axes={"rows": 1, "sum": None})
+    assert {name: leaf.shape for name, leaf in f(np.ones(3)).items()} == {"rows": (2, 3), "sum": ()}
+    for wrong, words in (({"rows": 1}, "nothing at"), ({"rows": 5, "sum": None}, "has no axis 5")):
+        with pytest.raises(ValueError, match=words):
+            bucketed(twice, cache=JitCache(), buckets=(4,), out_axes=wrong)(np.ones(3))
+
+
+def test_functions_that_no_symbolic_length_goes_through_are_served_too():
+    def stubborn(x):
+        return x[jnp.arange(len(range(x.shape[0])))] if x.shape[0] > 2 else x
+
+    f = bucketed(stubborn, cache=JitCache(), buckets=(8,))
+    assert f(np.arange(5.0)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_arguments_that_are_named_are_padded_and_others_left_alone():
+    def predict(params, x, y, scale=2.0):
+        return scale * jnp.sum(x @ params["w"] * y)
+
+    f = bucketed(predict, cache=JitCache(), buckets=(8,), axes={"x": 0, "y": 0})
+    x, y, w = np.ones((5, 3), np.float32), np.arange(5, dtype=np.float32), np.ones((3,), np.float32)
+    assert f({"w": w}, x, y=y) == f({"w": w}, x, y, 2.0) == 2 * 3 * 10
+    g = bucketed(lambda a, b: a @ b, cache=JitCache(), buckets=[(4, 4), (8, 8)], axes={"a": (0, 1), "b": (None, 0)})
+    assert g(np.ones((3, 2)), np.ones((2, 7))).shape == (3, 7)
+
+
+def test_static_and_donated_arguments_and_decorators_work():
+    cache = JitCache()
+
+    @bucketed(cache=cache, buckets=(4, 8), static_argnames="n", donate_argnames="x")
+    def power(x, n):
+        """Doc."""
+        return x**n
+
+    x = jnp.arange(3.0)
+    assert power(x, n=2).tolist() == [0, 1, 4]
+    assert not x.is_deleted()  # what was donated is the padded copy
+    assert (power.__name__, power.__doc__) == ("power", "Doc.")
+    assert cache.stats().by_function["power"].misses == 1
+
+
+def test_under_transformations_the_function_keeps_its_size():
+    f = bucketed(lambda x, mask: jnp.sum(x**2, where=mask), cache=JitCache(), buckets=(4, 8))
+    assert jax.grad(f)(jnp.arange(3.0)).tolist() == [0, 2, 4]
+    assert jax.jit(f)(jnp.arange(3.0)) == 5
+
+
+def test_chosen_buckets_can_be_given_as_they_are():
+    chosen = choose_buckets([3, 3, 7, 8], compile_cost=2.0)
+    f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=chosen)
+    f(np.ones(3)), f(np.ones(8))
+    assert set(f.stats().by_bucket) <= {(one,) for one in chosen.buckets}
+
+
+BAD = [
+    ({"buckets": ()}, "buckets must be ascending whole numbers"),
+    ({"buckets": (8, 4)}, r"buckets must be ascending .* but is \[8, 4\]"),
+    ({"buckets": (4, (8, 8))}, "buckets must have 1 length each"),
+    ({"buckets": (4,), "axes": (0, 1)}, "buckets must have 2 lengths each"),
+    ({"buckets": [(8, 8), (4, 4)], "axes": (0, 1)}, "sorted"),
+    ({"buckets": (0, 4)}, "buckets must be ascending whole numbers, 1 or more"),
+    ({"buckets": (4,), "axes": {"z": 0}}, "axes names 'z', which is no parameter; there are x"),
+    ({"buckets": (4,), "axes": {"x": 0, "y": (0, 1)}}, "as many axes"),
+    ({"buckets": (4,), "axes": "x"}, "axes must be an axis"),
+    ({"buckets": (4,), "max_deviation": -1}, "max_deviation must be 0 or more, or None, but is -1"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_bad_arguments_are_refused_before_any_call(options, message):
+    with pytest.raises(ValueError, match=message):
+        bucketed(lambda x, y=0: x, cache=JitCache(), **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: f(np.ones(0)), "x has the length 0 on axis 0"),
+        (lambda f: f(np.ones((3, 3)), np.ones(4)), "x has the length 3, but y has 4 on axis 0; give the axes by name"),
+        (lambda f: f(3.0), r"axes=\(0,\) names no axis of an array in the call"),
+        (lambda f: f(np.ones(3), mask=np.ones(3)), "mask is handed to .* leave it out"),
+        (lambda f: bucketed(lambda x: x, cache=JitCache(), buckets=(4,), axes=1)(np.ones(3)), "x has no axis 1"),
+    ],
+)
+def test_bad_calls_are_refused_by_name(call, message):
+    f = bucketed(lambda x, y=0, mask=None: x, cache=JitCache(), buckets=(4,))
+    with pytest.raises(ValueError, match=message):
+        call(f)
+
+
+def test_partials_and_methods_can_be_bucketed():
+    class Model:
+        def predict(self, x, mask):
+            return jnp.sum(x, where=mask)
+
+    f = bucketed(Model().predict, cache=JitCache(), buckets=(4,))
+    g = bucketed(functools.partial(jnp.multiply, 2.0), cache=JitCache(), buckets=(4,), axes=0)
+    assert (float(f(np.ones(3))), g(np.ones(3)).tolist()) == (3, [2, 2, 2])
