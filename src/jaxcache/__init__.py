@@ -13,8 +13,12 @@ from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Difference
 from ._function import CachedFunction
+from ._gradient_steps import update_step, value_and_grad_step
+from ._least_squares import LeastSquaresResult, least_squares
+from ._loops import Ended, LoopResult, SolveResult, iterative_solver, optimization_loop
 from ._memory import CompileLimitExceeded, JitCache
 from ._misses import Explanation, Miss, MissStormWarning
+from ._monte_carlo import MonteCarloResult, monte_carlo
 from ._policies import POLICIES, Policy
 from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
@@ -33,20 +37,31 @@ __all__ = [
     "Cost",
     "CostTable",
     "Difference",
+    "Ended",
     "Explanation",
     "FunctionStats",
     "JitCache",
+    "LeastSquaresResult",
+    "LoopResult",
     "Miss",
     "MissStormWarning",
+    "MonteCarloResult",
     "PaddingError",
     "Policy",
+    "SolveResult",
     "Suggestion",
     "bucketed",
     "choose_buckets",
     "format_size",
+    "iterative_solver",
     "judge_buckets",
+    "least_squares",
     "linear_buckets",
+    "monte_carlo",
+    "optimization_loop",
     "parse_size",
     "power_of_two_buckets",
     "suggest",
+    "update_step",
+    "value_and_grad_step",
 ]

@@ -1,0 +1,81 @@
+"""Steps of gradient descent, through the cache."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import tree_map
+
+from ._function import CachedFunction
+from ._memory import JitCache
+
+
+class Optimizer(Protocol):
+    """What optax's gradient transformations are."""
+
+    init: Any
+    update: Any
+
+
+def value_and_grad_step(
+    loss: Callable[..., Any], *, cache: JitCache, has_aux: bool = False, **options: Any
+) -> CachedFunction:
+    """Return ``step(params, *batch) -> (value, grads)``, compiled by the cache.
+
+    Args:
+        loss: Takes the parameters and a batch; returns a scalar, or a scalar and something else if ``has_aux``.
+        cache: What compiles.
+        has_aux: As for ``jax.value_and_grad``: the value is then a pair.
+        **options: What ``cache.jit`` takes.
+
+    Raises:
+        TypeError: When called, if the loss is not a real scalar.
+    """
+    checked = jax.value_and_grad(_scalar_loss(loss, has_aux), has_aux=has_aux)
+
+    def step(params: Any, *batch: Any, **named: Any) -> Any:
+        return checked(params, *batch, **named)
+
+    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    return cache.jit(step, **options)
+
+
+def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCache, **options: Any) -> CachedFunction:
+    """Return ``step(params, opt_state, *batch) -> (params, opt_state, value)``, compiled by the cache.
+
+    What it is given of parameters and optimizer state is donated: their memory holds the new ones, and the old arrays
+    can no longer be used.
+
+    Args:
+        loss: Takes the parameters and a batch; returns a scalar.
+        optimizer: A gradient transformation of optax, or what has its ``update``.
+        cache: What compiles.
+        **options: What ``cache.jit`` takes.
+
+    Raises:
+        TypeError: When called, if the loss is not a real scalar.
+    """
+    value_and_grad = jax.value_and_grad(_scalar_loss(loss, False))
+
+    def step(params: Any, opt_state: Any, *batch: Any, **named: Any) -> Any:
+        value, grads = value_and_grad(params, *batch, **named)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
+        return params, opt_state, value
+
+    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    return cache.jit(step, **{"donate_argnums": (0, 1), **options})
+
+
+def _scalar_loss(loss: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
+    def checked(params: Any, *batch: Any, **named: Any) -> Any:
+        told = loss(params, *batch, **named)
+        value = jnp.asarray(told[0] if has_aux else told)
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise TypeError(
+                f"loss must return a real scalar, such as jnp.mean(…), but returns {value.dtype}{list(value.shape)}"
+            )
+        return told
+
+    return checked
