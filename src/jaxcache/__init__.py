@@ -1,5 +1,6 @@
 """A bounded, measured, explainable cache for JIT-compiled JAX programs."""
 
+from ._benchmark import BenchmarkResult, benchmark
 from ._bucket_choice import (
     ALPHAFOLD3_BUCKETS,
     BucketChoice,
@@ -28,6 +29,7 @@ from ._trimming import PaddingError
 __all__ = [
     "ALPHAFOLD3_BUCKETS",
     "POLICIES",
+    "BenchmarkResult",
     "BucketChoice",
     "BucketStats",
     "CacheStats",
@@ -50,6 +52,7 @@ __all__ = [
     "Policy",
     "SolveResult",
     "Suggestion",
+    "benchmark",
     "bucketed",
     "choose_buckets",
     "format_size",

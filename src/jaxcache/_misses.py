@@ -13,7 +13,7 @@ MISS_CAUSES = NEW_CAUSES + REPEAT_CAUSES
 
 STORM_MISSES = 30
 STORM_SECONDS = 60.0
-_WAY_OUT = {
+WAY_OUT = {
     "function_recreated": "wrap the function once, outside of the loop that calls it",
     "tree_structure": "pass the same containers with the same keys each time",
     "static_value": "pass what changes often as an array instead of a static argument",
@@ -84,7 +84,7 @@ class StormWatch:
     def note(self, function: str, place: str, miss: Miss) -> str | None:
         """Note a miss; return the warning if it is the one that makes a storm, once for a function and a cause."""
         what = (function, miss.cause)
-        if miss.cause not in _WAY_OUT or what in self._told:
+        if miss.cause not in WAY_OUT or what in self._told:
             return None
         times = self._recent.setdefault(what, deque(maxlen=STORM_MISSES))
         times.append(self._clock())
@@ -94,5 +94,5 @@ class StormWatch:
         del self._recent[what]
         return (
             f"{function}{place} missed {STORM_MISSES} times in {times[-1] - times[0]:.0f} s for one cause, "
-            f"{miss.cause.replace('_', ' ')}; the last: {miss.reason}. Way out: {_WAY_OUT[miss.cause]}"
+            f"{miss.cause.replace('_', ' ')}; the last: {miss.reason}. Way out: {WAY_OUT[miss.cause]}"
         )

@@ -1,10 +1,11 @@
 """Statistics -> suggestions with evidence. Nothing is suggested that the numbers do not carry."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ._bytesize import format_size
-from ._misses import NEW_CAUSES, REPEAT_CAUSES
-from ._statistics import CacheStats
+from ._misses import NEW_CAUSES, REPEAT_CAUSES, WAY_OUT
+from ._statistics import CacheStats, FunctionStats
 
 # What counts as worth a person's time. Below them, a rule stays silent.
 FEW_CALLS = 20
@@ -13,6 +14,13 @@ WORTH_SECONDS = 1.0
 EXPENSIVE_SECONDS = 0.2
 FREQUENT_EVICTIONS = 0.1  # of all calls
 FULL = 0.9  # of the limit
+MANY_MISSES = 10
+COLD_START_SECONDS = 30.0
+# Causes that a program can be rid of, whatever the cache.
+_AVOIDABLE = (
+    "function_recreated", "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype",
+    "weak_type",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Suggestion:
         title: What is the matter, and what to do.
         evidence: The numbers that it rests on.
         effect: What to expect, at most.
-        override: What to add to ``python -m flows.sweep`` to try it.
+        override: What to add to ``python -m flows.sweep`` to try it; empty if only the program can be changed.
         python: The same in a program.
     """
 
@@ -45,7 +53,10 @@ def suggest(stats: CacheStats, eviction: str | None = None) -> list[Suggestion]:
     """
     if stats.hits + stats.misses < FEW_CALLS:
         return []
-    found = [_low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats), _expensive(stats, eviction)]
+    found = [
+        _low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats), _expensive(stats, eviction),
+        *_storms(stats), *_buckets(stats), _cold_start(stats),
+    ]  # fmt: skip
     return [one for one in found if one is not None]
 
 
@@ -151,6 +162,60 @@ def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
         "Compiling again is dear: keep a persistent directory, so that what was evicted is loaded instead",
         evidence,
         f"most of {stats.repeated_cost_seconds:.1f} compile seconds become loading",
+        "persistent=shared",
+        'jax.config.update("jax_compilation_cache_dir", "…")',
+    )
+
+
+def _seconds_of(function: FunctionStats, cause: str) -> tuple[int, float]:
+    """Return how many misses of a function had a cause, and about what they took."""
+    programs = function.misses + function.warmed
+    count = function.misses_by_cause.get(cause, 0)
+    return count, count * function.compile_seconds / programs if programs else 0.0
+
+
+def _storms(stats: CacheStats) -> Iterator[Suggestion]:
+    """Compiles that a change of the program would spare, by function and cause."""
+    for name, function in stats.by_function.items():
+        for cause in _AVOIDABLE:
+            count, seconds = _seconds_of(function, cause)
+            if count >= MANY_MISSES and seconds >= WORTH_SECONDS:
+                why = cause.replace("_", " ")
+                last = next((one.reason for one in reversed(stats.recent_misses) if one.cause == cause), why)
+                yield Suggestion(
+                    f"{why} recompiles",
+                    f"{name} compiles again and again for one cause, {why}: {WAY_OUT[cause]}",
+                    f"{count} of its {function.misses} misses; the last such miss: {last}",
+                    f"about {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
+                    "",
+                    WAY_OUT[cause],
+                )
+
+
+def _buckets(stats: CacheStats) -> Iterator[Suggestion]:
+    for name, function in stats.by_function.items():
+        count, seconds = _seconds_of(function, "new_shape")
+        if count >= MANY_MISSES and seconds >= WORTH_SECONDS and function.hits < 4 * count:
+            yield Suggestion(
+                "buckets",
+                f"{name} compiles for many shapes that are called a few times each: pad them to a few buckets",
+                f"{count} of its {function.misses} misses were new shapes; it was hit {function.hits} times",
+                f"at most {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved, less the padding",
+                "",
+                f"{name} = bucketed({name}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))",
+            )
+
+
+def _cold_start(stats: CacheStats) -> Suggestion | None:
+    repeated = stats.repeated_cost_seconds / stats.cost_seconds if stats.cost_seconds else 0.0
+    once = stats.compile_seconds * (1 - repeated)
+    if stats.disk_hits or once < COLD_START_SECONDS:
+        return None
+    return Suggestion(
+        "persistent directory",
+        "The next process compiles all of this again: keep executables in a directory",
+        f"{stats.compiled} programs were compiled, {once:.1f} s of it for the first time; none was loaded from disk",
+        f"most of {once:.1f} s at each start of the program",
         "persistent=shared",
         'jax.config.update("jax_compilation_cache_dir", "…")',
     )

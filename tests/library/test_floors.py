@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"__init__"},
-    {"_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
+    {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
     {"_buckets", "_memory", "_function", "_warm", "_suggest"},
     {"_variants", "_statistics", "_misses", "_describe"},
     {"_executable", "_residents", "_signature", "_policies", "_costs"},

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from jaxcache import CacheStats, suggest
+from jaxcache import CacheStats, FunctionStats, JitCache, suggest
 
 MIB = 1024**2
 HEALTHY = CacheStats(
@@ -56,3 +58,56 @@ def test_a_suggested_limit_holds_what_it_must_and_not_much_more(size):
     from jaxcache._suggest import limit_for
 
     assert size * 1.05 <= parse_size(limit_for(size)) <= max(2 * MIB, size * 1.6)
+
+
+def planted(name, **counts):
+    """A cache in which one function had these misses, half a second each."""
+    misses = sum(counts.values())
+    one = FunctionStats(hits=5, misses=misses, misses_by_cause=counts, compile_seconds=misses / 2)
+    return CacheStats(
+        hits=5, misses=misses, misses_by_cause=counts, variants=misses, compiled=misses, live_bytes=MIB,
+        peak_bytes=MIB, limit_bytes=64 * MIB, compile_seconds=misses / 2, cost_seconds=0.1 * misses,
+        by_function={name: one},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", ["weak_type", "function_recreated", "static_value", "new_dtype", "tree_structure"])
+def test_a_storm_is_named_with_its_function_its_share_and_the_way_out(cause):
+    found = {one.rule: one for one in suggest(planted("solve", first_call=1, **{cause: 30}))}
+    storm = found[f"{cause.replace('_', ' ')} recompiles"]
+    assert storm.title.startswith("solve compiles again and again")
+    assert storm.evidence.startswith("30 of its 31 misses")
+    assert storm.effect == "about 15.0 of 15.5 compile seconds saved"
+    assert f"{cause.replace('_', ' ')} recompiles" not in {one.rule for one in suggest(planted("f", **{cause: 9}))}
+
+
+def test_many_shapes_of_few_calls_are_worth_buckets():
+    found = {one.rule: one for one in suggest(planted("solve", first_call=1, new_shape=40))}
+    assert "bucketed(solve, cache=cache" in found["buckets"].python
+    assert found["buckets"].effect == "at most 20.0 of 20.5 compile seconds saved, less the padding"
+
+
+def test_long_compiles_that_the_next_process_repeats_are_worth_a_directory():
+    stats = planted("solve", first_call=1, new_shape=70)
+    (told,) = [one for one in suggest(stats) if one.rule == "persistent directory"]
+    assert told.evidence == "71 programs were compiled, 35.5 s of it for the first time; none was loaded from disk"
+    assert not [one for one in suggest(replace(stats, disk_hits=1)) if one.rule == "persistent directory"]
+
+
+def test_a_real_storm_of_weak_types_is_found():
+    import jax.numpy as jnp
+
+    cache = JitCache()
+
+    def slow(x, y):
+        for _ in range(60):
+            x = jnp.tanh(x @ x) + y
+        return x
+
+    f = cache.jit(slow)
+    for n in range(2, 14):
+        x = jnp.ones((n, n))
+        f(x, jnp.float32(1)), f(x, 1.0)
+    causes = cache.stats().misses_by_cause
+    assert causes["weak_type"] == 12
+    assert [one for one in suggest(cache.stats()) if one.rule == "weak type recompiles"]
