@@ -232,7 +232,7 @@ class JitCache:
         if entry is None:
             assert miss is not None
             return Explanation(description.text, "miss", miss, miss.reason)
-        return Explanation(description.text, "hit", None, f"is held, and was asked for {entry.held.hits} times before")
+        return Explanation(description.text, "hit", None, f"is a hit; {entry.held.hits} before it")
 
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""

@@ -172,7 +172,7 @@ def test_explain_compiles_runs_and_counts_nothing():
     assert str(told) == "<lambda>(float32[3]) misses: first call of the function"
     assert (ran, cache.stats()) == ([], JitCache().stats())
     f(x3), f(x3)
-    assert str(cache.explain(f, x3)) == "<lambda>(float32[3]) is held, and was asked for 1 times before"
+    assert str(cache.explain(f, x3)) == "<lambda>(float32[3]) is a hit; 1 before it"
     with jax.disable_jit():
         assert cache.explain(f, x3).outcome == "bypassed"
 

@@ -20,6 +20,11 @@ def test_the_second_example_prints_what_follows_it(capsys):
     assert capsys.readouterr().out.splitlines() == [told, counted]
 
 
+def test_the_masked_example_prints_what_follows_it(capsys):
+    exec(compile(BLOCKS[2], "README.md", "exec"), {})
+    assert f"prints `{capsys.readouterr().out.strip()}`" in (PROJECT / "README.md").read_text()
+
+
 def test_every_file_and_target_that_the_readme_names_is_there():
     text = (PROJECT / "README.md").read_text()
     targets = set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"help"}
