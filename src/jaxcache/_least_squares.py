@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
@@ -82,11 +83,12 @@ def least_squares(
         return unravel(x), count, status, cost, jnp.max(jnp.abs(gradient))
 
     cached = (cache or JitCache()).jit(_named(fit, residuals))
+    all_steps = jnp.int32(max_steps)
 
     def call(params: Any, *data: Any) -> LeastSquaresResult:
-        return LeastSquaresResult(*cached(params, jnp.int32(max_steps), *data))
+        return LeastSquaresResult(*cached(params, all_steps, *data))
 
-    _precompile(cached, precompile, lambda params, *data: (params, jnp.int32(0), *data))
+    _precompile(cached, precompile, lambda params, *data: (params, np.int32(0), *data))
     return call
 
 

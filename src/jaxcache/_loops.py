@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_structure
 
@@ -120,13 +121,14 @@ def optimization_loop(
         return _repeat(lambda s: step(s, *others), lambda s: on_device(s, *others), state, limit)
 
     cached = (cache or JitCache()).jit(_named(repeat, step))
+    all_steps = jnp.int32(max_steps)  # made once: handing over a number at each call takes longer than a small loop
 
     def loop(state: State, *others: Any) -> LoopResult:
         if check_every is None:
-            return LoopResult(*cached(state, jnp.int32(max_steps), *others))
+            return LoopResult(*cached(state, all_steps, *others))
         done = 0
         while True:
-            state, steps, status = cached(state, jnp.int32(min(check_every, max_steps - done)), *others)
+            state, steps, status = cached(state, np.int32(min(check_every, max_steps - done)), *others)
             done += int(steps)
             ended = Ended(int(status))
             if ended is Ended.MAX_STEPS_REACHED and bool(converged(jax.device_get(state), *others)):
@@ -134,7 +136,7 @@ def optimization_loop(
             if ended is not Ended.MAX_STEPS_REACHED or done >= max_steps:
                 return LoopResult(state, jnp.int32(done), jnp.int32(ended.value))
 
-    _precompile(cached, precompile, lambda state, *others: (state, jnp.int32(0), *others))
+    _precompile(cached, precompile, lambda state, *others: (state, np.int32(0), *others))
     return loop
 
 
@@ -190,12 +192,12 @@ def iterative_solver(
         return pair[0], count * check_every, status, pair[1]
 
     cached = (cache or JitCache()).jit(_named(solve, step))
-    limits = jnp.int32(-(-max_steps // check_every))
+    goal, limit = jnp.float32(tolerance), jnp.int32(-(-max_steps // check_every))
 
     def solver(state: State, *problem: Any) -> SolveResult:
-        return SolveResult(*cached(state, jnp.float32(tolerance), limits, *problem))
+        return SolveResult(*cached(state, goal, limit, *problem))
 
-    _precompile(cached, warm, lambda state, *problem: (state, jnp.float32(tolerance), limits, *problem))
+    _precompile(cached, warm, lambda state, *problem: (state, goal, limit, *problem))
     return solver
 
 
