@@ -227,7 +227,7 @@ class BucketedFunction:
             else:
                 self._by_bucket[bucket] += 1
                 self._counts["padded_elements"] += added
-        self._cache._count_padding(own, added)
+        self._cached._ledger.count_padding(own, added)
         return lengths if bucket is None or too_far else bucket
 
     def _pad(self, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> dict[str, Any]:

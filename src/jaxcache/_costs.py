@@ -26,7 +26,11 @@ class CostTable(Mapping[str, Cost]):
     """Signature, as described by the statistics, to its :class:`Cost`."""
 
     def __init__(self, costs: Mapping[str, Cost] | None = None) -> None:
+        """Take rows; ValueError for one that nothing can weigh or cost."""
         self._costs = dict(costs or {})
+        for signature, cost in self._costs.items():
+            if cost.size_bytes <= 0 or not (math.isfinite(cost.seconds) and cost.seconds >= 0):
+                raise ValueError(f"costs has an impossible row for {signature}: {cost}")
 
     def __getitem__(self, signature: str) -> Cost:
         return self._costs[signature]
@@ -67,12 +71,8 @@ class CostTable(Mapping[str, Cost]):
         """
         try:
             rows = json.loads(Path(path).read_text())["signatures"]
-            table = {signature: Cost(int(row["size_bytes"]), float(row["seconds"])) for signature, row in rows.items()}
+            return cls({name: Cost(int(row["size_bytes"]), float(row["seconds"])) for name, row in rows.items()})
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"costs must be a cost table, such as the costs.json of a sweep, but {os.fspath(path)} is not one"
             ) from error
-        for signature, cost in table.items():
-            if cost.size_bytes <= 0 or not (math.isfinite(cost.seconds) and cost.seconds >= 0):
-                raise ValueError(f"costs: {os.fspath(path)} has an impossible row for {signature}: {cost}")
-        return cls(table)

@@ -106,8 +106,9 @@ class CachedFunction:
         self._statics: Statics | None = resolve_statics(
             fun, options.get("static_argnums"), options.get("static_argnames")
         )
-        self._log = cache._log
-        self._programs = cache._programs_of(fun, None if key else _comparable(options))
+        self._ledger = cache._ledger
+        self._log = self._ledger.log
+        self._programs = self._ledger.programs_of(fun, name_of(fun), None if key else _comparable(options))
         self._variants = self._programs.variants
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -125,7 +126,7 @@ class CachedFunction:
                 log = self._log
                 log.append(entry.held)
                 if len(log) >= _SETTLE_AFTER:
-                    self._cache._settle_hits()
+                    self._ledger.settle_hits()
                 return result
         return self._look_up(args, kwargs)
 
@@ -141,14 +142,14 @@ class CachedFunction:
         if entry is not None:
             self._log.append(entry.held)
             if len(self._log) >= _SETTLE_AFTER:
-                self._cache._settle_hits()
+                self._ledger.settle_hits()
         elif not _is_abstract(args, kwargs):
             entry = self._cache._miss(self, key, args, kwargs)
         if entry is None:
             return self._bypass(args, kwargs)
         result = _serve(entry, args, kwargs)
         if self._key is None:
-            with self._cache._lock:
+            with self._ledger.lock:
                 self._programs.note(entry)
         return result
 
@@ -176,7 +177,7 @@ class CachedFunction:
         return (context_token(), own)
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._cache._count_bypass()
+        self._ledger.count_bypass()
         return self._plain(*args, **kwargs)
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:

@@ -4,13 +4,9 @@ import functools
 import os
 import sys
 import threading
-import time
 import types
 import warnings
-import weakref
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -19,28 +15,15 @@ from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
 from ._executable import Executable, Program, mappings_limit
-from ._function import CachedFunction, name_of
-from ._misses import MISS_CAUSES, REPEAT_CAUSES, Explanation, Miss, MissStormWarning, StormWatch
+from ._function import CachedFunction
+from ._ledger import Ledger
+from ._misses import Explanation, MissStormWarning, StormWatch
 from ._policies import Policy, make_policy, options_of
-from ._residents import Residents, Weight
+from ._residents import Residents
 from ._signature import Key
-from ._statistics import CacheStats, FunctionStats, add_up
-from ._variants import (
-    HISTORY,
-    Entry,
-    Families,
-    Flight,
-    Held,
-    Past,
-    Programs,
-    Sources,
-    Variants,
-    explain_new,
-    explain_repeat,
-    source_of,
-)
+from ._statistics import CacheStats
+from ._variants import Entry, Flight
 
-_RECENT_MISSES = 64
 _DECORATOR = object()  # in place of the function: it comes later
 _OWN_FILES = str(Path(__file__).parent / "_")
 
@@ -87,35 +70,12 @@ class JitCache:
             OSError: If the cost table cannot be read.
         """
         limit_bytes = None if limit is None else parse_size(limit, "limit")
-        self._residents = Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
-        self._known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
+        known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
+        self._ledger = Ledger(Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit()), known)
         self._max_compiles = check_max_compiles(max_compiles)
-        self._lock = threading.RLock()  # a finaliser or a signal handler may call while this thread holds it
-        self._torn = False  # who is held is being changed, or was when an interrupt came
         self._compiling = threading.local()
-        # Hits are noted here without the lock, and told to the policy in their order before it decides anything.
-        self._log: deque[Held] = deque()
-        self._held: dict[int, Held] = {}  # by slot
-        self._functions: dict[int, Variants] = {}
-        self._families = Families()
-        self._sources = Sources()
-        self._storms = StormWatch()
-        self._retired: dict[str, FunctionStats] = {}
-        self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
-        self._dead: deque[int] = deque()  # functions collected by Python, to be forgotten when the lock is free
-        self._numbers = 0
-        self._slots = 0
-        self._requests = 0
-        self._recent_misses: deque[Miss] = deque(maxlen=_RECENT_MISSES)
         self._programs = 0  # made or in the making
-        self._compiled = 0
-        self._disk_hits = 0
-        self._rejected = 0
-        self._bypassed = 0
-        self._own_elements = 0
-        self._padded_elements = 0
-        self._cost_seconds = 0.0
-        self._repeated_cost_seconds = 0.0
+        self._storms = StormWatch()
         self._warned: set[str] = set()
         if _jax.FAULT:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
@@ -123,7 +83,7 @@ class JitCache:
     @property
     def limit_bytes(self) -> int | None:
         """The limit; None if there is none."""
-        return self._residents.limit_bytes
+        return self._ledger.residents.limit_bytes
 
     @overload
     def jit(self, fun: Callable[..., Any], /, **options: Any) -> CachedFunction: ...
@@ -157,53 +117,14 @@ class JitCache:
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
-        with self._change():
-            gone = self._catch_up()
-            parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
-            for function in self._functions.values():
-                if (counted := function.snapshot()) != FunctionStats():
-                    parts.setdefault(function.name, []).append(counted)
-            by_function = {name: add_up(each) for name, each in parts.items()}
-            total = add_up(by_function.values())
-            stats = CacheStats(
-                hits=total.hits,
-                misses=total.misses,
-                misses_by_cause={
-                    cause: total.misses_by_cause[cause] for cause in MISS_CAUSES if cause in total.misses_by_cause
-                },
-                recent_misses=tuple(self._recent_misses),
-                warmed=total.warmed,
-                disk_hits=self._disk_hits,
-                compiled=self._compiled,
-                evictions=total.evictions,
-                rejected=self._rejected,
-                bypassed=self._bypassed,
-                own_elements=self._own_elements,
-                padded_elements=self._padded_elements,
-                functions=len(by_function),
-                variants=len(self._held),
-                live_bytes=self._residents.live_bytes,
-                live_mappings=self._residents.live_mappings,
-                peak_bytes=self._residents.peak_bytes,
-                limit_bytes=self.limit_bytes,
-                compile_seconds=total.compile_seconds,
-                cost_seconds=self._cost_seconds,
-                repeated_cost_seconds=self._repeated_cost_seconds,
-                compile_seconds_avoided=total.compile_seconds_avoided,
-                by_function=by_function,
-            )
-        del gone  # executables, and what their functions captured, are freed without the lock
-        return stats
+        return self._ledger.stats()
 
     def costs(self) -> CostTable:
         """Return what each signature weighs and costs, for ``JitCache(costs=…)`` of a later run.
 
         Of signatures that are not held, the last 4096 of each function are in it, and of functions that are gone.
         """
-        with self._lock:
-            past = [one for function in self._functions.values() for one in function.past.values()]
-            seen = {one.description.text: one.cost for one in [*past, *self._held.values()]}
-            return CostTable({**self._retired_costs, **seen})
+        return self._ledger.costs()
 
     def explain(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:
         """Say what a call would be, and if a miss, why. Nothing is run, compiled or counted.
@@ -224,25 +145,14 @@ class JitCache:
                 "with jit disabled, or with arguments that no executable can be looked up by",
             )  # fmt: skip
         description = cached._describe(args, kwargs)
-        with self._change():
-            gone = self._catch_up()
-            entry = cached._programs.entries.get(key)
-            miss = None if entry else self._diagnose(cached, key, description)
-        del gone
-        if entry is None:
-            assert miss is not None
+        hits, miss = self._ledger.look_up(cached._programs, key, description, cached._key is not None)
+        if miss is not None:
             return Explanation(description.text, "miss", miss, miss.reason)
-        return Explanation(description.text, "hit", None, f"is a hit; {entry.held.hits} before it")
+        return Explanation(description.text, "hit", None, f"is a hit; {hits} before it")
 
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
-        cached = None if fun is None else self._own_function(fun, ())[0]
-        with self._change():
-            gone: list[object] = [self._catch_up()]
-            for held in list(self._held.values()):
-                if cached is None or held.function is cached._variants:
-                    gone.append(self._drop(held, "cleared"))
-        del gone  # executables are freed here, without the lock
+        self._ledger.clear(None if fun is None else self._own_function(fun, ())[0]._variants)
 
     def __enter__(self) -> Self:
         return self
@@ -252,73 +162,9 @@ class JitCache:
 
     def __repr__(self) -> str:
         limit = "no limit" if self.limit_bytes is None else format_size(self.limit_bytes)
-        return f"<JitCache {len(self._held)} entries, {format_size(self._residents.live_bytes)} of {limit}>"
+        return f"<JitCache {len(self._ledger)} entries, {format_size(self._ledger.residents.live_bytes)} of {limit}>"
 
     # What CachedFunction calls.
-
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        """Hold the lock while who is held is changed, or looked at as a whole.
-
-        What interrupts a change, Ctrl-C above all, may leave it half done: the next one begins by putting it right.
-        """
-        inside = self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]  # a finaliser, in a change
-        with self._lock:
-            if self._torn and not inside:
-                self._put_right()
-            self._torn = True
-            yield
-            self._torn = inside
-
-    def _put_right(self) -> None:
-        """Hold again just what functions have entries for; the policy begins anew."""
-        entries = [
-            entry
-            for function in self._functions.values()
-            for programs in filter(None, [function.owner()])
-            for entry in programs.entries.values()
-        ]
-        self._held = {entry.held.slot: entry.held for entry in entries}
-        for function in self._functions.values():
-            function.held = {one.slot: one for one in self._held.values() if one.function is function}
-        for one in self._held.values():
-            one.live = True
-        self._residents.begin_anew({one.slot: (one.weight, one.cost.seconds) for one in self._held.values()})
-
-    def _programs_of(self, fun: Callable[..., Any], options: Hashable | None) -> Programs:
-        """Return the programs of a function: those of an earlier wrapper with the same options, if there was one.
-
-        Options that are equal to no others are None.
-        """
-        with self._lock:
-            shared = None if options is None else self._families.find(fun, options)
-            if shared is not None:
-                return shared
-            source = source_of(fun)
-            place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
-            programs = Programs(Variants(name_of(fun), place, source))
-            self._numbers += 1
-            self._functions[self._numbers] = programs.variants
-            if not self._families.know(fun):
-                self._sources.note_function(source)
-            if options is not None:
-                self._families.add(fun, options, programs)
-            # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
-            weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
-        return programs
-
-    def _count_bypass(self) -> None:
-        with self._lock:
-            self._bypassed += 1
-
-    def _count_padding(self, own_elements: int, padded_elements: int) -> None:
-        with self._lock:
-            self._own_elements += own_elements
-            self._padded_elements += padded_elements
-
-    def _settle_hits(self) -> None:
-        with self._change():
-            self._settle()
 
     def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """Return an entry for a call that found none: compiled here, or by another thread meanwhile.
@@ -327,7 +173,7 @@ class JitCache:
         """
         flights = cached._variants.flights
         while True:
-            with self._lock:
+            with self._ledger.lock:
                 entry, flight = cached._programs.entries.get(key), flights.get(key)
             if entry is None and flight is None:
                 entry = self._lead(cached, key, args, kwargs)
@@ -344,7 +190,7 @@ class JitCache:
                 flight.done.wait()
                 entry = flight.entry
             if entry is not None:
-                self._log.append(entry.held)
+                self._ledger.log.append(entry.held)
                 return entry
 
     def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
@@ -366,7 +212,7 @@ class JitCache:
     def _take_off(self, cached: CachedFunction, key: Key, flight: Flight) -> bool:
         """Begin to compile; say whether this flight is the one that does."""
         function = cached._variants
-        with self._lock:
+        with self._ledger.lock:
             if key in cached._programs.entries or function.flights.setdefault(key, flight) is not flight:
                 return False
             self._programs += 1
@@ -377,7 +223,7 @@ class JitCache:
         """End a flight, whether it brought an entry or not."""
         flight.done.set()
         function = cached._variants
-        with self._lock:
+        with self._ledger.lock:
             if function.flights.get(key) is flight:
                 del function.flights[key]
                 function.compiling -= 1
@@ -392,21 +238,13 @@ class JitCache:
             (function.name, cached._max_compiles, function.programs),
         ):
             if limit is not None and programs > limit:
-                with self._lock:
-                    miss = self._diagnose(cached, key, cached._describe(args, kwargs))
+                with self._ledger.lock:
+                    description = cached._describe(args, kwargs)
+                    miss = self._ledger.diagnose(function, key, description, cached._key is not None)
                 raise CompileLimitExceeded(
                     f"max_compiles={limit} allows {whose} no more programs, and {miss}; "
                     "raise max_compiles, or keep the call from changing"
                 )
-
-    def _diagnose(self, cached: CachedFunction, key: Key, description: Description) -> Miss:
-        """Say why a call finds no entry. With the lock."""
-        function = cached._variants
-        past = function.find_past(key, description)
-        if past is not None:
-            return explain_repeat(past, self._requests + 1, time.monotonic())
-        recreated = self._sources.recreated(function, description)
-        return explain_new(function, description, recreated, cached._key is not None)
 
     def _keep(
         self,
@@ -418,118 +256,10 @@ class JitCache:
         *,
         requested: bool,
     ) -> None:
-        """Count a program that was made, and hold it if the limits and the policy allow; the flight has its entry."""
-        function = cached._variants
-        with self._change():
-            gone: list[object] = [self._catch_up()]
-            miss = self._diagnose(cached, key, description)
-            past = function.find_past(key, description)
-            if past is None:
-                self._slots += 1
-                held = Held(function, self._slots, description, self._cost_of(description, executable))
-            else:
-                held = Held(function, past.slot, description, past.cost)
-            entry = Entry(held, key, executable.call)
-            held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
-            function.forget_past(key)
-            self._count(function, held.cost, executable, miss if requested else None)
-            self._sources.note_call(function, description)
-            evicted = self._residents.offer(held.slot, held.weight, held.cost.seconds)
-            if evicted is None:
-                self._rejected += 1
-                function.remember(key, self._past(held, "not_kept"))
-            else:
-                gone += [self._evict(slot, description) for slot in evicted]
-                held.live = True
-                function.held[held.slot] = self._held[held.slot] = held
-                cached._programs.entries[key] = entry
-            flight.entry, flight.miss = entry, miss if requested else None
-        del gone  # executables are freed here, without the lock
-
-    def _cost_of(self, description: Description, executable: Executable) -> Cost:
-        cost = self._known.get(description.text)
-        if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
-            return Cost(executable.weight.size_bytes, executable.seconds)
-        return cost
-
-    def _count(self, function: Variants, cost: Cost, executable: Executable, miss: Miss | None) -> None:
-        """Count a program that was made, for a call that missed or ahead of one."""
-        function.compile_seconds += executable.seconds
-        self._disk_hits += executable.from_disk
-        self._compiled += not executable.from_disk
-        if miss is None:
-            function.warmed += 1
-            return
-        self._requests += 1
-        function.misses += 1
-        function.causes[miss.cause] += 1
-        self._recent_misses.append(miss)
-        self._cost_seconds += cost.seconds
-        if miss.cause in REPEAT_CAUSES:
-            self._repeated_cost_seconds += cost.seconds
-
-    def _evict(self, slot: int, newcomer: Description) -> Entry | None:
-        """Drop what the residents have let go; nothing if it went meanwhile."""
-        held = self._held.get(slot)
-        if held is None:
-            return None
-        held.function.evictions += 1
-        return self._drop(held, "evicted", newcomer.text)
-
-    def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
-        """Let go of an entry; the caller frees what is returned without the lock."""
-        function = held.function
-        entry, owner = held.entry(), function.owner()
-        if entry is not None and owner is not None:
-            owner.let_go(entry)
-        self._residents.remove(held.slot)
-        self._held.pop(held.slot, None)
-        function.held.pop(held.slot, None)
-        held.live = False
-        function.hits += held.hits
-        function.avoided_seconds += held.hits * held.cost.seconds
-        held.hits = 0
-        if entry is not None:  # else it is gone with its function
-            function.remember(entry.key, self._past(held, cause, made_room_for))
-        return entry
-
-    def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
-        return Past(held.slot, held.description, held.cost, cause, self._requests, time.monotonic(), made_room_for)
-
-    def _catch_up(self) -> list[object]:
-        """Take note of hits, and of functions that Python has collected. With the lock.
-
-        The caller frees what is returned without it.
-        """
-        self._settle()
-        gone: list[object] = []
-        while self._dead:
-            function = self._functions.pop(self._dead.popleft())
-            costs = {one.description.text: one.cost for one in [*function.past.values(), *function.held.values()]}
-            gone += [self._drop(held, "cleared") for held in list(function.held.values())]
-            self._retired_costs.update(costs)
-            while len(self._retired_costs) > HISTORY:
-                self._retired_costs.popitem(last=False)
-            if (counted := function.snapshot()) != FunctionStats():
-                parts = [counted, *filter(None, [self._retired.get(function.name)])]
-                self._retired[function.name] = add_up(parts)
-        return gone
-
-    def _settle(self) -> None:
-        """Tell the policy of the hits since it was last told, in their order. With the lock."""
-        log, hit = self._log, self._residents.hit
-        for _ in range(len(log)):
-            try:
-                held = log.popleft()
-            except IndexError:  # a signal handler that asked for statistics was here meanwhile
-                return
-            self._requests += 1
-            if held.live:
-                held.hits += 1
-                hit(held.slot)
-            else:  # evicted between the call and now, or never kept
-                held.function.hits += 1
-                held.function.avoided_seconds += held.cost.seconds
+        own_key = cached._key is not None
+        flight.entry, flight.miss = self._ledger.keep(
+            cached._programs, key, description, executable, own_key=own_key, requested=requested
+        )
 
     def _own_function(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[CachedFunction, tuple[Any, ...]]:
         """Return the cached function behind ``fun``, and its arguments with the ``self`` of a method."""
@@ -551,10 +281,10 @@ class JitCache:
                 f"{held.description.text} weighs {format_size(held.cost.size_bytes)}, more than the limit of "
                 f"{format_size(limit)}: it runs, but is compiled again at each call; raise the limit",
             )
-        if self._residents.fault:
-            self._warn("policy", self._residents.fault)
+        if self._ledger.residents.fault:
+            self._warn("policy", self._ledger.residents.fault)
         if flight.miss is not None:
-            with self._lock:
+            with self._ledger.lock:
                 storm = self._storms.note(function.name, function.place, flight.miss)
             if storm:
                 self._warn(storm, storm, MissStormWarning)

@@ -517,7 +517,7 @@ def test_many_hits_are_counted_exactly_and_the_note_of_them_stays_short():
     f(y)
     for _ in range(7):
         f(x), f(y)
-    assert len(cache._log) < 2000
+    assert len(cache._ledger.log) < 2000
     assert (cache.stats().hits, cache.stats().misses) == (2999 + 14, 2)
 
 

@@ -12,6 +12,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"__init__"},
     {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
     {"_buckets", "_memory", "_function", "_warm", "_suggest"},
+    {"_ledger"},
     {"_variants", "_statistics", "_misses", "_describe"},
     {"_executable", "_residents", "_signature", "_policies", "_costs"},
     {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming"},

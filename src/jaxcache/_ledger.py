@@ -1,0 +1,351 @@
+"""Who is held, of which function, and what was counted; nothing here compiles or knows the caller's functions."""
+
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ._costs import Cost, CostTable
+from ._describe import Description
+from ._executable import Executable
+from ._misses import MISS_CAUSES, REPEAT_CAUSES, Miss
+from ._residents import Residents, Weight
+from ._signature import Key
+from ._statistics import CacheStats, FunctionStats, add_up
+from ._variants import (
+    HISTORY,
+    Entry,
+    Families,
+    Held,
+    Past,
+    Programs,
+    Sources,
+    Variants,
+    explain_new,
+    explain_repeat,
+    source_of,
+)
+
+_RECENT_MISSES = 64
+
+
+class Ledger:
+    """The books of one cache.
+
+    Attributes:
+        lock: Guards all of it. Nobody compiles or frees executables while holding it.
+        log: Hits, noted without the lock, and told to the policy in their order before it decides anything.
+        residents: The limits and the policy.
+    """
+
+    def __init__(self, residents: Residents, known: CostTable) -> None:
+        """Open empty books; signatures in ``known`` weigh and cost what it says."""
+        self.lock = threading.RLock()  # a finaliser or a signal handler may call while this thread holds it
+        self.log: deque[Held] = deque()
+        self.residents = residents
+        self._known = known
+        self._torn = False  # who is held is being changed, or was when an interrupt came
+        self._held: dict[int, Held] = {}  # by slot
+        self._functions: dict[int, Variants] = {}
+        self._families = Families()
+        self._sources = Sources()
+        self._retired: dict[str, FunctionStats] = {}
+        self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
+        self._dead: deque[int] = deque()  # functions collected by Python, to be forgotten when the lock is free
+        self._numbers = 0
+        self._slots = 0
+        self._requests = 0
+        self._recent_misses: deque[Miss] = deque(maxlen=_RECENT_MISSES)
+        self._compiled = 0
+        self._disk_hits = 0
+        self._rejected = 0
+        self._bypassed = 0
+        self._own_elements = 0
+        self._padded_elements = 0
+        self._cost_seconds = 0.0
+        self._repeated_cost_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def stats(self) -> CacheStats:
+        """Return one consistent snapshot."""
+        with self._change():
+            gone = self._catch_up()
+            parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
+            for function in self._functions.values():
+                if (counted := function.snapshot()) != FunctionStats():
+                    parts.setdefault(function.name, []).append(counted)
+            by_function = {name: add_up(each) for name, each in parts.items()}
+            total = add_up(by_function.values())
+            stats = CacheStats(
+                hits=total.hits,
+                misses=total.misses,
+                misses_by_cause={
+                    cause: total.misses_by_cause[cause] for cause in MISS_CAUSES if cause in total.misses_by_cause
+                },
+                recent_misses=tuple(self._recent_misses),
+                warmed=total.warmed,
+                disk_hits=self._disk_hits,
+                compiled=self._compiled,
+                evictions=total.evictions,
+                rejected=self._rejected,
+                bypassed=self._bypassed,
+                own_elements=self._own_elements,
+                padded_elements=self._padded_elements,
+                functions=len(by_function),
+                variants=len(self._held),
+                live_bytes=self.residents.live_bytes,
+                live_mappings=self.residents.live_mappings,
+                peak_bytes=self.residents.peak_bytes,
+                limit_bytes=self.residents.limit_bytes,
+                compile_seconds=total.compile_seconds,
+                cost_seconds=self._cost_seconds,
+                repeated_cost_seconds=self._repeated_cost_seconds,
+                compile_seconds_avoided=total.compile_seconds_avoided,
+                by_function=by_function,
+            )
+        del gone  # executables, and what their functions captured, are freed without the lock
+        return stats
+
+    def costs(self) -> CostTable:
+        """Return what each signature weighs and costs."""
+        with self.lock:
+            past = [one for function in self._functions.values() for one in function.past.values()]
+            seen = {one.description.text: one.cost for one in [*past, *self._held.values()]}
+            return CostTable({**self._retired_costs, **seen})
+
+    def look_up(
+        self, programs: Programs, key: Key, description: Description, own_key: bool
+    ) -> tuple[int | None, Miss | None]:
+        """Return how many hits an entry has had, or why there is none."""
+        with self._change():
+            gone = self._catch_up()
+            entry = programs.entries.get(key)
+            hits = None if entry is None else entry.held.hits
+            miss = self.diagnose(programs.variants, key, description, own_key) if entry is None else None
+        del gone
+        return hits, miss
+
+    def clear(self, variants: Variants | None) -> None:
+        """Free all entries, or those of one function."""
+        with self._change():
+            gone: list[object] = [self._catch_up()]
+            for held in list(self._held.values()):
+                if variants is None or held.function is variants:
+                    gone.append(self._drop(held, "cleared"))
+        del gone  # executables are freed here, without the lock
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the lock while who is held is changed, or looked at as a whole.
+
+        What interrupts a change, Ctrl-C above all, may leave it half done: the next one begins by putting it right.
+        """
+        inside = self.lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]  # a finaliser, in a change
+        with self.lock:
+            if self._torn and not inside:
+                self._put_right()
+            self._torn = True
+            yield
+            self._torn = inside
+
+    def _put_right(self) -> None:
+        """Hold again just what functions have entries for; the policy begins anew."""
+        entries = [
+            entry
+            for function in self._functions.values()
+            for programs in filter(None, [function.owner()])
+            for entry in programs.entries.values()
+        ]
+        self._held = {entry.held.slot: entry.held for entry in entries}
+        for function in self._functions.values():
+            function.held = {one.slot: one for one in self._held.values() if one.function is function}
+        for one in self._held.values():
+            one.live = True
+        self.residents.begin_anew({one.slot: (one.weight, one.cost.seconds) for one in self._held.values()})
+
+    def programs_of(self, fun: Callable[..., Any], name: str, options: Hashable | None) -> Programs:
+        """Return the programs of a function called ``name``: those of an earlier wrapper with the same options.
+
+        Options that are equal to no others are None.
+        """
+        with self.lock:
+            shared = None if options is None else self._families.find(fun, options)
+            if shared is not None:
+                return shared
+            source = source_of(fun)
+            place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
+            programs = Programs(Variants(name, place, source))
+            self._numbers += 1
+            self._functions[self._numbers] = programs.variants
+            if not self._families.know(fun):
+                self._sources.note_function(source)
+            if options is not None:
+                self._families.add(fun, options, programs)
+            # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
+            weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
+        return programs
+
+    def count_bypass(self) -> None:
+        """Count a call that went to ``jax.jit``."""
+        with self.lock:
+            self._bypassed += 1
+
+    def count_padding(self, own_elements: int, padded_elements: int) -> None:
+        """Count a call of a bucketed function."""
+        with self.lock:
+            self._own_elements += own_elements
+            self._padded_elements += padded_elements
+
+    def settle_hits(self) -> None:
+        """Tell the policy of the hits noted so far."""
+        with self._change():
+            self._settle()
+
+    def diagnose(self, variants: Variants, key: Key, description: Description, own_key: bool) -> Miss:
+        """Say why a call finds no entry. With the lock."""
+        past = variants.find_past(key, description)
+        if past is not None:
+            return explain_repeat(past, self._requests + 1, time.monotonic())
+        recreated = self._sources.recreated(variants, description)
+        return explain_new(variants, description, recreated, own_key)
+
+    def keep(
+        self,
+        programs: Programs,
+        key: Key,
+        description: Description,
+        executable: Executable,
+        *,
+        own_key: bool,
+        requested: bool,
+    ) -> tuple[Entry, Miss | None]:
+        """Count a program that was made, and hold it if the limits and the policy allow.
+
+        Args:
+            programs: Of the function.
+            key: Of the call.
+            description: Of the call.
+            executable: What was made.
+            own_key: Whether ``key`` is the caller's.
+            requested: Whether for a call that missed, and not ahead of one.
+
+        Returns:
+            Its entry, held or not, and why the call missed.
+        """
+        variants = programs.variants
+        with self._change():
+            gone: list[object] = [self._catch_up()]
+            miss = self.diagnose(variants, key, description, own_key) if requested else None
+            past = variants.find_past(key, description)
+            if past is None:
+                self._slots += 1
+                held = Held(variants, self._slots, description, self._cost_of(description, executable))
+            else:
+                held = Held(variants, past.slot, description, past.cost)
+            entry = Entry(held, key, executable.call)
+            held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
+            variants.forget_past(key)
+            self._count(variants, held.cost, executable, miss)
+            self._sources.note_call(variants, description)
+            evicted = self.residents.offer(held.slot, held.weight, held.cost.seconds)
+            if evicted is None:
+                self._rejected += 1
+                variants.remember(key, self._past(held, "not_kept"))
+            else:
+                gone += [self._evict(slot, description) for slot in evicted]
+                held.live = True
+                variants.held[held.slot] = self._held[held.slot] = held
+                programs.entries[key] = entry
+        del gone  # executables are freed here, without the lock
+        return entry, miss
+
+    def _cost_of(self, description: Description, executable: Executable) -> Cost:
+        cost = self._known.get(description.text)
+        if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
+            return Cost(executable.weight.size_bytes, executable.seconds)
+        return cost
+
+    def _count(self, function: Variants, cost: Cost, executable: Executable, miss: Miss | None) -> None:
+        """Count a program that was made, for a call that missed or ahead of one."""
+        function.compile_seconds += executable.seconds
+        self._disk_hits += executable.from_disk
+        self._compiled += not executable.from_disk
+        if miss is None:
+            function.warmed += 1
+            return
+        self._requests += 1
+        function.misses += 1
+        function.causes[miss.cause] += 1
+        self._recent_misses.append(miss)
+        self._cost_seconds += cost.seconds
+        if miss.cause in REPEAT_CAUSES:
+            self._repeated_cost_seconds += cost.seconds
+
+    def _evict(self, slot: int, newcomer: Description) -> Entry | None:
+        """Drop what the residents have let go; nothing if it went meanwhile."""
+        held = self._held.get(slot)
+        if held is None:
+            return None
+        held.function.evictions += 1
+        return self._drop(held, "evicted", newcomer.text)
+
+    def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
+        """Let go of an entry; the caller frees what is returned without the lock."""
+        function = held.function
+        entry, owner = held.entry(), function.owner()
+        if entry is not None and owner is not None:
+            owner.let_go(entry)
+        self.residents.remove(held.slot)
+        self._held.pop(held.slot, None)
+        function.held.pop(held.slot, None)
+        held.live = False
+        function.hits += held.hits
+        function.avoided_seconds += held.hits * held.cost.seconds
+        held.hits = 0
+        if entry is not None:  # else it is gone with its function
+            function.remember(entry.key, self._past(held, cause, made_room_for))
+        return entry
+
+    def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
+        return Past(held.slot, held.description, held.cost, cause, self._requests, time.monotonic(), made_room_for)
+
+    def _catch_up(self) -> list[object]:
+        """Take note of hits, and of functions that Python has collected. With the lock.
+
+        The caller frees what is returned without it.
+        """
+        self._settle()
+        gone: list[object] = []
+        while self._dead:
+            function = self._functions.pop(self._dead.popleft())
+            costs = {one.description.text: one.cost for one in [*function.past.values(), *function.held.values()]}
+            gone += [self._drop(held, "cleared") for held in list(function.held.values())]
+            self._retired_costs.update(costs)
+            while len(self._retired_costs) > HISTORY:
+                self._retired_costs.popitem(last=False)
+            if (counted := function.snapshot()) != FunctionStats():
+                parts = [counted, *filter(None, [self._retired.get(function.name)])]
+                self._retired[function.name] = add_up(parts)
+        return gone
+
+    def _settle(self) -> None:
+        """Tell the policy of the hits since it was last told, in their order. With the lock."""
+        log, hit = self.log, self.residents.hit
+        for _ in range(len(log)):
+            try:
+                held = log.popleft()
+            except IndexError:  # a signal handler that asked for statistics was here meanwhile
+                return
+            self._requests += 1
+            if held.live:
+                held.hits += 1
+                hit(held.slot)
+            else:  # evicted between the call and now, or never kept
+                held.function.hits += 1
+                held.function.avoided_seconds += held.cost.seconds
