@@ -86,6 +86,10 @@ class Programs:
         self.guess = NO_GUESS
         variants.owner = weakref.ref(self)
 
+    def __del__(self) -> None:
+        for entry in self.entries.values():  # they refer to each other, and are to go at once
+            entry.follower, entry.next_guess = None, NO_GUESS
+
     def note(self, entry: Entry) -> None:
         """Note what served a call that was looked up, and guess what follows. With the cache's lock."""
         before = self.latest

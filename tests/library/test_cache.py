@@ -472,6 +472,29 @@ def test_programs_live_as_long_as_their_function_and_are_freed_with_it():
     assert live_executables() <= before
 
 
+def test_what_was_called_in_a_loop_is_freed_with_its_function_at_once():
+    """Guesses of what comes next refer to each other; the garbage collector must not be needed for them."""
+    cache, a, b = JitCache(), jnp.ones(3), jnp.ones(4)
+
+    def make():
+        constant = jnp.arange(7.0)
+        f = cache.jit(lambda x: jnp.sum(x) + constant[0])
+        for _ in range(5):
+            f(a)
+        for _ in range(5):
+            f(a), f(b)
+        return weakref.ref(constant), len(jax.devices()[0].client.live_executables())
+
+    gc.collect()
+    gc.disable()
+    try:
+        constant, before = make()
+        assert constant() is None
+        assert len(jax.devices()[0].client.live_executables()) == before - 2
+    finally:
+        gc.enable()
+
+
 def test_a_cache_that_is_dropped_frees_everything_at_once():
     before = live_executables()
     cache = JitCache()
