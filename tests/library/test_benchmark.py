@@ -14,7 +14,7 @@ def test_cold_holds_the_compiles_and_warm_does_not():
     cache = JitCache()
     result = benchmark(lambda x: jnp.linalg.norm(jnp.tanh(x) @ x.T), [(np.ones((n, n)),) for n in (3, 4)], cache=cache)
     (one,) = result.functions
-    assert min(one.cold_seconds, one.jit_cold_seconds) > 5 * max(one.warm_seconds, one.jit_warm_seconds)
+    assert one.cold_seconds > cache.stats().compile_seconds  # which it holds, whatever a compile takes
     assert one.warm_ratio.low <= one.warm_ratio.median <= one.warm_ratio.high
     assert (cache.stats().misses, cache.stats().hits) == (2, 60)
 
