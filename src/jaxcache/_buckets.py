@@ -16,7 +16,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
-from ._signature import abstract_leaf
+from ._signature import Key, abstract_leaf
 from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
 
 if TYPE_CHECKING:
@@ -122,7 +122,6 @@ class BucketedFunction:
         self.__name__: str = getattr(fun, "__name__", type(fun).__name__)
         functools.update_wrapper(self, fun, updated=())
         self.__wrapped__ = fun
-        self._cache = cache
         self._cached = cache.jit(fun, **options)
         # Of the exact call: what it donates would be the caller's own.
         self._options = {name: value for name, value in options.items() if not name.startswith("donate")}
@@ -137,26 +136,27 @@ class BucketedFunction:
         self._pad_value = pad_value
         self._check = check
         self._asks_for = [name for name in ("mask", "length") if name in self._signature.parameters]
-        self._checked: set[int] = set()
-        self._rules: dict[int, list[Rule]] = {}
+        self._checked: set[Key | None] = set()
+        self._rules: dict[Key, list[Rule]] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._by_bucket: Counter[Bucket] = Counter()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         arguments = self._arguments(args, kwargs)
-        if any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments)):
-            lengths = self._lengths(arguments)
-            return self._cached(**self._with_mask(arguments, lengths, lengths))
         lengths = self._lengths(arguments)
-        bucket = self._bucket_of(lengths)
+        traced = any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
+        bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
-            return self._call(arguments, lengths, lengths)
-        padded = self._pad(arguments, lengths, bucket)
-        rules = self._rules_for(arguments, padded, lengths, bucket)
-        result = trim(self._call(padded, lengths, bucket), rules, lengths)
-        if self._check:
-            self._compare(result, arguments, padded, lengths, bucket)
+            own = self._bound(arguments, lengths, lengths)
+            return self._cached(*own.args, **own.kwargs)
+        padded = self._bound(self._pad(arguments, bucket), lengths, bucket)
+        key = self._cached._key_of(padded.args, padded.kwargs)
+        rules = self._rules_for(key, arguments, lengths, bucket)
+        result = trim(self._cached(*padded.args, **padded.kwargs), rules, lengths)
+        if self._check and (key is None or key not in self._checked):
+            self._compare(result, arguments, lengths, bucket)
+            self._checked.add(key)
         return result
 
     def stats(self) -> BucketStats:
@@ -230,7 +230,7 @@ class BucketedFunction:
         self._cached._ledger.count_padding(own, added)
         return lengths if bucket is None or too_far else bucket
 
-    def _pad(self, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> dict[str, Any]:
+    def _pad(self, arguments: dict[str, Any], bucket: Bucket) -> dict[str, Any]:
         def pad(name: str, leaf: Any) -> Any:
             axes = self._dynamic_axes(name, leaf)
             if axes is None:
@@ -258,23 +258,19 @@ class BucketedFunction:
             asked["length"] = each[0] if self._dimensions == 1 else each
         return {**arguments, **asked}
 
-    def _bound(self, arguments: dict[str, Any]) -> inspect.BoundArguments:
+    def _bound(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> inspect.BoundArguments:
+        """Return the arguments with what the function asks for, as they are to be passed."""
+        return self._ordered(self._with_mask(arguments, lengths, size))
+
+    def _ordered(self, arguments: dict[str, Any]) -> inspect.BoundArguments:
         ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
         return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
 
-    def _call(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> Any:
-        bound = self._bound(self._with_mask(arguments, lengths, size))
-        return self._cached(*bound.args, **bound.kwargs)
-
     # What of the output follows the input.
 
-    def _rules_for(
-        self, arguments: dict[str, Any], padded: dict[str, Any], lengths: Bucket, bucket: Bucket
-    ) -> list[Rule]:
-        """Return for each leaf of the output which of its axes follow which dimension."""
-        bound = self._bound(self._with_mask(padded, lengths, bucket))
-        key = hash((bucket, self._cached._key_of(bound.args, bound.kwargs)))
-        rules = self._rules.get(key)
+    def _rules_for(self, key: Key | None, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> list[Rule]:
+        """Return for each leaf of the output which of its axes follow which dimension; proved once for a key."""
+        rules = None if key is None else self._rules.get(key)
         if rules is None:
             shapes_at = functools.partial(self._shapes_at, arguments)
             rules = (
@@ -282,7 +278,8 @@ class BucketedFunction:
                 if self._out_axes is None
                 else declared_rules(self._out_axes, shapes_at(bucket), self._dimensions)
             )
-            self._rules[key] = rules
+            if key is not None:
+                self._rules[key] = rules
         return rules
 
     def _shapes_at(self, arguments: dict[str, Any], size: Sequence[Any]) -> Any:
@@ -305,18 +302,12 @@ class BucketedFunction:
         if "length" in self._asks_for:
             each = (jax.ShapeDtypeStruct((), np.int32),) * self._dimensions
             sized["length"] = each[0] if self._dimensions == 1 else each
-        bound = self._bound(sized)
+        bound = self._ordered(sized)
         return self._cached.eval_shape(*bound.args, **bound.kwargs)
 
-    def _compare(
-        self, result: Any, arguments: dict[str, Any], padded: dict[str, Any], lengths: Bucket, bucket: Bucket
-    ) -> None:
-        """Refuse the function if padding has changed the answer, on the first padded call of a program."""
-        bound = self._bound(self._with_mask(padded, lengths, bucket))
-        key = hash((bucket, self._cached._key_of(bound.args, bound.kwargs)))
-        if key in self._checked:
-            return
-        own = self._bound(self._with_mask(arguments, lengths, lengths))
+    def _compare(self, result: Any, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> None:
+        """Refuse the function if padding has changed the answer."""
+        own = self._bound(arguments, lengths, lengths)
         exact = _jax.jit(self.__wrapped__, **self._options)(*own.args, **own.kwargs)
         change = find_change(result, exact)
         if change is not None:
@@ -325,7 +316,6 @@ class BucketedFunction:
                 f"{change}. Give it a parameter `mask` (or `length`) and leave the padding out, as in "
                 "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
             )
-        self._checked.add(key)
 
 
 def _told(lengths: Bucket) -> str:

@@ -1,8 +1,8 @@
 """Every private JAX interface that we touch, each checked once at import.
 
 JAX offers no public way to ask whether it is tracing, which configuration a compilation depends on, or how large an
-executable is. What is read from private modules is read here and nowhere else; ``FAULT`` says why an installed JAX
-cannot be served, and the cache then hands every call to plain ``jax.jit``.
+executable is. What is read from private modules is read here and in ``_jax_tracing.py`` alone; ``FAULT`` says why an
+installed JAX cannot be served, and the cache then hands every call to plain ``jax.jit``.
 """
 
 import operator

@@ -250,7 +250,7 @@ class Ledger:
                 held = Held(variants, past.slot, description, past.cost)
             entry = Entry(held, key, executable.call)
             held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
-            variants.forget_past(key)
+            variants.forget_past(key, description)
             self._count(variants, held.cost, executable, miss)
             self._sources.note_call(variants, description)
             evicted = self.residents.offer(held.slot, held.weight, held.cost.seconds)

@@ -191,7 +191,8 @@ class Variants:
     source: SourceKey | None
     owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
-    past: OrderedDict[int, Past] = field(default_factory=OrderedDict)  # by the key's hash: no static value is kept
+    # By the key's hash and its text: no static value is kept, and hash(-1) == hash(-2).
+    past: OrderedDict[tuple[int, str], Past] = field(default_factory=OrderedDict)
     past_leaves: int = 0
     flights: dict[Key, Flight] = field(default_factory=dict)
     hits: int = 0
@@ -225,21 +226,20 @@ class Variants:
 
     def find_past(self, key: Key, description: Description) -> Past | None:
         """Return what is remembered of a signature that is not held."""
-        past = self.past.get(hash(key))
-        return past if past is not None and past.description.text == description.text else None
+        return self.past.get((hash(key), description.text))
 
     def remember(self, key: Key, past: Past) -> None:
         """Remember a signature that is not held; the oldest is forgotten beyond a bound."""
-        self.forget_past(key)
-        self.past[hash(key)] = past
+        self.forget_past(key, past.description)
+        self.past[hash(key), past.description.text] = past
         self.past_leaves += len(past.description.leaves)
         while len(self.past) > HISTORY or (self.past_leaves > HISTORY_LEAVES and len(self.past) > 1):
             _, gone = self.past.popitem(last=False)
             self.past_leaves -= len(gone.description.leaves)
 
-    def forget_past(self, key: Key) -> None:
+    def forget_past(self, key: Key, description: Description) -> None:
         """Forget a signature that is held from now on."""
-        past = self.past.pop(hash(key), None)
+        past = self.past.pop((hash(key), description.text), None)
         if past is not None:
             self.past_leaves -= len(past.description.leaves)
 

@@ -231,3 +231,22 @@ def test_partials_and_methods_can_be_bucketed():
     f = bucketed(Model().predict, cache=JitCache(), buckets=(4,))
     g = bucketed(functools.partial(jnp.multiply, 2.0), cache=JitCache(), buckets=(4,), axes=0)
     assert (float(f(np.ones(3))), g(np.ones(3)).tolist()) == (3, [2, 2, 2])
+
+
+def test_static_values_of_equal_hash_are_trimmed_each_in_its_own_way():
+    """hash(-1) == hash(-2): what was proved for one must not be taken for the other."""
+    f = bucketed(
+        lambda x, axis: jnp.sum(x, axis), cache=JitCache(), buckets=(4,), axes={"x": 0}, static_argnames="axis"
+    )
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert f(x, axis=-2).tolist() == [6, 9]
+    assert f(x, axis=-1).tolist() == [1, 5, 9]
+
+
+def test_positional_only_arguments_work_under_transformations_too():
+    def total(x, /, *rest, mask):
+        return jnp.sum(x, where=mask) + sum(jnp.sum(one, where=mask) for one in rest)
+
+    f = bucketed(total, cache=JitCache(), buckets=(4,))
+    assert f(np.ones(3), np.ones(3)) == 6
+    assert jax.grad(f)(jnp.ones(3), jnp.ones(3)).tolist() == [1, 1, 1]

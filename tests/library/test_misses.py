@@ -328,3 +328,14 @@ print(dict(cache.stats().misses_by_cause))
 def test_a_cell_run_again_is_a_function_recreated_and_one_that_was_edited_is_not():
     done = subprocess.run([sys.executable, "-c", REDEFINED], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "{'first_call': 2, 'function_recreated': 1}\n"
+
+
+def test_signatures_of_equal_hash_are_remembered_apart():
+    """hash(-1) == hash(-2)."""
+    cache = JitCache()
+    f = cache.jit(lambda x, axis: jnp.sum(x, axis), static_argnums=1)
+    x = np.ones((2, 3), np.float32)
+    f(x, -1), f(x, -2)
+    cache.clear()
+    f(x, -1), f(x, -2)
+    assert cache.stats().misses_by_cause == {"first_call": 1, "static_value": 1, "cleared": 2}
