@@ -13,7 +13,7 @@ from jaxcache.lab.report import PLOT_SVG, headline
 PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-LIMIT_BYTES = 8 * 1024**2
+LIMIT_BYTES = 32 * 1024**2
 
 
 def row(group: Group) -> str:
@@ -41,7 +41,7 @@ def section(sweep: Sweep) -> str:
         BEGIN,
         "![Reference compile seconds against the memory limit, a line a policy](docs/tradeoff.svg)",
         "",
-        f"At a limit of 8 MiB, means over {seeds} seeds (in brackets the least and the most):",
+        f"At a limit of 32 MiB, means over {seeds} seeds (in brackets the least and the most):",
         "",
         "| workload | eviction | hits | misses | evictions | reference compile s | nothing evicted | nothing cached "
         "| held, of what no limit would hold |",

@@ -7,15 +7,22 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_map
 
-from ._function import CachedFunction
+from ._function import CachedFunction, name_of
 from ._memory import JitCache
 
 
 class Optimizer(Protocol):
     """What optax's gradient transformations are."""
 
-    init: Any
-    update: Any
+    @property
+    def init(self) -> Callable[..., Any]:
+        """Return the state for parameters."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., Any]:
+        """Return updates, and the state after them, for gradients, a state and parameters."""
+        ...
 
 
 def value_and_grad_step(
@@ -37,7 +44,7 @@ def value_and_grad_step(
     def step(params: Any, *batch: Any, **named: Any) -> Any:
         return checked(params, *batch, **named)
 
-    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    step.__qualname__ = step.__name__ = name_of(loss)
     return cache.jit(step, **options)
 
 
@@ -64,7 +71,7 @@ def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCac
         params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
         return params, opt_state, value
 
-    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    step.__qualname__ = step.__name__ = name_of(loss)
     return cache.jit(step, **{"donate_argnums": (0, 1), **options})
 
 

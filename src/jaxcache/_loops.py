@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_structure
 
+from ._function import name_of
 from ._memory import JitCache
 from ._signature import Call
 
@@ -266,7 +267,7 @@ def _checked(step: Callable[[State], State], state: State) -> Callable[[State], 
 
 def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[..., Any]:
     """Let statistics name a loop by its step."""
-    function.__qualname__ = function.__name__ = getattr(step, "__name__", type(step).__name__)
+    function.__qualname__ = function.__name__ = name_of(step)
     return function
 
 

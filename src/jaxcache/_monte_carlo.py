@@ -20,7 +20,7 @@ class MonteCarloResult:
     """Estimates; of several parameter sets, along a first axis.
 
     Attributes:
-        mean: Of the samples.
+        mean: Of the samples; float32 where they are narrower.
         standard_error: Of the mean.
         n_samples: Of each parameter set.
     """
@@ -115,20 +115,21 @@ def _estimate_one(
         raise TypeError(f"step must return a real sample of sample_shape={sample_shape}, but returns {sample}")
     chunk = max(1, min(n_samples, limit_bytes // _bytes_a_sample(step, key, parameters)))
     chunks = -(-n_samples // chunk)
+    wide = jnp.promote_types(sample.dtype, jnp.float32)  # float16 and bfloat16 cannot even count the samples
 
     def add(number: jax.Array, so_far: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
         count, mean, squares = so_far
         index = number * chunk + jnp.arange(chunk)
         mine = index < n_samples
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-        samples = jax.vmap(lambda k: step(k, *parameters))(keys)
+        samples = jax.vmap(lambda k: step(k, *parameters))(keys).astype(wide)
         counts = mine.reshape(-1, *(1 for _ in sample_shape))
-        size = jnp.sum(mine).astype(samples.dtype)
+        size = jnp.sum(mine).astype(wide)
         chunk_mean = jnp.sum(samples, axis=0, where=counts) / size
         chunk_squares = jnp.sum((samples - chunk_mean) ** 2, axis=0, where=counts)
         total, delta = count + size, chunk_mean - mean
         return total, mean + delta * size / total, squares + chunk_squares + delta**2 * count * size / total
 
-    zero = jnp.zeros(sample_shape, sample.dtype)
-    count, mean, squares = lax.fori_loop(0, chunks, add, (jnp.zeros((), sample.dtype), zero, zero))
+    zero = jnp.zeros(sample_shape, wide)
+    count, mean, squares = lax.fori_loop(0, chunks, add, (jnp.zeros((), wide), zero, zero))
     return mean, jnp.sqrt(squares / (count - 1) / count)

@@ -40,11 +40,11 @@ def _name(group: Group) -> str:
 
 def _cheaper_policies(groups: tuple[Group, ...]) -> list[tuple[str, Suggestion]]:
     """Compare the policies at each limit; limits with the same winners are told together, most seconds first."""
-    rivals: dict[tuple[Program, int | None], list[Group]] = defaultdict(list)
+    rivals: dict[tuple[Program, int | None, str], list[Group]] = defaultdict(list)
     for group in groups:
-        rivals[group.program, group.setting.memory_limit].append(group)
+        rivals[group.program, group.setting.memory_limit, group.setting.buckets].append(group)
     found: dict[tuple[Program, tuple[str, ...]], list[_Comparison]] = defaultdict(list)
-    for (program, limit), members in rivals.items():
+    for (program, limit, _), members in rivals.items():
         comparison = _compare(limit, members)
         if comparison is not None:
             found[program, comparison.winners].append(comparison)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .buckets import Buckets
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .shapes import Shapes
 from .trial import Reference, Statistics, TrialResult
@@ -46,6 +47,7 @@ class Program(NamedTuple):
     workload: str
     shapes: str
     persistent: str
+    precision: str = "float32"
 
 
 class Setting(NamedTuple):
@@ -53,6 +55,7 @@ class Setting(NamedTuple):
 
     eviction: str
     memory_limit: int | None
+    buckets: str = "none"
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,13 @@ def _groups(results: list[TrialResult], references: list[Reference]) -> list[Gro
     for result in done:
         config = result.config
         program = Program(_named(config.workload, done, "workload"), _named(config.shapes, done, "shapes"),
-                          config.persistent.mode)  # fmt: skip
-        grouped[program, Setting(config.eviction.name, config.memory_limit)].append(result)
+                          config.persistent.mode, config.precision)  # fmt: skip
+        setting = Setting(config.eviction.name, config.memory_limit, _named(config.buckets, done, "buckets"))
+        grouped[program, setting].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
-        return (*program, setting.memory_limit or float("inf"), setting.eviction)
+        return (*program, setting.buckets, setting.memory_limit or float("inf"), setting.eviction)
 
     groups: list[Group] = []
     for program, setting in sorted(grouped, key=rank):
@@ -163,7 +167,7 @@ def _groups(results: list[TrialResult], references: list[Reference]) -> list[Gro
     return groups
 
 
-def _named(part: Workload | Shapes, results: list[TrialResult], name: str) -> str:
+def _named(part: Workload | Shapes | Buckets, results: list[TrialResult], name: str) -> str:
     """Return a part's name with the settings in which it differs from others of that name."""
     others = [other for other in (getattr(result.config, name) for result in results) if other.name == part.name]
     differing = [key for key in type(part).model_fields if len({getattr(other, key) for other in others}) > 1]
