@@ -15,6 +15,7 @@ from ._loops import Ended, LoopResult, _check_positive, _named, _precompile
 from ._memory import JitCache
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LeastSquaresResult(LoopResult):
     """What came of a fit; ``state`` is the parameters.

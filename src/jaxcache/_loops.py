@@ -36,9 +36,10 @@ class Ended(enum.Enum):
         }[self]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LoopResult:
-    """What came of a loop. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
+    """What came of a loop, a tree of arrays. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
 
     Attributes:
         state: The last state; before the one that was not finite, if there was one.
@@ -71,6 +72,7 @@ class LoopResult:
         return self.ended is Ended.MAX_STEPS_REACHED
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SolveResult(LoopResult):
     """What came of an iterative solver.

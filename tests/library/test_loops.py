@@ -360,3 +360,16 @@ def test_parameters_that_cannot_be_fitted_are_refused():
         fit(jnp.ones(0))
     with pytest.raises(ValueError, match=r"sample_shape must be a tuple of lengths, such as \(3,\), but is 3"):
         monte_carlo(jax.random.normal, 10, 3)
+
+
+def test_results_go_through_transformations():
+    loop = optimization_loop(lambda s: s / 2, lambda s: s < 0.1)
+    assert jax.jit(loop)(1.0).steps == loop(1.0).steps == 4
+    assert jax.vmap(loop)(jnp.array([1.0, 4.0])).step_count.tolist() == [4, 6]
+
+
+def test_losses_with_something_beside_them_are_told_from_those_without():
+    with pytest.raises(TypeError, match="with has_aux=True loss must return a pair"):
+        value_and_grad_step(jnp.sum, cache=JitCache(), has_aux=True)(jnp.ones(3))
+    with pytest.raises(TypeError, match=r"returns a tuple; .* takes has_aux=True"):
+        value_and_grad_step(lambda p: (p.sum(), p), cache=JitCache())(jnp.ones(3))
