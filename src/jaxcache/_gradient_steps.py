@@ -78,6 +78,13 @@ def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCac
 def _scalar_loss(loss: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
     def checked(params: Any, *batch: Any, **named: Any) -> Any:
         told = loss(params, *batch, **named)
+        if has_aux and not (isinstance(told, tuple) and len(told) == 2):
+            raise TypeError(f"with has_aux=True loss must return a pair of a scalar and something else, not {told}")
+        if not has_aux and isinstance(told, tuple | list | dict):
+            raise TypeError(
+                f"loss must return a real scalar, but returns a {type(told).__name__}; for a scalar and something "
+                "else, value_and_grad_step takes has_aux=True"
+            )
         value = jnp.asarray(told[0] if has_aux else told)
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(

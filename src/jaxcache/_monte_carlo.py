@@ -63,7 +63,10 @@ def monte_carlo(
     _check_positive(n_samples=n_samples)
     if n_samples < 2:
         raise ValueError("n_samples must be 2 or more, since one sample has no standard error, but is 1")
-    limit_bytes, sample_shape = parse_size(memory_limit, "memory_limit"), tuple(sample_shape)
+    limit_bytes = parse_size(memory_limit, "memory_limit")
+    if not isinstance(sample_shape, tuple | list):
+        raise ValueError(f"sample_shape must be a tuple of lengths, such as (3,), but is {sample_shape!r}")
+    sample_shape = tuple(sample_shape)
 
     def estimate(key: jax.Array, parameters: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
         sets = _parameter_sets(parameters)
@@ -96,10 +99,16 @@ def _parameter_sets(parameters: tuple[Any, ...]) -> int | None:
 
 def _bytes_a_sample(step: Callable[..., Any], key: jax.Array, parameters: tuple[Any, ...]) -> int:
     """Return what all intermediate arrays of one sample take together: at least what is held at a time."""
-    jaxpr = jax.make_jaxpr(step)(key, *parameters).jaxpr
-    sizes = [math.prod(out.aval.shape) * 8 for equation in jaxpr.eqns for out in equation.outvars
-             if hasattr(out.aval, "shape")]  # fmt: skip
-    return max(8, sum(sizes))
+    return max(8, _bytes_of(jax.make_jaxpr(step)(key, *parameters).jaxpr))
+
+
+def _bytes_of(jaxpr: Any) -> int:
+    size_bytes = 0
+    for equation in jaxpr.eqns:
+        size_bytes += sum(math.prod(out.aval.shape) * 8 for out in equation.outvars if hasattr(out.aval, "shape"))
+        inner = [getattr(one, "jaxpr", one) for one in tree_leaves(list(equation.params.values()))]
+        size_bytes += sum(_bytes_of(one) for one in inner if hasattr(one, "eqns"))
+    return size_bytes
 
 
 def _estimate_one(
