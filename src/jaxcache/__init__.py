@@ -20,10 +20,13 @@ from ._loops import Ended, LoopResult, SolveResult, iterative_solver, optimizati
 from ._memory import CompileLimitExceeded, JitCache
 from ._misses import Explanation, Miss, MissStormWarning
 from ._monte_carlo import MonteCarloResult, monte_carlo
+from ._optimum import Optimum, optimum
 from ._policies import POLICIES, Policy
+from ._replay import Disk, ReplayResult, replay, replay_grid
 from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
+from ._trace import Trace
 from ._trimming import PaddingError
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "Cost",
     "CostTable",
     "Difference",
+    "Disk",
     "Ended",
     "Explanation",
     "FunctionStats",
@@ -48,10 +52,13 @@ __all__ = [
     "Miss",
     "MissStormWarning",
     "MonteCarloResult",
+    "Optimum",
     "PaddingError",
     "Policy",
+    "ReplayResult",
     "SolveResult",
     "Suggestion",
+    "Trace",
     "benchmark",
     "bucketed",
     "choose_buckets",
@@ -62,8 +69,11 @@ __all__ = [
     "linear_buckets",
     "monte_carlo",
     "optimization_loop",
+    "optimum",
     "parse_size",
     "power_of_two_buckets",
+    "replay",
+    "replay_grid",
     "suggest",
     "update_step",
     "value_and_grad_step",
