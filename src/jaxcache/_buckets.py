@@ -149,11 +149,11 @@ class BucketedFunction:
         bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
             own = self._bound(arguments, lengths, lengths)
-            return self._cached(*own.args, **own.kwargs)
+            return self._cached._call_of_lengths(lengths, own.args, own.kwargs)
         padded = self._bound(self._pad(arguments, bucket), lengths, bucket)
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
-        result = trim(self._cached(*padded.args, **padded.kwargs), rules, lengths)
+        result = trim(self._cached._call_of_lengths(lengths, padded.args, padded.kwargs), rules, lengths)
         if self._check and (key is None or key not in self._checked):
             self._compare(result, arguments, lengths, bucket)
             self._checked.add(key)

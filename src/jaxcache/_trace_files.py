@@ -84,6 +84,12 @@ def numbers(values: NDArray[np.float64]) -> Any:
     return pyarrow.array(values, pyarrow.float64(), from_pandas=True)
 
 
+def nested(lengths: Sequence[Sequence[int] | None]) -> Any:
+    """Return a column of lists."""
+    pyarrow, _ = import_pyarrow()
+    return pyarrow.array(lengths, pyarrow.list_(pyarrow.int64()))
+
+
 def save_trace(trace: Trace, path: Path) -> None:
     """Do what :meth:`Trace.save` promises."""
     if path.is_dir():
