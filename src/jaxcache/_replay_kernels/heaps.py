@@ -60,14 +60,24 @@ def _pop(heap_priority, heap_number, heap_key, length):
     """Drop the top of a heap that held ``length`` items."""
     last = length - 1
     if last > 0:
-        _sift_down(
-            heap_priority, heap_number, heap_key, last, heap_priority[last], heap_number[last], heap_key[last]
-        )
+        _sift_down(heap_priority, heap_number, heap_key, last, heap_priority[last], heap_number[last], heap_key[last])
 
 
 @njit(cache=True, nogil=True)
 def by_priority(
-    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples, kind, compared, history
+    signatures,
+    events,
+    sizes,
+    mappings,
+    costs,
+    limit,
+    mappings_limit,
+    stride,
+    outcomes,
+    samples,
+    kind,
+    compared,
+    history,
 ):
     """As ``_policies/_lazy_heap.py`` under ``kind``; ``compared`` and ``history`` are the constants of gdsf_admit."""
     keys = len(sizes)
