@@ -98,7 +98,7 @@ def curves(
 
 def _replay_of_setting(trace: Trace) -> ReplayResult | None:
     policy = trace.setting.get("eviction")
-    if policy not in POLICIES or "limit_bytes" not in trace.setting:
+    if not isinstance(policy, str) or policy not in POLICIES or "limit_bytes" not in trace.setting:
         return None
     return replay(trace, policy, trace.setting["limit_bytes"], seed=trace.setting.get("seed", 0))
 

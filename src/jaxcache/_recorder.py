@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
@@ -23,7 +23,6 @@ from ._trace_files import EVENTS, PART, TIERS, coded, import_pyarrow, nested, nu
 
 if TYPE_CHECKING:
     from ._executable import Executable
-    from ._ledger import Ledger
     from ._variants import Held
 
 PART_ROWS = 32_768
@@ -31,6 +30,16 @@ PART_SECONDS = 30.0  # after so long, what there is becomes a part: what a crash
 HELD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
 
 Row = Any  # a tuple (held, started, ended), or a list of five whose end is not known yet
+
+
+class Log(Protocol):
+    """Whose log is written down: the ledger."""
+
+    lock: Any
+
+    def settle_hits(self) -> None:
+        """Tell the policy, and the recorder, of the hits noted so far."""
+        ...
 
 
 class Here(threading.local):
@@ -149,11 +158,11 @@ class Recorder:
         self._process = os.getpid()
         self._full: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
         self._watch = FinishWatch()
-        self._ledger: Ledger | None = None
+        self._ledger: Log | None = None
         self._closing = False
         self._writer = threading.Thread(target=self._write_on, name="jaxcache-record", daemon=True)
 
-    def begin(self, ledger: "Ledger") -> None:
+    def begin(self, ledger: Log) -> None:
         """Write down what this ledger notes from now on."""
         self._ledger = ledger
         self._writer.start()

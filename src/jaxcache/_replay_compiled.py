@@ -1,7 +1,6 @@
 """Runs the compiled kernels of ``_replay_kernels``; imported only where numba is."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,22 @@ from ._trace import Trace
 UNLIMITED = 2**62
 CANDIDATES = 64  # of lnc_ra, by default
 
-POLICIES: dict[str, Callable[..., tuple[int, int]]] = {
-    "none": lambda seed, *columns: queues.by_row(*columns, False, False),
-    "lru": lambda seed, *columns: queues.by_row(*columns, True, True),
-    "fifo": lambda seed, *columns: queues.by_row(*columns, False, True),
-    "sieve": lambda seed, *columns: queues.sieve(*columns),
-    "s3fifo": lambda seed, *columns: queues.s3fifo(*columns),
-    "lfu": lambda seed, *columns: heaps.by_priority(*columns, heaps.LFU, COMPARED, HISTORY),
-    "size_based": lambda seed, *columns: heaps.by_priority(*columns, heaps.SIZE, COMPARED, HISTORY),
-    "gdsf": lambda seed, *columns: heaps.by_priority(*columns, heaps.GDSF, COMPARED, HISTORY),
-    "gdsf_admit": lambda seed, *columns: heaps.by_priority(*columns, heaps.GDSF_ADMIT, COMPARED, HISTORY),
-    "random": lambda seed, *columns: urns.at_random(*columns, _generator(seed)),
-    "lnc_ra": lambda seed, *columns: urns.lnc_ra(*columns, _generator(seed), CANDIDATES, HISTORY),
+_HEAP: Any = heaps.by_priority
+_ROWS: Any = queues.by_row
+POLICIES: dict[str, tuple[Any, tuple[Any, ...]]] = {  # the kernel, and what it takes beyond the columns
+    "none": (_ROWS, (False, False)),
+    "lru": (_ROWS, (True, True)),
+    "fifo": (_ROWS, (False, True)),
+    "sieve": (queues.sieve, ()),
+    "s3fifo": (queues.s3fifo, ()),
+    "lfu": (_HEAP, (heaps.LFU, COMPARED, HISTORY)),
+    "size_based": (_HEAP, (heaps.SIZE, COMPARED, HISTORY)),
+    "gdsf": (_HEAP, (heaps.GDSF, COMPARED, HISTORY)),
+    "gdsf_admit": (_HEAP, (heaps.GDSF_ADMIT, COMPARED, HISTORY)),
+    "random": (urns.at_random, ()),
+    "lnc_ra": (urns.lnc_ra, (CANDIDATES, HISTORY)),
 }
+DRAWING = {"random", "lnc_ra"}
 
 
 def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -> Decisions:
@@ -36,8 +38,10 @@ def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) 
     outcomes, samples = np.empty(len(trace), np.uint8), np.zeros(len(rows), np.int64)
     if not len(rows):
         return Decisions(outcomes, samples, 0, 0)
-    evictions, peak = POLICIES[policy](
-        seed,
+    kernel, options = POLICIES[policy]
+    if policy in DRAWING:
+        options = (_generator(seed), *options)
+    evictions, peak = kernel(
         trace.signatures,
         trace.events,
         trace.size_bytes,
@@ -48,6 +52,7 @@ def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) 
         int(rows[0]) + 1,
         outcomes,
         samples,
+        *options,
     )
     return Decisions(outcomes, samples, int(evictions), int(peak))
 
