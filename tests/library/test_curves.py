@@ -1,5 +1,6 @@
 """Curves are replays; lru's whole curve in one pass is its replay at each limit."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_curves_are_the_replays_of_every_policy_with_the_bound():
     everything = [one for each in drawn.results.values() for one in each]
     for one in everything:
         assert any(a.peak_bytes <= one.peak_bytes and a.compile_seconds <= one.compile_seconds for a in front)
-    for one, other in zip(front, front[1:], strict=False):
+    for one, other in itertools.pairwise(front):
         assert one.peak_bytes < other.peak_bytes
         assert one.compile_seconds > other.compile_seconds
 
