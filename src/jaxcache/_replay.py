@@ -65,9 +65,10 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a replay leaves behind: outcomes by row, bytes held at the samples, evictions and the peak."""
+    """What a replay leaves behind: outcomes by row, misses by signature, bytes held at the samples, and counts."""
 
     outcomes: NDArray[np.uint8]
+    misses: NDArray[np.int64]
     sampled_bytes: NDArray[np.int64]
     evictions: int
     peak_bytes: int
@@ -242,7 +243,8 @@ def run_objects(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -
     if residents.fault is not None:
         raise RuntimeError(residents.fault)
     told = np.frombuffer(outcomes, np.uint8)
-    return Decisions(told, bytes_held[sample_rows(len(trace))], evictions, residents.peak_bytes)
+    misses = np.bincount(trace.signatures[(told == MISS) | (told == REJECTED)], minlength=len(trace.labels))
+    return Decisions(told, misses, bytes_held[sample_rows(len(trace))], evictions, residents.peak_bytes)
 
 
 def _policy_maker(policy: Any, seed: int) -> Callable[[], Policy]:
@@ -262,9 +264,8 @@ def _result(
     trace: Trace, policy: str, limit_bytes: int | None, decisions: Decisions, ahead: int, disk: Disk | None
 ) -> ReplayResult:
     outcomes = decisions.outcomes[ahead:]
-    missed = (outcomes == MISS) | (outcomes == REJECTED)
-    by_signature = np.bincount(trace.signatures[missed], minlength=len(trace.labels))
-    misses, hits = int(by_signature.sum()), int(np.count_nonzero(outcomes == HIT))
+    by_signature, requests = decisions.misses, trace.requests
+    misses = int(by_signature.sum())
     compiles, loads = by_signature, np.zeros_like(by_signature)
     if disk is not None:
         compiles = np.zeros_like(by_signature) if disk.warm else np.minimum(by_signature, 1)
@@ -274,8 +275,8 @@ def _result(
     return ReplayResult(
         policy=policy,
         limit_bytes=limit_bytes,
-        requests=hits + misses,
-        hits=hits,
+        requests=requests,
+        hits=requests - misses,
         misses=misses,
         evictions=decisions.evictions,
         rejected=int(np.count_nonzero(outcomes == REJECTED)),

@@ -15,11 +15,11 @@ UNLIMITED = 2**62
 CANDIDATES = 64  # of lnc_ra, by default
 
 _HEAP: Any = heaps.by_priority
-_ROWS: Any = queues.by_row
+_TURN: Any = queues.in_turn
 POLICIES: dict[str, tuple[Any, tuple[Any, ...]]] = {  # the kernel, and what it takes beyond the columns
-    "none": (_ROWS, (False, False)),
-    "lru": (_ROWS, (True, True)),
-    "fifo": (_ROWS, (False, True)),
+    "none": (_TURN, (False, False)),
+    "lru": (_TURN, (True, True)),
+    "fifo": (_TURN, (False, True)),
     "sieve": (queues.sieve, ()),
     "s3fifo": (queues.s3fifo, ()),
     "lfu": (_HEAP, (heaps.LFU, COMPARED, HISTORY)),
@@ -36,8 +36,9 @@ def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) 
     """Replay a policy by name; the trace must have no ``CLEAR``."""
     rows = sample_rows(len(trace))
     outcomes, samples = np.empty(len(trace), np.uint8), np.zeros(len(rows), np.int64)
+    misses = np.zeros(len(trace.labels), np.int64)
     if not len(rows):
-        return Decisions(outcomes, samples, 0, 0)
+        return Decisions(outcomes, misses, samples, 0, 0)
     kernel, options = POLICIES[policy]
     if policy in DRAWING:
         options = (_generator(seed), *options)
@@ -51,10 +52,11 @@ def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) 
         UNLIMITED if trace.mappings_limit is None else trace.mappings_limit,
         int(rows[0]) + 1,
         outcomes,
+        misses,
         samples,
         *options,
     )
-    return Decisions(outcomes, samples, int(evictions), int(peak))
+    return Decisions(outcomes, misses, samples, int(evictions), int(peak))
 
 
 def _generator(seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -65,20 +65,9 @@ def _pop(heap_priority, heap_number, heap_key, length):
 
 @njit(cache=True, nogil=True)
 def by_priority(
-    signatures,
-    events,
-    sizes,
-    mappings,
-    costs,
-    limit,
-    mappings_limit,
-    stride,
-    outcomes,
-    samples,
-    kind,
-    compared,
-    history,
-):
+    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, kind,
+    compared, history,
+):  # fmt: skip
     """As ``_policies/_lazy_heap.py`` under ``kind``; ``compared`` and ``history`` are the constants of gdsf_admit."""
     keys = len(sizes)
     heap_priority, heap_number = np.empty(keys), np.empty(keys, np.int64)
@@ -90,6 +79,7 @@ def by_priority(
     remembered = 0
     taken = np.empty(min(compared, keys) if kind == GDSF_ADMIT else 0, np.int64)
     live, live_mappings, peak, evictions, entries, sets, clock = 0, 0, 0, 0, 0, 0, 0.0
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
@@ -126,6 +116,7 @@ def by_priority(
                 if not kept:
                     remembered = _remember(older, newer, past, key, past[key] + 1, remembered, history)
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
                     victim = _settle_top(heap_priority, heap_number, heap_key, entries, priorities, numbers)
@@ -155,8 +146,9 @@ def by_priority(
                 live += size
                 live_mappings += count
                 peak = max(peak, live)
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak
 

@@ -7,45 +7,52 @@ HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
 
 
 @njit(cache=True, nogil=True)
-def by_row(
-    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples, on_hits, admits
-):
-    """Evict in the order of rows: of the last request (``on_hits``), or of the adding.
-
-    The trace itself is the queue: the victim is at the first row that is still its signature's own.
-    """
-    own = np.full(len(sizes), -1, np.int64)  # the row that a held signature stands at
-    live, live_mappings, peak, evictions, oldest = 0, 0, 0, 0, 0
+def in_turn(
+    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, on_hits,
+    admits,
+):  # fmt: skip
+    """Evict in the order of the last request (``on_hits``), or of the adding."""
+    end = len(sizes)  # closes the queue to a ring
+    near = np.full((end + 1, 2), end, np.int32)  # the older and the newer neighbour, side by side in memory
+    held = np.zeros(end, np.bool_)
+    live, live_mappings, peak, evictions = 0, 0, 0, 0
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
-        if own[key] >= 0:
-            if request:
-                outcomes[row] = HIT
-                if on_hits:
-                    own[key] = row
-            else:
-                outcomes[row] = EVENT
+        if held[key]:
+            outcomes[row] = HIT if request else EVENT
+            if on_hits and request:
+                older, newer = near[key, 0], near[key, 1]
+                near[older, 1], near[newer, 0] = newer, older
+                last = near[end, 0]
+                near[key, 0], near[key, 1] = last, end
+                near[last, 1] = near[end, 0] = key
         else:
             size, count = sizes[key], mappings[key]
             fits = live + size <= limit and live_mappings + count <= mappings_limit
             kept = fits or (size <= limit and count <= mappings_limit and admits)
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
-                    while own[signatures[oldest]] != oldest:
-                        oldest += 1
-                    victim = signatures[oldest]
-                    own[victim] = -1
+                    victim = near[end, 1]
+                    newer = near[victim, 1]
+                    near[end, 1], near[newer, 0] = newer, end
+                    held[victim] = False
                     live -= sizes[victim]
                     live_mappings -= mappings[victim]
                     evictions += 1
-                own[key] = row
+                held[key] = True
+                last = near[end, 0]
+                near[key, 0], near[key, 1] = last, end
+                near[last, 1] = near[end, 0] = key
                 live += size
                 live_mappings += count
                 peak = max(peak, live)
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak
 
@@ -66,12 +73,13 @@ def _unlink(older, newer, key):
 
 
 @njit(cache=True, nogil=True)
-def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples):
+def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples):
     """As ``_policies/_sieve.py``."""
     end = len(sizes)
     older, newer = np.full(end + 1, end, np.int64), np.full(end + 1, end, np.int64)
     held, visited = np.zeros(end, np.bool_), np.zeros(end + 1, np.bool_)
     live, live_mappings, peak, evictions, hand = 0, 0, 0, 0, end
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
@@ -83,6 +91,7 @@ def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, str
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
                     while hand == end or visited[hand]:
@@ -100,8 +109,9 @@ def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, str
                 live += size
                 live_mappings += count
                 peak = max(peak, live)
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak
 
@@ -110,13 +120,14 @@ NOWHERE, SMALL, MAIN, GHOST = 0, 1, 2, 3
 
 
 @njit(cache=True, nogil=True)
-def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples):
+def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples):
     """As ``_policies/_s3fifo.py``."""
     keys = len(sizes)
     small, main, ghost = keys, keys + 1, keys + 2  # the ends of three rings; a key is in one at most
     older, newer = np.arange(keys + 3), np.arange(keys + 3)
     place, frequency = np.zeros(keys, np.uint8), np.zeros(keys, np.uint8)
     live, live_mappings, peak, evictions, entries, ghosts, small_bytes = 0, 0, 0, 0, 0, 0, 0
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
@@ -128,6 +139,7 @@ def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, st
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
                     victim = -1
@@ -179,7 +191,8 @@ def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, st
                     _unlink(older, newer, gone)
                     place[gone] = NOWHERE
                     ghosts -= 1
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak

@@ -41,11 +41,14 @@ def _below(state, bound):
 
 
 @njit(cache=True, nogil=True)
-def at_random(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples, state):
+def at_random(
+    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state
+):
     """As ``_policies/_random.py``."""
     keys = len(sizes)
     held, place = np.empty(keys, np.int64), np.full(keys, -1, np.int64)
     live, live_mappings, peak, evictions, entries = 0, 0, 0, 0, 0
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
@@ -55,6 +58,7 @@ def at_random(signatures, events, sizes, mappings, costs, limit, mappings_limit,
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
                     drawn = 0 if entries == 1 else _below(state, entries)
@@ -71,8 +75,9 @@ def at_random(signatures, events, sizes, mappings, costs, limit, mappings_limit,
                 live += size
                 live_mappings += count
                 peak = max(peak, live)
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak
 
@@ -156,8 +161,8 @@ def _note(older, newer, noted, count, key, remembered, history):
 
 @njit(cache=True, nogil=True)
 def lnc_ra(
-    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, samples, state, candidates,
-    history,
+    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state,
+    candidates, history,
 ):  # fmt: skip
     """As ``_policies/_lnc_ra.py``."""
     keys = len(sizes)
@@ -169,6 +174,7 @@ def lnc_ra(
     profit, last = np.empty(candidates), np.empty(candidates, np.int64)
     live, live_mappings, peak, evictions, entries, remembered, time = 0, 0, 0, 0, 0, 0, 0
     first, ranked, length = 0, 0, 0  # of the candidates drawn: the next victim, those in order, all
+    sampled = stride - 1
     for row in range(len(signatures)):
         key = signatures[row]
         request = events[row] == 0
@@ -229,6 +235,7 @@ def lnc_ra(
                 live_mappings -= mappings[victim]
                 evictions += 1
             outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            misses[key] += request
             if kept:
                 if noted[key]:
                     newer[older[key]], older[newer[key]] = newer[key], older[key]
@@ -244,7 +251,8 @@ def lnc_ra(
                 live += size
                 live_mappings += maps
                 peak = max(peak, live)
-        if (row + 1) % stride == 0:
+        if row == sampled:
             samples[row // stride] = live
+            sampled += stride
     samples[-1] = live
     return evictions, peak
