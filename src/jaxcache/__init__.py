@@ -12,6 +12,7 @@ from ._bucket_choice import (
 from ._buckets import BucketStats, bucketed
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
+from ._curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
 from ._describe import Difference
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step
@@ -41,6 +42,7 @@ __all__ = [
     "CompileLimitExceeded",
     "Cost",
     "CostTable",
+    "Curves",
     "Difference",
     "Disk",
     "Ended",
@@ -49,6 +51,7 @@ __all__ = [
     "JitCache",
     "LeastSquaresResult",
     "LoopResult",
+    "LruCurve",
     "Miss",
     "MissStormWarning",
     "MonteCarloResult",
@@ -62,14 +65,19 @@ __all__ = [
     "benchmark",
     "bucketed",
     "choose_buckets",
+    "curves",
+    "find_knee",
     "format_size",
     "iterative_solver",
     "judge_buckets",
     "least_squares",
+    "limits_of",
     "linear_buckets",
+    "lru_curve",
     "monte_carlo",
     "optimization_loop",
     "optimum",
+    "pareto_front",
     "parse_size",
     "power_of_two_buckets",
     "replay",

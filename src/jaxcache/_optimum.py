@@ -202,7 +202,7 @@ def _orders(stays: Stays, prices: NDArray[np.float64]) -> list[NDArray[np.int64]
 
 def _compiled_pack() -> Callable[..., NDArray[np.bool_]]:
     try:
-        from ._optimum_compiled import pack  # needs numba
+        from ._compiled_loops import pack  # needs numba
     except ImportError:
         return pack_stays
     return pack

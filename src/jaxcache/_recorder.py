@@ -9,28 +9,37 @@ import os
 import queue
 import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from ._trace import Event
 from ._trace_files import EVENTS, PART, TIERS, coded, import_pyarrow, nested, numbers, write_part
 
 if TYPE_CHECKING:
     from ._executable import Executable
-    from ._ledger import Ledger
     from ._variants import Held
 
-PART_ROWS = 65_536
+PART_ROWS = 32_768
 PART_SECONDS = 30.0  # after so long, what there is becomes a part: what a crash may lose
 HELD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
 
 Row = Any  # a tuple (held, started, ended), or a list of five whose end is not known yet
+
+
+class Log(Protocol):
+    """Whose log is written down: the ledger."""
+
+    lock: Any
+
+    def settle_hits(self) -> None:
+        """Tell the policy, and the recorder, of the hits noted so far."""
+        ...
 
 
 class Here(threading.local):
@@ -61,41 +70,42 @@ class Part:
     """Rows that are written together."""
 
     def __init__(self) -> None:
-        self.codes: dict[int, int] = {}  # of each signature's identity
-        self.signatures: list[tuple[str, str, int, int, int, float]] = []
-        self.code, self.event = array("i"), array("b")
-        self.started, self.ended = array("d"), array("d")
-        self.made: dict[int, tuple[float, float, int]] = {}  # lowering and backend seconds, and the tier
-        self.late: dict[int, Row] = {}  # rows whose end may come after they are settled
+        self.rows: list[Row] = []
+        self.made: dict[int, tuple[float, float, int]] = {}  # by row: lowering and backend seconds, and the tier
+        self.events: dict[int, Event] = {}  # by row, where it is no request
 
     def __len__(self) -> int:
-        return len(self.code)
+        return len(self.rows)
 
-    def code_of(self, held: "Held") -> int:
-        """Return the number of a signature in this part."""
-        code = self.codes.get(held.identity)
-        if code is None:
-            code = self.codes[held.identity] = len(self.signatures)
+    def _signatures(self) -> tuple[NDArray[np.int64], list[tuple[str, str, int, int, int, float]]]:
+        """Return the number of each row's signature, and what they are."""
+        numbers: dict[int, int] = {}
+        codes = np.array([numbers.setdefault(row[HELD].identity, len(numbers)) for row in self.rows], np.int64)
+        firsts = np.unique(codes, return_index=True)[1]
+        told = []
+        for held in (self.rows[first][HELD] for first in firsts):
             cost, name, text = held.cost, held.function.name, held.description.text
-            self.signatures.append((name, text, held.identity, cost.size_bytes, held.weight.mappings, cost.seconds))
-        return code
+            told.append((name, text, held.identity, cost.size_bytes, held.weight.mappings, cost.seconds))
+        return codes, told
 
     def columns(self, began: float, at_least: float) -> tuple[dict[str, Any], float]:
         """Return the columns of ``_trace_files.py``, and the last time; none is before ``at_least``."""
         rows = len(self)
-        code, event = np.array(self.code), np.array(self.event)
-        started, ended, finished = np.array(self.started), np.array(self.ended), np.full(rows, np.nan)
+        code, signatures = self._signatures()
+        started = np.array([row[STARTED] for row in self.rows])
+        ended, finished = np.array([row[ENDED] for row in self.rows]), np.full(rows, np.nan)
         lowering, backend, tier = np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.int32)
-        lengths: dict[int, tuple[int, ...]] = {}
-        for row, late in self.late.items():
-            ended[row], finished[row] = late[ENDED], late[FINISHED] - late[STARTED]
-            if late[LENGTHS]:
-                lengths[row] = late[LENGTHS]
+        event, lengths = np.zeros(rows, np.uint8), [None] * rows
+        for number, row in enumerate(self.rows):
+            if len(row) > FINISHED:
+                finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
+        for row, what in self.events.items():
+            event[row] = what
         for row, made in self.made.items():
             lowering[row], backend[row], tier[row] = made
         spent = np.nan_to_num(lowering) + np.nan_to_num(backend)
         times = np.maximum.accumulate(np.append(at_least, started - began))[1:]
-        names, texts, ids, sizes, mappings, costs = zip(*self.signatures, strict=True)
+        names, texts, ids, sizes, mappings, costs = zip(*signatures, strict=True)
         distinct = list(dict.fromkeys(names))
         functions = np.array([distinct.index(name) for name in names])
         asked = event == Event.REQUEST
@@ -113,7 +123,7 @@ class Part:
             "tier": coded(np.where(event == Event.CLEAR, -1, tier), TIERS),
             "dispatch_seconds": numbers(np.where(asked, np.maximum(0.0, ended - started - spent), np.nan)),
             "finished_seconds": numbers(np.maximum(0.0, finished - spent)),
-            "lengths": nested([lengths.get(row) for row in range(rows)] if lengths else [None] * rows),
+            "lengths": nested(lengths),
         }
         return columns, float(times[-1])
 
@@ -148,11 +158,11 @@ class Recorder:
         self._process = os.getpid()
         self._full: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
         self._watch = FinishWatch()
-        self._ledger: Ledger | None = None
+        self._ledger: Log | None = None
         self._closing = False
         self._writer = threading.Thread(target=self._write_on, name="jaxcache-record", daemon=True)
 
-    def begin(self, ledger: "Ledger") -> None:
+    def begin(self, ledger: Log) -> None:
         """Write down what this ledger notes from now on."""
         self._ledger = ledger
         self._writer.start()
@@ -166,43 +176,29 @@ class Recorder:
 
     def note_hit(self, row: Row) -> "Held":
         """Note a row of the log; return whose it is."""
-        held = row[0]
-        part = self._part
-        if type(row) is list:
-            part.late[len(part.code)] = row
-        part.code.append(part.code_of(held))
-        part.event.append(0)
-        part.started.append(row[1])
-        part.ended.append(row[2])
-        if len(part.code) >= PART_ROWS:
+        rows = self._part.rows
+        rows.append(row)
+        if len(rows) >= PART_ROWS:
             self._hand_over()
-        return held
+        return row[0]
 
     def note_made(self, held: "Held", executable: "Executable", requested: bool) -> None:
         """Note a program that was made, for a call that missed or ahead of one."""
-        part, row = self._part, self.here.row
-        number = len(part.code)
-        part.made[number] = (executable.lowering_seconds, executable.compile_seconds, 1 if executable.from_disk else 2)
-        now = time.perf_counter()
-        started = now
-        if requested and row is not None and row[HELD] is None:
-            row[HELD], started = held, row[STARTED]
-            part.late[number] = row
-        self._append(held, Event.REQUEST if requested else Event.WARM, started)
+        row = self.here.row
+        if not requested or row is None or row[HELD] is not None:
+            row = [None, time.perf_counter(), math.nan, math.nan, None]
+        row[HELD] = held
+        tier = 1 if executable.from_disk else 2
+        self._part.made[len(self._part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
+        if not requested:
+            self._part.events[len(self._part)] = Event.WARM
+        self.note_hit(row)
 
     def note_clear(self, held: "Held") -> None:
         """Note that the program dropped an entry."""
         if not self._closing:
-            self._append(held, Event.CLEAR, time.perf_counter())
-
-    def _append(self, held: "Held", event: Event, started: float) -> None:
-        part = self._part
-        part.code.append(part.code_of(held))
-        part.event.append(event)
-        part.started.append(started)
-        part.ended.append(math.nan)
-        if len(part.code) >= PART_ROWS:
-            self._hand_over()
+            self._part.events[len(self._part)] = Event.CLEAR
+            self.note_hit((held, time.perf_counter(), math.nan))
 
     def _hand_over(self) -> None:
         part, self._part = self._part, Part()
