@@ -1,6 +1,7 @@
 """How far requests come sooner or later than a rate of requests says."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from math import expm1, frexp
 
 BINS = 32  # of what was expected since the last request, two to a doubling
@@ -9,7 +10,7 @@ KEPT = 0.8  # of what was noted, at each renewal
 PRIOR = 8.0  # requests that a bin is taken to have seen, as many as its class leads to expect
 
 EDGES = (0.0, *(2.0 ** ((index - 13) / 2) for index in range(1, BINS + 1)))
-WIDTHS = tuple(high - low for low, high in zip(EDGES, EDGES[1:], strict=False))
+WIDTHS = tuple(high - low for low, high in pairwise(EDGES))
 
 
 class Hazard:
