@@ -9,7 +9,9 @@ from ._history import History
 from ._urn import Urn
 
 BRIEF, RECENT = 100.0, 1000.0  # requests; memories of the rate, beside one that keeps everything
+STILL_BRIEF, STILL_RECENT = exp(-1 / BRIEF), exp(-1 / RECENT)
 LEARNING = 0.01  # share of its weight that a memory gains or loses at a request, at most
+LEAST = 1e-3  # weight that a memory keeps, so that it can come back
 RENEWAL = 256  # requests between renewals of the hazard, at least
 CARRIED = 16
 
@@ -101,27 +103,35 @@ class Adaptive:
         return False
 
     def _refer(self, record: _Record) -> None:
-        """Count a request, after learning from whether it was foreseen."""
+        """Count a request, after learning from whether it was foreseen. All that a hit costs: so in one piece."""
+        passed = self._time + 1 - record.last
+        still_brief, still_recent = exp(-passed / BRIEF), exp(-passed / RECENT)
         if record.requests:
-            self._learn(record)
+            self._learn(record, passed, still_brief, still_recent)
         self._time += 1
-        passed = self._time - record.last
         record.requests += 1
-        record.brief = record.brief * exp(-passed / BRIEF) + 1.0
-        record.recent = record.recent * exp(-passed / RECENT) + 1.0
+        record.brief = record.brief * still_brief + 1.0
+        record.recent = record.recent * still_recent + 1.0
         record.last = self._time
-        self._all_brief = self._all_brief * exp(-1 / BRIEF) + 1.0
-        self._all_recent = self._all_recent * exp(-1 / RECENT) + 1.0
+        self._all_brief = self._all_brief * STILL_BRIEF + 1.0
+        self._all_recent = self._all_recent * STILL_RECENT + 1.0
         self._ranked = []
 
-    def _learn(self, record: _Record) -> None:
-        brief, recent, ever, expected = self._foresight(record)
-        self._hazard.note(record.requests, expected)
-        step = max(LEARNING, 1 / (self._time + 10)) / (brief + recent + ever)
+    def _learn(self, record: _Record, passed: int, still_brief: float, still_recent: float) -> None:
         a, b, c = self._weights
-        kept = 1 - step * (brief + recent + ever)
-        a, b, c = (max(1e-3, kept * one + step * part) for one, part in ((a, brief), (b, recent), (c, ever)))
-        self._weights = (a / (a + b + c), b / (a + b + c), c / (a + b + c))
+        brief = a * record.brief / self._all_brief
+        recent = b * record.recent / self._all_recent
+        ever = c * record.requests / self._time
+        expected = brief * BRIEF * (1 - still_brief) + recent * RECENT * (1 - still_recent) + ever * passed
+        self._hazard.note(record.requests, expected)
+        brief, recent = brief * still_brief, recent * still_recent
+        foreseen = brief + recent + ever
+        step = max(LEARNING, 1 / (self._time + 10))
+        a = max(LEAST, a + step * (brief / foreseen - a))
+        b = max(LEAST, b + step * (recent / foreseen - b))
+        c = max(LEAST, c + step * (ever / foreseen - c))
+        total = a + b + c
+        self._weights = (a / total, b / total, c / total)
 
     def _foresight(self, record: _Record) -> tuple[float, float, float, float]:
         """Return w_m * n_m / N_m of the three memories at the request under way, and u."""
@@ -140,8 +150,8 @@ class Adaptive:
     def _priority_if_asked(self, record: _Record) -> float:
         """Return the priority of a key that is not held, once the request under way is counted."""
         passed, requests = self._time + 1 - record.last, record.requests + 1
-        brief = (record.brief * exp(-passed / BRIEF) + 1.0) / (self._all_brief * exp(-1 / BRIEF) + 1.0)
-        recent = (record.recent * exp(-passed / RECENT) + 1.0) / (self._all_recent * exp(-1 / RECENT) + 1.0)
+        brief = (record.brief * exp(-passed / BRIEF) + 1.0) / (self._all_brief * STILL_BRIEF + 1.0)
+        recent = (record.recent * exp(-passed / RECENT) + 1.0) / (self._all_recent * STILL_RECENT + 1.0)
         a, b, c = self._weights
         rate = a * brief + b * recent + c * requests / (self._time + 1)
         return self._hazard.factor(requests, 0.0) * rate * record.density
