@@ -313,10 +313,10 @@ class BucketedFunction:
         bound = self._ordered(sized)
         return self._cached.eval_shape(*bound.args, **bound.kwargs)
 
-    def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket) -> Any:
-        """Call without giving away arrays that the comparison looks at again."""
+    def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket = ()) -> Any:
+        """Call without giving away arrays that the comparison looks at again; lengths are those of a caller's call."""
         args, kwargs = (call.args, call.kwargs) if not self._donates else jax.tree.map(_copy, (call.args, call.kwargs))
-        return self._cached._call_of_lengths(lengths, args, kwargs)
+        return self._cached._call_of_lengths(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
 
     def _compare(
         self, result: Any, rules: list[Rule], arguments: dict[str, Any], lengths: Bucket, bucket: Bucket
@@ -335,7 +335,7 @@ class BucketedFunction:
         if change is None and self._may_be_probed(arguments, lengths):
             other = self._with_floats(arguments, np.negative)
             padded = self._bound(self._pad(other, bucket), lengths, bucket)
-            change = change_at(other, trim(self._call_keeping(padded, lengths), rules, lengths))
+            change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
             change = change and f"{change} if the numbers have the other sign"
         if change is not None:
             raise PaddingError(
