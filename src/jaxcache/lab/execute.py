@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +17,9 @@ import numpy as np
 import psutil
 
 from .. import CacheStats, Cost, JitCache, MissStormWarning
+from .course import CourseRecorder
 from .run import Order
-from .trial import Memory, Persistent, Reference, Statistics, Timing, Trial
+from .trial import Course, FunctionCounts, Memory, Persistent, Reference, Statistics, Timing, Trial
 from .workloads import Answer, Jit, Session
 
 
@@ -52,8 +53,11 @@ class Served:
     session: Session = field(repr=False)
 
 
-def serve(trial: Trial, jit: Jit) -> Served:
-    """Serve all requests of the trial's workload with programs compiled by ``jit``."""
+def serve(trial: Trial, jit: Jit, after: Callable[[int, float], None] | None = None) -> Served:
+    """Serve all requests of the trial's workload with programs compiled by ``jit``.
+
+    ``after``, if given, is called between the requests, off the clock, with a request's length and its seconds.
+    """
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
     session = trial.workload.start(jit, trial.seed)
     digest, seconds = hashlib.sha256(), []
@@ -61,6 +65,8 @@ def serve(trial: Trial, jit: Jit) -> Served:
         started = time.perf_counter()
         result = session.serve(number, length)
         seconds.append(time.perf_counter() - started)
+        if after is not None:
+            after(length, seconds[-1])
         session.check(result)
         digest.update(f"{result.dtype}{result.shape}".encode())
         digest.update(np.ascontiguousarray(result).tobytes())
@@ -75,6 +81,7 @@ class Outcome:
     statistics: Statistics
     timing: Timing
     memory: Memory
+    course: Course
 
 
 def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcome:
@@ -84,7 +91,8 @@ def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcom
     warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
     with persistent_cache(trial.persistent, scratch):
         cache = JitCache(trial.memory_limit, trial.eviction.name, seed=trial.seed, costs=costs)
-        served = serve(trial, cache.jit)
+        with CourseRecorder(cache, trial.workload.requests) as recorder:
+            served = serve(trial, cache.jit, recorder.after)
         statistics = _statistics(cache.stats())
     p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
     total = sum(served.seconds)
@@ -100,12 +108,17 @@ def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcom
             p99_seconds=float(p99),
         ),
         Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
+        recorder.course(),
     )
 
 
 def _statistics(stats: CacheStats) -> Statistics:
     values: dict[str, Any] = {name: getattr(stats, name) for name in Statistics.model_fields}
-    return Statistics(**values)
+    by_function = {
+        name: FunctionCounts(**{one: getattr(counts, one) for one in FunctionCounts.model_fields})
+        for name, counts in stats.by_function.items()
+    }
+    return Statistics(**{**values, "by_function": by_function})
 
 
 def _peak_bytes() -> int:
