@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -65,7 +66,7 @@ class Thresholds:
     @staticmethod
     def now() -> "Thresholds":
         """Return what this process is set to."""
-        config = jax.config
+        config: Any = jax.config  # its settings are attributes that it does not declare
         return Thresholds(
             in_use=bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir),
             min_compile_seconds=float(config.jax_persistent_cache_min_compile_time_secs),

@@ -160,6 +160,7 @@ def read_sweep(directory: Path, bounds: Mapping[tuple[str, int], float] | None =
     def read(model: type[_Model], paths: list[Path]) -> list[_Model]:
         found: list[_Model] = []
         for path in sorted(paths):
+            content = b""
             try:
                 content = path.read_bytes()
                 found.append(model.model_validate_json(content))

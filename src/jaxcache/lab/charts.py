@@ -12,7 +12,7 @@ from typing import Any
 
 import altair as alt
 
-from .aggregate import Group, Program
+from .aggregate import Group, Program, Setting
 from .comparison import compare
 from .decision import baseline_of, by_policy
 from .trial import Course
@@ -22,7 +22,7 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 3], [1, 3], [6, 2, 1, 2, 1, 2]]
 SOURCES = {"held": "held in memory", "loaded": "loaded from disk", "compiled": "compiled"}
 _MIB = 1024**2
-_HEIGHT = 260
+_HEIGHT, _ROW_HEIGHT = 260, 44
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Figure:
     left_out: int = 0
 
 
-def figures(groups: Sequence[Group], chosen: Group | None) -> list[Figure]:
+def figures(groups: Sequence[Group], chosen: Setting | None) -> list[Figure]:
     """Return every figure for which there is something to draw."""
     made = [
         tradeoff(groups), pareto(groups), time_spent(groups), heat_map(groups), causes(groups, chosen),
@@ -75,17 +75,17 @@ def _title(program: Program, groups: Sequence[Group]) -> str:
 def _by_program(name: str, title: str, caption: str, groups: Sequence[Group], draw: Any) -> Figure:
     programs = _programs(groups)
     panels = [
-        Panel(_title(program, groups), _spec(chart))
+        Panel(_title(program, groups), chart if isinstance(chart, dict) else _spec(chart))
         for program, members in list(programs.items())[:MOST_PANELS]
         if (chart := draw(members)) is not None
     ]
     return Figure(name, title, caption, tuple(panels), max(0, len(programs) - MOST_PANELS))
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def _spec(chart: Any, height: int = _HEIGHT) -> dict[str, Any]:
     """Return the specification with its data inside, as wide as the page gives it room."""
     with alt.data_transformers.enable("default", consolidate_datasets=False, max_rows=None):
-        spec: dict[str, Any] = chart.properties(width="container", height=_HEIGHT).to_dict(validate=False)
+        spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict(validate=False)
     for unused in ("config", "$schema"):
         spec.pop(unused, None)
     return spec
@@ -105,7 +105,9 @@ def _lines(groups: Sequence[Group]) -> list[str]:
 
 
 def _styles(field: str, domain: list[str], title: str) -> dict[str, Any]:
-    legend = alt.Legend(orient="bottom", columns=4, title=None, symbolStrokeWidth=2, symbolSize=80, labelLimit=220)
+    legend = alt.Legend(
+        orient="bottom", columns=4, title=None, symbolStrokeWidth=2, symbolSize=80, labelLimit=220, symbolOpacity=1
+    )
     shapes = [SHAPES[n % len(SHAPES)] for n in range(len(domain))]
     dashes = [DASHES[n % len(DASHES)] for n in range(len(domain))]
     return {
@@ -177,8 +179,8 @@ def tradeoff(groups: Sequence[Group]) -> Figure:
     lines, several = _lines(groups), len({group.setting.buckets for group in groups}) > 1
     return _by_program(
         "tradeoff", "Compile seconds against the limit",
-        "Means over the seeds; the thin bar behind a mark runs from the least seed to the most. The upper dashed line is "
-        "a compile at every call, the lower dotted one each program compiled once and never evicted.",
+        "Means over the seeds; the thin bar behind a mark runs from the least seed to the most. The upper dashed line "
+        "is a compile at every call, the lower dotted one each program compiled once and never evicted.",
         groups, lambda members: tradeoff_layers(members, lines, several),
     )  # fmt: skip
 
@@ -201,7 +203,7 @@ def pareto(groups: Sequence[Group]) -> Figure:
         y = alt.Y("seconds:Q", title="reference compile seconds", scale=alt.Scale(zero=True))
         styles = _styles("policy", lines, "eviction")
         points = _data(rows).mark_point(filled=True, size=75, opacity=1)
-        names = _data(front).mark_text(align="left", dx=7, dy=-8, fontSize=10)
+        names = _data(_apart(front)).mark_text(align="right", dx=-4, dy=14)
         return alt.layer(
             _data(front).mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7).encode(x=x, y=y),
             points.encode(x=x, y=y, color=styles["color"], shape=styles["shape"],
@@ -223,6 +225,15 @@ def front_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not front or row["seconds"] < front[-1]["seconds"]:
             front.append(row)
     return front
+
+
+def _apart(front: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those along the front that are far enough from each other to be named, the best in seconds first."""
+    named: list[dict[str, Any]] = []
+    for row in reversed(front):
+        if all(row["MiB"] < 0.85 * other["MiB"] for other in named):
+            named.append(row)
+    return named
 
 
 _PARTS = ("compiling", "loading from disk", "running")
@@ -292,29 +303,28 @@ def heat_map(groups: Sequence[Group]) -> Figure:
         cells.encode(color=colour, tooltip=["program:N", "policy:N", "ratio:Q", "verdict:N", "repeats:Q"]),
         base.mark_text(fontSize=13).encode(text="text:N"),
     )
-    spec = _spec(chart)
-    spec["height"] = {"step": 44}
+    spec = _spec(chart, _ROW_HEIGHT * len({row["program"] for row in rows}))
     return Figure(
         "policies", f"Policy × workload, over {baseline}",
-        f"Compile seconds over those of {baseline}, geometric mean over the limits, paired by seed: below 1 is less. ▼ "
-        "and ▲ mark differences that were shown (5 % for a row, Holm's correction); without a mark none was.",
+        f"Compile seconds over those of {baseline}, geometric mean over the limits, paired by seed: below 1 is less. "
+        "▼ and ▲ mark differences that were shown (5 % for a row, Holm's correction); without a mark none was.",
         (Panel("", spec),), max(0, len(programs) - 40),
     )  # fmt: skip
 
 
-def _at(groups: Sequence[Group], chosen: Group | None) -> list[Group]:
+def _at(groups: Sequence[Group], chosen: Setting | None) -> list[Group]:
     """Return the groups at the chosen limit and buckets."""
     if chosen is None:
         return list(groups)
-    wanted = chosen.setting[1:]
+    wanted = chosen[1:]
     return [group for group in groups if group.setting[1:] == wanted]
 
 
-def causes(groups: Sequence[Group], chosen: Group | None) -> Figure:
+def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
     """What missed, and why, under the chosen setting."""
 
     def draw(members: list[Group]) -> Any:
-        eviction = chosen.setting.eviction if chosen else members[0].setting.eviction
+        eviction = chosen.eviction if chosen else members[0].setting.eviction
         group = next((g for g in members if g.setting.eviction == eviction), members[0])
         counts: dict[tuple[str, str], float] = defaultdict(float)
         for result in group.results:
@@ -331,27 +341,37 @@ def causes(groups: Sequence[Group], chosen: Group | None) -> Figure:
         if not rows:
             return None
         base = _data(rows).encode(
-            x=alt.X("cause:N", title=None, sort="-color", axis=alt.Axis(labelAngle=0, orient="top", grid=False)),
+            x=alt.X(
+                "cause:N",
+                title=None,
+                sort=_most_first(rows, "cause"),
+                axis=alt.Axis(labelAngle=0, orient="top", grid=False),
+            ),
             y=alt.Y("function:N", title=None, axis=alt.Axis(labelLimit=180, grid=False)),
         )
         shade = alt.Color("misses:Q", scale=alt.Scale(type="sqrt", range="heatmap"), legend=None)
         cells = base.mark_rect(stroke="#808080", strokeWidth=0.5)
         text = base.mark_text(fontSize=13).encode(text="text:N")
-        return alt.layer(cells.encode(color=shade, tooltip=["function:N", "cause:N", "misses:Q"]), text)
+        chart = alt.layer(cells.encode(color=shade, tooltip=["function:N", "cause:N", "misses:Q"]), text)
+        return _spec(chart, _ROW_HEIGHT * len({row["function"] for row in rows}))
 
-    where = f" of {chosen.setting.label}" if chosen else ""
-    figure = _by_program(
+    where = f" of {chosen.label}" if chosen else ""
+    return _by_program(
         "causes", "What missed, and why",
-        f"Misses{where} by function and cause, means over the seeds. Evicted and not kept were compiled before: a larger "
-        "limit or another policy spares them. The others are new signatures: the program or buckets do.",
+        f"Misses{where} by function and cause, means over the seeds. Evicted and not kept were compiled before: a "
+        "larger limit or another policy spares them. The others are new signatures: the program or buckets do.",
         _at(groups, chosen), draw,
     )  # fmt: skip
-    for panel in figure.panels:
-        panel.spec["height"] = {"step": 44}
-    return figure
 
 
-def memory(groups: Sequence[Group], chosen: Group | None) -> Figure:
+def _most_first(rows: list[dict[str, Any]], field: str) -> list[str]:
+    total: dict[str, float] = defaultdict(float)
+    for row in rows:
+        total[row[field]] += row["misses"]
+    return sorted(total, key=lambda name: (-total[name], name))
+
+
+def memory(groups: Sequence[Group], chosen: Setting | None) -> Figure:
     """Bytes held over the requests, against the limit: the first seed of each policy."""
     lines = sorted({group.setting.eviction for group in groups})
 
@@ -390,7 +410,7 @@ def _first_course(group: Group) -> Course | None:
     return next((result.course for result in group.results if result.course is not None), None)
 
 
-def latency(groups: Sequence[Group], chosen: Group | None) -> Figure:
+def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
     """How long a request takes, by where its programs came from."""
 
     def draw(members: list[Group]) -> Any:
@@ -411,12 +431,12 @@ def latency(groups: Sequence[Group], chosen: Group | None) -> Figure:
         title = "milliseconds a request: median ● · 90 % ❙ · 99 % ◆"
         y = alt.Y("policy:N", title=None, axis=alt.Axis(labelLimit=160))
         scale = alt.Scale(type="log", nice=False, padding=12)
-        x = alt.X("p50:Q", title=title, scale=scale, axis=alt.Axis(format="~g", tickCount=4))
+        x = alt.X("p50:Q", title=title, scale=scale, axis=alt.Axis(format="~g", grid=False))
         offset = alt.YOffset("source:N", sort=list(SOURCES.values()))
-        colour = alt.Color("source:N", title=None, sort=list(SOURCES.values()),
-                           scale=alt.Scale(domain=list(SOURCES.values())),
-                           legend=alt.Legend(orient="bottom", columns=3, symbolType="stroke", symbolStrokeWidth=3))  # fmt: skip
-        dash = alt.StrokeDash("source:N", title=None, legend=None,
+        legend = alt.Legend(orient="bottom", columns=3, symbolType="stroke", symbolStrokeWidth=3)
+        colour = alt.Color("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
+                           scale=alt.Scale(domain=list(SOURCES.values())))  # fmt: skip
+        dash = alt.StrokeDash("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
                               scale=alt.Scale(domain=list(SOURCES.values()), range=DASHES[:3]))  # fmt: skip
         base = _data(rows).encode(y=y, yOffset=offset, color=colour)
         tooltip = ["policy:N", "source:N", "requests:Q", "p50:Q", "p90:Q", "p99:Q"]

@@ -31,9 +31,9 @@ class CourseRecorder:
     def __exit__(self, *_: object) -> None:
         monitoring.unregister_event_duration_listener(self._listen)
 
-    def _listen(self, event: str, duration: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == _RETRIEVAL:
-            self._loading_seconds += duration
+            self._loading_seconds += duration_secs
 
     def after(self, length: int, seconds: float) -> None:
         """Take down a request that was just served."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from .._bytesize import format_size
-from .aggregate import Group
+from .aggregate import Group, Setting
 from .comparison import Comparison, Interval, compare, leaders, paired_interval, reverse
 
 _CLOSE = 0.05  # of what caching can save: a limit that loses no more than this is large enough
@@ -19,7 +19,7 @@ class Decision:
     Attributes:
         sentence: The answer.
         notes: How sure, and what would settle what is open; a sentence each.
-        setting: The group whose setting is recommended; None if no trial succeeded.
+        chosen: The groups of the recommended setting, one a program; empty if no trial succeeded.
         policies: Every pair of policies, held against each other over all cells.
         buckets: Every pair of bucket choices likewise.
         claimed: Whether the choice of the policy rests on a difference that was shown.
@@ -27,17 +27,22 @@ class Decision:
 
     sentence: str
     notes: tuple[str, ...] = ()
-    setting: Group | None = None
+    chosen: tuple[Group, ...] = ()
     policies: tuple[Comparison, ...] = ()
     buckets: tuple[Comparison, ...] = ()
     claimed: bool = False
 
     @property
+    def setting(self) -> Setting | None:
+        """The recommended setting."""
+        return self.chosen[0].setting if self.chosen else None
+
+    @property
     def override(self) -> str:
         """What to add to ``python -m flows.sweep`` for the recommended setting."""
-        if self.setting is None:
+        chosen = self.setting
+        if chosen is None:
             return ""
-        chosen = self.setting.setting
         limit = "null" if chosen.memory_limit is None else format_size(chosen.memory_limit).replace(" ", "")
         buckets = f" buckets={chosen.buckets}" if chosen.buckets != "none" else ""
         return f"eviction={chosen.eviction.partition(' ')[0]} memory_limit={limit}{buckets}"
@@ -45,9 +50,9 @@ class Decision:
     @property
     def python(self) -> str:
         """The same in a program."""
-        if self.setting is None:
+        chosen = self.setting
+        if chosen is None:
             return ""
-        chosen = self.setting.setting
         limit = "None" if chosen.memory_limit is None else f'"{format_size(chosen.memory_limit).replace(" ", "")}"'
         return f'jaxcache.JitCache({limit}, eviction="{chosen.eviction.partition(" ")[0]}")'
 
@@ -91,15 +96,15 @@ def decide(groups: Sequence[Group]) -> Decision:
     chosen_buckets = _lowest(by_buckets(groups), buckets)
     candidates = [g for g in groups if g.setting.eviction == eviction and g.setting.buckets == chosen_buckets]
     limit, limit_note = _limit(candidates or [g for g in groups if g.setting.eviction == eviction])
-    at_limit = [g for g in candidates or groups if g.setting.memory_limit == limit] or list(groups)
-    setting = at_limit[0]
+    at_limit = [g for g in candidates or groups if g.setting.memory_limit == limit]
+    at_limit = [g for g in at_limit if g.setting == at_limit[0].setting]
     best = leaders(policies)
     claimed = bool(best) and any(one.verdict in ("less", "more") for one in policies)
     notes = [_policy_note(eviction, policies, best), _buckets_note(chosen_buckets, buckets), limit_note]
     return Decision(
-        sentence=_sentence(setting, at_limit, groups, claimed, len(groups)),
+        sentence=_sentence(at_limit, groups, claimed, len(groups)),
         notes=tuple(note for note in notes if note),
-        setting=setting,
+        chosen=tuple(at_limit),
         policies=tuple(policies),
         buckets=tuple(buckets),
         claimed=claimed,
@@ -190,8 +195,8 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _sentence(setting: Group, at_limit: list[Group], groups: Sequence[Group], claimed: bool, tried: int) -> str:
-    chosen = setting.setting
+def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tried: int) -> str:
+    chosen = at_limit[0].setting
     limit = "no limit" if chosen.memory_limit is None else f"a limit of {chosen.limit}"
     buckets = f", buckets {chosen.buckets}" if len({g.setting.buckets for g in groups}) > 1 else ""
     seconds = fmean(group.mean("cost_seconds") for group in at_limit)

@@ -1,4 +1,4 @@
-"""An aggregate -> tidy tables: ``results.parquet`` and ``results.csv``, one row a trial. docs/results.md is the schema."""
+"""An aggregate -> ``results.parquet`` and ``results.csv``: tidy, one row a trial; docs/results.md is the schema."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def _seconds(part: str, name: str, meaning: str) -> Column:
 
 COLUMNS = (
     Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
-    Column("program_id", "string", "hash of what was computed; equal for trials to be paired", lambda r, _: r.program_id),
+    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
     Column("status", "string", "`completed` or `failed`", lambda r, _: r.status),
     Column("reason", "string", "why it failed", lambda r, _: r.reason),
     Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
@@ -81,7 +81,7 @@ COLUMNS = (
     Column("program", "string", "workload and shapes with the settings that differ in the sweep",
            lambda _, g: None if g is None else g.program.label),
     Column("eviction", "string", "name of the policy", _set("eviction")),
-    Column("memory_limit", "int64", "limit of the cache in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
+    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
     Column("buckets", "string", "how lengths were padded", _set("buckets")),
     Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode),
     Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed),
@@ -107,7 +107,7 @@ COLUMNS = (
     Column("calls_per_second", "double", "requests over serve_seconds", _of("timing", "calls_per_second")),
     _seconds("timing", "p50_seconds", "median of a request"),
     _seconds("timing", "p99_seconds", "99 % quantile of a request"),
-    Column("peak_rss_bytes", "int64", "largest resident memory of the process, in bytes", _of("memory", "peak_rss_bytes")),
+    Column("peak_rss_bytes", "int64", "most resident memory of the process, bytes", _of("memory", "peak_rss_bytes")),
     Column("unbounded_seconds", "double", "each program compiled once, mean over the group's seeds, s",
            _framed("unbounded_seconds")),
     Column("uncached_seconds", "double", "each call compiled anew, mean over the group's seeds, s",

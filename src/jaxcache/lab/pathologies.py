@@ -1,4 +1,4 @@
-"""What the statistics of one cache cannot tell, but a trial and its reference can: scans, and one giant among dwarfs."""
+"""What the statistics of one cache cannot tell, but trial and reference can: scans, and one giant among dwarfs."""
 
 from .._bytesize import format_size
 from .._misses import REPEAT_CAUSES

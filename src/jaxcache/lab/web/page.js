@@ -25,7 +25,7 @@
         titleFontWeight: 500, labelFontSize: 11, titleFontSize: 12 },
       legend: { labelColor: ink, titleColor: soft, labelFontSize: 12 },
       text: { color: ink, fill: ink, fontSize: 11 }, rule: { color: soft }, line: { color: soft },
-      tick: { color: ink }, point: { color: soft }, view: { stroke: null }, axisX: { labelFlush: false },
+      tick: { color: ink }, point: { color: soft }, view: { stroke: null },
     };
   };
 
@@ -59,7 +59,7 @@
   const table = document.getElementById("trials-table");
   if (!table) return;
   const { columns, rows } = read("trials-data");
-  const STEP = 200;
+  const STEP = 50;
   let visible = STEP, sorted = { column: null, up: true }, matching = rows;
   const body = table.tBodies[0], more = document.getElementById("trials-more");
   const words = document.getElementById("trials-filter"), status = document.getElementById("trials-status");
@@ -109,6 +109,6 @@
   }));
   words.addEventListener("input", update);
   status.addEventListener("change", update);
-  more.addEventListener("click", () => { visible += 5 * STEP; fill(); });
+  more.addEventListener("click", () => { visible += 10 * STEP; fill(); });
   update();
 })();
