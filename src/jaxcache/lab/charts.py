@@ -119,8 +119,12 @@ def _styles(field: str, domain: list[str], title: str) -> dict[str, Any]:
     }
 
 
-def tradeoff_layers(groups: Sequence[Group], lines: list[str], several_buckets: bool = False) -> Any:
-    """Return compile seconds against the limit, a line a policy, between its frame: the means over the seeds."""
+def tradeoff_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any:
+    """Return compile seconds against the limit, a line a policy, between its frame: the means over the seeds.
+
+    ``all_groups`` are those of every program, so that a policy looks the same in every chart.
+    """
+    lines, several_buckets = _lines(all_groups), len({group.setting.buckets for group in all_groups}) > 1
     unlimited = max((g.frame.unbounded_bytes for g in groups if g.frame), default=0.0) / _MIB
     rows = []
     for group in groups:
@@ -176,12 +180,11 @@ def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
 
 def tradeoff(groups: Sequence[Group]) -> Figure:
     """Compile seconds against the limit."""
-    lines, several = _lines(groups), len({group.setting.buckets for group in groups}) > 1
     return _by_program(
         "tradeoff", "Compile seconds against the limit",
         "Means over the seeds; the thin bar behind a mark runs from the least seed to the most. The upper dashed line "
         "is a compile at every call, the lower dotted one each program compiled once and never evicted.",
-        groups, lambda members: tradeoff_layers(members, lines, several),
+        groups, lambda members: tradeoff_layers(members, groups),
     )  # fmt: skip
 
 

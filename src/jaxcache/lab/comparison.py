@@ -14,10 +14,10 @@ rejective multiple test procedure, Scand. J. Statist. 6, 1979.
 import functools
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _EXACT_REPEATS = 13  # 8,191 subsets; with more repeats as many are drawn
 _LEAST_SECONDS = 1e-6  # what takes nothing at all is taken to take this, so that a ratio exists
 
 Verdict = Literal["less", "more", "no difference seen", "too few repeats"]
-Seconds = Mapping[tuple[Hashable, int], float]  # by cell and seed
+Seconds = Mapping[tuple[Any, int], float]  # by cell and seed
 
 
 @dataclass(frozen=True)

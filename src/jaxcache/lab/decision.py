@@ -1,9 +1,10 @@
 """An aggregate -> the answer: which policy, which limit, which buckets, what it saves, and how sure that is."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from .._bytesize import format_size
 from .aggregate import Group, Setting
@@ -57,12 +58,12 @@ class Decision:
         return f'jaxcache.JitCache({limit}, eviction="{chosen.eviction.partition(" ")[0]}")'
 
 
-def by_policy(groups: Sequence[Group]) -> dict[str, dict[tuple[Hashable, int], float]]:
+def by_policy(groups: Sequence[Group]) -> dict[str, dict[tuple[Any, int], float]]:
     """Return each policy's seconds by cell (what else is set) and seed."""
     return _measured(groups, lambda g: g.setting.eviction, lambda g: (g.program, g.setting[1:]))
 
 
-def by_buckets(groups: Sequence[Group]) -> dict[str, dict[tuple[Hashable, int], float]]:
+def by_buckets(groups: Sequence[Group]) -> dict[str, dict[tuple[Any, int], float]]:
     """Return the seconds of each choice of buckets likewise."""
     return _measured(groups, lambda g: g.setting.buckets, lambda g: (g.program, g.setting[:2]))
 
@@ -78,9 +79,9 @@ def baseline_of(groups: Sequence[Group]) -> str | None:
 
 
 def _measured(
-    groups: Sequence[Group], option: Callable[[Group], str], cell: Callable[[Group], Hashable]
-) -> dict[str, dict[tuple[Hashable, int], float]]:
-    measured: dict[str, dict[tuple[Hashable, int], float]] = defaultdict(dict)
+    groups: Sequence[Group], option: Callable[[Group], str], cell: Callable[[Group], Any]
+) -> dict[str, dict[tuple[Any, int], float]]:
+    measured: dict[str, dict[tuple[Any, int], float]] = defaultdict(dict)
     for group in groups:
         for seed, seconds in group.seconds_by_seed.items():
             measured[option(group)][cell(group), seed] = seconds
@@ -111,7 +112,7 @@ def decide(groups: Sequence[Group]) -> Decision:
     )
 
 
-def _lowest(measured: dict[str, dict[tuple[Hashable, int], float]], comparisons: list[Comparison]) -> str:
+def _lowest(measured: dict[str, dict[tuple[Any, int], float]], comparisons: list[Comparison]) -> str:
     """Return the option with the lowest geometric mean of its ratios to the others, among those not beaten."""
     if not comparisons:
         return max(measured, key=lambda option: len(measured[option]))

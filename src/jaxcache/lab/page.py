@@ -3,10 +3,8 @@
 import functools
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 from statistics import fmean
 
-import altair as alt
 import vl_convert
 
 from .._bytesize import format_size
@@ -15,10 +13,10 @@ from .aggregate import Group, Sweep
 from .charts import Figure, figures
 from .decision import Decision, decide
 from .page_tables import comparisons, embedded, settings, trials
+from .plots import WEB, themes, vega_lite
 from .tables import conditions, headline
 
 PAGE = "report.html"
-_WEB = Path(__file__).with_name("web")
 _MOST_FAILURES = 50
 # No address but the page's own is ever asked for; Vega compiles its expressions, hence unsafe-eval.
 _POLICY = (
@@ -37,8 +35,7 @@ def page(sweep: Sweep) -> str:
 @functools.cache
 def _vega() -> str:
     """Return Vega, Vega-Lite and Vega-Embed in one script."""
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite())
 
 
 def _inside_script(text: str) -> str:
@@ -52,7 +49,7 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<link rel="icon" href="data:,">'
     yield f"<title>{escape(sweep.directory.name)} · jaxcache</title>"
-    yield f"<style>\n{(_WEB / 'page.css').read_text()}</style>\n</head>\n<body>"
+    yield f"<style>\n{(WEB / 'page.css').read_text()}</style>\n</head>\n<body>"
     yield from _head(sweep)
     yield from _navigation(sweep, advice, drawn)
     yield "<main>"
@@ -71,10 +68,11 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield from _conditions(sweep)
     yield "<footer>Made by jaxcache; the same numbers are in <code>report.md</code>, <code>results.csv</code> and "
     yield "<code>results.parquet</code>, one row a trial.</footer>\n</main>"
+    yield embedded("themes", themes())
     yield embedded("charts", [panel.spec for figure in drawn for panel in figure.panels])
     if drawn:
         yield f"<script>{_inside_script(_vega())}</script>"
-    yield f"<script>{_inside_script((_WEB / 'page.js').read_text())}</script>\n</body>\n</html>"
+    yield f"<script>{_inside_script((WEB / 'page.js').read_text())}</script>\n</body>\n</html>"
 
 
 def _head(sweep: Sweep) -> Iterator[str]:

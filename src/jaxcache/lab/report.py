@@ -8,13 +8,14 @@ from rich.table import Table
 
 from .advice import Advice, advise
 from .aggregate import Sweep, read_sweep
+from .charts import figures
 from .decision import decide
 from .export import write_results
 from .page import PAGE, page
-from .plot import tradeoff
+from .plots import tradeoff_plot, write_plots
 from .tables import GROUP_COLUMNS, TRIAL_COLUMNS, conditions, group_row, headline, trial_row
 
-REPORT, PLOT_SVG, PLOT_PNG = "report.md", "tradeoff.svg", "tradeoff.png"
+REPORT, PLOT_SVG, PLOT_PNG, PLOTS = "report.md", "tradeoff.svg", "tradeoff.png", "plots"
 
 # The terminal has less room than a page.
 TERMINAL_COLUMNS = {
@@ -24,20 +25,26 @@ TERMINAL_COLUMNS = {
 }  # fmt: skip
 
 
-def write_report(directory: Path) -> Sweep:
-    """Read a sweep's files and write its report and plot beside them; return what was read.
+def write_report(directory: Path, plots: bool = False) -> Sweep:
+    """Read a sweep's files and write its report, tables and plot beside them; return what was read.
+
+    Args:
+        directory: Of the sweep.
+        plots: Write every chart as SVG and PNG too.
 
     Raises:
         FileNotFoundError: If the directory is not a sweep's.
     """
     sweep = read_sweep(directory)
-    chart = tradeoff(sweep.groups)
+    chart = tradeoff_plot(sweep.groups)
     if chart is not None:
         chart.save(directory / PLOT_SVG)
         chart.save(directory / PLOT_PNG, ppi=144)
     (directory / REPORT).write_text("\n".join(markdown(sweep, plotted=chart is not None)) + "\n")
     (directory / PAGE).write_text(page(sweep))
     write_results(sweep)
+    if plots:
+        write_plots(figures(sweep.groups, decide(sweep.groups).setting), directory / PLOTS)
     return sweep
 
 

@@ -3,31 +3,8 @@
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-  // Okabe and Ito's colours and neighbours, told apart by colour-blind people; those for dark are lighter.
-  const palette = {
-    light: ["#0072B2", "#D55E00", "#009E73", "#B0437F", "#8A6D00", "#56B4E9", "#1b2330", "#7A52A3"],
-    dark: ["#56B4E9", "#FF9A4D", "#2FCBA0", "#F09AC6", "#F0D04A", "#9BD3F5", "#e7ebf1", "#C5A5F0"],
-  };
-  const ramp = { light: ["#0b3c66", "#6fa3cf", "#e3edf6"], dark: ["#d9ebfb", "#5b8fbd", "#21364a"] };
-  const heat = { light: ["#eef4fa", "#86b6dd"], dark: ["#202a36", "#31648f"] };
-  const diverging = {
-    light: ["#7fb8e6", "#f4f4f4", "#f2b07a"], dark: ["#2a638f", "#262d37", "#96521f"],
-  };
-  const config = () => {
-    const mode = dark.matches ? "dark" : "light";
-    const ink = mode === "dark" ? "#e7ebf1" : "#1b2330";
-    const soft = mode === "dark" ? "#a3aebd" : "#556070";
-    const line = mode === "dark" ? "#303947" : "#dde1e7";
-    return {
-      background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
-      range: { category: palette[mode], ramp: ramp[mode], heatmap: heat[mode], diverging: diverging[mode] },
-      axis: { labelColor: soft, titleColor: soft, domainColor: line, tickColor: line, gridColor: line,
-        titleFontWeight: 500, labelFontSize: 11, titleFontSize: 12 },
-      legend: { labelColor: ink, titleColor: soft, labelFontSize: 12 },
-      text: { color: ink, fill: ink, fontSize: 11 }, rule: { color: soft }, line: { color: soft },
-      tick: { color: ink }, point: { color: soft }, view: { stroke: null },
-    };
-  };
+  const themes = read("themes");
+  const config = () => themes[dark.matches ? "dark" : "light"];
 
   const problem = (place, error) => {
     place.textContent = `This chart cannot be drawn: ${error.message}`;
