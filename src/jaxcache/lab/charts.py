@@ -104,9 +104,10 @@ def _lines(groups: Sequence[Group]) -> list[str]:
     return sorted({_line_of(group.setting, several) for group in groups})
 
 
-def _styles(field: str, domain: list[str], title: str) -> dict[str, Any]:
+def _styles(field: str, domain: list[str], title: str, stroke: float = 2) -> dict[str, Any]:
+    """Return encodings that tell lines apart thrice; ``stroke`` is the legend's, whose marks a dash would blur."""
     legend = alt.Legend(
-        orient="bottom", columns=4, title=None, symbolStrokeWidth=2, symbolSize=80, labelLimit=220, symbolOpacity=1
+        orient="bottom", columns=4, title=None, symbolStrokeWidth=stroke, symbolSize=80, labelLimit=220, symbolOpacity=1
     )
     shapes = [SHAPES[n % len(SHAPES)] for n in range(len(domain))]
     dashes = [DASHES[n % len(DASHES)] for n in range(len(domain))]
@@ -142,7 +143,7 @@ def tradeoff_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any
     )  # fmt: skip
     y = alt.Y("seconds:Q", title="reference compile seconds", scale=alt.Scale(zero=True))
     tooltip = ["setting:N", "seconds:Q", "least:Q", "most:Q", "seeds:Q"]
-    styles = _styles("policy", lines, "eviction")
+    styles = _styles("policy", lines, "eviction", stroke=0)
     dashed = {name: styles[name] for name in ("color", "strokeDash")}
     marked = {name: styles[name] for name in ("color", "shape")}
     chart = _data(rows)
@@ -206,12 +207,15 @@ def pareto(groups: Sequence[Group]) -> Figure:
         y = alt.Y("seconds:Q", title="reference compile seconds", scale=alt.Scale(zero=True))
         styles = _styles("policy", lines, "eviction")
         points = _data(rows).mark_point(filled=True, size=75, opacity=1)
-        names = _data(_apart(front)).mark_text(align="right", dx=-4, dy=14)
+        named = _apart(front)
+        middle = (min(row["MiB"] for row in rows) * max(row["MiB"] for row in rows)) ** 0.5
+        left = _data([row for row in named if row["MiB"] <= middle]).mark_text(align="left", dx=5, dy=14)
+        right = _data([row for row in named if row["MiB"] > middle]).mark_text(align="right", dx=-5, dy=14)
         return alt.layer(
             _data(front).mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7).encode(x=x, y=y),
             points.encode(x=x, y=y, color=styles["color"], shape=styles["shape"],
                           tooltip=["setting:N", "MiB:Q", "seconds:Q"]),
-            names.encode(x=x, y=y, text="setting:N"),
+            left.encode(x=x, y=y, text="setting:N"), right.encode(x=x, y=y, text="setting:N"),
         )  # fmt: skip
 
     return _by_program(
