@@ -209,13 +209,16 @@ def pareto(groups: Sequence[Group]) -> Figure:
         points = _data(rows).mark_point(filled=True, size=75, opacity=1)
         named = _apart(front)
         middle = (min(row["MiB"] for row in rows) * max(row["MiB"] for row in rows)) ** 0.5
-        left = _data([row for row in named if row["MiB"] <= middle]).mark_text(align="left", dx=5, dy=14)
-        right = _data([row for row in named if row["MiB"] > middle]).mark_text(align="right", dx=-5, dy=14)
+        sides = ((True, "left", 5), (False, "right", -5))  # names stay inside
+        names = [
+            _data(some).mark_text(align=align, dx=dx, dy=14).encode(x=x, y=y, text="setting:N")
+            for light, align, dx in sides if (some := [row for row in named if (row["MiB"] <= middle) == light])
+        ]  # fmt: skip
         return alt.layer(
             _data(front).mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7).encode(x=x, y=y),
             points.encode(x=x, y=y, color=styles["color"], shape=styles["shape"],
                           tooltip=["setting:N", "MiB:Q", "seconds:Q"]),
-            left.encode(x=x, y=y, text="setting:N"), right.encode(x=x, y=y, text="setting:N"),
+            *names,
         )  # fmt: skip
 
     return _by_program(

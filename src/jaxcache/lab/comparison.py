@@ -94,9 +94,7 @@ def _subsets(repeats: int) -> np.ndarray:
 
 def _subset_means(differences: Sequence[float]) -> np.ndarray:
     subsets = _subsets(len(differences))
-    # Sums of the same numbers in another order may differ in their last bits, and ties would no longer be ties.
-    scale = max(map(abs, differences), default=0.0) or 1.0
-    return np.sort(np.round(subsets @ (np.asarray(differences) / scale) / subsets.sum(axis=1), 12) * scale)
+    return np.sort(subsets @ np.asarray(differences, np.float64) / subsets.sum(axis=1))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -104,7 +102,9 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     if not differences:
         return 1.0
     means = _subset_means(differences)
-    above, below = (1 + np.count_nonzero(means <= 0)), (1 + np.count_nonzero(means >= 0))
+    # Sums of the same numbers in another order differ in their last bits; what is as good as zero is a tie.
+    tie = 1e-12 * max(map(abs, differences))
+    above, below = 1 + int(np.count_nonzero(means <= tie)), 1 + int(np.count_nonzero(means >= -tie))
     return min(1.0, 2 * min(above, below) / (len(means) + 1))
 
 
