@@ -100,7 +100,7 @@ def decide(groups: Sequence[Group]) -> Decision:
     at_limit = [g for g in candidates or groups if g.setting.memory_limit == limit]
     at_limit = [g for g in at_limit if g.setting == at_limit[0].setting]
     best = leaders(policies)
-    claimed = bool(best) and any(one.verdict in ("less", "more") for one in policies)
+    claimed = eviction in best and any(one.verdict == "less" for one in _told_by(eviction, policies))
     notes = [_policy_note(eviction, policies, best), _buckets_note(chosen_buckets, buckets), limit_note]
     return Decision(
         sentence=_sentence(at_limit, groups, claimed, len(groups)),
@@ -177,10 +177,16 @@ def _policy_note(eviction: str, comparisons: list[Comparison], best: set[str]) -
     return said
 
 
+def _told_by(option: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return the comparisons of an option with each other one, told from its side."""
+    mine = [one for one in comparisons if option in (one.first, one.second)]
+    return [one if one.first == option else reverse(one) for one in mine]
+
+
 def _buckets_note(chosen: str, comparisons: list[Comparison]) -> str:
     if not comparisons:
         return ""
-    mine = [one if one.first == chosen else reverse(one) for one in comparisons if chosen in (one.first, one.second)]
+    mine = _told_by(chosen, comparisons)
     told = [f"{describe_ratio(one.ratio)} of {one.second} ({one.verdict})" for one in mine]
     return f"Buckets {chosen}: compile seconds are " + ", ".join(told) + "."
 
@@ -208,7 +214,10 @@ def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tri
         return f"One setting was tried, {what}: {seconds:.1f} compile seconds a run{against}."
     rival = baseline_of(groups)
     saved = _saved(at_limit, groups, rival) if rival != chosen.eviction else None
-    verb = "Take" if claimed else "Nothing here is shown to be better than the rest; lowest was"
+    if len({group.setting.eviction for group in groups}) == 1:
+        verb = "Of the one policy that was tried, take"
+    else:
+        verb = "Take" if claimed else "No policy is shown to be better than the rest; the fewest seconds took"
     words = f"{verb} {what}: {seconds:.1f} compile seconds a run{against}"
     if saved is not None:
         sign = "less" if saved.mean >= 0 else "more"

@@ -56,8 +56,10 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield from _answer(decision)
     yield from _tiles(decision)
     yield from _gaps(sweep)
+    for figure in drawn[:1]:
+        yield from _figure(figure, drawn)
     yield from _suggestions(sweep, advice)
-    for figure in drawn[:4]:
+    for figure in drawn[1:4]:
         yield from _figure(figure, drawn)
     yield from comparisons(sweep.groups, decision)
     for figure in drawn[4:]:
@@ -92,8 +94,8 @@ def _head(sweep: Sweep) -> Iterator[str]:
 def _navigation(sweep: Sweep, advice: list[Advice], drawn: list[Figure]) -> Iterator[str]:
     short = {"tradeoff": "Limit", "pareto": "Bytes", "time": "Time", "policies": "Policy × workload",
              "causes": "Misses", "memory": "Memory", "latency": "Latency", "lengths": "Lengths"}  # fmt: skip
-    links = [("answer", "Answer"), ("suggestions", f"Suggestions ({len(advice)})")]
-    links += [(figure.name, short[figure.name]) for figure in drawn]
+    links = [("answer", "Answer"), *((figure.name, short[figure.name]) for figure in drawn)]
+    links.insert(2, ("suggestions", f"Suggestions ({len(advice)})"))
     links += [("settings", "Settings")] * bool(sweep.groups) + [("trials", "Trials")] * bool(sweep.results)
     links += [("failures", f"Failures ({len(sweep.failed)})")] * bool(sweep.failed)
     links += [("conditions", "Reproduce")]

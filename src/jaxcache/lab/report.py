@@ -10,12 +10,13 @@ from .advice import Advice, advise
 from .aggregate import Sweep, read_sweep
 from .charts import figures
 from .decision import decide
-from .export import write_results
+from .export import RESULTS_CSV, write_results
 from .page import PAGE, page
 from .plots import tradeoff_plot, write_plots
 from .tables import GROUP_COLUMNS, TRIAL_COLUMNS, conditions, group_row, headline, trial_row
 
 REPORT, PLOT_SVG, PLOT_PNG, PLOTS = "report.md", "tradeoff.svg", "tradeoff.png", "plots"
+MOST_TRIALS = 100  # a pull request takes 65,536 characters
 
 # The terminal has less room than a page.
 TERMINAL_COLUMNS = {
@@ -77,7 +78,9 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield from _failures(sweep)
     if sweep.results:
         yield from ("## Trials, in the order in which they were started", "")
-        yield from _table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results])
+        yield from _table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results[:MOST_TRIALS]])
+        if len(sweep.results) > MOST_TRIALS:
+            yield from (f"{len(sweep.results) - MOST_TRIALS} more are in {RESULTS_CSV}.", "")
     if sweep.unreadable:
         told = (f"- `{path}` {reason}" for path, reason in sweep.unreadable)
         yield from ("## Files that cannot be read", "", *told, "")
