@@ -22,7 +22,7 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 3], [1, 3], [6, 2, 1, 2, 1, 2]]
 SOURCES = {"held": "held in memory", "loaded": "loaded from disk", "compiled": "compiled"}
 _MIB = 1024**2
-_HEIGHT, _ROW_HEIGHT = 260, 44
+_HEIGHT, _ROW_HEIGHT, _BAR_HEIGHT, _MOST_BARS = 260, 44, 24, 24
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Figure:
 def figures(groups: Sequence[Group], chosen: Setting | None) -> list[Figure]:
     """Return every figure for which there is something to draw."""
     made = [
-        tradeoff(groups), pareto(groups), time_spent(groups), heat_map(groups), causes(groups, chosen),
+        tradeoff(groups), pareto(groups), time_spent(groups, chosen), heat_map(groups), causes(groups, chosen),
         memory(groups, chosen), latency(groups, chosen), lengths(groups),
     ]  # fmt: skip
     return [figure for figure in made if figure.panels]
@@ -260,8 +260,9 @@ def time_split(group: Group) -> dict[str, float] | None:
                     strict=True))  # fmt: skip
 
 
-def time_spent(groups: Sequence[Group]) -> Figure:
-    """Where a run's seconds went."""
+def time_spent(groups: Sequence[Group], chosen: Setting | None) -> Figure:
+    """Where a run's seconds went; of many settings, those at the chosen limit."""
+    many = max(len(members) for members in _programs(groups).values()) > _MOST_BARS if groups else False
 
     def draw(members: list[Group]) -> Any:
         rows = [
@@ -271,19 +272,20 @@ def time_spent(groups: Sequence[Group]) -> Figure:
         ]  # fmt: skip
         if not rows:
             return None
-        return _data(rows).mark_bar(stroke="#808080", strokeWidth=0.6).encode(
+        chart = _data(rows).mark_bar(stroke="#808080", strokeWidth=0.6).encode(
             x=alt.X("seconds:Q", title="seconds of a run, as measured", axis=alt.Axis(grid=True)),
             y=alt.Y("setting:N", title=None, sort=alt.EncodingSortField("place"), axis=alt.Axis(labelLimit=220)),
             color=alt.Color("part:N", title=None, sort=list(_PARTS), scale=alt.Scale(domain=list(_PARTS), range="ramp"),
                             legend=alt.Legend(orient="bottom", columns=3)),
             order="order:Q", tooltip=["setting:N", "part:N", "seconds:Q"],
         )  # fmt: skip
+        return _spec(chart, max(_HEIGHT, _BAR_HEIGHT * len(members)))
 
     return _by_program(
         "time", "Where the time went",
         "What a run really took, in the order of the legend: tracing, lowering and compiling; reading executables from "
         "the persistent cache; the work itself. A directory that trials share makes later ones load more.",
-        groups, draw,
+        _at(groups, chosen) if many else groups, draw,
     )  # fmt: skip
 
 
@@ -450,12 +452,13 @@ def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
                               scale=alt.Scale(domain=list(SOURCES.values()), range=DASHES[:3]))  # fmt: skip
         base = _data(rows).encode(y=y, yOffset=offset, color=colour)
         tooltip = ["policy:N", "source:N", "requests:Q", "p50:Q", "p90:Q", "p99:Q"]
-        return alt.layer(
+        chart = alt.layer(
             base.mark_rule(strokeWidth=2).encode(x=x, x2="p99:Q", strokeDash=dash),
             base.mark_point(filled=True, shape="circle", size=60, opacity=1).encode(x=x, tooltip=tooltip),
             base.mark_tick(thickness=2, size=9).encode(x="p90:Q", tooltip=tooltip),
             base.mark_point(filled=True, shape="diamond", size=60, opacity=1).encode(x="p99:Q", tooltip=tooltip),
         )
+        return _spec(chart, max(_HEIGHT, _ROW_HEIGHT * len(members)))
 
     return _by_program(
         "latency", "Latency of requests",

@@ -14,10 +14,13 @@ _RETRIEVAL = "/jax/compilation_cache/cache_retrieval_time_sec"
 
 
 class CourseRecorder:
-    """Watches a cache while a trial's requests are served; a context manager, since it listens to JAX's events."""
+    """Watches a cache while a trial's requests are served; a context manager, since it listens to JAX's events.
 
-    def __init__(self, cache: JitCache, requests: int) -> None:
-        self._cache, self._stretch = cache, -(-requests // SAMPLES)
+    ``buckets`` are the lengths that requests are padded to, if they are.
+    """
+
+    def __init__(self, cache: JitCache, requests: int, buckets: tuple[int, ...] = ()) -> None:
+        self._cache, self._stretch, self._buckets = cache, -(-requests // SAMPLES), buckets
         self._served, self._compiled, self._loaded = 0, 0, 0
         self._highest_bytes: list[int] = []
         self._lengths: Counter[int] = Counter()
@@ -58,6 +61,7 @@ class CourseRecorder:
             requests=tuple(ends),
             live_bytes=tuple(self._highest_bytes),
             lengths=dict(sorted(self._lengths.items())),
+            buckets=self._buckets,
             latency={source: _quantiles(seconds) for source, seconds in sorted(self._seconds.items())},
             loading_seconds=self._loading_seconds,
         )

@@ -50,24 +50,30 @@ def _by_cell(groups: Sequence[Group], baseline: str | None) -> list[tuple[Group,
     return found[:_MOST_SETTINGS]
 
 
+def _head(names: Sequence[str], numeric: Sequence[bool]) -> str:
+    """Return the opening of a table, up to its body."""
+    cells = "".join(
+        f'<th scope="col"{" class=number" if right else ""}>{escape(name)}</th>'
+        for name, right in zip(names, numeric, strict=True)
+    )
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>'
+
+
+_VERDICT, _VERDICT_NUMERIC = ("ratio", "seeds", "p, corrected", "what may be said"), (True, True, True, False)
+
+
 def _comparison_table(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    yield '<div class="scroll"><table><thead><tr><th>first</th><th>second</th><th class="number">ratio</th>'
-    yield '<th class="number">seeds</th><th class="number">p, corrected</th>'
-    yield "<th>what may be said</th></tr></thead><tbody>"
+    yield _head(("first", "second", *_VERDICT), (False, False, *_VERDICT_NUMERIC))
     for one in comparisons:
         yield f"<tr><td>{escape(one.first)}</td><td>{escape(one.second)}</td>{_verdict_cells(one)}</tr>"
     yield "</tbody></table></div>"
 
 
 def _cell_table(cells: list[tuple[Group, Comparison]]) -> Iterator[str]:
-    yield '<div class="scroll"><table><thead><tr><th>program</th><th>limit</th><th>policy</th>'
-    yield '<th class="number">ratio</th><th class="number">seeds</th><th class="number">p, corrected</th>'
-    yield "<th>what may be said</th></tr></thead><tbody>"
+    yield _head(("program", "limit", "policy", *_VERDICT), (False, False, False, *_VERDICT_NUMERIC))
     for group, one in cells:
-        where = (
-            f"<td>{escape(group.program.label)}</td><td>{escape(group.setting.limit)}</td><td>{escape(one.first)}</td>"
-        )
-        yield f"<tr>{where}{_verdict_cells(one)}</tr>"
+        where = (group.program.label, group.setting.limit, one.first)
+        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in where)}{_verdict_cells(one)}</tr>"
     yield "</tbody></table></div>"
 
 
@@ -92,8 +98,7 @@ def settings(groups: Sequence[Group]) -> Iterator[str]:
     style = [' class="number"' if right else "" for right in numeric]
     yield '<section id="settings"><h2>Settings</h2><p class="caption">Means over the seeds. Reference compile seconds '
     yield "count each miss at what its program took to compile in full, measured once a sweep; what was really "
-    yield 'spent stands beside them.</p><div class="scroll"><table><thead><tr>'
-    yield "".join(f"<th{style[n]}>{escape(name)}</th>" for n, name in enumerate(GROUP_COLUMNS)) + "</tr></thead><tbody>"
+    yield "spent stands beside them.</p>" + _head(GROUP_COLUMNS, numeric)
     for row in rows:
         yield "<tr>" + "".join(f"<td{style[n]}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
     yield "</tbody></table></div>"
