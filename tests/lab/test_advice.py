@@ -111,6 +111,12 @@ def test_what_the_sweep_has_tried_without_gain_is_not_suggested(tmp_path):
     assert "memory_limit=12MiB" not in {one.suggestion.override for one in found}  # it was tried, and did not help
 
 
+def test_a_limit_that_is_set_already_is_not_suggested(tmp_path):
+    made = [result(seed=seed, limit="12MiB", statistics=statistics(**TIGHT)) for seed in range(3)]
+    found = advise(read_sweep(write_sweep(tmp_path / "s", made)).groups)
+    assert not [one for one in found if one.suggestion.override.startswith("memory_limit")]
+
+
 def test_a_rule_that_fires_for_few_seeds_is_not_advice(tmp_path):
     made = [result(seed=seed, statistics=statistics(**(TIGHT if seed == 0 else {}))) for seed in range(4)]
     assert advise(read_sweep(write_sweep(tmp_path / "s", made)).groups) == []

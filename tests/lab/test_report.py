@@ -53,7 +53,9 @@ def test_few_repeats_carry_no_claim_and_say_what_would(tmp_path):
     assert cheaper(sweep) == []
     decision = decide(sweep.groups)
     assert not decision.claimed
-    assert decision.sentence.startswith("No policy is shown to be better than the rest; the fewest seconds took gdsf")
+    assert decision.sentence.startswith(
+        "No policy is shown to be better than the rest; gdsf with a limit of 2 MiB took the fewest seconds: 11.0"
+    )
     assert "there are 3 repeats, and 6 are needed" in decision.notes[0]
     assert "seed=0,1,2,3,4,5 would settle it" in decision.notes[0]
 

@@ -54,7 +54,7 @@ def _of_setting(group: Group, rivals: list[Group]) -> list[Advice]:
     """Return what the rules say of a setting: those that fire for more than half of its seeds."""
     fired: dict[str, list[Suggestion]] = defaultdict(list)
     for result in group.results:
-        for one in _rules(group, result):
+        for one in (one for one in _rules(group, result) if not _is_set(group, one.override)):
             fired[one.override or f"{one.rule} {one.title}"].append(one)
     found: list[Advice] = []
     for same in fired.values():
@@ -102,6 +102,14 @@ def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> 
         "running the override shows what it really saves",
         fmean(counted),
     )]  # fmt: skip
+
+
+def _is_set(group: Group, override: str) -> bool:
+    """Return whether a setting is already what an override says, or more than that."""
+    key, _, value = override.partition("=")
+    if key == "memory_limit":
+        return group.setting.memory_limit is None or parse_size(value, key) <= group.setting.memory_limit
+    return key in group.setting._fields and value == getattr(group.setting, key)
 
 
 def _tried(group: Group, rivals: list[Group], override: str) -> Group | None:

@@ -215,10 +215,12 @@ def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tri
     rival = baseline_of(groups)
     saved = _saved(at_limit, groups, rival) if rival != chosen.eviction else None
     if len({group.setting.eviction for group in groups}) == 1:
-        verb = "Of the one policy that was tried, take"
+        lead = f"One policy was tried: {what}"
+    elif claimed:
+        lead = f"Take {what}"
     else:
-        verb = "Take" if claimed else "No policy is shown to be better than the rest; the fewest seconds took"
-    words = f"{verb} {what}: {seconds:.1f} compile seconds a run{against}"
+        lead = f"No policy is shown to be better than the rest; {what} took the fewest seconds"
+    words = f"{lead}: {seconds:.1f} compile seconds a run{against}"
     if saved is not None:
         sign = "less" if saved.mean >= 0 else "more"
         words += f", {abs(saved.mean):.1f} {sign} than {rival} at the same limit{_range(saved)}"
