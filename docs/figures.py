@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"
 PICTURE, PICTURE_SIZE = PROJECT / "docs" / "report.png", {"width": 1180, "height": 1120}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-LIMIT_BYTES = 8 * 1024**2
+LIMIT_BYTES = 32 * 1024**2
 
 
 def row(group: Group) -> str:
@@ -44,7 +44,7 @@ def section(sweep: Sweep) -> str:
         BEGIN,
         "![Reference compile seconds against the memory limit, a line a policy](docs/tradeoff.svg)",
         "",
-        f"At a limit of 8 MiB, means over {seeds} seeds (in brackets the least and the most):",
+        f"At a limit of 32 MiB, means over {seeds} seeds (in brackets the least and the most):",
         "",
         "| workload | eviction | hits | misses | evictions | reference compile s | nothing evicted | nothing cached "
         "| held, of what no limit would hold |",

@@ -231,7 +231,7 @@ def _execute(session: Session) -> list[State[Any]]:
         references: dict[PrefectFuture[Any], str] = {}
         for program, trials in waiting.items():
             config = trials[0].trial
-            name = f"reference {config.workload.name} {config.shapes.name} seed={config.seed}"
+            name = f"reference {config.program_name}"
             measuring = measure_reference.with_options(task_run_name=name)
             references[runner.submit(measuring, {"session": session, "planned": trials[0]})] = program
         futures: list[PrefectFuture[Any]] = []

@@ -328,7 +328,7 @@ def _plain_message(error: ValidationError) -> str:
 def _path(location: tuple[int | str, ...]) -> str:
     """Return the key that a person would write: without the trial, and without the tag of a union."""
     parts = [str(part) for part in location if part != "trial"]
-    if len(parts) > 1 and parts[0] in ("workload", "shapes"):
+    if len(parts) > 1 and parts[0] in ("workload", "shapes", "buckets"):
         del parts[1]
     return ".".join(parts)
 

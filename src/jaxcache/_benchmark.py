@@ -90,11 +90,14 @@ def benchmark(
         ValueError: If there are no functions, inputs or rounds.
     """
     named = _by_name(functions)
-    if not named or not inputs or rounds < 1:
+    if not named or not len(inputs) or rounds < 1:
         raise ValueError(
             "functions and inputs must be at least one, and rounds 1 or more, but are "
             f"{len(named)}, {len(inputs)} and {rounds}"
         )
+    if not all(isinstance(one, tuple) for one in inputs):
+        kinds = ", ".join(sorted({type(one).__name__ for one in inputs}))
+        raise ValueError(f"inputs must be tuples of the arguments of a call, such as [(x,), (y,)], but are {kinds}")
     cache = cache or JitCache()
     return BenchmarkResult(tuple(_measure(name, one, inputs, cache, rounds, options) for name, one in named.items()))
 

@@ -189,14 +189,34 @@ class _Envelope:
 
 
 def _cheapest_chain(calls: list[int], call: list[float], compiled: list[float]) -> list[int]:
-    """Return the ends of the buckets of least cost, as counts of the lengths up to each."""
-    lines, cost, before = _Envelope(), 0.0, [0]
-    for j in range(1, len(calls)):
-        lines.add(-calls[j - 1], cost, j - 1)
-        value, best = lines.lowest(call[j - 1])
-        cost = value + calls[j] * call[j - 1] + compiled[j - 1]
-        before.append(best)
-    ends, end = [], len(calls) - 1
+    """Return the ends of the buckets of least cost, as counts of the lengths up to each.
+
+    This is :class:`_Envelope` written out: calls of its methods for a million lengths take a third of the time.
+    """
+    slopes: list[float] = []
+    at_zero: list[float] = []
+    whose: list[int] = []
+    first, cost, before = 0, 0.0, [0]
+    for j, (price, compiling) in enumerate(zip(call, compiled, strict=True)):
+        slope = -calls[j]
+        while len(slopes) - first >= 2:
+            a, b = slopes[-2], at_zero[-2]
+            if (cost - b) * (a - slopes[-1]) > (at_zero[-1] - b) * (a - slope):
+                break
+            del slopes[-1], at_zero[-1], whose[-1]
+        slopes.append(slope)
+        at_zero.append(cost)
+        whose.append(j)
+        value = slopes[first] * price + at_zero[first]
+        while len(slopes) - first >= 2:
+            following = slopes[first + 1] * price + at_zero[first + 1]
+            if value < following:
+                break
+            value = following
+            first += 1
+        cost = value + calls[j + 1] * price + compiling
+        before.append(whose[first])
+    ends, end = [], len(call)
     while end:
         ends.append(end)
         end = before[end]

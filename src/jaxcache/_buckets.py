@@ -17,7 +17,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
 from ._signature import Key, abstract_leaf
-from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
+from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, on_host, place_like, prove_rules, trim
 
 if TYPE_CHECKING:
     from ._memory import JitCache
@@ -85,8 +85,11 @@ def bucketed(
             for each dimension, or None. If not given, abstract evaluation at a symbolic length has to prove it.
         max_deviation: The padding that is accepted, added elements over own elements; None for any.
         pad_value: What is added, as for ``np.full``; or by name of the argument.
-        check: On the first call of a bucket that is padded, compile and run at the own size too, and refuse ``fun`` if
-            the answers differ by more than rounding: once a bucket, one more compile.
+        check: On the first call of a bucket that is padded, and later if a call is padded more than twice as much as
+            any that was compared, compile and run at the own size too, and refuse ``fun`` if the answers differ by more
+            than rounding. Floating-point inputs are also compared with their signs changed, unless ``fun`` has a
+            ``while`` loop or calls the host: the largest of positive numbers does not change with zeros, that of
+            negative ones does. Each comparison is one more compile, and runs ``fun`` up to five times.
         **options: What ``cache.jit`` takes.
 
     Raises:
@@ -125,6 +128,7 @@ class BucketedFunction:
         self._cached = cache.jit(fun, **options)
         # Of the exact call: what it donates would be the caller's own.
         self._options = {name: value for name, value in options.items() if not name.startswith("donate")}
+        self._donates = len(self._options) < len(options)
         self._signature = inspect.signature(fun)
         self._axes = _check_axes(axes, self._signature)
         self._dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
@@ -133,11 +137,11 @@ class BucketedFunction:
         if max_deviation is not None and not max_deviation >= 0:
             raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation}")
         self._max_deviation = max_deviation
-        self._pad_value = pad_value
+        self._pad_value = _check_pad_value(pad_value, self._signature)
         self._check = check
         self._asks_for = [name for name in ("mask", "length") if name in self._signature.parameters]
-        self._checked: set[Key | None] = set()
-        self._rules: dict[Key, list[Rule]] = {}
+        self._checked: dict[Key, int] = {}  # the most elements of padding that were compared
+        self._rules: dict[Key | tuple[Key, Bucket], list[Rule]] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._by_bucket: Counter[Bucket] = Counter()
@@ -145,7 +149,7 @@ class BucketedFunction:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         arguments = self._arguments(args, kwargs)
         lengths = self._lengths(arguments)
-        traced = any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
+        traced = not _jax.is_top_level() or any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
         bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
             own = self._bound(arguments, lengths, lengths)
@@ -153,10 +157,13 @@ class BucketedFunction:
         padded = self._bound(self._pad(arguments, bucket), lengths, bucket)
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
-        result = trim(self._cached(*padded.args, **padded.kwargs), rules, lengths)
-        if self._check and (key is None or key not in self._checked):
-            self._compare(result, arguments, lengths, bucket)
-            self._checked.add(key)
+        added = math.prod(bucket) - math.prod(lengths)
+        if not self._check or (key is not None and added <= 2 * self._checked.get(key, 0)):
+            return trim(self._cached(*padded.args, **padded.kwargs), rules, lengths)
+        result = trim(self._call_keeping(padded), rules, lengths)
+        self._compare(result, rules, arguments, lengths, bucket)
+        if key is not None:
+            self._checked[key] = added
         return result
 
     def stats(self) -> BucketStats:
@@ -235,15 +242,15 @@ class BucketedFunction:
             axes = self._dynamic_axes(name, leaf)
             if axes is None:
                 return leaf
-            own = np.asarray(leaf)
+            own = on_host(leaf)
             shape = list(own.shape)
             for dimension, axis in enumerate(axes):
                 if axis is not None:
                     shape[axis] = bucket[dimension]
             value = self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
-            padded = np.full(shape, value, own.dtype)
+            padded = np.full(shape, _of_dtype(value, own.dtype, name), own.dtype)
             padded[tuple(map(slice, own.shape))] = own
-            return padded
+            return place_like(leaf, padded) if _is_placed(leaf) else padded
 
         return {name: tree_map(functools.partial(pad, name), argument) for name, argument in arguments.items()}
 
@@ -270,16 +277,17 @@ class BucketedFunction:
 
     def _rules_for(self, key: Key | None, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> list[Rule]:
         """Return for each leaf of the output which of its axes follow which dimension; proved once for a key."""
-        rules = None if key is None else self._rules.get(key)
-        if rules is None:
-            shapes_at = functools.partial(self._shapes_at, arguments)
-            rules = (
-                prove_rules(shapes_at, lengths, bucket, self.__name__)
-                if self._out_axes is None
-                else declared_rules(self._out_axes, shapes_at(bucket), self._dimensions)
-            )
-            if key is not None:
-                self._rules[key] = rules
+        known = None if key is None else self._rules.get(key, self._rules.get((key, lengths)))
+        if known is not None:
+            return known
+        shapes_at = functools.partial(self._shapes_at, arguments)
+        rules, for_all = (
+            prove_rules(shapes_at, lengths, bucket, self.__name__)
+            if self._out_axes is None
+            else (declared_rules(self._out_axes, shapes_at(bucket), self._dimensions), True)
+        )
+        if key is not None:
+            self._rules[key if for_all else (key, lengths)] = rules
         return rules
 
     def _shapes_at(self, arguments: dict[str, Any], size: Sequence[Any]) -> Any:
@@ -305,17 +313,105 @@ class BucketedFunction:
         bound = self._ordered(sized)
         return self._cached.eval_shape(*bound.args, **bound.kwargs)
 
-    def _compare(self, result: Any, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> None:
-        """Refuse the function if padding has changed the answer."""
-        own = self._bound(arguments, lengths, lengths)
-        exact = _jax.jit(self.__wrapped__, **self._options)(*own.args, **own.kwargs)
-        change = find_change(result, exact)
+    def _call_keeping(self, call: inspect.BoundArguments) -> Any:
+        """Call without giving away arrays that the comparison looks at again."""
+        args, kwargs = (call.args, call.kwargs) if not self._donates else jax.tree.map(_copy, (call.args, call.kwargs))
+        return self._cached(*args, **kwargs)
+
+    def _compare(
+        self, result: Any, rules: list[Rule], arguments: dict[str, Any], lengths: Bucket, bucket: Bucket
+    ) -> None:
+        """Refuse the function if padding has changed the answer, or would for the same numbers of the other sign."""
+        exact = _jax.jit(self.__wrapped__, **self._options)
+
+        def change_at(given: dict[str, Any], padded: Any) -> str | None:
+            own, beside = (
+                self._bound(one, lengths, lengths) for one in (given, self._with_floats(given, _off_by_a_rounding))
+            )
+            size = max((_largest(leaf) for leaf in tree_leaves(given)), default=0.0)
+            return find_change(padded, exact(*own.args, **own.kwargs), exact(*beside.args, **beside.kwargs), size)
+
+        change = change_at(arguments, result)
+        if change is None and self._may_be_probed(arguments, lengths):
+            other = self._with_floats(arguments, np.negative)
+            padded = self._bound(self._pad(other, bucket), lengths, bucket)
+            change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
+            change = change and f"{change} if the numbers have the other sign"
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
                 f"{change}. Give it a parameter `mask` (or `length`) and leave the padding out, as in "
                 "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
             )
+
+    def _with_floats(self, arguments: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return the arguments with the dynamic ones of floating point changed."""
+
+        def changed(name: str, leaf: Any) -> Any:
+            if self._dynamic_axes(name, leaf) is None or not _is_float(leaf):
+                return leaf
+            values = np.asarray(change(np.asarray(leaf)), leaf.dtype)
+            return place_like(leaf, values) if _is_placed(leaf) else values
+
+        return {name: tree_map(functools.partial(changed, name), one) for name, one in arguments.items()}
+
+    def _may_be_probed(self, arguments: dict[str, Any], lengths: Bucket) -> bool:
+        """Whether numbers that the caller did not give can neither loop for ever nor be seen outside."""
+        leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
+        if not any(self._dynamic_axes(name, leaf) is not None and _is_float(leaf) for name, leaf in leaves):
+            return False
+        own = self._bound(arguments, lengths, lengths)
+        program = str(self._cached.trace(*own.args, **own.kwargs).jaxpr)
+        return "while[" not in program and "callback" not in program
+
+
+def _is_float(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+
+
+def _is_placed(leaf: Any) -> bool:
+    """Whether an array has to stay on its devices, or cannot be one of NumPy's."""
+    return isinstance(leaf, jax.Array) and (leaf.committed or jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def _largest(leaf: Any) -> float:
+    """Return the largest finite magnitude in an array of floating point; 0 for anything else."""
+    if not hasattr(leaf, "dtype") or not _is_float(leaf):
+        return 0.0
+    values = np.abs(np.asarray(leaf, np.float64))
+    return float(np.max(values, where=np.isfinite(values), initial=0.0))
+
+
+def _off_by_a_rounding(values: Any) -> Any:
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], values.shape)
+    return values.astype(np.float64) * (1 + float(jax.numpy.finfo(values.dtype).eps) * signs)
+
+
+def _of_dtype(value: Any, dtype: Any, name: str) -> Any:
+    """Return the padding if the dtype holds it: NumPy would cut 0.5 to 0, and minus infinity to some integer."""
+    if jax.numpy.issubdtype(dtype, jax.numpy.inexact):
+        return value
+    try:
+        if np.isfinite(value) and bool(np.asarray(value).astype(dtype) == value):
+            return value
+    except (OverflowError, ValueError, TypeError):
+        pass
+    raise ValueError(
+        f"pad_value {value!r} is none of {name}'s type, {dtype}; give one by name, such as pad_value={{'{name}': 0}}"
+    )
+
+
+def _check_pad_value(pad_value: Any, signature: inspect.Signature) -> Any:
+    for name in pad_value if isinstance(pad_value, Mapping) else ():
+        if name not in signature.parameters:
+            raise ValueError(
+                f"pad_value names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}"
+            )
+    return pad_value
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, jax.Array) else leaf
 
 
 def _told(lengths: Bucket) -> str:
@@ -330,6 +426,9 @@ def _check_axes(axes: Any, signature: inspect.Signature) -> tuple[int, ...] | di
             raise ValueError(f"axes must be an axis, a tuple of them, or a dict of them by argument, but is {axes!r}")
         return each
     named = {name: (axis,) if axis is None or isinstance(axis, int) else tuple(axis) for name, axis in axes.items()}
+    for name, each in named.items():
+        if any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in each):
+            raise ValueError(f"axes must be an axis, a tuple of them, or None for {name!r}, but is {axes[name]!r}")
     for name in named:
         if name not in signature.parameters:
             raise ValueError(f"axes names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}")
@@ -340,6 +439,8 @@ def _check_axes(axes: Any, signature: inspect.Signature) -> tuple[int, ...] | di
 
 def _check_buckets(buckets: Any, dimensions: int) -> tuple[Bucket, ...]:
     given = buckets.buckets if isinstance(buckets, BucketChoice) else buckets
+    if not np.iterable(given):
+        raise ValueError(f"buckets must be ascending lengths, such as (64, 128, 256), but is {buckets!r}")
     listed = [one if isinstance(one, tuple | list) else (one,) for one in given]
     if {len(one) for one in listed} - {dimensions}:
         raise ValueError(

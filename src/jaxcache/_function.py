@@ -132,7 +132,7 @@ class CachedFunction:
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call by its key."""
-        key = self._key_of(args, kwargs)
+        key = self._key_of(args, kwargs) if self._cache._enabled else None
         if key is None:
             return self._bypass(args, kwargs)
         try:
@@ -221,13 +221,13 @@ class CachedFunction:
                 other.
 
         Returns:
-            How many programs were compiled or loaded; the others were held already.
+            How many programs were compiled or loaded; the others were held already. 0 if the cache is not enabled.
 
         Raises:
             TypeError: If a signature cannot be compiled ahead, such as one with tracers.
             Exception: What ``jax.jit`` raises for such a call. Programs made before it stay.
         """
-        return warm(self, signatures, threads)
+        return warm(self, signatures, threads) if self._cache._enabled else 0
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Any:
         """Lower for these arguments, as ``jax.jit(fun).lower`` does; nothing is cached."""

@@ -7,15 +7,22 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_map
 
-from ._function import CachedFunction
+from ._function import CachedFunction, name_of
 from ._memory import JitCache
 
 
 class Optimizer(Protocol):
     """What optax's gradient transformations are."""
 
-    init: Any
-    update: Any
+    @property
+    def init(self) -> Callable[..., Any]:
+        """Return the state for parameters."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., Any]:
+        """Return updates, and the state after them, for gradients, a state and parameters."""
+        ...
 
 
 def value_and_grad_step(
@@ -37,7 +44,7 @@ def value_and_grad_step(
     def step(params: Any, *batch: Any, **named: Any) -> Any:
         return checked(params, *batch, **named)
 
-    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    step.__qualname__ = step.__name__ = name_of(loss)
     return cache.jit(step, **options)
 
 
@@ -64,13 +71,20 @@ def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCac
         params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
         return params, opt_state, value
 
-    step.__qualname__ = step.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    step.__qualname__ = step.__name__ = name_of(loss)
     return cache.jit(step, **{"donate_argnums": (0, 1), **options})
 
 
 def _scalar_loss(loss: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
     def checked(params: Any, *batch: Any, **named: Any) -> Any:
         told = loss(params, *batch, **named)
+        if has_aux and not (isinstance(told, tuple) and len(told) == 2):
+            raise TypeError(f"with has_aux=True loss must return a pair of a scalar and something else, not {told}")
+        if not has_aux and isinstance(told, tuple | list | dict):
+            raise TypeError(
+                f"loss must return a real scalar, but returns a {type(told).__name__}; for a scalar and something "
+                "else, value_and_grad_step takes has_aux=True"
+            )
         value = jnp.asarray(told[0] if has_aux else told)
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(

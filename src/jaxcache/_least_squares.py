@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import tree_map
 
 from ._loops import Ended, LoopResult, _check_positive, _named, _precompile
 from ._memory import JitCache
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LeastSquaresResult(LoopResult):
     """What came of a fit; ``state`` is the parameters.
@@ -69,8 +71,9 @@ def least_squares(
         raise ValueError(f"tolerance must be positive, such as 1e-6, but is {tolerance}")
 
     def fit(params: Any, limit: Any, *data: Any) -> tuple[Any, ...]:
-        x, unravel = ravel_pytree(params)
-        x = x.astype(jnp.result_type(x.dtype, float)) if not jnp.issubdtype(x.dtype, jnp.floating) else x
+        x, unravel = ravel_pytree(tree_map(_as_real, params))
+        if not x.size:
+            raise ValueError("params must hold at least one number, but is empty")
 
         def flat(x: jax.Array) -> jax.Array:
             r = ravel_pytree(residuals(unravel(x), *data))[0]
@@ -90,6 +93,14 @@ def least_squares(
 
     _precompile(cached, precompile, lambda params, *data: (params, np.int32(0), *data))
     return call
+
+
+def _as_real(param: Any) -> jax.Array:
+    """Return a parameter in floating point, so that a whole number beside others is fitted too."""
+    x = jnp.asarray(param)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"params must be real numbers, but one is {x.dtype}; fit real and imaginary parts")
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
 def _levenberg_marquardt(

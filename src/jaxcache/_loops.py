@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_structure
 
+from ._function import name_of
 from ._memory import JitCache
 from ._signature import Call
 
@@ -36,9 +37,10 @@ class Ended(enum.Enum):
         }[self]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LoopResult:
-    """What came of a loop. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
+    """What came of a loop, a tree of arrays. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
 
     Attributes:
         state: The last state; before the one that was not finite, if there was one.
@@ -71,6 +73,7 @@ class LoopResult:
         return self.ended is Ended.MAX_STEPS_REACHED
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SolveResult(LoopResult):
     """What came of an iterative solver.
@@ -160,7 +163,7 @@ def iterative_solver(
         tolerance: The 2-norm of the residual at which the solver stops.
         relative: Whether that is a multiple of the first state's residual.
         max_steps: At most so many steps, rounded up to a multiple of ``check_every``.
-        check_every: The residual is computed after each so many steps.
+        check_every: The residual is computed after each so many steps, which are also what is counted.
         warm: Signatures to compile ahead: each a tuple of the state and the problem.
         cache: What compiles; one of its own without a limit if None.
 
@@ -177,18 +180,30 @@ def iterative_solver(
 
     def solve(state: State, goal: Any, limit: Any, *problem: Any) -> tuple[State, Any, Any, Any]:
         def norm(s: State) -> jax.Array:
-            leaves = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in tree_leaves(residual(s, *problem))]
+            wide = [jnp.asarray(leaf) for leaf in tree_leaves(residual(s, *problem))]
+            wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in wide]  # 256² is no float16
+            leaves = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in wide]
             return jnp.sqrt(sum(leaves, start=jnp.zeros(())))
 
         def several(s: State) -> State:
             checked = _checked(lambda one: step(one, *problem), s)
             return lax.fori_loop(0, check_every, lambda _, one: checked(one), s)
 
+        def one_by_one(s: State) -> State:
+            """Stop before what is not finite: past an exact solution, many methods divide nothing by nothing."""
+            return _repeat(lambda one: step(one, *problem), lambda _: False, s, jnp.int32(check_every))[0]
+
+        def forward(pair: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            new = several(pair[0])
+            finite = _is_finite(new)
+            if check_every > 1:
+                new = lax.cond(finite, lambda: new, lambda: one_by_one(pair[0]))
+            size = norm(new)
+            return new, jnp.where(finite | (size <= enough), size, jnp.nan)
+
         first = norm(state)
         enough = goal * (first if relative else 1.0)
-        pair, count, status = _repeat(
-            lambda pair: _with(several(pair[0]), norm), lambda pair: pair[1] <= enough, (state, first), limit
-        )
+        pair, count, status = _repeat(forward, lambda pair: pair[1] <= enough, (state, first), limit)
         return pair[0], count * check_every, status, pair[1]
 
     cached = (cache or JitCache()).jit(_named(solve, step))
@@ -201,8 +216,12 @@ def iterative_solver(
     return solver
 
 
-def _with(state: State, norm: Callable[[State], jax.Array]) -> tuple[State, jax.Array]:
-    return state, norm(state)
+def _is_finite(state: State) -> jax.Array:
+    finite = jnp.asarray(True)
+    for leaf in tree_leaves(state):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
 
 
 def _repeat(
@@ -219,10 +238,7 @@ def _repeat(
     def body(carry: Any) -> Any:
         old, count, _ = carry
         new = checked(old)
-        finite = jnp.asarray(True)
-        for leaf in tree_leaves(new):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact):
-                finite &= jnp.all(jnp.isfinite(leaf))
+        finite = _is_finite(new)
         done = jnp.where(_scalar(converged(new)), Ended.CONVERGED.value, _RUNNING)
         kept = tree_map(lambda a, b: jnp.where(finite, a, b), new, old)
         return kept, count + 1, jnp.where(finite, done, Ended.NOT_FINITE.value).astype(jnp.int32)
@@ -266,7 +282,7 @@ def _checked(step: Callable[[State], State], state: State) -> Callable[[State], 
 
 def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[..., Any]:
     """Let statistics name a loop by its step."""
-    function.__qualname__ = function.__name__ = getattr(step, "__name__", type(step).__name__)
+    function.__qualname__ = function.__name__ = name_of(step)
     return function
 
 

@@ -50,6 +50,7 @@ class JitCache:
         seed: int = 0,
         costs: Mapping[str, Cost] | str | os.PathLike[str] | None = None,
         max_compiles: int | None = None,
+        enabled: bool = True,
     ) -> None:
         """Make an empty cache.
 
@@ -63,6 +64,8 @@ class JitCache:
                 and cost what it says, so that decisions repeat; others what is measured first.
             max_compiles: For tests and CI: a call that would make more programs than this raises
                 :class:`CompileLimitExceeded`, which says why it missed. None for no such limit.
+            enabled: False hands every call to ``jax.jit`` itself, counted as bypassed: to see whether the cache is to
+                blame, or what it gains, without another change to the program.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
@@ -73,6 +76,7 @@ class JitCache:
         known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
         self._ledger = Ledger(Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit()), known)
         self._max_compiles = check_max_compiles(max_compiles)
+        self._enabled = enabled
         self._compiling = threading.local()
         self._programs = 0  # made or in the making
         self._storms = StormWatch()
@@ -139,11 +143,13 @@ class JitCache:
         """
         cached, args = self._own_function(fun, args)
         key = cached._key_of(args, kwargs)
-        if key is None:
-            return Explanation(
-                cached._variants.name, "bypassed", None, "goes to jax.jit itself: under a transformation, "
-                "with jit disabled, or with arguments that no executable can be looked up by",
-            )  # fmt: skip
+        if key is None or not self._enabled:
+            why = (
+                "under a transformation, with jit disabled, or with arguments that no executable can be looked up by"
+                if self._enabled
+                else "the cache is not enabled"
+            )
+            return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}")
         description = cached._describe(args, kwargs)
         hits, miss = self._ledger.look_up(cached._programs, key, description, cached._key is not None)
         if miss is not None:

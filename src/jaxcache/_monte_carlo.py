@@ -20,7 +20,7 @@ class MonteCarloResult:
     """Estimates; of several parameter sets, along a first axis.
 
     Attributes:
-        mean: Of the samples.
+        mean: Of the samples; float32 where they are narrower.
         standard_error: Of the mean.
         n_samples: Of each parameter set.
     """
@@ -63,7 +63,10 @@ def monte_carlo(
     _check_positive(n_samples=n_samples)
     if n_samples < 2:
         raise ValueError("n_samples must be 2 or more, since one sample has no standard error, but is 1")
-    limit_bytes, sample_shape = parse_size(memory_limit, "memory_limit"), tuple(sample_shape)
+    limit_bytes = parse_size(memory_limit, "memory_limit")
+    if not isinstance(sample_shape, tuple | list):
+        raise ValueError(f"sample_shape must be a tuple of lengths, such as (3,), but is {sample_shape!r}")
+    sample_shape = tuple(sample_shape)
 
     def estimate(key: jax.Array, parameters: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
         sets = _parameter_sets(parameters)
@@ -96,10 +99,16 @@ def _parameter_sets(parameters: tuple[Any, ...]) -> int | None:
 
 def _bytes_a_sample(step: Callable[..., Any], key: jax.Array, parameters: tuple[Any, ...]) -> int:
     """Return what all intermediate arrays of one sample take together: at least what is held at a time."""
-    jaxpr = jax.make_jaxpr(step)(key, *parameters).jaxpr
-    sizes = [math.prod(out.aval.shape) * 8 for equation in jaxpr.eqns for out in equation.outvars
-             if hasattr(out.aval, "shape")]  # fmt: skip
-    return max(8, sum(sizes))
+    return max(8, _bytes_of(jax.make_jaxpr(step)(key, *parameters).jaxpr))
+
+
+def _bytes_of(jaxpr: Any) -> int:
+    size_bytes = 0
+    for equation in jaxpr.eqns:
+        size_bytes += sum(math.prod(out.aval.shape) * 8 for out in equation.outvars if hasattr(out.aval, "shape"))
+        inner = [getattr(one, "jaxpr", one) for one in tree_leaves(list(equation.params.values()))]
+        size_bytes += sum(_bytes_of(one) for one in inner if hasattr(one, "eqns"))
+    return size_bytes
 
 
 def _estimate_one(
@@ -115,20 +124,21 @@ def _estimate_one(
         raise TypeError(f"step must return a real sample of sample_shape={sample_shape}, but returns {sample}")
     chunk = max(1, min(n_samples, limit_bytes // _bytes_a_sample(step, key, parameters)))
     chunks = -(-n_samples // chunk)
+    wide = jnp.promote_types(sample.dtype, jnp.float32)  # float16 and bfloat16 cannot even count the samples
 
     def add(number: jax.Array, so_far: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
         count, mean, squares = so_far
         index = number * chunk + jnp.arange(chunk)
         mine = index < n_samples
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-        samples = jax.vmap(lambda k: step(k, *parameters))(keys)
+        samples = jax.vmap(lambda k: step(k, *parameters))(keys).astype(wide)
         counts = mine.reshape(-1, *(1 for _ in sample_shape))
-        size = jnp.sum(mine).astype(samples.dtype)
+        size = jnp.sum(mine).astype(wide)
         chunk_mean = jnp.sum(samples, axis=0, where=counts) / size
         chunk_squares = jnp.sum((samples - chunk_mean) ** 2, axis=0, where=counts)
         total, delta = count + size, chunk_mean - mean
         return total, mean + delta * size / total, squares + chunk_squares + delta**2 * count * size / total
 
-    zero = jnp.zeros(sample_shape, sample.dtype)
-    count, mean, squares = lax.fori_loop(0, chunks, add, (jnp.zeros((), sample.dtype), zero, zero))
+    zero = jnp.zeros(sample_shape, wide)
+    count, mean, squares = lax.fori_loop(0, chunks, add, (jnp.zeros((), wide), zero, zero))
     return mean, jnp.sqrt(squares / (count - 1) / count)

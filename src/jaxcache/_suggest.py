@@ -131,7 +131,7 @@ def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
             "Most calls bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
             evidence,
             f"at most {stats.cost_seconds - stats.repeated_cost_seconds:.1f} compile seconds saved, less the padding",
-            "shapes.distinct=8",
+            "buckets=optimal",
             "pad the arguments to a few lengths before the call",
             stats.cost_seconds - stats.repeated_cost_seconds,
         )

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import export
-from jax.tree_util import keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.tree_util import keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
 
 Bucket = tuple[int, ...]  # a length for each dynamic dimension
 
@@ -26,7 +27,9 @@ class Following(NamedTuple):
 Rule = tuple[Following, ...]  # of one leaf of the output
 
 
-def prove_rules(shapes_at: Callable[[Sequence[Any]], Any], lengths: Bucket, bucket: Bucket, name: str) -> list[Rule]:
+def prove_rules(
+    shapes_at: Callable[[Sequence[Any]], Any], lengths: Bucket, bucket: Bucket, name: str
+) -> tuple[list[Rule], bool]:
     """Find what follows the input by abstract evaluation at symbolic lengths.
 
     Where a function cannot be evaluated so, it is at two lengths, and an axis follows if both its sizes do.
@@ -37,13 +40,16 @@ def prove_rules(shapes_at: Callable[[Sequence[Any]], Any], lengths: Bucket, buck
         bucket: What it is padded to.
         name: Of the function, for errors.
 
+    Returns:
+        The rules, and whether they hold for all lengths, or for these only.
+
     Raises:
         PaddingError: If an axis depends on the input in another way, such as twice its length.
     """
     try:
         symbols = export.symbolic_shape(", ".join(f"d{number}" for number in range(len(bucket))))
         leaves = tree_flatten_with_path(shapes_at(symbols))[0]
-        return [_rule_of_symbols(leaf.shape, symbols, f"{name}'s output{keystr(path)}") for path, leaf in leaves]
+        return [_rule_of_symbols(leaf.shape, symbols, f"{name}'s output{keystr(path)}") for path, leaf in leaves], True
     except PaddingError:
         raise
     except Exception:  # what a function may do with a length that is no number has no end
@@ -51,7 +57,7 @@ def prove_rules(shapes_at: Callable[[Sequence[Any]], Any], lengths: Bucket, buck
         return [
             _rule_of_sizes(a.shape, b.shape, lengths, bucket, f"{name}'s output{keystr(path)}")
             for (path, a), (_, b) in zip(own, padded, strict=True)
-        ]
+        ], False
 
 
 def _rule_of_symbols(shape: Sequence[Any], symbols: Sequence[Any], place: str) -> Rule:
@@ -124,36 +130,76 @@ def trim(output: Any, rules: Sequence[Rule], lengths: Bucket) -> Any:
     return tree_unflatten(tree, [_trim_leaf(leaf, rule, lengths) for leaf, rule in zip(leaves, rules, strict=True)])
 
 
-def _trim_leaf(leaf: jax.Array, rule: Rule, lengths: Bucket) -> jax.Array:
+def _trim_leaf(leaf: Any, rule: Rule, lengths: Bucket) -> Any:
     if not rule:
         return leaf
     cut = [slice(None)] * leaf.ndim
     for axis, dimension, more in rule:
         cut[axis] = slice(max(0, lengths[dimension] + more))
-    return jax.device_put(np.asarray(leaf)[tuple(cut)], leaf.sharding if leaf.committed else None)
+    own = on_host(leaf)[tuple(cut)]
+    return place_like(leaf, own) if isinstance(leaf, jax.Array) else own
 
 
-def find_change(padded: Any, exact: Any) -> str | None:
-    """Say which output padding changes by more than rounding, and by how much; None if none."""
-    exact_leaves = tree_flatten(exact)[0]
-    for (path, got), wanted in zip(tree_flatten_with_path(padded)[0], exact_leaves, strict=True):
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def on_host(leaf: Any) -> np.ndarray[Any, Any]:
+    """Return an array as NumPy's; of random keys their data, with one axis more."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def place_like(leaf: jax.Array, values: np.ndarray[Any, Any]) -> jax.Array:
+    """Put values where an array is, or on all of its devices if they cannot be split in the same way."""
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(jax.device_put(values), impl=jax.random.key_impl(leaf))
+    if not leaf.committed:
+        return jax.device_put(values)
+    sharding = leaf.sharding
+    try:
+        sharding.shard_shape(values.shape)
+    except ValueError:
+        sharding = NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
+    return jax.device_put(values, sharding)
+
+
+def find_change(padded: Any, exact: Any, nearby: Any, size: float) -> str | None:
+    """Say which output padding changes by more than rounding, and by how much; None if none.
+
+    Args:
+        padded: The outputs of the padded call, trimmed.
+        exact: Those of the exact call.
+        nearby: Those of the exact call for inputs off by a rounding: how much that matters differs by element.
+        size: The largest input.
+    """
+    pairs = zip(tree_flatten_with_path(padded)[0], tree_leaves(exact), tree_leaves(nearby), strict=True)
+    for (path, got), wanted, beside in pairs:
         place = f"output{keystr(path)}"
         if got.shape != wanted.shape:
             return f"the {place} has the shape {got.shape} instead of {wanted.shape}"
-        if (off := _error(np.asarray(got), np.asarray(wanted))) is not None:
+        if (off := _error(on_host(got), on_host(wanted), on_host(beside), size)) is not None:
             return f"the {place} differs by {off:.2g} of its size"
     return None
 
 
-def _error(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float | None:
+def _error(
+    got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], beside: np.ndarray[Any, Any], size: float
+) -> float | None:
     if not jax.numpy.issubdtype(wanted.dtype, jax.numpy.inexact):
         return None if np.array_equal(got, wanted) else float(np.mean(got != wanted))
     wide = np.complex128 if np.iscomplexobj(wanted) else np.float64
-    a, b = got.astype(wide), wanted.astype(wide)
-    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return float("inf")
+    a, b, c = got.astype(wide), wanted.astype(wide), beside.astype(wide)
     finite = np.isfinite(b)
-    scale = np.max(np.abs(b[finite]), initial=0.0)
-    off = np.max(np.abs(a[finite] - b[finite]), initial=0.0) / (scale or 1.0)
-    # Another order of additions is off by some roundings of the largest term; half of the digits are far from that.
-    return float(off) if off > float(jax.numpy.finfo(wanted.dtype).eps) ** 0.5 else None
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.all(np.isfinite(a[finite])):
+        return float("inf")
+    eps = float(jax.numpy.finfo(wanted.dtype).eps)
+    roundings = 64 if eps < 1e-4 else 2  # half precisions are added up in a wider one
+    a, b, c = a[finite], b[finite], np.where(np.isfinite(c), c, b)[finite]
+    largest = np.max(np.abs(b), initial=0.0)
+    # A sum that cancels is off by roundings of its terms; more than half of the digits is no rounding.
+    allowed = np.minimum(roundings * (eps * np.abs(b) + np.abs(c - b)), eps**0.5 * max(largest, size))
+    off = np.abs(a - b)
+    if np.all(off <= allowed):
+        return None
+    at = int(np.argmax(off - allowed))
+    return float(off[at] / (np.abs(b[at]) or largest or 1.0))

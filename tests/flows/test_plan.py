@@ -48,6 +48,18 @@ def test_a_saved_study_brings_its_own_axes_and_the_command_line_wins():
     assert len(names("experiment=policies", "eviction=lru", "workload=monte_carlo")) == 6
 
 
+def test_buckets_and_precision_are_axes_of_the_sweep():
+    plan = make_plan(("workload=monte_carlo", "buckets=none,pow2,linear,optimal", "precision=float32,bfloat16,float64"))
+    assert len({planned.program_id for planned in plan.trials}) == len(plan.trials) == 12
+    assert {(p.trial.buckets.name, p.trial.precision) for p in plan.trials} == {
+        (b, p) for b in ("none", "pow2", "linear", "optimal") for p in ("float32", "bfloat16", "float64")
+    }
+    (profiled,) = make_plan(("workload=monte_carlo", "profiling=true")).trials
+    (plain,) = make_plan(("workload=monte_carlo",)).trials
+    assert profiled.program_id == plain.program_id
+    assert profiled.trial_id != plain.trial_id
+
+
 def test_the_order_is_shuffled_by_its_seed_and_changes_nothing_else():
     first, again, other = (make_plan(("seed=0,1,2,3", f"sweep.order_seed={n}")).trials for n in (0, 0, 1))
     assert [p.name for p in first] == [p.name for p in again] != [p.name for p in other]
@@ -99,7 +111,7 @@ BAD = [
     ("memory_limit=255KiB", "memory_limit must be at least 256KiB, .*, but is 255KiB; write null for no limit"),
     ("memory_limit=64parsecs", "memory_limit must be a size such as 64MiB .*, but is '64parsecs'"),
     ("memory_limit=[1,2]", "memory_limit must be a size .* but is \\[1, 2\\]"),
-    ("nope=1", "nope=1: there is no setting nope; there are: costs, eviction, memory_limit"),
+    ("nope=1", "nope=1: there is no setting nope; there are: buckets, costs, eviction"),
     ("memory_lmit=3MiB", "memory_lmit=3MiB: there is no setting memory_lmit; did you mean memory_limit\\?"),
     ("workload.nope=1", "there is no setting workload.nope"),
     ("+nope=1", "there is no setting nope; see --help"),
@@ -117,6 +129,10 @@ BAD = [
     ("seed=interval(0,1)", "a sweep needs listed values, such as seed=0,1,2"),
     ("shapes.smallest=500", "shapes: smallest must be at most largest, 96, but is 500"),
     ("workload.requests=0", "workload.requests must be greater than 0, but is 0"),
+    ("precision=half", "precision must be 'float32', 'bfloat16' or 'float64', but is 'half'"),
+    ("profiling=maybe", "profiling must be a valid boolean, .*, but is 'maybe'"),
+    ("buckets=some", "buckets must be one of linear, none, optimal, pow2, but is 'some'"),
+    ("buckets=linear buckets.count=0", "buckets.count must be greater than 0, but is 0"),
     ("runner.workers=1,2", "runner is the same for all trials of a sweep"),
     ("runner.workers=4096", "runner.workers must be at most \\d+, the number of CPU cores, but is 4096"),
     ("runner.timeout_seconds=-1", "runner.timeout_seconds must be greater than 0, but is -1"),

@@ -19,8 +19,8 @@ from .conftest import PROJECT, command, environment
 
 # Trials of some seconds: every miss compiles, so that there is time to end them.
 COMPILING = ("workload=monte_carlo", "persistent=off", "shapes.distinct=4", "shapes.largest=24",
-             "workload.requests=25", "memory_limit=2MiB")  # fmt: skip
-SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=2MiB")
+             "workload.requests=25", "memory_limit=8MiB")  # fmt: skip
+SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=8MiB")
 
 OPTIONS = ", ".join(sorted(POLICIES))
 
@@ -98,7 +98,7 @@ def test_a_sweep_runs_every_trial_and_reports(first_sweep):
         assert one["environment"]["lock_hash"]
         assert one["environment"]["packages"]["jax"]
     text = (sweep / "report.md").read_text()
-    assert "| monte_carlo | zipf | shared | 2 MiB | gdsf | 1 |" in text
+    assert "| monte_carlo | zipf | float32 | shared | none | 8 MiB | gdsf | 1 |" in text
     assert "persistent cache: shared" in text
     assert json.loads((sweep / "costs.json").read_text())["signatures"]
 

@@ -1,5 +1,7 @@
 """Real processes: what they leave, and what is left when they are killed."""
 
+import gzip
+import json
 import os
 import signal
 import threading
@@ -12,12 +14,13 @@ from jaxcache import Cost
 from jaxcache.lab import run
 from jaxcache.lab.device import find_devices
 from jaxcache.lab.environment import environment
+from jaxcache.lab.profile import TRACE
 from jaxcache.lab.trial import Device, TrialResult
 
 from .trials import small_trial
 
 CPU = Device(platform="cpu", index=0, cores=(min(os.sched_getaffinity(0)),))
-LONG = {"name": "monte_carlo", "requests": 100_000, "paths_per_length": 64, "steps": 8, "volatility": 0.2}
+LONG = {"name": "monte_carlo", "requests": 100_000, "paths": 256, "steps": 8, "volatility": 0.2}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,6 +107,22 @@ def test_a_long_trial_is_sampled_in_at_most_two_hundred_places(tmp_path):
     course = run.run_trial(order(tmp_path, trial), 120, threading.Event()).course
     assert len(course.requests) == len(course.live_bytes) <= 200
     assert course.requests[-1] == 901
+
+
+def test_profiling_leaves_a_trace_for_perfetto_and_a_table_of_functions(tmp_path):
+    result = run.run_trial(order(tmp_path, small_trial(profiling=True)), 120, threading.Event())
+    assert (result.status, result.reason) == ("completed", None)
+    functions = {one.name: one for one in result.profile}
+    assert set(functions) == {"_payoffs", "_book"}
+    assert sum(one.calls for one in result.profile) == result.statistics.hits + result.statistics.misses
+    assert sum(one.misses for one in result.profile) == result.statistics.misses
+    spent = sum(one.compile_seconds for one in result.profile)
+    assert spent == pytest.approx(result.statistics.compile_seconds)
+    assert all(one.run_seconds > 0 for one in result.profile)
+    with gzip.open(tmp_path / TRACE) as file:
+        events = json.load(file)["traceEvents"]
+    assert {"_payoffs", "_book"} <= {event.get("name") for event in events}
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_a_changed_output_fails_the_trial(tmp_path):

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import spsolve
 
 from jaxcache import JitCache
 from jaxcache.lab.execute import serve
+from jaxcache.lab.workloads import Compiler
 from jaxcache.lab.workloads.iterative_solver import _apply
 from jaxcache.lab.workloads.monte_carlo import _call_on_lognormal
 
@@ -22,9 +23,9 @@ EVERY = pytest.mark.parametrize("workload", sorted(WORKLOADS))
 @EVERY
 def test_answers_are_right_and_equal_with_and_without_a_cache(workload):
     trial = small_trial(workload)
-    plain = serve(trial, jax.jit)
-    cache = JitCache("3MiB", "lru")
-    cached = serve(trial, cache.jit)
+    plain = serve(trial, JitCache(enabled=False))
+    cache = JitCache("8MiB" if workload == "monte_carlo" else "4MiB", "lru")
+    cached = serve(trial, cache)
     assert plain.answer.right
     assert cached.checksum == plain.checksum
     assert cache.stats().evictions > 0
@@ -32,22 +33,62 @@ def test_answers_are_right_and_equal_with_and_without_a_cache(workload):
 
 
 @EVERY
+@pytest.mark.parametrize("precision", ["bfloat16", "float64"])
+def test_every_precision_gives_right_answers(workload, precision):
+    served = serve(small_trial(workload, precision=precision), JitCache(enabled=False))
+    assert served.answer.right
+    assert not jax.config.jax_enable_x64
+
+
+def test_double_precision_is_nearer_to_the_truth():
+    errors = {
+        precision: serve(small_trial("gradient_optimization", precision=precision), JitCache()).answer.error
+        for precision in ("bfloat16", "float32", "float64")
+    }
+    assert errors["bfloat16"] > 10 * errors["float32"] > 1000 * errors["float64"]
+
+
+@EVERY
+def test_buckets_save_programs_and_keep_the_answers(workload):
+    trial = small_trial(workload, buckets={"name": "linear", "count": 1})
+    cache, own_sizes = JitCache(), JitCache()
+    served = serve(trial, cache)
+    assert served.answer.right
+    assert served.checksum == serve(trial, JitCache(enabled=False)).checksum
+    serve(small_trial(workload), own_sizes)
+    stats = cache.stats()
+    assert stats.misses < own_sizes.stats().misses
+    assert stats.padded_elements > 0
+
+
+def test_optimal_buckets_are_chosen_without_a_look_at_the_trial_s_own_stream():
+    prices = {"name": "optimal", "compile_seconds": 1e-3, "seconds_per_element": 1e-7, "max_buckets": 3}
+    trial = small_trial(buckets=prices, shapes={"name": "uniform", "smallest": 8, "largest": 96, "distinct": 20})
+    chosen = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
+    assert len(chosen) == 3
+    assert set(chosen) <= set(trial.shapes.values().tolist())
+    assert chosen != trial.buckets.lengths(trial.shapes, trial.workload, trial.seed + 1)
+    cheap = trial.buckets.model_copy(update={"compile_seconds": 1e-9, "max_buckets": None})
+    assert len(cheap.lengths(trial.shapes, trial.workload, trial.seed)) > 6
+
+
+@EVERY
 def test_another_seed_gives_another_output(workload):
-    checksums = {serve(small_trial(workload, seed=seed), jax.jit).checksum for seed in (0, 1)}
+    checksums = {serve(small_trial(workload, seed=seed), JitCache(enabled=False)).checksum for seed in (0, 1)}
     assert len(checksums) == 2
 
 
 @EVERY
 @pytest.mark.parametrize("fault", [lambda result: result * 1.2 + 0.5, lambda result: result * np.nan])
 def test_a_wrong_or_missing_number_is_noticed(workload, fault):
-    session = small_trial(workload).workload.start(jax.jit, 0)
+    session = small_trial(workload).workload.start(Compiler(JitCache(enabled=False)), 0)
     for number in range(4):
         session.check(fault(session.serve(number, 16)))
     assert not session.answer().right
 
 
 def test_the_solver_finds_what_a_direct_solver_finds():
-    session = small_trial("iterative_solver").workload.start(jax.jit, 0)
+    session = small_trial("iterative_solver").workload.start(Compiler(JitCache(enabled=False)), 0)
     n = 12
     x = session.serve(0, n)[:-1].reshape(n, n)
     absorption, b = session._problem

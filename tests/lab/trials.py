@@ -6,10 +6,17 @@ from jaxcache.lab.trial import Trial
 
 WORKLOADS: dict[str, dict[str, Any]] = {
     "iterative_solver": {"name": "iterative_solver", "requests": 8, "tolerance": 1e-5, "max_steps": 500},
-    "monte_carlo": {"name": "monte_carlo", "requests": 8, "paths_per_length": 64, "steps": 8, "volatility": 0.2},
+    "monte_carlo": {"name": "monte_carlo", "requests": 8, "paths": 256, "steps": 8, "volatility": 0.2},
     "gradient_optimization": {
         "name": "gradient_optimization", "requests": 8, "features": 5, "rows": 200, "rows_per_length": 2,
         "learning_rate": 0.05, "tolerance": 1e-3,
+    },
+    "optimization_loop": {
+        "name": "optimization_loop", "requests": 8, "features": 4, "rows_per_length": 8, "tolerance": 1e-3,
+        "max_steps": 50,
+    },
+    "least_squares": {
+        "name": "least_squares", "requests": 8, "rows_per_length": 16, "noise": 0.05, "tolerance": 1e-3,
     },
 }  # fmt: skip
 

@@ -46,3 +46,9 @@ def test_intervals_hold_the_true_median_as_often_as_they_say(count):
     draw = np.random.default_rng(0)
     held = [one.low <= 1 <= one.high for one in (median_interval(np.exp(draw.normal(size=count))) for _ in range(2000))]
     assert 0.94 < np.mean(held) <= 1
+
+
+@pytest.mark.parametrize("inputs", [[jnp.ones(3)], jnp.ones((2, 3))])
+def test_inputs_that_are_no_tuples_are_refused(inputs):
+    with pytest.raises(ValueError, match="inputs must be tuples of the arguments of a call, such as"):
+        benchmark(lambda x: x + 1, inputs)

@@ -1,6 +1,10 @@
 """Bucketed functions: the answer of the exact call, a few compiles, and refusals where padding is wrong."""
 
 import functools
+import math
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -197,6 +201,9 @@ BAD = [
     ({"buckets": (4,), "axes": {"z": 0}}, "axes names 'z', which is no parameter; there are x"),
     ({"buckets": (4,), "axes": {"x": 0, "y": (0, 1)}}, "as many axes"),
     ({"buckets": (4,), "axes": "x"}, "axes must be an axis"),
+    ({"buckets": (4,), "axes": {"x": "a"}}, "axes must be an axis, a tuple of them, or None for 'x', but is 'a'"),
+    ({"buckets": 8}, "buckets must be ascending lengths, such as"),
+    ({"buckets": (4,), "pad_value": {"z": 0}}, "pad_value names 'z', which is no parameter; there are x, y"),
     ({"buckets": (4,), "max_deviation": -1}, "max_deviation must be 0 or more, or None, but is -1"),
 ]
 
@@ -250,3 +257,119 @@ def test_positional_only_arguments_work_under_transformations_too():
     f = bucketed(total, cache=JitCache(), buckets=(4,))
     assert f(np.ones(3), np.ones(3)) == 6
     assert jax.grad(f)(jnp.ones(3), jnp.ones(3)).tolist() == [1, 1, 1]
+
+
+def test_little_padding_is_told_from_rounding():
+    f = bucketed(lambda x: jnp.mean(x), cache=JitCache(), buckets=(4096,))
+    with pytest.raises(PaddingError, match="padded from 4095 to 4096"):
+        f(np.random.default_rng(0).normal(10, 1, 4095).astype(np.float32))
+
+
+def test_a_wrong_element_is_seen_beside_a_large_one():
+    f = bucketed(lambda x: jnp.stack([1e6 * jnp.sum(x), jnp.mean(x)]), cache=JitCache(), buckets=(4096,))
+    with pytest.raises(PaddingError, match=r"the output differs by 0\.27"):
+        f(np.full(3000, 7, np.float32))
+
+
+def test_sums_that_cancel_are_not_taken_for_wrong():
+    def centred(x, mask):
+        return jnp.sum(jnp.where(mask, x - jnp.mean(x, where=mask), 0))
+
+    for seed in range(5):
+        x = np.random.default_rng(seed).normal(10, 1, 3000).astype(np.float32)
+        assert abs(float(bucketed(centred, cache=JitCache(), buckets=(4096,))(x))) < 0.1
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: jnp.max(x), lambda x: jnp.sort(-x), lambda x: jax.nn.relu(-x).min() - x]
+)
+def test_numbers_that_padding_does_not_change_by_chance_do_not_pass_the_check(function):
+    f = bucketed(function, cache=JitCache(), buckets=(8,))
+    with pytest.raises(PaddingError, match="if the numbers have the other sign"):
+        f(np.arange(1, 6, dtype=np.float32))
+
+
+def test_programs_that_might_not_end_are_compared_for_the_callers_numbers_only():
+    def halve(x, mask):
+        return jax.lax.while_loop(lambda s: jnp.sum(s, where=mask) != 0, lambda s: jnp.maximum(s - 1, 0), x)
+
+    f = bucketed(lambda x, mask: halve(jnp.where(x < 0, jnp.nan, x), mask), cache=JitCache(), buckets=(8,))
+    assert f(np.arange(5, dtype=np.float32)).tolist() == [0] * 5
+
+
+def test_a_call_that_is_padded_much_more_than_those_compared_is_compared_again():
+    tail = lambda x: jnp.sum(jnp.where(jnp.arange(x.shape[0]) < 6, jnp.exp(x), 0))  # noqa: E731
+    f = bucketed(tail, cache=JitCache(), buckets=(8,))
+    assert f(np.ones(7, np.float32)) == pytest.approx(6 * math.e, rel=1e-6)
+    with pytest.raises(PaddingError, match="padded from 4 to 8"):
+        f(np.ones(4, np.float32))
+
+
+def test_infinities_of_other_sign_are_another_answer():
+    f = bucketed(lambda x: jnp.where(x[-1] == 0, 1, -1) * jnp.inf, cache=JitCache(), buckets=(8,))
+    with pytest.raises(PaddingError, match="differs by inf"):
+        f(np.ones(5, np.float32))
+
+
+def test_what_was_not_proved_at_symbolic_lengths_is_looked_at_for_each_length():
+    def rounded_up(x):
+        return jnp.zeros(2 ** math.ceil(math.log2(int(x.shape[0]))))
+
+    f = bucketed(rounded_up, cache=JitCache(), buckets=(8,))
+    assert f(np.ones(5)).shape == (8,)
+    with pytest.raises(PaddingError, match="cannot be trimmed"):
+        f(np.ones(3))
+
+
+def test_constants_can_be_padded_inside_another_program():
+    f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=(8,))
+    assert jax.jit(lambda y: y + f(np.ones(3, np.float32)))(1.0).tolist() == [3, 3, 3]
+    with jax.disable_jit():
+        assert np.asarray(f(np.ones(3))).tolist() == [2, 2, 2]
+
+
+def test_random_keys_are_padded_trimmed_and_compared():
+    def draw(key, keys):
+        return jax.random.split(key)[0], jax.vmap(jax.random.normal)(keys), keys
+
+    f = bucketed(draw, cache=JitCache(), buckets=(8,))
+    key, keys = jax.random.key(0), jax.random.split(jax.random.key(1), 5)
+    for got, exact in zip(f(key, keys), draw(key, keys), strict=True):
+        assert got.dtype == exact.dtype
+        assert jnp.array_equal(got, exact)
+
+
+def test_padded_arrays_stay_on_their_devices():
+    program = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxcache import JitCache, bucketed
+f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=(8,))
+second = jax.devices()[1]
+assert f(jax.device_put(np.ones(3), second)).devices() == {second}
+mesh = Mesh(np.array(jax.devices()), ("rows",))
+split = NamedSharding(mesh, PartitionSpec("rows"))
+assert f(jax.device_put(np.ones(6), split)).sharding == split
+g = bucketed(lambda x: jax.lax.with_sharding_constraint(x, split), cache=JitCache(), buckets=(8,), check=False)
+assert g(np.ones(5)).tolist() == [1] * 5  # cannot be split
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("value", [0.5, -np.inf, np.nan, -1])
+def test_padding_that_an_array_cannot_hold_is_refused(value):
+    f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=(8,), pad_value=value)
+    with pytest.raises(ValueError, match=r"pad_value .* is none of x's type, uint8; give one by name"):
+        f(np.ones(5, np.uint8))
+
+
+def test_a_function_that_is_given_its_arguments_memory_is_checked_too():
+    def step(total, count, x, mask):
+        return total + jnp.sum(x, where=mask), count + 1
+
+    f = bucketed(step, cache=JitCache(), buckets=(8, 16), axes={"x": 0}, donate_argnums=(0, 1))
+    total, count = jnp.zeros(()), jnp.int32(0)
+    for length in (3, 5, 12, 7):
+        total, count = f(total, count, np.ones(length, np.float32))
+    assert (float(total), int(count)) == (27.0, 4)

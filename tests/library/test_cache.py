@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxcache
-from jaxcache import Cost, JitCache
+from jaxcache import Cost, JitCache, bucketed
 
 from .compiles import count_compiles
 
@@ -618,3 +618,17 @@ def test_an_interrupt_at_any_point_leaves_a_usable_cache(what, eviction):
             break
         at += 1
     assert at > 10  # there were points to interrupt at
+
+
+def test_a_cache_that_is_not_enabled_hands_every_call_to_jax_jit():
+    cache = JitCache("1MiB", enabled=False)
+    f = cache.jit(lambda x: 2 * x)
+    assert f.warm(np.ones(5)) == 0
+    for _ in range(3):
+        assert np.array_equal(f(np.ones(3)), jax.jit(lambda x: 2 * x)(np.ones(3)))
+    stats = cache.stats()
+    assert (stats.bypassed, stats.hits, stats.misses, stats.variants) == (3, 0, 0, 0)
+    assert cache.explain(f, np.ones(3)).reason == "goes to jax.jit itself: the cache is not enabled"
+    padded = bucketed(lambda x: x + 1, cache=cache, buckets=(4, 8))
+    assert np.array_equal(padded(np.ones(3)), np.full(3, 2.0))
+    assert padded.stats().by_bucket == {(4,): 1}

@@ -306,3 +306,70 @@ def test_bad_monte_carlo_arguments_are_refused():
         monte_carlo(uniform_square, 10, (2,))(jax.random.key(0))
     with pytest.raises(ValueError, match="one row a parameter set, all equally many"):
         monte_carlo(lambda key, a, b: a * b, 10)(jax.random.key(0), jnp.ones(2), jnp.ones(3))
+
+
+@pytest.mark.parametrize("check_every", [1, 5])
+def test_a_solver_that_is_exact_between_two_checks_has_converged(check_every):
+    """Conjugate gradients on the identity: the first step is exact, the second divides nothing by nothing."""
+
+    def step(state, b):
+        x, r, p = state
+        square = r @ r
+        r_next = r - square / (p @ p) * p
+        return x + square / (p @ p) * p, r_next, r_next + (r_next @ r_next) / square * p
+
+    b = jnp.arange(1.0, 5.0)
+    solve = iterative_solver(step, residual=lambda state, b: b - state[0], check_every=check_every)
+    result = solve((jnp.zeros(4), b, b), b)
+    assert (result.converged, result.steps, result.state[0].tolist()) == (True, check_every, b.tolist())
+
+
+def test_a_solver_that_is_not_finite_before_it_is_near_says_so():
+    solve = iterative_solver(lambda x: x * 1e30, residual=lambda x: x - 1, check_every=3)
+    result = solve(jnp.float32(2.0))
+    assert (result.ended, float(result.state)) == (Ended.NOT_FINITE, 2.0)
+
+
+def test_norms_of_half_precision_do_not_overflow():
+    solve = iterative_solver(lambda x: x / 2, residual=lambda x: x, tolerance=1e-2)
+    result = solve(jnp.full(4, 1000, jnp.float16))
+    assert (result.converged, result.steps) == (True, 7)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize("memory_limit", ["64MiB", "1KiB"])
+def test_many_samples_of_half_precision_are_counted_and_added_up(dtype, memory_limit):
+    run = monte_carlo(lambda key: jax.random.uniform(key).astype(dtype), 80_000, memory_limit=memory_limit)
+    result = run(jax.random.key(0))
+    assert float(result.mean) == pytest.approx(0.5, abs=0.01)
+    assert float(result.standard_error) == pytest.approx((1 / 12 / 80_000) ** 0.5, rel=0.02)
+
+
+def test_whole_numbers_among_parameters_are_fitted_too():
+    x = np.linspace(0, 1, 20).astype(np.float32)
+    fit = least_squares(lambda p, x, y: p["a"] * x + p["b"] - y)
+    params = fit({"a": 1, "b": jnp.float32(0)}, x, 2.5 * x + 0.5).params
+    assert {name: float(value) for name, value in params.items()} == pytest.approx({"a": 2.5, "b": 0.5}, rel=1e-4)
+
+
+def test_parameters_that_cannot_be_fitted_are_refused():
+    fit = least_squares(lambda p: jnp.abs(p))
+    with pytest.raises(TypeError, match="params must be real numbers, but one is complex64"):
+        fit(jnp.ones(2, jnp.complex64))
+    with pytest.raises(ValueError, match="params must hold at least one number"):
+        fit(jnp.ones(0))
+    with pytest.raises(ValueError, match=r"sample_shape must be a tuple of lengths, such as \(3,\), but is 3"):
+        monte_carlo(jax.random.normal, 10, 3)
+
+
+def test_results_go_through_transformations():
+    loop = optimization_loop(lambda s: s / 2, lambda s: s < 0.1)
+    assert jax.jit(loop)(1.0).steps == loop(1.0).steps == 4
+    assert jax.vmap(loop)(jnp.array([1.0, 4.0])).step_count.tolist() == [4, 6]
+
+
+def test_losses_with_something_beside_them_are_told_from_those_without():
+    with pytest.raises(TypeError, match="with has_aux=True loss must return a pair"):
+        value_and_grad_step(jnp.sum, cache=JitCache(), has_aux=True)(jnp.ones(3))
+    with pytest.raises(TypeError, match=r"returns a tuple; .* takes has_aux=True"):
+        value_and_grad_step(lambda p: (p.sum(), p), cache=JitCache())(jnp.ones(3))

@@ -48,12 +48,14 @@ class Program(NamedTuple):
     workload: str
     shapes: str
     persistent: str
+    precision: str = "float32"
     other: str = ""
 
     @property
     def label(self) -> str:
         """What tells the program from others."""
-        return ", ".join(part for part in (self.workload, self.shapes, self.other) if part)
+        precision = "" if self.precision == "float32" else self.precision
+        return ", ".join(part for part in (self.workload, self.shapes, precision, self.other) if part)
 
 
 class Setting(NamedTuple):
@@ -125,6 +127,15 @@ class Group:
     def seconds_by_seed(self) -> dict[int, float]:
         """Reference compile seconds of the misses, by seed."""
         return {r.config.seed: r.statistics.cost_seconds for r in self.results if r.statistics}
+
+    @property
+    def total_seconds_by_seed(self) -> dict[int, float]:
+        """The same with what the requests took besides."""
+        return {
+            r.config.seed: r.statistics.cost_seconds + r.timing.run_seconds
+            for r in self.results
+            if r.statistics and r.timing
+        }
 
 
 @dataclass(frozen=True)
@@ -208,15 +219,15 @@ def _groups(
     for result in done:
         config = result.config
         program = Program(
-            naming.part(config, "workload"), naming.part(config, "shapes"), config.persistent.mode, naming.other(config)
-        )
-        buckets = naming.part(config, "buckets") if "buckets" in Trial.model_fields else "none"
-        setting = Setting(naming.part(config, "eviction"), config.memory_limit, buckets)
+            naming.part(config, "workload"), naming.part(config, "shapes"), config.persistent.mode, config.precision,
+            naming.other(config),
+        )  # fmt: skip
+        setting = Setting(naming.part(config, "eviction"), config.memory_limit, naming.part(config, "buckets"))
         grouped[program, setting].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
-        return (*program, setting.memory_limit or float("inf"), setting.buckets, setting.eviction)
+        return (*program, setting.buckets, setting.memory_limit or float("inf"), setting.eviction)
 
     groups: list[Group] = []
     for program, setting in sorted(grouped, key=rank):
@@ -232,7 +243,7 @@ def _groups(
 class _Naming:
     """Names parts of configs, with the settings in which they differ from others of that name."""
 
-    _TOLD = frozenset({"workload", "shapes", "persistent", "eviction", "memory_limit", "buckets", "seed"})
+    _TOLD = frozenset({"workload", "shapes", "persistent", "precision", "eviction", "memory_limit", "buckets", "seed"})
 
     def __init__(self, configs: list[Trial]) -> None:
         values: dict[tuple[str, str, str], set[str]] = defaultdict(set)

@@ -44,7 +44,7 @@ def _reference(order: Order) -> Reference:
 
 def _trial(order: Order) -> TrialResult:
     device = hold_to(order.device)
-    outcome = execute_trial(order.trial, order.costs, order.scratch)
+    outcome = execute_trial(order)
     served = outcome.served
     reason = None
     if not served.answer.right:
@@ -71,4 +71,5 @@ def _trial(order: Order) -> TrialResult:
         answer=served.answer,
         checksum=served.checksum,
         reference_checksum=order.reference_checksum,
+        profile=outcome.profile,
     )

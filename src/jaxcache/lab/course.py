@@ -7,20 +7,18 @@ import numpy as np
 from jax import monitoring
 
 from .. import JitCache
-from .trial import Course, Latency
+from .trial import Course, Latency, Trial
 
 SAMPLES = 200
 _RETRIEVAL = "/jax/compilation_cache/cache_retrieval_time_sec"
 
 
 class CourseRecorder:
-    """Watches a cache while a trial's requests are served; a context manager, since it listens to JAX's events.
+    """Watches a cache while a trial's requests are served; a context manager, since it listens to JAX's events."""
 
-    ``buckets`` are the lengths that requests are padded to, if they are.
-    """
-
-    def __init__(self, cache: JitCache, requests: int, buckets: tuple[int, ...] = ()) -> None:
-        self._cache, self._stretch, self._buckets = cache, -(-requests // SAMPLES), buckets
+    def __init__(self, cache: JitCache, trial: Trial) -> None:
+        self._cache, self._stretch = cache, -(-trial.workload.requests // SAMPLES)
+        self._buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed) or ()
         self._served, self._compiled, self._loaded = 0, 0, 0
         self._highest_bytes: list[int] = []
         self._lengths: Counter[int] = Counter()

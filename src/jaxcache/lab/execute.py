@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,22 @@ import jax
 import numpy as np
 import psutil
 
-from .. import CacheStats, Cost, JitCache, MissStormWarning
+from .. import CacheStats, JitCache, MissStormWarning
 from .course import CourseRecorder
+from .profile import ProfilingCache, profiler_trace
 from .run import Order
-from .trial import Course, FunctionCounts, Memory, Persistent, Reference, Statistics, Timing, Trial
-from .workloads import Answer, Jit, Session
+from .trial import (
+    Course,
+    FunctionCounts,
+    FunctionProfile,
+    Memory,
+    Persistent,
+    Reference,
+    Statistics,
+    Timing,
+    Trial,
+)  # fmt: skip
+from .workloads import Answer, Compiler, Session
 
 
 @contextmanager
@@ -53,23 +64,25 @@ class Served:
     session: Session = field(repr=False)
 
 
-def serve(trial: Trial, jit: Jit, after: Callable[[int, float], None] | None = None) -> Served:
-    """Serve all requests of the trial's workload with programs compiled by ``jit``.
+def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | None = None) -> Served:
+    """Serve all requests of the trial's workload with programs from ``cache``.
 
     ``after``, if given, is called between the requests, off the clock, with a request's length and its seconds.
     """
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
-    session = trial.workload.start(jit, trial.seed)
+    buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
     digest, seconds = hashlib.sha256(), []
-    for number, length in enumerate(lengths.tolist()):
-        started = time.perf_counter()
-        result = session.serve(number, length)
-        seconds.append(time.perf_counter() - started)
-        if after is not None:
-            after(length, seconds[-1])
-        session.check(result)
-        digest.update(f"{result.dtype}{result.shape}".encode())
-        digest.update(np.ascontiguousarray(result).tobytes())
+    with jax.enable_x64(trial.precision == "float64"):
+        session = trial.workload.start(Compiler(cache, trial.precision, buckets), trial.seed)
+        for number, length in enumerate(lengths.tolist()):
+            started = time.perf_counter()
+            result = session.serve(number, length)
+            seconds.append(time.perf_counter() - started)
+            if after is not None:
+                after(length, seconds[-1])
+            session.check(result)
+            digest.update(f"{result.dtype}{result.shape}".encode())
+            digest.update(np.ascontiguousarray(result).tobytes())
     return Served(digest.hexdigest()[:16], session.answer(), seconds, session)
 
 
@@ -82,17 +95,22 @@ class Outcome:
     timing: Timing
     memory: Memory
     course: Course
+    profile: tuple[FunctionProfile, ...]
 
 
-def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcome:
+def execute_trial(order: Order) -> Outcome:
     """Run a trial in this process."""
+    trial = order.trial
     started_at, started = datetime.now(UTC), time.perf_counter()
     start_rss_bytes = psutil.Process().memory_info().rss
     warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
-    with persistent_cache(trial.persistent, scratch):
-        cache = JitCache(trial.memory_limit, trial.eviction.name, seed=trial.seed, costs=costs)
-        with CourseRecorder(cache, trial.workload.requests) as recorder:
-            served = serve(trial, cache.jit, recorder.after)
+    settings: dict[str, Any] = {"seed": trial.seed, "costs": order.costs}
+    kind = ProfilingCache if trial.profiling else JitCache
+    tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
+    with persistent_cache(trial.persistent, order.scratch):
+        cache = kind(trial.memory_limit, trial.eviction.name, **settings)
+        with tracing, CourseRecorder(cache, trial) as recorder:
+            served = serve(trial, cache, recorder.after)
         statistics = _statistics(cache.stats())
     p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
     total = sum(served.seconds)
@@ -103,12 +121,14 @@ def execute_trial(trial: Trial, costs: dict[str, Cost], scratch: Path) -> Outcom
             started_at=started_at.isoformat(timespec="milliseconds"),
             work_seconds=time.perf_counter() - started,
             serve_seconds=total,
+            run_seconds=max(0.0, total - statistics.compile_seconds),
             calls_per_second=len(served.seconds) / total,
             p50_seconds=float(p50),
             p99_seconds=float(p99),
         ),
         Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
         recorder.course(),
+        cache.profile() if isinstance(cache, ProfilingCache) else (),
     )
 
 
@@ -136,10 +156,10 @@ def execute_reference(order: Order, device: str) -> Reference:
     trial = order.trial
     with persistent_cache(Persistent(mode="fresh"), order.scratch):
         cache = JitCache(None, "none", costs=order.costs)
-        served = serve(trial, cache.jit)
+        served = serve(trial, cache)
         stats, costs = cache.stats(), cache.costs()
         cache.clear()
-        plain = serve(trial, jax.jit)
+        plain = serve(trial, JitCache(enabled=False))
     for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
         if not run.answer.right:
             raise RuntimeError(f"wrong answer under {name}: {describe_answer(run.answer)}")

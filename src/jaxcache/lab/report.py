@@ -20,10 +20,12 @@ MOST_TRIALS = 100  # a pull request takes 65,536 characters
 
 # The terminal has less room than a page.
 TERMINAL_COLUMNS = {
-    "workload": "workload", "limit": "limit", "eviction": "eviction", "seeds": "seeds", "hit rate": "hits",
-    "misses": "misses", "disk hits": "disk", "evictions": "evicted", "reference compile s": "compile s",
-    "nothing evicted": "at best", "nothing cached": "uncached", "calls/s": "calls/s", "p99 ms": "p99 ms",
+    "workload": "workload", "precision": "precision", "buckets": "buckets", "limit": "limit",
+    "eviction": "eviction", "seeds": "seeds", "hit rate": "hits", "misses": "misses", "disk hits": "disk",
+    "evictions": "evicted", "reference compile s": "compile s", "nothing evicted": "at best",
+    "nothing cached": "uncached", "running s": "run s", "calls/s": "calls/s", "p99 ms": "p99 ms",
 }  # fmt: skip
+_UNLESS_VARIED = {"precision", "buckets"}  # left out of the terminal's table where all trials have the same
 
 
 def write_report(directory: Path, plots: bool = False) -> Sweep:
@@ -74,6 +76,7 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield from _table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
         yield from _how_to_read()
         yield from _suggestions(advise(sweep.groups))
+    yield from _profiles(sweep)
     if sweep.failed:
         yield from _failures(sweep)
     if sweep.results:
@@ -121,6 +124,24 @@ def _suggestions(advice: list[Advice]) -> Iterator[str]:
         yield ""
 
 
+def _profiles(sweep: Sweep) -> Iterator[str]:
+    profiled = [result for result in sweep.results if result.profile]
+    if not profiled:
+        return
+    yield from (
+        "## What each function took",
+        "",
+        "Every call waited for; traces are in `trials/<id>/`, for Perfetto.",
+        "",
+    )
+    rows = [
+        (result.label, one.name, str(one.calls), str(one.misses), f"{one.compile_seconds:.2f}",
+         f"{one.run_seconds:.2f}", f"{1000 * one.run_seconds / one.calls:.2f}", result.trial_id)
+        for result in profiled for one in result.profile
+    ]  # fmt: skip
+    yield from _table(("trial", "function", "calls", "misses", "compile s", "run s", "run ms/call", "id"), rows)
+
+
 def _failures(sweep: Sweep) -> Iterator[str]:
     yield from ("## Failed trials", "")
     for result in sweep.failed:
@@ -150,14 +171,18 @@ def terminal() -> Console:
 def print_summary(sweep: Sweep, console: Console) -> None:
     """Print the table of settings and the suggestions in a few lines each."""
     if sweep.groups:
-        places = [GROUP_COLUMNS.index(name) for name in TERMINAL_COLUMNS]
+        rows: list[dict[str, str]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
+        shown = {
+            name: short
+            for name, short in TERMINAL_COLUMNS.items()
+            if name not in _UNLESS_VARIED or len({row[name] for row in rows}) > 1
+        }
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, short in TERMINAL_COLUMNS.items():
-            text = name in ("workload", "eviction")
+        for name, short in shown.items():
+            text = name in ("workload", "eviction", "buckets", "precision")
             table.add_column(short, no_wrap=True, justify="left" if text else "right")
-        for group in sweep.groups:
-            cells = group_row(group)
-            table.add_row(*(cells[place] for place in places))
+        for row in rows:
+            table.add_row(*(row[name] for name in shown))
         console.print(table)
         console.print()
     decision = decide(sweep.groups)

@@ -5,9 +5,9 @@ from .aggregate import Group, Sweep
 from .trial import TrialResult
 
 GROUP_COLUMNS = (
-    "workload", "shapes", "disk", "limit", "eviction", "seeds", "hit rate", "misses", "disk hits", "evictions",
-    "reference compile s", "nothing evicted", "nothing cached", "spent compiling s", "held at end", "peak memory",
-    "calls/s", "p50 ms", "p99 ms",
+    "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",
+    "disk hits", "evictions", "reference compile s", "nothing evicted", "nothing cached", "spent compiling s",
+    "running s", "padding", "held at end", "peak memory", "calls/s", "p50 ms", "p99 ms",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "trial", "status", "hit rate", "misses", "disk hits", "compiled", "evictions", "reference compile s",
@@ -21,7 +21,9 @@ def group_row(group: Group) -> tuple[str, ...]:
     return (
         group.program.workload,
         group.program.shapes,
+        group.program.precision,
         group.program.persistent,
+        group.setting.buckets,
         _limit(group.setting.memory_limit),
         group.setting.eviction,
         str(len(group.results)),
@@ -33,6 +35,8 @@ def group_row(group: Group) -> tuple[str, ...]:
         f"{frame.unbounded_seconds:.2f}" if frame else "–",
         f"{frame.uncached_seconds:.2f}" if frame else "–",
         f"{group.mean('compile_seconds'):.2f}",
+        f"{group.mean('run_seconds'):.2f}",
+        f"{group.mean('padding'):.0%}",
         format_size(group.mean("live_bytes")),
         format_size(group.mean("peak_rss_bytes")),
         f"{group.mean('calls_per_second'):.1f}",

@@ -10,10 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 from .._bytesize import format_size, parse_size
 from .._policies import POLICIES
 from .._statistics import CacheStats, FunctionStats
+from .buckets import Buckets, Unbucketed
 from .environment import Environment, code_version
 from .shapes import Shapes
-from .workloads import Answer, Workload
+from .workloads import Answer, Precision, Workload
 
+_PROGRAM = {"workload", "shapes", "buckets", "precision", "seed"}  # what is computed
 SMALLEST_LIMIT_BYTES = 256 * 1024  # hardly any executable weighs less
 
 
@@ -72,14 +74,19 @@ class Trial(_Model):
     Attributes:
         seed: Of the stream of shapes, of the workload's data and of policies that draw.
         memory_limit: Of the cache, in bytes; None for no limit.
+        precision: Of the workload's data; sums, parameters and factorisations are in at least float32.
+        profiling: Whether to record a JAX profiler trace, and what each function took.
     """
 
     workload: Workload
     shapes: Shapes
+    buckets: Buckets = Unbucketed()
+    precision: Precision = "float32"
     eviction: Eviction
     memory_limit: Annotated[int | None, BeforeValidator(_limit)]
     persistent: Persistent
     seed: NonNegativeInt = Field(lt=2**32)
+    profiling: bool = False
 
     @property
     def id(self) -> str:
@@ -89,13 +96,20 @@ class Trial(_Model):
     @property
     def program_id(self) -> str:
         """The hash of what is computed, whatever the cache: trials with equal ones are compared."""
-        return _hash(self.model_dump(mode="json", include={"workload", "shapes", "seed"}))
+        return _hash(self.model_dump(mode="json", include=_PROGRAM))
 
     @property
     def label(self) -> str:
         """What tells the trial from others at a glance: ``lru 8 MiB iterative_solver zipf seed 0``."""
         limit = "no limit" if self.memory_limit is None else format_size(self.memory_limit)
-        return f"{self.eviction.name} {limit} {self.workload.name} {self.shapes.name} seed {self.seed}"
+        return f"{self.eviction.name} {limit} {self.program_name}"
+
+    @property
+    def program_name(self) -> str:
+        """What is computed: ``iterative_solver zipf seed 0``, with buckets and precision where they are not usual."""
+        unusual = [f"buckets {self.buckets.name}"] * (self.buckets.name != "none")
+        unusual += [self.precision] * (self.precision != "float32")
+        return " ".join([self.workload.name, self.shapes.name, *unusual, f"seed {self.seed}"])
 
 
 def _hash(config: dict[str, Any]) -> str:
@@ -149,6 +163,8 @@ class Statistics(_Model):
     variants: int
     live_bytes: int
     peak_bytes: int
+    own_elements: int = 0
+    padded_elements: int = 0
     compile_seconds: float
     cost_seconds: float
     repeated_cost_seconds: float
@@ -160,6 +176,11 @@ class Statistics(_Model):
         """Hits over hits and misses."""
         calls = self.hits + self.misses
         return self.hits / calls if calls else 0.0
+
+    @property
+    def padding(self) -> float:
+        """Elements that padding added over those that were asked for."""
+        return self.padded_elements / self.own_elements if self.own_elements else 0.0
 
     def counted(self, limit_bytes: int | None) -> CacheStats:
         """Return the same as the library's own type, for its suggestions."""
@@ -174,6 +195,7 @@ class Timing(_Model):
     Attributes:
         work_seconds: From the first import of the trial's own to its last result, checks included.
         serve_seconds: Of the requests alone.
+        run_seconds: Of them, what was not spent on misses.
         calls_per_second: Requests over ``serve_seconds``.
         p50_seconds: Median of a request, blocked until its result is there.
         p99_seconds: Of a request.
@@ -182,6 +204,7 @@ class Timing(_Model):
     started_at: str
     work_seconds: float
     serve_seconds: float
+    run_seconds: float = 0.0
     calls_per_second: float
     p50_seconds: float
     p99_seconds: float
@@ -229,6 +252,24 @@ class Course(_Model):
     loading_seconds: float
 
 
+class FunctionProfile(_Model):
+    """What one function took in a profiled trial, in which every call is waited for.
+
+    Attributes:
+        name: The function's.
+        calls: How many there were.
+        misses: Of them.
+        compile_seconds: Of the misses: lowering, compiling and loading.
+        run_seconds: What else the calls took until their results were there.
+    """
+
+    name: str
+    calls: int
+    misses: int
+    compile_seconds: float
+    run_seconds: float
+
+
 class TrialResult(_Model):
     """What happened to one trial. ``statistics`` and what follows are None if it failed before it had them."""
 
@@ -250,13 +291,14 @@ class TrialResult(_Model):
     answer: Answer | None = None
     checksum: str | None = None
     reference_checksum: str | None = None
+    profile: tuple[FunctionProfile, ...] = ()
 
 
 class Reference(_Model):
     """What a program needs and gives without a bound, the frame that its trials are held against.
 
     Attributes:
-        checksum: Of the output under ``jax.jit`` itself.
+        checksum: Of the output with every call handed to ``jax.jit`` itself.
         requests: How many there were.
         distinct: How many signatures were compiled.
         unbounded_bytes: What holding all of them weighs.

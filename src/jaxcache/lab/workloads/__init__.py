@@ -4,11 +4,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ._protocol import Answer, Jit, Session
+from ._compiler import Compiler, Precision
+from ._protocol import Answer, Session
 from .gradient_optimization import GradientOptimization
 from .iterative_solver import IterativeSolver
+from .least_squares import LeastSquares
 from .monte_carlo import MonteCarlo
+from .optimization_loop import OptimizationLoop
 
-__all__ = ["Answer", "GradientOptimization", "IterativeSolver", "Jit", "MonteCarlo", "Session", "Workload"]
+__all__ = [
+    "Answer",
+    "Compiler",
+    "GradientOptimization",
+    "IterativeSolver",
+    "LeastSquares",
+    "MonteCarlo",
+    "OptimizationLoop",
+    "Precision",
+    "Session",
+    "Workload",
+]
 
-Workload = Annotated[IterativeSolver | MonteCarlo | GradientOptimization, Field(discriminator="name")]
+Workload = Annotated[
+    IterativeSolver | MonteCarlo | GradientOptimization | OptimizationLoop | LeastSquares, Field(discriminator="name")
+]

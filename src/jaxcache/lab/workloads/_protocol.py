@@ -1,12 +1,12 @@
 """What a workload gives to whoever runs it."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-Jit = Callable[..., Callable[..., Any]]  # jax.jit, or the jit of a cache
+from ._compiler import Compiler
 
 
 class Answer(BaseModel):
@@ -56,3 +56,11 @@ class WorkloadConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: PositiveInt
+
+    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how many array elements a request of each length computes with, which padding adds to."""
+        raise NotImplementedError
+
+    def start(self, compiler: Compiler, seed: int) -> Session:
+        """Return a session whose programs are compiled by ``compiler``."""
+        raise NotImplementedError
