@@ -67,7 +67,9 @@ def tradeoff_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any
 
 def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
     """Return the lines that no setting crosses: a compile at every call, each program compiled once, the bound."""
-    frame = next((group.frame for group in groups if group.frame), None)
+    # With buckets there are fewer programs: the frame is that of the lengths as they come, where it was run.
+    framed = sorted((group for group in groups if group.frame), key=lambda group: group.setting.buckets != "none")
+    frame = framed[0].frame if framed else None
     layers: list[Any] = []
     for name, seconds, dash, below in (
         ("nothing cached", frame and frame.uncached_seconds, [6, 4], True),
