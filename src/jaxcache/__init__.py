@@ -12,6 +12,7 @@ from ._bucket_choice import (
 from ._buckets import BucketStats, bucketed
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
+from ._curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
 from ._describe import Difference
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step
@@ -20,10 +21,13 @@ from ._loops import Ended, LoopResult, SolveResult, iterative_solver, optimizati
 from ._memory import CompileLimitExceeded, JitCache
 from ._misses import Explanation, Miss, MissStormWarning
 from ._monte_carlo import MonteCarloResult, monte_carlo
+from ._optimum import Optimum, optimum
 from ._policies import POLICIES, Policy
+from ._replay import Disk, ReplayResult, replay, replay_grid
 from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
+from ._trace import Trace
 from ._trimming import PaddingError
 
 __all__ = [
@@ -38,32 +42,46 @@ __all__ = [
     "CompileLimitExceeded",
     "Cost",
     "CostTable",
+    "Curves",
     "Difference",
+    "Disk",
     "Ended",
     "Explanation",
     "FunctionStats",
     "JitCache",
     "LeastSquaresResult",
     "LoopResult",
+    "LruCurve",
     "Miss",
     "MissStormWarning",
     "MonteCarloResult",
+    "Optimum",
     "PaddingError",
     "Policy",
+    "ReplayResult",
     "SolveResult",
     "Suggestion",
+    "Trace",
     "benchmark",
     "bucketed",
     "choose_buckets",
+    "curves",
+    "find_knee",
     "format_size",
     "iterative_solver",
     "judge_buckets",
     "least_squares",
+    "limits_of",
     "linear_buckets",
+    "lru_curve",
     "monte_carlo",
     "optimization_loop",
+    "optimum",
+    "pareto_front",
     "parse_size",
     "power_of_two_buckets",
+    "replay",
+    "replay_grid",
     "suggest",
     "update_step",
     "value_and_grad_step",

@@ -153,14 +153,14 @@ class BucketedFunction:
         bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
             own = self._bound(arguments, lengths, lengths)
-            return self._cached(*own.args, **own.kwargs)
+            return self._cached._call_of_lengths(lengths, own.args, own.kwargs)
         padded = self._bound(self._pad(arguments, bucket), lengths, bucket)
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
         if not self._check or (key is not None and added <= 2 * self._checked.get(key, 0)):
-            return trim(self._cached(*padded.args, **padded.kwargs), rules, lengths)
-        result = trim(self._call_keeping(padded), rules, lengths)
+            return trim(self._cached._call_of_lengths(lengths, padded.args, padded.kwargs), rules, lengths)
+        result = trim(self._call_keeping(padded, lengths), rules, lengths)
         self._compare(result, rules, arguments, lengths, bucket)
         if key is not None:
             self._checked[key] = added
@@ -313,10 +313,10 @@ class BucketedFunction:
         bound = self._ordered(sized)
         return self._cached.eval_shape(*bound.args, **bound.kwargs)
 
-    def _call_keeping(self, call: inspect.BoundArguments) -> Any:
+    def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket) -> Any:
         """Call without giving away arrays that the comparison looks at again."""
         args, kwargs = (call.args, call.kwargs) if not self._donates else jax.tree.map(_copy, (call.args, call.kwargs))
-        return self._cached(*args, **kwargs)
+        return self._cached._call_of_lengths(lengths, args, kwargs)
 
     def _compare(
         self, result: Any, rules: list[Rule], arguments: dict[str, Any], lengths: Bucket, bucket: Bucket
@@ -335,7 +335,7 @@ class BucketedFunction:
         if change is None and self._may_be_probed(arguments, lengths):
             other = self._with_floats(arguments, np.negative)
             padded = self._bound(self._pad(other, bucket), lengths, bucket)
-            change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
+            change = change_at(other, trim(self._call_keeping(padded, lengths), rules, lengths))
             change = change and f"{change} if the numbers have the other sign"
         if change is not None:
             raise PaddingError(

@@ -176,6 +176,10 @@ class CachedFunction:
             ) from None
         return (context_token(), own)
 
+    def _call_of_lengths(self, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call for arguments whose dynamic lengths were ``lengths`` before they were padded."""
+        return self(*args, **kwargs)
+
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._ledger.count_bypass()
         return self._plain(*args, **kwargs)

@@ -13,6 +13,7 @@ from ._costs import Cost, CostTable
 from ._describe import Description
 from ._executable import Executable
 from ._misses import MISS_CAUSES, REPEAT_CAUSES, Miss
+from ._recorder import Recorder, RequestLog
 from ._residents import Residents, Weight
 from ._signature import Key
 from ._statistics import CacheStats, FunctionStats, add_up
@@ -42,10 +43,11 @@ class Ledger:
         residents: The limits and the policy.
     """
 
-    def __init__(self, residents: Residents, known: CostTable) -> None:
-        """Open empty books; signatures in ``known`` weigh and cost what it says."""
+    def __init__(self, residents: Residents, known: CostTable, recorder: Recorder | None = None) -> None:
+        """Open empty books; signatures in ``known`` weigh and cost what it says; a recorder is told of requests."""
         self.lock = threading.RLock()  # a finaliser or a signal handler may call while this thread holds it
-        self.log: deque[Held] = deque()
+        self.log: deque[Any] = deque() if recorder is None else RequestLog(recorder.here)
+        self._recorder = recorder
         self.residents = residents
         self._known = known
         self._torn = False  # who is held is being changed, or was when an interrupt came
@@ -182,6 +184,7 @@ class Ledger:
             place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
             programs = Programs(Variants(name, place, source))
             self._numbers += 1
+            programs.variants.number = self._numbers
             self._functions[self._numbers] = programs.variants
             if not self._families.know(fun):
                 self._sources.note_function(source)
@@ -253,6 +256,9 @@ class Ledger:
             variants.forget_past(key, description)
             self._count(variants, held.cost, executable, miss)
             self._sources.note_call(variants, description)
+            if self._recorder is not None:
+                held.identity = self._recorder.identify(variants.number, key, description.text)
+                self._recorder.note_made(held, executable, requested)
             evicted = self.residents.offer(held.slot, held.weight, held.cost.seconds)
             if evicted is None:
                 self._rejected += 1
@@ -298,6 +304,8 @@ class Ledger:
     def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
         """Let go of an entry; the caller frees what is returned without the lock."""
         function = held.function
+        if cause == "cleared" and self._recorder is not None:
+            self._recorder.note_clear(held)
         entry, owner = held.entry(), function.owner()
         if entry is not None and owner is not None:
             owner.let_go(entry)
@@ -336,12 +344,14 @@ class Ledger:
 
     def _settle(self) -> None:
         """Tell the policy of the hits since it was last told, in their order. With the lock."""
-        log, hit = self.log, self.residents.hit
+        log, hit, recorder = self.log, self.residents.hit, self._recorder
         for _ in range(len(log)):
             try:
                 held = log.popleft()
             except IndexError:  # a signal handler that asked for statistics was here meanwhile
                 return
+            if recorder is not None:
+                held = recorder.note_hit(held)
             self._requests += 1
             if held.live:
                 held.hits += 1

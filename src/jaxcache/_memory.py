@@ -6,6 +6,7 @@ import sys
 import threading
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
@@ -19,6 +20,8 @@ from ._function import CachedFunction
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
 from ._policies import Policy, make_policy, options_of
+from ._recorded_function import RecordedFunction
+from ._recorder import Recorder
 from ._residents import Residents
 from ._signature import Key
 from ._statistics import CacheStats
@@ -51,6 +54,7 @@ class JitCache:
         costs: Mapping[str, Cost] | str | os.PathLike[str] | None = None,
         max_compiles: int | None = None,
         enabled: bool = True,
+        record: str | os.PathLike[str] | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -66,17 +70,28 @@ class JitCache:
                 :class:`CompileLimitExceeded`, which says why it missed. None for no such limit.
             enabled: False hands every call to ``jax.jit`` itself, counted as bypassed: to see whether the cache is to
                 blame, or what it gains, without another change to the program.
+            record: A directory to be made, such as ``"trace.parquet"``: every request is written there, for
+                :meth:`jaxcache.Trace.load`, until the cache is left as a context manager or the program ends. A
+                crash loses what came in the last half minute. Needs pyarrow. None to record nothing.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
             TypeError: If ``eviction`` is neither a name nor a policy.
-            OSError: If the cost table cannot be read.
+            OSError: If the cost table cannot be read, or what ``record`` names is there already or cannot be made.
+            ImportError: If ``record`` is given and pyarrow is missing; the message names the extra to install.
         """
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
-        self._ledger = Ledger(Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit()), known)
+        residents = Residents(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
         self._max_compiles = check_max_compiles(max_compiles)
         self._enabled = enabled
+        name = eviction if isinstance(eviction, str) else type(eviction).__name__
+        setting = {"eviction": name, "limit_bytes": limit_bytes, "mappings_limit": mappings_limit(), "seed": seed}
+        self._recorder = None if record is None else Recorder(record, setting)
+        self._ledger = Ledger(residents, known, self._recorder)
+        if self._recorder is not None:
+            self._recorder.begin(self._ledger)
+            weakref.finalize(self, self._recorder.close)
         self._compiling = threading.local()
         self._programs = 0  # made or in the making
         self._storms = StormWatch()
@@ -117,7 +132,11 @@ class JitCache:
             return functools.partial(self.jit, key=key, max_compiles=max_compiles, **options)
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
-        return CachedFunction(self, fun, key, check_max_compiles(max_compiles), options)
+        if self._recorder is None:
+            return CachedFunction(self, fun, key, check_max_compiles(max_compiles), options)
+        recorded = RecordedFunction(self, fun, key, check_max_compiles(max_compiles), options)
+        recorded._recorder = self._recorder
+        return recorded
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
@@ -164,6 +183,9 @@ class JitCache:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+            self._warn_of_recording()
         self.clear()
 
     def __repr__(self) -> str:
@@ -289,11 +311,16 @@ class JitCache:
             )
         if self._ledger.residents.fault:
             self._warn("policy", self._ledger.residents.fault)
+        self._warn_of_recording()
         if flight.miss is not None:
             with self._ledger.lock:
                 storm = self._storms.note(function.name, function.place, flight.miss)
             if storm:
                 self._warn(storm, storm, MissStormWarning)
+
+    def _warn_of_recording(self) -> None:
+        if self._recorder is not None and self._recorder.fault:
+            self._warn("record", self._recorder.fault)
 
     def _warn(self, kind: str, message: str, category: type[Warning] = RuntimeWarning) -> None:
         if kind not in self._warned:

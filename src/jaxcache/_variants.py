@@ -33,7 +33,7 @@ SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same s
 class Held:
     """A resident of the cache, or one that was."""
 
-    __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot", "weight")
+    __slots__ = ("cost", "description", "entry", "function", "hits", "identity", "live", "slot", "weight")
 
     def __init__(self, function: "Variants", slot: int, description: Description, cost: Cost) -> None:
         self.function = function
@@ -41,6 +41,7 @@ class Held:
         self.description = description
         self.cost = cost
         self.weight = Weight(cost.size_bytes)
+        self.identity = 0  # in a recording
         self.live = False
         self.hits = 0
         self.entry: Callable[[], Entry | None] = lambda: None
@@ -203,6 +204,7 @@ class Variants:
     compiling: int = 0
     compile_seconds: float = 0.0
     avoided_seconds: float = 0.0
+    number: int = 0  # of the function, never given twice
 
     @property
     def programs(self) -> int:

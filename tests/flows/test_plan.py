@@ -38,7 +38,7 @@ def test_every_combination_is_one_trial_named_after_what_varies():
 
 def test_hydra_s_sweep_grammar_works():
     assert len(names("seed=range(0,3)")) == 9
-    assert len(names("eviction=glob(*d*)", "workload=monte_carlo")) == 4
+    assert len(names("eviction=glob(*d*)", "workload=monte_carlo")) == 5
     assert len(names("eviction=choice(lru,gdsf)", "workload=monte_carlo")) == 2
     assert len(names("workload.requests=10,20", "workload=monte_carlo")) == 2
 

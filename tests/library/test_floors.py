@@ -1,6 +1,7 @@
 """Who may import whom: read from the code, so that a wall that falls is seen."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,13 +11,31 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"__init__"},
+    {"_compiled_loops", "_replay_compiled"},
+    {"_curves"},
+    {"_optimum"},
+    {"_replay"},
     {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
-    {"_buckets", "_memory", "_function", "_warm", "_suggest"},
+    {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
+    {"_recorder"},
     {"_variants", "_statistics", "_misses", "_describe"},
-    {"_executable", "_residents", "_signature", "_policies", "_costs"},
+    {"_executable", "_residents", "_signature", "_policies", "_costs", "_trace_files", "_replay_kernels"},
+    {"_trace"},
     {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming"},
 ]
+LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
+    ("_trace", "_trace_files"),
+    ("_replay", "_replay_compiled"),
+    ("_optimum", "_compiled_loops"),
+    ("_curves", "_compiled_loops"),
+}
+EXTRA = {
+    "_trace_files.py": {"pyarrow"},
+    "_replay_compiled.py": {"numba"},
+    "_compiled_loops.py": {"numba"},
+    **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "urns")},
+}
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 
@@ -41,18 +60,29 @@ def core_files() -> list[Path]:
 @pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
 def test_the_core_imports_only_jax_numpy_and_the_standard_library(path):
     outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
-    assert outside <= {"jax", "numpy", "jaxcache"}
+    assert outside <= {"jax", "numpy", "jaxcache"} | EXTRA.get(path.relative_to(CORE).as_posix(), set())
     assert not any(name.startswith("jaxcache.lab") for name in imports(path))
 
 
 @pytest.mark.parametrize("path", [p for p in core_files() if p.parent == CORE], ids=lambda path: path.name)
 def test_imports_go_down_only(path):
     below = {name.split(".")[1] for name in imports(path) if name.startswith("jaxcache._")}
+    below -= {name for importer, name in LATE if importer == path.stem}
     assert all(FLOOR[name] >= FLOOR[path.stem] for name in below), (path.name, below)
 
 
+def test_importing_the_package_imports_none_of_the_extra_dependencies():
+    told = "import sys, jaxcache; print(sorted({'pyarrow', 'numba', 'yaml', 'scipy', 'pandas'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(ast.literal_eval(ran.stdout))
+    plain = subprocess.run(
+        [sys.executable, "-c", told.replace("jaxcache", "jax")], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert loaded <= set(ast.literal_eval(plain.stdout))  # JAX imports some for itself
+
+
 def test_every_room_has_a_floor():
-    rooms = {path.stem for path in CORE.glob("*.py")} | {"_policies"}
+    rooms = {path.stem for path in CORE.glob("*.py")} | {"_policies", "_replay_kernels"}
     assert rooms == set(FLOOR)
 
 

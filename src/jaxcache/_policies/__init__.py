@@ -6,6 +6,7 @@
 import inspect
 from collections.abc import Mapping
 
+from ._adaptive import Adaptive
 from ._fifo import Fifo
 from ._gdsf import Gdsf
 from ._gdsf_admit import GdsfAdmit
@@ -33,6 +34,7 @@ POLICIES: Mapping[str, type[Policy]] = {
     "gdsf": Gdsf,
     "gdsf_admit": GdsfAdmit,
     "lnc_ra": LncRa,
+    "adaptive": Adaptive,
 }
 
 

@@ -166,8 +166,8 @@ def test_a_hit_on_the_victim_and_a_newcomer_leave_a_victim_that_is_held(name, re
         assert not held or policy.victim() in held
 
 
-LOOK_AT_HITS = {"lru", "lfu", "sieve", "s3fifo", "gdsf", "gdsf_admit", "lnc_ra"}
-REFUSE = {"none", "gdsf_admit", "lnc_ra"}
+LOOK_AT_HITS = {"lru", "lfu", "sieve", "s3fifo", "gdsf", "gdsf_admit", "lnc_ra", "adaptive"}
+REFUSE = {"none", "gdsf_admit", "lnc_ra", "adaptive"}
 
 
 @pytest.mark.parametrize("name", sorted(LOOK_AT_HITS))
@@ -206,7 +206,7 @@ def test_policies_without_admission_admit_everything(name):
     assert policy.admit(1, 10**12, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["gdsf_admit", "lnc_ra"])
+@pytest.mark.parametrize("name", ["gdsf_admit", "lnc_ra", "adaptive"])
 def test_what_is_asked_for_often_enough_gets_in(name):
     policy = make_policy(name)
     for key in range(4):

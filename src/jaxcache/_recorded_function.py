@@ -1,0 +1,103 @@
+"""RecordedFunction: a cached function whose requests are written down."""
+
+import math
+from time import perf_counter
+from typing import Any
+
+from . import _jax
+from ._function import _SETTLE_AFTER, CachedFunction, _serve
+from ._recorder import ENDED, HELD, Recorder
+from ._variants import Entry
+
+_OTHER = _jax.OTHER
+_SAMPLED = 256  # one in so many calls is watched until its result is there
+
+
+class RecordedFunction(CachedFunction):
+    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+
+    _recorder: Recorder
+    _has_lengths = False
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        programs = self._programs
+        shortcut, entry = programs.guess
+        if entry is not None and not _jax.disable_jit.value:
+            started = perf_counter()
+            try:
+                result = shortcut(*args, **kwargs)
+            except BaseException:
+                self._log.append(entry.held)
+                raise
+            if result is not _OTHER:
+                ended = perf_counter()
+                programs.latest = entry
+                programs.guess = entry.next_guess
+                log: Any = self._log
+                noted = len(log)
+                if noted % _SAMPLED and not self._has_lengths:
+                    log.add((entry.held, started, ended))
+                else:
+                    self._note(entry, started, ended, result)
+                if noted >= _SETTLE_AFTER:
+                    self._ledger.settle_hits()
+                return result
+        return self._look_up(args, kwargs)
+
+    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        started = perf_counter()
+        key = self._key_of(args, kwargs)
+        try:
+            entry = None if key is None else self._programs.entries.get(key)
+        except Exception:  # the base knows what to do
+            entry = None
+        if entry is None:
+            return self._look_up_apart(started, args, kwargs)
+        try:
+            result = _serve(entry, args, kwargs)
+        except BaseException:
+            self._log.append(entry.held)  # a hit, whatever became of it
+            raise
+        self._note(entry, started, perf_counter(), result)
+        if len(self._log) >= _SETTLE_AFTER:
+            self._ledger.settle_hits()
+        if self._key is None:
+            with self._ledger.lock:
+                self._programs.note(entry)
+        return result
+
+    def _note(self, entry: Entry, started: float, ended: float, result: Any) -> None:
+        """Note a hit, and when its result is there if it is one of the sample."""
+        log: Any = self._log
+        sampled = not len(log) % _SAMPLED
+        lengths = self._recorder.here.lengths if self._has_lengths else None
+        if not sampled and lengths is None:
+            log.add((entry.held, started, ended))
+            return
+        row = [entry.held, started, ended, math.nan, lengths]
+        log.add(row)
+        if sampled:
+            self._recorder.watch(row, result)
+
+    def _look_up_apart(self, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serve what is no plain hit; what this thread has begun is told to whoever notes it."""
+        here = self._recorder.here
+        before, row = here.row, [None, started, math.nan, math.nan, here.lengths]
+        here.row, here.lengths = row, None  # not those of what it calls in turn
+        try:
+            result = super()._look_up(args, kwargs)
+        finally:
+            row[ENDED] = perf_counter()
+            here.row, here.lengths = before, row[-1]
+        if row[HELD] is not None:
+            self._recorder.watch(row, result)
+        return result
+
+    def _call_of_lengths(self, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._has_lengths = True
+        here = self._recorder.here
+        before, here.lengths = here.lengths, lengths
+        try:
+            return self(*args, **kwargs)
+        finally:
+            here.lengths = before
