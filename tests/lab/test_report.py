@@ -96,6 +96,14 @@ def test_a_policy_that_beats_no_one_is_not_claimed_though_another_does(tmp_path)
     assert decision.override.startswith("eviction=gdsf")
 
 
+def test_the_line_to_paste_has_the_buckets(tmp_path):
+    made = result()
+    course = made.course.model_copy(update={"buckets": (8, 16, 32)})
+    decision = decide(read_sweep(write_sweep(tmp_path / "s", [made.model_copy(update={"course": course})])).groups)
+    cache = 'jaxcache.JitCache("2MiB", eviction="lru")'
+    assert decision.python == f"jaxcache.bucketed(f, cache={cache}, buckets=(8, 16, 32))"
+
+
 def test_a_limit_at_which_seconds_still_fall_is_called_that(tmp_path):
     made = [result("lru", 0, limit=limit, cost_seconds=s) for limit, s in (("2MiB", 30.0), ("4MiB", 20.0))]
     decision = decide(read_sweep(write_sweep(tmp_path / "s", made)).groups)

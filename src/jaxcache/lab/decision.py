@@ -55,7 +55,10 @@ class Decision:
         if chosen is None:
             return ""
         limit = "None" if chosen.memory_limit is None else f'"{format_size(chosen.memory_limit).replace(" ", "")}"'
-        return f'jaxcache.JitCache({limit}, eviction="{chosen.eviction.partition(" ")[0]}")'
+        cache = f'jaxcache.JitCache({limit}, eviction="{chosen.eviction.partition(" ")[0]}")'
+        courses = (result.course for group in self.chosen for result in group.results)
+        lengths = next((course.buckets for course in courses if course is not None and course.buckets), None)
+        return cache if lengths is None else f"jaxcache.bucketed(f, cache={cache}, buckets={lengths})"
 
 
 def by_policy(groups: Sequence[Group]) -> dict[str, dict[tuple[Any, int], float]]:
@@ -226,7 +229,7 @@ def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tri
     else:
         lead = f"No policy is shown to be better than the rest; {what} took the fewest seconds"
     words = f"{lead}: {seconds:.1f} compile seconds a run{against}"
-    if saved is not None:
+    if saved is not None and abs(saved.mean) >= 0.05:  # less would be written as 0.0
         sign = "less" if saved.mean >= 0 else "more"
         words += f", {abs(saved.mean):.1f} {sign} than {rival} at the same limit{_range(saved)}"
     return words + "."
