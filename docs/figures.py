@@ -1,17 +1,20 @@
-"""Put the newest sweep of ``experiment=readme`` into the README: its plot, and a table of one limit.
+"""Put the newest sweep of ``experiment=readme`` into the README: its plot, a table of one limit, a picture of its page.
 
-Run by ``make figures``. What stands between the two markers in README.md is replaced.
+Run by ``make figures``. What stands between the two markers in README.md is replaced. The picture needs Chromium; where
+there is none, the old one stays.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 from jaxcache.lab.aggregate import Group, Sweep, read_sweep
-from jaxcache.lab.report import PLOT_SVG, headline
+from jaxcache.lab.report import PAGE, PLOT_SVG, headline
 
 PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"
+PICTURE, PICTURE_SIZE = PROJECT / "docs" / "report.png", {"width": 1180, "height": 1120}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 LIMIT_BYTES = 32 * 1024**2
 
@@ -54,6 +57,26 @@ def section(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def photograph(page: Path, picture: Path) -> bool:
+    """Take a picture of the top of a page as a browser shows it; return whether there is a browser."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        return False
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        opened = browser.new_page(viewport=PICTURE_SIZE)
+        opened.goto(page.resolve().as_uri())
+        opened.wait_for_selector("#tradeoff svg")
+        opened.screenshot(path=picture)
+        browser.close()
+    return True
+
+
 def main() -> int:
     """Change README.md and the plot; return the exit code."""
     sweeps = sorted((PROJECT / "outputs" / "readme").glob("20*"))
@@ -68,6 +91,8 @@ def main() -> int:
     README.write_text(before + section(sweep) + rest.partition(END)[2])
     shutil.copy(sweeps[-1] / PLOT_SVG, PLOT)
     print(f"README.md and docs/{PLOT.name} show {sweeps[-1].name}")
+    if not photograph(sweeps[-1] / PAGE, PICTURE):
+        print(f"docs/{PICTURE.name} stays as it was: no Chromium is here", file=sys.stderr)
     return 0
 
 

@@ -1,25 +1,51 @@
-"""``python -m flows.report outputs/<sweep>``: make a report again from a sweep's files, without running anything."""
+"""``python -m flows.report outputs/<sweep>``: make a report again, or lay several side by side; nothing is run."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from jaxcache.lab.report import REPORT, headline, print_summary, terminal, write_report
+from rich.markdown import Markdown
+
+from jaxcache.lab.aggregate import read_sweep
+from jaxcache.lab.report import PAGE, headline, print_summary, terminal, write_report
+from jaxcache.lab.side_by_side import side_by_side
+
+COMPARISON = "comparison.md"
 
 
 def main(words: list[str] | None = None) -> int:
-    """Write the report; return the exit code."""
+    """Write the report, or the comparison; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.report", description=__doc__)
-    parser.add_argument("directory", type=Path, help="of a sweep, such as outputs/2026-01-31_12-00-00-000000")
-    directory = parser.parse_args(words).directory
+    parser.add_argument(
+        "directories", type=Path, nargs="+", metavar="directory",
+        help="of a sweep, such as outputs/2026-01-31_12-00-00-000000; of several, the first is what others are held "
+        f"against, and {COMPARISON} is written into the last",
+    )  # fmt: skip
+    parser.add_argument("--plots", action="store_true", help="write every chart as SVG and PNG too, into plots/")
+    options = parser.parse_args(words)
     try:
-        sweep = write_report(directory)
+        return _compare(options.directories) if len(options.directories) > 1 else _report(options)
     except OSError as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
+
+
+def _report(options: argparse.Namespace) -> int:
+    directory: Path = options.directories[0]
+    sweep = write_report(directory, plots=options.plots)
     console = terminal()
     print_summary(sweep, console)
-    console.print(f"{headline(sweep)}. Report: {directory / REPORT}", highlight=False, soft_wrap=True)
+    console.print(f"{headline(sweep)}. Report: {directory / PAGE}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _compare(directories: list[Path]) -> int:
+    text = "\n".join(side_by_side([read_sweep(directory) for directory in directories])) + "\n"
+    place = directories[-1] / COMPARISON
+    place.write_text(text)
+    console = terminal()
+    console.print(Markdown(text))
+    console.print(f"Written to {place}", highlight=False, soft_wrap=True)
     return 0
 
 

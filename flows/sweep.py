@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         return 2
 
     from jaxcache.lab.aggregate import MANIFEST, read_sweep
-    from jaxcache.lab.report import headline, print_summary, terminal
+    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
 
     from .pipeline import new_directory, sweep
 
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     console = terminal()
     print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
-    console.print(f"Report: {place / 'report.md'}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
     if state.is_cancelled():
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept.", highlight=False)
         return 130

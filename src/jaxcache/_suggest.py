@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import jax
 
 from ._bytesize import format_size
 from ._misses import NEW_CAUSES, REPEAT_CAUSES, WAY_OUT
@@ -34,6 +37,7 @@ class Suggestion:
         effect: What to expect, at most.
         override: What to add to ``python -m flows.sweep`` to try it; empty if only the program can be changed.
         python: The same in a program.
+        saved_seconds: The seconds of ``effect``, by which suggestions are ranked: what was counted, and at most saved.
     """
 
     rule: str
@@ -42,22 +46,50 @@ class Suggestion:
     effect: str
     override: str
     python: str
+    saved_seconds: float = 0.0
 
 
-def suggest(stats: CacheStats, eviction: str | None = None) -> list[Suggestion]:
+@dataclass(frozen=True)
+class Thresholds:
+    """What JAX's persistent compilation cache keeps.
+
+    Attributes:
+        in_use: Whether there is a directory, and the cache is on.
+        min_compile_seconds: Programs that compiled faster are not written.
+        min_entry_bytes: Nor are smaller ones; -1 writes all.
+    """
+
+    in_use: bool
+    min_compile_seconds: float
+    min_entry_bytes: int
+
+    @staticmethod
+    def now() -> "Thresholds":
+        """Return what this process is set to."""
+        config: Any = jax.config  # its settings are attributes that it does not declare
+        return Thresholds(
+            in_use=bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir),
+            min_compile_seconds=float(config.jax_persistent_cache_min_compile_time_secs),
+            min_entry_bytes=int(config.jax_persistent_cache_min_entry_size_bytes),
+        )
+
+
+def suggest(stats: CacheStats, eviction: str | None = None, thresholds: Thresholds | None = None) -> list[Suggestion]:
     """Return what the statistics of one cache suggest, most seconds first; an empty list if nothing is to be gained.
 
     Args:
         stats: From ``cache.stats()``.
         eviction: The policy that was in use, so that it is not suggested again.
+        thresholds: Of the persistent cache that was in use; what this process is set to if not given.
     """
     if stats.hits + stats.misses < FEW_CALLS:
         return []
+    kept_off = _thresholds(stats, thresholds or Thresholds.now())
     found = [
         _low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats), _expensive(stats, eviction),
-        *_storms(stats), *_buckets(stats), _cold_start(stats),
+        *_storms(stats), *_buckets(stats), kept_off or _cold_start(stats),
     ]  # fmt: skip
-    return [one for one in found if one is not None]
+    return sorted((one for one in found if one is not None), key=lambda one: -one.saved_seconds)
 
 
 def _misses(stats: CacheStats, causes: tuple[str, ...]) -> int:
@@ -101,11 +133,12 @@ def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
             f"at most {stats.cost_seconds - stats.repeated_cost_seconds:.1f} compile seconds saved, less the padding",
             "buckets=optimal",
             "pad the arguments to a few lengths before the call",
+            stats.cost_seconds - stats.repeated_cost_seconds,
         )
     override, python = _larger_limit(stats)
     return Suggestion(
         "low hit rate", "Most calls compile what was compiled before: raise the limit", evidence, _up_to(stats),
-        override, python,
+        override, python, stats.repeated_cost_seconds,
     )  # fmt: skip
 
 
@@ -122,6 +155,7 @@ def _memory_pressure(stats: CacheStats) -> Suggestion | None:
         _up_to(stats),
         override,
         python,
+        stats.repeated_cost_seconds,
     )
 
 
@@ -138,6 +172,7 @@ def _frequent_evictions(stats: CacheStats) -> Suggestion | None:
         _up_to(stats),
         override,
         python,
+        stats.repeated_cost_seconds,
     )
 
 
@@ -154,6 +189,7 @@ def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
             _up_to(stats),
             "eviction=gdsf",
             'JitCache(eviction="gdsf")',
+            stats.repeated_cost_seconds,
         )
     if stats.disk_hits:
         return None
@@ -164,6 +200,7 @@ def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
         f"most of {stats.repeated_cost_seconds:.1f} compile seconds become loading",
         "persistent=shared",
         'jax.config.update("jax_compilation_cache_dir", "…")',
+        stats.repeated_cost_seconds,
     )
 
 
@@ -189,6 +226,7 @@ def _storms(stats: CacheStats) -> Iterator[Suggestion]:
                     f"about {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
                     "",
                     WAY_OUT[cause],
+                    seconds,
                 )
 
 
@@ -203,6 +241,7 @@ def _buckets(stats: CacheStats) -> Iterator[Suggestion]:
                 f"at most {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved, less the padding",
                 "",
                 f"{name} = bucketed({name}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))",
+                seconds,
             )
 
 
@@ -218,4 +257,33 @@ def _cold_start(stats: CacheStats) -> Suggestion | None:
         f"most of {once:.1f} s at each start of the program",
         "persistent=shared",
         'jax.config.update("jax_compilation_cache_dir", "…")',
+        once,
+    )
+
+
+def _thresholds(stats: CacheStats, thresholds: Thresholds) -> Suggestion | None:
+    """A directory is in use, and what compiles is too quick or too small to be written to it."""
+    each = stats.compile_seconds / stats.compiled if stats.compiled else 0.0
+    too_quick = each < thresholds.min_compile_seconds
+    size = stats.live_bytes // stats.variants if stats.variants else 0
+    too_small = bool(stats.variants) and size < thresholds.min_entry_bytes
+    if not thresholds.in_use or stats.disk_hits or stats.compiled < MANY_MISSES or not (too_quick or too_small):
+        return None
+    if stats.compile_seconds < WORTH_SECONDS:
+        return None
+    setting, value, why = (
+        ("jax_persistent_cache_min_compile_time_secs", 0.0,
+         f"{each:.2f} s each, and only what takes {thresholds.min_compile_seconds:g} s is written")
+        if too_quick
+        else ("jax_persistent_cache_min_entry_size_bytes", -1,
+              f"{format_size(size)} each, and only what has {format_size(thresholds.min_entry_bytes)} is written")
+    )  # fmt: skip
+    return Suggestion(
+        "disk thresholds",
+        f"The persistent directory stays empty of these programs: lower {setting}",
+        f"{stats.compiled} programs were compiled and none was loaded from disk; they take about {why}",
+        f"most of {stats.compile_seconds:.1f} s at each start of the program",
+        "",
+        f'jax.config.update("{setting}", {value})',
+        stats.compile_seconds,
     )

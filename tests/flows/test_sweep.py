@@ -85,7 +85,7 @@ def test_a_sweep_runs_every_trial_and_reports(first_sweep):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "4 of 4 trials succeeded" in done.stdout
-    assert str(sweep / "report.md") in done.stdout
+    assert str(sweep / "report.html") in done.stdout
     assert len(results(sweep)) == 4
     for one in results(sweep).values():
         stats = one["statistics"]

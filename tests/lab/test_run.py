@@ -80,8 +80,33 @@ def test_a_trial_gives_a_result_and_the_file_of_it(tmp_path):
     assert stats.cost_seconds >= reference.unbounded_cost_seconds * 0.999
     assert result.memory.peak_rss_bytes > result.memory.start_rss_bytes > 10_000_000
     assert 0 < result.timing.p50_seconds <= result.timing.p99_seconds
+    course = result.course
+    assert sum(course.lengths.values()) == course.requests[-1] == 8
+    assert max(course.live_bytes) <= stats.peak_bytes
+    assert course.live_bytes[-1] == stats.live_bytes
+    assert sum(one.requests for one in course.latency.values()) == 8
+    assert set(course.latency) <= {"compiled", "held"}
+    assert course.loading_seconds == 0  # nothing is on disk
+    assert sum(one.misses for one in stats.by_function.values()) == stats.misses
     again = run.run_trial(told, 120, threading.Event()).statistics
     assert (again.hits, again.misses, again.evictions) == (stats.hits, stats.misses, stats.evictions)
+
+
+def test_what_was_loaded_from_disk_is_told_from_what_was_compiled(tmp_path):
+    trial = small_trial(persistent={"mode": "shared", "directory": str(tmp_path / "shared")})
+    (tmp_path / "shared").mkdir()
+    first, second = (run.run_trial(order(tmp_path, trial), 120, threading.Event()) for _ in range(2))
+    assert "compiled" in first.course.latency
+    assert second.statistics.compiled == 0
+    assert set(second.course.latency) <= {"loaded", "held"}
+    assert 0 < second.course.loading_seconds < second.statistics.compile_seconds
+
+
+def test_a_long_trial_is_sampled_in_at_most_two_hundred_places(tmp_path):
+    trial = small_trial({**LONG, "requests": 901}, memory_limit=None)
+    course = run.run_trial(order(tmp_path, trial), 120, threading.Event()).course
+    assert len(course.requests) == len(course.live_bytes) <= 200
+    assert course.requests[-1] == 901
 
 
 def test_profiling_leaves_a_trace_for_perfetto_and_a_table_of_functions(tmp_path):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from jaxcache import CacheStats, FunctionStats, JitCache, suggest
+from jaxcache._suggest import Thresholds
 
 MIB = 1024**2
 HEALTHY = CacheStats(
@@ -111,3 +112,47 @@ def test_a_real_storm_of_weak_types_is_found():
     one = replace(stats.by_function["slow"], compile_seconds=30.0)  # as if each program took more than a second
     (storm,) = [found for found in suggest(replace(stats, by_function={"slow": one})) if "weak type" in found.rule]
     assert storm.evidence.endswith("y: was strong, is weak")
+
+
+DISK = Thresholds(in_use=True, min_compile_seconds=1.0, min_entry_bytes=0)
+
+
+def test_thresholds_that_keep_everything_off_the_disk_are_named():
+    stats = planted("solve", first_call=1, new_shape=70)
+    (told,) = [one for one in suggest(stats, thresholds=DISK) if one.rule == "disk thresholds"]
+    assert told.python == 'jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)'
+    assert told.evidence.endswith("they take about 0.50 s each, and only what takes 1 s is written")
+    assert told.saved_seconds == 35.5
+    assert "persistent directory" not in {one.rule for one in suggest(stats, thresholds=DISK)}
+    large = replace(DISK, min_compile_seconds=0.0, min_entry_bytes=MIB)
+    (told,) = [one for one in suggest(stats, thresholds=large) if one.rule == "disk thresholds"]
+    assert told.python == 'jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)'
+
+
+@pytest.mark.parametrize(
+    "change", [{"in_use": False}, {"min_compile_seconds": 0.1}, {"min_compile_seconds": 0.0, "min_entry_bytes": -1}]
+)
+def test_thresholds_that_let_programs_through_are_not(change):
+    stats = planted("solve", first_call=1, new_shape=70)
+    assert "disk thresholds" not in {one.rule for one in suggest(stats, thresholds=replace(DISK, **change))}
+    assert "disk thresholds" not in {one.rule for one in suggest(replace(stats, disk_hits=1), thresholds=DISK)}
+
+
+def test_the_thresholds_of_this_process_are_read(tmp_path):
+    import jax
+
+    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir",)}
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        assert Thresholds.now().in_use
+        found = {one.rule for one in suggest(planted("solve", first_call=1, new_shape=70))}
+        assert "disk thresholds" in found  # JAX's default keeps what took a second
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before["jax_compilation_cache_dir"])
+    assert not Thresholds.now().in_use
+
+
+def test_suggestions_are_ranked_by_the_seconds_saved():
+    seconds = [one.saved_seconds for one in suggest(TIGHT, "lru")]
+    assert seconds == sorted(seconds, reverse=True)
+    assert min(seconds) > 0

@@ -1,122 +1,182 @@
-"""An aggregate -> suggestions: what the statistics of each setting say, and what comparing settings says."""
+"""An aggregate -> suggestions: what the best setting still loses, and which policy is cheaper.
+
+Only the setting that is best for a program is asked what it loses: what a sweep shows to be worse needs no advice.
+Where the sweep has tried what a suggestion says, the effect is what was measured; a suggestion that did not help is
+left out.
+"""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from .._bytesize import format_size
-from .._statistics import CacheStats
-from .._suggest import WORTH_SECONDS, Suggestion, suggest
+from .._bytesize import format_size, parse_size
+from .._suggest import WORTH_SECONDS, Suggestion, Thresholds, suggest
 from .aggregate import Group, Program
+from .comparison import LEVEL, Comparison, Interval, compare, correct, leaders, paired_interval, reverse
+from .decision import by_policy, describe_ratio
+from .pathologies import giant_entry, scan_pollution
+from .trial import TrialResult
 
-_CLEAR_SHARE = 0.05  # a difference smaller than this is not called one
-_SEEDS_FOR_A_CLAIM = 3
-
-
-def advise(groups: tuple[Group, ...]) -> list[tuple[str, Suggestion]]:
-    """Return suggestions with what they are about, comparisons of policies first; empty if there is nothing to gain.
-
-    Of a rule that fires for several settings of one program, the one with the most seconds to gain is kept.
-    """
-    found = [*_cheaper_policies(groups)]
-    best: dict[tuple[Program, str], tuple[float, str, Suggestion]] = {}
-    for group in groups:
-        counted = group.worst
-        stats = CacheStats(limit_bytes=group.setting.memory_limit, **counted.model_dump())
-        for suggestion in suggest(stats, group.setting.eviction):
-            key = (group.program, suggestion.rule)
-            if key not in best or best[key][0] < counted.repeated_cost_seconds:
-                best[key] = (counted.repeated_cost_seconds, _name(group), suggestion)
-    ranked = sorted(best.values(), key=lambda item: -item[0])
-    return found + [(name, suggestion) for _, name, suggestion in ranked]
-
-
-def _name(group: Group) -> str:
-    limit = "no limit" if group.setting.memory_limit is None else format_size(group.setting.memory_limit)
-    seeds = len(group.results)
-    runs = f", the dearest of {seeds} seeds" if seeds > 1 else ""
-    return f"{group.program.workload} ({group.program.shapes}), {group.setting.eviction} at {limit}{runs}"
-
-
-def _cheaper_policies(groups: tuple[Group, ...]) -> list[tuple[str, Suggestion]]:
-    """Compare the policies at each limit; limits with the same winners are told together, most seconds first."""
-    rivals: dict[tuple[Program, int | None, str], list[Group]] = defaultdict(list)
-    for group in groups:
-        rivals[group.program, group.setting.memory_limit, group.setting.buckets].append(group)
-    found: dict[tuple[Program, tuple[str, ...]], list[_Comparison]] = defaultdict(list)
-    for (program, limit, _), members in rivals.items():
-        comparison = _compare(limit, members)
-        if comparison is not None:
-            found[program, comparison.winners].append(comparison)
-    ranked = sorted(found.items(), key=lambda item: -max(one.saved_seconds for one in item[1]))
-    return [(f"{p.workload} ({p.shapes})", _cheaper(winners, won)) for (p, winners), won in ranked]
+_ALL_WRITTEN = Thresholds(in_use=True, min_compile_seconds=0.0, min_entry_bytes=-1)  # as trials set it
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """One limit's outcome.
+class Advice:
+    """A suggestion in its place.
 
     Attributes:
-        winners: The cheapest policy, and those that are not clearly dearer.
-        saved_seconds: Mean over the seeds, cheapest against dearest.
-        table: Every policy's mean, cheapest first.
+        about: The program and the setting.
+        expected: The effect, with its interval.
+        checked: How that is known.
+        saved_seconds: Compile seconds of a run, by which advice is ranked.
     """
 
-    limit: int | None
-    winners: tuple[str, ...]
-    dearest: str
+    about: str
+    suggestion: Suggestion
+    expected: str
+    checked: str
     saved_seconds: float
-    share: float
-    seeds: int
-    table: str
-
-    @property
-    def where(self) -> str:
-        """The limit, for people."""
-        return "no limit" if self.limit is None else format_size(self.limit)
 
 
-def _compare(limit: int | None, members: list[Group]) -> _Comparison | None:
-    """Compare seed by seed: a policy is clearly dearer if it is so for each seed, and by a share worth a name."""
-    ranked = sorted(members, key=lambda group: fmean(group.seconds_by_seed.values()))
-    best = ranked[0].seconds_by_seed
+def advise(groups: Sequence[Group]) -> list[Advice]:
+    """Return what to change, most seconds first; empty if there is nothing to gain."""
+    found = _cheaper_policies(groups)
+    programs: dict[Program, list[Group]] = defaultdict(list)
+    for group in groups:
+        programs[group.program].append(group)
+    for members in programs.values():
+        found += _of_setting(min(members, key=lambda group: group.mean("cost_seconds")), members)
+    return sorted(found, key=lambda one: -one.saved_seconds)
 
-    def saved(group: Group) -> list[float]:
-        return [seconds - best[seed] for seed, seconds in group.seconds_by_seed.items() if seed in best]
 
-    def clearly_dearer(group: Group) -> bool:
-        differences = saved(group)
-        return bool(differences) and min(differences) > 0 and fmean(differences) > _CLEAR_SHARE * fmean(best.values())
+def _of_setting(group: Group, rivals: list[Group]) -> list[Advice]:
+    """Return what the rules say of a setting: those that fire for more than half of its seeds."""
+    fired: dict[str, list[Suggestion]] = defaultdict(list)
+    for result in group.results:
+        for one in (one for one in _rules(group, result) if not _is_set(group, one.override)):
+            fired[one.override or f"{one.rule} {one.title}"].append(one)
+    found: list[Advice] = []
+    for same in fired.values():
+        by_rule: dict[str, list[Suggestion]] = defaultdict(list)
+        for one in same:
+            by_rule[one.rule].append(one)
+        often = [ones for ones in by_rule.values() if 2 * len(ones) > len(group.results)]
+        if often:
+            found += _weigh(group, rivals, often)
+    return found
 
-    winners = tuple(group.setting.eviction for group in ranked if not clearly_dearer(group))
-    dearest = ranked[-1]
-    if dearest.setting.eviction in winners or fmean(saved(dearest)) < WORTH_SECONDS:
+
+def _rules(group: Group, result: TrialResult) -> list[Suggestion]:
+    if result.statistics is None:
+        return []
+    stats = result.statistics.counted(group.setting.memory_limit)
+    own = [scan_pollution(group, result), giant_entry(group, result)]
+    return [one for one in own if one is not None] + suggest(stats, group.setting.eviction, _ALL_WRITTEN)
+
+
+def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> list[Advice]:
+    """Return the advice of rules that suggest one and the same; none if the sweep shows that it does not help."""
+    first = often[0][0]
+    told = Suggestion(
+        " · ".join(ones[0].rule for ones in often), first.title, "; ".join(ones[0].evidence for ones in often),
+        first.effect, first.override, first.python, first.saved_seconds,
+    )  # fmt: skip
+    about = f"{group.program.label}, {group.setting.label}"
+    tried = _tried(group, rivals, first.override)
+    if tried is not None:
+        saved = [s - tried.seconds_by_seed[seed] for seed, s in group.seconds_by_seed.items()
+                 if seed in tried.seconds_by_seed]  # fmt: skip
+        if not saved or fmean(saved) < WORTH_SECONDS:
+            return []
+        interval = paired_interval(saved)
+        checked = f"measured in this sweep: {tried.setting.label} against {group.setting.label}, paired by seed"
+        return [
+            Advice(about, told, f"{describe_seconds(interval)} compile seconds a run saved", checked, interval.mean)
+        ]
+    counted = [one.saved_seconds for one in max(often, key=len)]
+    seeds = f"{len(counted)} seed{'s' * (len(counted) > 1)}"
+    return [Advice(
+        about, told, f"between nothing and {max(counted):.1f} compile seconds a run saved",
+        f"counted, not tried: the misses it could spare took {min(counted):.1f} to {max(counted):.1f} s in {seeds}; "
+        "running the override shows what it really saves",
+        fmean(counted),
+    )]  # fmt: skip
+
+
+def _is_set(group: Group, override: str) -> bool:
+    """Return whether a setting is already what an override says, or more than that."""
+    key, _, value = override.partition("=")
+    if key == "memory_limit":
+        return group.setting.memory_limit is None or parse_size(value, key) <= group.setting.memory_limit
+    return key in group.setting._fields and value == getattr(group.setting, key)
+
+
+def _tried(group: Group, rivals: list[Group], override: str) -> Group | None:
+    """Return the group of the sweep that did what an override says, all else equal."""
+    key, _, value = override.partition("=")
+    for rival in rivals:
+        same = rival.setting._replace(**{key: getattr(group.setting, key)}) if key in rival.setting._fields else None
+        if same != group.setting or rival is group:
+            continue
+        mine = getattr(rival.setting, key)
+        if mine == (parse_size(value, key) if key == "memory_limit" else value):
+            return rival
+    return None
+
+
+def describe_seconds(interval: Interval) -> str:
+    """Return ``9.8 (8.1 to 11.4)``, or why there is no interval."""
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.1f} ({interval.repeats} repeat{'s' * (interval.repeats > 1)}, too few for an interval)"
+    return f"{interval.mean:.1f} ({interval.confidence:.0%} interval {interval.low:.1f} to {interval.high:.1f})"
+
+
+def _cheaper_policies(groups: Sequence[Group]) -> list[Advice]:
+    """Return, for each program, the policy that takes least: where it was shown, over all pairs of all programs."""
+    programs: dict[Program, list[Group]] = defaultdict(list)
+    for group in groups:
+        programs[group.program].append(group)
+    pairs = [(program, one) for program, members in programs.items() for one in compare(by_policy(members))]
+    corrected = correct([one for _, one in pairs])
+    by_program: dict[Program, list[Comparison]] = defaultdict(list)
+    for (program, _), one in zip(pairs, corrected, strict=True):
+        by_program[program].append(one)
+    found = [_cheaper(program, programs[program], ones) for program, ones in by_program.items()]
+    return [one for one in found if one is not None]
+
+
+def _cheaper(program: Program, members: list[Group], comparisons: list[Comparison]) -> Advice | None:
+    told = [one if one.verdict == "less" else reverse(one) for one in comparisons if one.verdict in ("less", "more")]
+    standing = leaders(comparisons)
+    if not told or not standing:
         return None
-    return _Comparison(
-        limit=limit,
-        winners=winners,
-        dearest=dearest.setting.eviction,
-        saved_seconds=fmean(saved(dearest)),
-        share=fmean(saved(dearest)) / fmean(dearest.seconds_by_seed.values()),
-        seeds=len(saved(dearest)),
-        table=", ".join(f"{g.setting.eviction} {fmean(g.seconds_by_seed.values()):.1f} s" for g in ranked),
-    )
-
-
-def _cheaper(winners: tuple[str, ...], won: list[_Comparison]) -> Suggestion:
-    first, *also = winners
-    seeds = min(one.seeds for one in won)
-    if seeds >= _SEEDS_FOR_A_CLAIM:
-        sure = f"so for each of {seeds} seeds"
-    else:
-        sure = f"thin evidence from {seeds} seed{'s' * (seeds > 1)}, seed=0,1,2,3,4 would settle it"
-    best = max(won, key=lambda one: one.saved_seconds)
-    no_worse = f" ({', '.join(also)}: no clear difference)" if also else ""
-    return Suggestion(
+    ratios = {one.first: one.ratio.mean for one in told}
+    best = min(sorted(standing & ratios.keys()), key=lambda name: ratios[name], default=None)
+    if best is None:
+        return None
+    mine = [one for one in told if one.first == best]
+    dearest = max(mine, key=lambda one: one.saved_seconds.mean)
+    if dearest.saved_seconds.mean < WORTH_SECONDS:
+        return None
+    also = sorted(standing - {best})
+    no_worse = f" ({', '.join(also)}: no difference seen)" if also else ""
+    limits = sorted({g.setting.memory_limit for g in members}, key=lambda limit: limit or float("inf"))
+    where = ", ".join("no limit" if limit is None else format_size(limit) for limit in limits)
+    ratio = "; ".join(f"{describe_ratio(one.ratio)} of {one.second}" for one in mine)
+    missing = sum(one.missing for one in mine)
+    suggestion = Suggestion(
         "cheaper policy",
-        f"At {', '.join(one.where for one in won)} {first} compiles least{no_worse}",
-        "reference compile seconds: " + "; ".join(f"at {one.where} {one.table}" for one in won) + f"; {sure}",
-        f"up to {best.saved_seconds:.1f} compile seconds ({best.share:.0%}) less than {best.dearest}, at {best.where}",
-        f"eviction={first}",
-        f'JitCache(eviction="{first}")',
+        f"{best} compiles least{no_worse}",
+        f"reference compile seconds over the limits tried ({where}): {ratio}"
+        + (f"; {missing} pairs lack a trial" if missing else ""),
+        f"{describe_seconds(dearest.saved_seconds)} compile seconds less than {dearest.second}",
+        f"eviction={best}",
+        f'JitCache(eviction="{best}")',
+        dearest.saved_seconds.mean,
     )
+    checked = (
+        f"exact sign-flip test over {dearest.repeats} seeds, paired within limit and seed, Holm's correction for "
+        f"{len(comparisons)} pairs here and those of other programs, {LEVEL:.0%}"
+    )
+    return Advice(program.label, suggestion, suggestion.effect, checked, dearest.saved_seconds.mean)

@@ -1,18 +1,18 @@
 """Result files -> one aggregate, from which every table, plot and suggestion is made."""
 
+import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import NamedTuple, TypeVar
+from statistics import fmean, median
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .buckets import Buckets
+from .._bytesize import format_size
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
-from .shapes import Shapes
-from .trial import Reference, Statistics, TrialResult
-from .workloads import Workload
+from .trial import Reference, Trial, TrialResult
 
 MANIFEST = "sweep.json"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -41,13 +41,21 @@ class Manifest(BaseModel):
 class Program(NamedTuple):
     """What trials have in common that are compared with each other.
 
-    ``workload`` and ``shapes`` are names, followed by those of their settings that differ within the sweep.
+    ``workload`` and ``shapes`` are names, followed by those of their settings that differ within the sweep; ``other``
+    names what else differs that is not to be chosen, such as the precision.
     """
 
     workload: str
     shapes: str
     persistent: str
     precision: str = "float32"
+    other: str = ""
+
+    @property
+    def label(self) -> str:
+        """What tells the program from others."""
+        precision = "" if self.precision == "float32" else self.precision
+        return ", ".join(part for part in (self.workload, self.shapes, precision, self.other) if part)
 
 
 class Setting(NamedTuple):
@@ -57,24 +65,55 @@ class Setting(NamedTuple):
     memory_limit: int | None
     buckets: str = "none"
 
+    @property
+    def limit(self) -> str:
+        """The limit, for people."""
+        return "no limit" if self.memory_limit is None else format_size(self.memory_limit)
+
+    @property
+    def label(self) -> str:
+        """What tells the setting from others."""
+        return f"{self.eviction} at {self.limit}" + (f", buckets {self.buckets}" if self.buckets != "none" else "")
+
 
 @dataclass(frozen=True)
 class Frame:
-    """What no cache setting can beat or miss: means over the seeds' references."""
+    """What no cache setting can beat or miss: means over the seeds' references.
+
+    Attributes:
+        largest: The signature that weighs most, in the reference of the first seed.
+        largest_bytes: What it weighs.
+        median_bytes: What the median signature weighs.
+    """
 
     unbounded_bytes: float
     unbounded_seconds: float
     uncached_seconds: float
+    largest: str = ""
+    largest_bytes: int = 0
+    median_bytes: float = 0.0
+
+
+class Unreadable(NamedTuple):
+    """A file that the report goes without."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """The successful trials of one setting on one program, one a seed."""
+    """The successful trials of one setting on one program, one a seed.
+
+    Attributes:
+        bound_seconds: What no policy can go below at this limit, a mean over the seeds; None where it is not known.
+    """
 
     program: Program
     setting: Setting
     results: tuple[TrialResult, ...]
     frame: Frame | None
+    bound_seconds: float | None = None
 
     def mean(self, name: str) -> float:
         """Return the mean over the seeds of a field of ``statistics``, ``timing`` or ``memory``."""
@@ -90,9 +129,13 @@ class Group:
         return {r.config.seed: r.statistics.cost_seconds for r in self.results if r.statistics}
 
     @property
-    def worst(self) -> Statistics:
-        """The statistics of the seed that compiled again the most."""
-        return max((r.statistics for r in self.results if r.statistics), key=lambda one: one.repeated_cost_seconds)
+    def total_seconds_by_seed(self) -> dict[int, float]:
+        """The same with what the requests took besides."""
+        return {
+            r.config.seed: r.statistics.cost_seconds + r.timing.run_seconds
+            for r in self.results
+            if r.statistics and r.timing
+        }
 
 
 @dataclass(frozen=True)
@@ -103,7 +146,7 @@ class Sweep:
     manifest: Manifest | None
     results: tuple[TrialResult, ...]
     groups: tuple[Group, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
 
     @property
     def failed(self) -> tuple[TrialResult, ...]:
@@ -111,23 +154,31 @@ class Sweep:
         return tuple(result for result in self.results if result.status == "failed")
 
 
-def read_sweep(directory: Path) -> Sweep:
+def read_sweep(directory: Path, bounds: Mapping[tuple[str, int], float] | None = None) -> Sweep:
     """Read what a sweep has left so far. Files that cannot be read are named, not fatal.
+
+    Args:
+        directory: Of the sweep.
+        bounds: The fewest compile seconds that any policy could reach, by program id and limit in bytes, where known.
 
     Raises:
         FileNotFoundError: If there is no such directory, or it is not a sweep's.
     """
     if not (directory / MANIFEST).exists():
         raise FileNotFoundError(f"{directory} is not the directory of a sweep: it has no {MANIFEST}")
-    unreadable: list[str] = []
+    unreadable: list[Unreadable] = []
 
     def read(model: type[_Model], paths: list[Path]) -> list[_Model]:
         found: list[_Model] = []
         for path in sorted(paths):
+            content = b""
             try:
-                found.append(model.model_validate_json(path.read_bytes()))
-            except (OSError, ValidationError):
-                unreadable.append(str(path.relative_to(directory)))
+                content = path.read_bytes()
+                found.append(model.model_validate_json(content))
+            except OSError as error:
+                unreadable.append(Unreadable(str(path.relative_to(directory)), str(error.strerror)))
+            except ValidationError as error:
+                unreadable.append(Unreadable(str(path.relative_to(directory)), _what_is_wrong(content, error)))
         return found
 
     manifests = read(Manifest, [directory / MANIFEST])
@@ -139,20 +190,39 @@ def read_sweep(directory: Path) -> Sweep:
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(_groups(results, references)),
+        groups=tuple(_groups(results, references, bounds or {})),
         unreadable=tuple(unreadable),
     )
 
 
-def _groups(results: list[TrialResult], references: list[Reference]) -> list[Group]:
+def _what_is_wrong(content: bytes, error: ValidationError) -> str:
+    """Return why a file is not what it should be: cut short, of another version, or with what field wrong."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return "is empty" if not content.strip() else "is no JSON, as if cut short"
+    version = found.get("schema_version", 1) if isinstance(found, dict) else None
+    if version != 1:
+        return f"is of schema version {version}, this jaxcache reads version 1"
+    first = error.errors()[0]
+    more = f", and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}{more}"
+
+
+def _groups(
+    results: list[TrialResult], references: list[Reference], bounds: Mapping[tuple[str, int], float]
+) -> list[Group]:
     frames = {reference.program_id: reference for reference in references}
-    done = [result for result in results if result.status == "completed"]
+    done = [result for result in results if result.status == "completed" and result.statistics is not None]
+    naming = _Naming([result.config for result in done])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
     for result in done:
         config = result.config
-        program = Program(_named(config.workload, done, "workload"), _named(config.shapes, done, "shapes"),
-                          config.persistent.mode, config.precision)  # fmt: skip
-        setting = Setting(config.eviction.name, config.memory_limit, _named(config.buckets, done, "buckets"))
+        program = Program(
+            naming.part(config, "workload"), naming.part(config, "shapes"), config.persistent.mode, config.precision,
+            naming.other(config),
+        )  # fmt: skip
+        setting = Setting(naming.part(config, "eviction"), config.memory_limit, naming.part(config, "buckets"))
         grouped[program, setting].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
@@ -163,22 +233,60 @@ def _groups(results: list[TrialResult], references: list[Reference]) -> list[Gro
     for program, setting in sorted(grouped, key=rank):
         members = tuple(sorted(grouped[program, setting], key=lambda result: result.config.seed))
         known = [frames[member.program_id] for member in members if member.program_id in frames]
-        groups.append(Group(program, setting, members, _frame(known)))
+        limit = setting.memory_limit or 0
+        bound = [bounds[one.program_id, limit] for one in members if (one.program_id, limit) in bounds]
+        complete = len(bound) == len(members)
+        groups.append(Group(program, setting, members, _frame(known), fmean(bound) if complete else None))
     return groups
 
 
-def _named(part: Workload | Shapes | Buckets, results: list[TrialResult], name: str) -> str:
-    """Return a part's name with the settings in which it differs from others of that name."""
-    others = [other for other in (getattr(result.config, name) for result in results) if other.name == part.name]
-    differing = [key for key in type(part).model_fields if len({getattr(other, key) for other in others}) > 1]
-    return " ".join([part.name, *(f"{key}={getattr(part, key)}" for key in differing)])
+class _Naming:
+    """Names parts of configs, with the settings in which they differ from others of that name."""
+
+    _TOLD = frozenset({"workload", "shapes", "persistent", "precision", "eviction", "memory_limit", "buckets", "seed"})
+
+    def __init__(self, configs: list[Trial]) -> None:
+        values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        others: dict[str, set[str]] = defaultdict(set)
+        for config in configs:
+            for field in Trial.model_fields:
+                part = getattr(config, field)
+                if field not in self._TOLD:
+                    others[field].add(str(part))
+                elif isinstance(part, BaseModel):
+                    for key in type(part).model_fields:
+                        values[field, _name_of(part), key].add(str(getattr(part, key)))
+        self._differing = {key for key, seen in values.items() if len(seen) > 1}
+        self._others = [field for field, seen in others.items() if len(seen) > 1]
+
+    def part(self, config: Trial, field: str) -> str:
+        """Return ``zipf``, or ``zipf exponent=1.2`` if there is another ``zipf``."""
+        part = getattr(config, field)
+        if not isinstance(part, BaseModel):
+            return str(part)
+        name = _name_of(part)
+        differing = [key for key in type(part).model_fields if (field, name, key) in self._differing]
+        return " ".join([name, *(f"{key}={getattr(part, key)}" for key in differing)])
+
+    def other(self, config: Trial) -> str:
+        """Return what else differs, such as ``precision=bfloat16``."""
+        return " ".join(f"{field}={getattr(config, field)}" for field in self._others)
+
+
+def _name_of(part: Any) -> str:
+    return str(getattr(part, "name", part))
 
 
 def _frame(references: list[Reference]) -> Frame | None:
     if not references:
         return None
+    sizes = {signature: size for signature, (size, _) in references[0].costs.items()}
+    largest = max(sizes, key=lambda signature: sizes[signature], default="")
     return Frame(
         unbounded_bytes=fmean(reference.unbounded_bytes for reference in references),
         unbounded_seconds=fmean(reference.unbounded_cost_seconds for reference in references),
         uncached_seconds=fmean(reference.uncached_cost_seconds for reference in references),
+        largest=largest,
+        largest_bytes=sizes.get(largest, 0),
+        median_bytes=median(sizes.values()) if sizes else 0.0,
     )

@@ -67,6 +67,7 @@ def _trial(order: Order) -> TrialResult:
         statistics=outcome.statistics,
         timing=outcome.timing,
         memory=outcome.memory,
+        course=outcome.course,
         answer=served.answer,
         checksum=served.checksum,
         reference_checksum=order.reference_checksum,

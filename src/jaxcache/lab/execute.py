@@ -5,8 +5,8 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,20 @@ import numpy as np
 import psutil
 
 from .. import CacheStats, JitCache, MissStormWarning
+from .course import CourseRecorder
 from .profile import ProfilingCache, profiler_trace
 from .run import Order
-from .trial import FunctionProfile, Memory, Persistent, Reference, Statistics, Timing, Trial
+from .trial import (
+    Course,
+    FunctionCounts,
+    FunctionProfile,
+    Memory,
+    Persistent,
+    Reference,
+    Statistics,
+    Timing,
+    Trial,
+)  # fmt: skip
 from .workloads import Answer, Compiler, Session
 
 
@@ -53,8 +64,11 @@ class Served:
     session: Session = field(repr=False)
 
 
-def serve(trial: Trial, cache: JitCache) -> Served:
-    """Serve all requests of the trial's workload with programs from ``cache``."""
+def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | None = None) -> Served:
+    """Serve all requests of the trial's workload with programs from ``cache``.
+
+    ``after``, if given, is called between the requests, off the clock, with a request's length and its seconds.
+    """
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
     buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
     digest, seconds = hashlib.sha256(), []
@@ -64,6 +78,8 @@ def serve(trial: Trial, cache: JitCache) -> Served:
             started = time.perf_counter()
             result = session.serve(number, length)
             seconds.append(time.perf_counter() - started)
+            if after is not None:
+                after(length, seconds[-1])
             session.check(result)
             digest.update(f"{result.dtype}{result.shape}".encode())
             digest.update(np.ascontiguousarray(result).tobytes())
@@ -78,6 +94,7 @@ class Outcome:
     statistics: Statistics
     timing: Timing
     memory: Memory
+    course: Course
     profile: tuple[FunctionProfile, ...]
 
 
@@ -88,14 +105,12 @@ def execute_trial(order: Order) -> Outcome:
     start_rss_bytes = psutil.Process().memory_info().rss
     warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
     settings: dict[str, Any] = {"seed": trial.seed, "costs": order.costs}
+    kind = ProfilingCache if trial.profiling else JitCache
+    tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
     with persistent_cache(trial.persistent, order.scratch):
-        if trial.profiling:
-            cache = ProfilingCache(trial.memory_limit, trial.eviction.name, **settings)
-            with profiler_trace(order.directory, order.scratch):
-                served = serve(trial, cache)
-        else:
-            cache = JitCache(trial.memory_limit, trial.eviction.name, **settings)
-            served = serve(trial, cache)
+        cache = kind(trial.memory_limit, trial.eviction.name, **settings)
+        with tracing, CourseRecorder(cache, trial) as recorder:
+            served = serve(trial, cache, recorder.after)
         statistics = _statistics(cache.stats())
     p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
     total = sum(served.seconds)
@@ -112,13 +127,18 @@ def execute_trial(order: Order) -> Outcome:
             p99_seconds=float(p99),
         ),
         Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
+        recorder.course(),
         cache.profile() if isinstance(cache, ProfilingCache) else (),
     )
 
 
 def _statistics(stats: CacheStats) -> Statistics:
     values: dict[str, Any] = {name: getattr(stats, name) for name in Statistics.model_fields}
-    return Statistics(**values)
+    by_function = {
+        name: FunctionCounts(**{one: getattr(counts, one) for one in FunctionCounts.model_fields})
+        for name, counts in stats.by_function.items()
+    }
+    return Statistics(**{**values, "by_function": by_function})
 
 
 def _peak_bytes() -> int:

@@ -6,24 +6,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .._bytesize import format_size
-from .._suggest import Suggestion
-from .advice import advise
-from .aggregate import Group, Sweep, read_sweep
-from .plot import tradeoff
-from .trial import TrialResult
+from .advice import Advice, advise
+from .aggregate import Sweep, read_sweep
+from .charts import figures
+from .decision import decide
+from .export import RESULTS_CSV, write_results
+from .page import PAGE, page
+from .plots import tradeoff_plot, write_plots
+from .tables import GROUP_COLUMNS, TRIAL_COLUMNS, conditions, group_row, headline, trial_row
 
-REPORT, PLOT_SVG, PLOT_PNG = "report.md", "tradeoff.svg", "tradeoff.png"
+REPORT, PLOT_SVG, PLOT_PNG, PLOTS = "report.md", "tradeoff.svg", "tradeoff.png", "plots"
+MOST_TRIALS = 100  # a pull request takes 65,536 characters
 
-GROUP_COLUMNS = (
-    "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",
-    "disk hits", "evictions", "reference compile s", "nothing evicted", "nothing cached", "spent compiling s",
-    "running s", "padding", "held at end", "peak memory", "calls/s", "p50 ms", "p99 ms",
-)  # fmt: skip
-TRIAL_COLUMNS = (
-    "trial", "status", "hit rate", "misses", "disk hits", "compiled", "evictions", "reference compile s",
-    "spent compiling s", "held at end", "limit", "peak memory", "calls/s", "p50 ms", "p99 ms", "device", "id",
-)  # fmt: skip
 # The terminal has less room than a page.
 TERMINAL_COLUMNS = {
     "workload": "workload", "precision": "precision", "buckets": "buckets", "limit": "limit",
@@ -34,92 +28,27 @@ TERMINAL_COLUMNS = {
 _UNLESS_VARIED = {"precision", "buckets"}  # left out of the terminal's table where all trials have the same
 
 
-def write_report(directory: Path) -> Sweep:
-    """Read a sweep's files and write its report and plot beside them; return what was read.
+def write_report(directory: Path, plots: bool = False) -> Sweep:
+    """Read a sweep's files and write its report, tables and plot beside them; return what was read.
+
+    Args:
+        directory: Of the sweep.
+        plots: Write every chart as SVG and PNG too.
 
     Raises:
         FileNotFoundError: If the directory is not a sweep's.
     """
     sweep = read_sweep(directory)
-    chart = tradeoff(sweep.groups)
+    chart = tradeoff_plot(sweep.groups)
     if chart is not None:
         chart.save(directory / PLOT_SVG)
         chart.save(directory / PLOT_PNG, ppi=144)
     (directory / REPORT).write_text("\n".join(markdown(sweep, plotted=chart is not None)) + "\n")
+    (directory / PAGE).write_text(page(sweep))
+    write_results(sweep)
+    if plots:
+        write_plots(figures(sweep.groups, decide(sweep.groups).setting), directory / PLOTS)
     return sweep
-
-
-def group_row(group: Group) -> tuple[str, ...]:
-    """Return a group's cells in the order of ``GROUP_COLUMNS``: means over its seeds."""
-    frame = group.frame
-    return (
-        group.program.workload,
-        group.program.shapes,
-        group.program.precision,
-        group.program.persistent,
-        group.setting.buckets,
-        _limit(group.setting.memory_limit),
-        group.setting.eviction,
-        str(len(group.results)),
-        f"{group.mean('hit_rate'):.1%}",
-        f"{group.mean('misses'):.0f}",
-        f"{group.mean('disk_hits'):.0f}",
-        f"{group.mean('evictions'):.0f}",
-        f"{group.mean('cost_seconds'):.2f}",
-        f"{frame.unbounded_seconds:.2f}" if frame else "–",
-        f"{frame.uncached_seconds:.2f}" if frame else "–",
-        f"{group.mean('compile_seconds'):.2f}",
-        f"{group.mean('run_seconds'):.2f}",
-        f"{group.mean('padding'):.0%}",
-        format_size(group.mean("live_bytes")),
-        format_size(group.mean("peak_rss_bytes")),
-        f"{group.mean('calls_per_second'):.1f}",
-        f"{1000 * group.mean('p50_seconds'):.1f}",
-        f"{1000 * group.mean('p99_seconds'):.0f}",
-    )
-
-
-def trial_row(result: TrialResult) -> tuple[str, ...]:
-    """Return a trial's cells in the order of ``TRIAL_COLUMNS``."""
-    stats, timing, memory = result.statistics, result.timing, result.memory
-    if stats is None or timing is None or memory is None:
-        gap = ("–",) * (len(TRIAL_COLUMNS) - 4)
-        return (result.label, result.status, *gap, result.device or "–", result.trial_id)
-    return (
-        result.label,
-        result.status,
-        f"{stats.hit_rate:.1%}",
-        str(stats.misses),
-        str(stats.disk_hits),
-        str(stats.compiled),
-        str(stats.evictions),
-        f"{stats.cost_seconds:.2f}",
-        f"{stats.compile_seconds:.2f}",
-        format_size(stats.live_bytes),
-        _limit(result.config.memory_limit),
-        format_size(memory.peak_rss_bytes),
-        f"{timing.calls_per_second:.1f}",
-        f"{1000 * timing.p50_seconds:.1f}",
-        f"{1000 * timing.p99_seconds:.0f}",
-        result.device or "–",
-        result.trial_id,
-    )
-
-
-def _limit(limit_bytes: int | None) -> str:
-    return "none" if limit_bytes is None else format_size(limit_bytes)
-
-
-def headline(sweep: Sweep) -> str:
-    """Return how the sweep went, in a sentence."""
-    done = len(sweep.results) - len(sweep.failed)
-    planned = len(sweep.manifest.order) if sweep.manifest else len(sweep.results)
-    parts = [f"{done} of {planned} trials succeeded"]
-    if sweep.failed:
-        parts.append(f"{len(sweep.failed)} failed")
-    if planned > len(sweep.results):
-        parts.append(f"{planned - len(sweep.results)} did not run")
-    return ", ".join(parts)
 
 
 def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
@@ -131,6 +60,12 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
     if manifest and manifest.run_url:
         yield f"In the Prefect UI: {manifest.run_url}"
     yield ""
+    if sweep.groups:
+        decision = decide(sweep.groups)
+        yield f"**{decision.sentence}** {' '.join(decision.notes)}"
+        yield ""
+        yield f"In a sweep `{decision.override}`, in a program `{decision.python}`."
+        yield ""
     if not sweep.groups:
         yield "No trial succeeded, so there is nothing to compare."
         yield ""
@@ -146,9 +81,12 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield from _failures(sweep)
     if sweep.results:
         yield from ("## Trials, in the order in which they were started", "")
-        yield from _table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results])
+        yield from _table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results[:MOST_TRIALS]])
+        if len(sweep.results) > MOST_TRIALS:
+            yield from (f"{len(sweep.results) - MOST_TRIALS} more are in {RESULTS_CSV}.", "")
     if sweep.unreadable:
-        yield from ("## Files that cannot be read", "", *(f"- `{name}`" for name in sweep.unreadable), "")
+        told = (f"- `{path}` {reason}" for path, reason in sweep.unreadable)
+        yield from ("## Files that cannot be read", "", *told, "")
     yield from _conditions(sweep)
 
 
@@ -171,15 +109,17 @@ def _how_to_read() -> Iterator[str]:
     yield ""
 
 
-def _suggestions(advice: list[tuple[str, Suggestion]]) -> Iterator[str]:
+def _suggestions(advice: list[Advice]) -> Iterator[str]:
     yield from ("## Suggestions", "")
     if not advice:
         yield from ("Nothing to gain: no rule found anything worth a second.", "")
-    for about, one in advice:
-        yield f"- **{one.title}.** *{one.rule}; {about}*"
-        yield f"  - evidence: {one.evidence}"
-        yield f"  - to expect: {one.effect}"
-        yield f"  - try `{one.override}`, in a program `{one.python}`"
+    for one in advice:
+        said = one.suggestion
+        yield f"- **{said.title}.** *{said.rule}; {one.about}*"
+        yield f"  - evidence: {said.evidence}"
+        yield f"  - expected: {one.expected}"
+        yield f"  - checked: {one.checked}"
+        yield f"  - in a program `{said.python}`" + (f", in a sweep `{said.override}`" if said.override else "")
     if advice:
         yield ""
 
@@ -216,17 +156,8 @@ def _conditions(sweep: Sweep) -> Iterator[str]:
     yield from ("## Conditions", "")
     if sweep.manifest:
         yield f"- command: `{sweep.manifest.command}`"
-        yield f"- persistent cache: {', '.join(sweep.manifest.persistent)}"
-        if sweep.manifest.wall_seconds is not None:
-            yield f"- wall time: {sweep.manifest.wall_seconds:.1f} s"
+    yield from (f"- {line}" for line in conditions(sweep))
     if sweep.results:
-        seen = sweep.results[0].environment
-        commit = (
-            "no git" if seen.git_commit is None else seen.git_commit[:12] + (" with changes" if seen.git_dirty else "")
-        )
-        yield f"- {', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
-        yield f"- {seen.processor}, {seen.cores} cores, {seen.system}"
-        yield f"- commit {commit}, lock file {(seen.lock_hash or 'none')[:12]}"
         yield "- one trial again: `python -m flows.sweep --config-dir <this sweep>/trials/<id> --config-name config`"
     yield ""
 
@@ -254,7 +185,14 @@ def print_summary(sweep: Sweep, console: Console) -> None:
             table.add_row(*(row[name] for name in shown))
         console.print(table)
         console.print()
-    for about, one in advise(sweep.groups)[:5]:
-        console.print(f"→ {one.title} ({about}): {one.effect}; try {one.override}", markup=False, highlight=False)
+    decision = decide(sweep.groups)
+    if decision.setting is not None:
+        console.print(decision.sentence, markup=False, highlight=False)
+        for note in decision.notes:
+            console.print(f"  {note}", markup=False, highlight=False)
+    for one in advise(sweep.groups)[:5]:
+        said = one.suggestion
+        way = f"try {said.override}" if said.override else said.python
+        console.print(f"→ {said.title} ({one.about}): {one.expected}; {way}", markup=False, highlight=False)
     for result in sweep.failed:
         console.print(f"✗ {result.label}: {result.reason}", markup=False, highlight=False)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 from .._bytesize import format_size, parse_size
 from .._policies import POLICIES
+from .._statistics import CacheStats, FunctionStats
 from .buckets import Buckets, Unbucketed
 from .environment import Environment, code_version
 from .shapes import Shapes
@@ -135,6 +136,19 @@ class Device(_Model):
         return f"{len(self.cores)} cores" if self.platform == "cpu" else self.platform
 
 
+class FunctionCounts(_Model):
+    """What the cache counted of one function during a trial, see :class:`jaxcache.FunctionStats`."""
+
+    hits: int = 0
+    misses: int = 0
+    misses_by_cause: dict[str, int] = {}
+    evictions: int = 0
+    live_entries: int = 0
+    live_bytes: int = 0
+    compile_seconds: float = 0.0
+    compile_seconds_avoided: float = 0.0
+
+
 class Statistics(_Model):
     """What the cache counted during a trial, see :class:`jaxcache.CacheStats`, and the trial's own clock."""
 
@@ -155,6 +169,7 @@ class Statistics(_Model):
     cost_seconds: float
     repeated_cost_seconds: float
     compile_seconds_avoided: float
+    by_function: dict[str, FunctionCounts] = {}
 
     @property
     def hit_rate(self) -> float:
@@ -166,6 +181,12 @@ class Statistics(_Model):
     def padding(self) -> float:
         """Elements that padding added over those that were asked for."""
         return self.padded_elements / self.own_elements if self.own_elements else 0.0
+
+    def counted(self, limit_bytes: int | None) -> CacheStats:
+        """Return the same as the library's own type, for its suggestions."""
+        values = self.model_dump(exclude={"by_function"})
+        by_function = {name: FunctionStats(**one.model_dump()) for name, one in self.by_function.items()}
+        return CacheStats(limit_bytes=limit_bytes, by_function=by_function, **values)
 
 
 class Timing(_Model):
@@ -199,6 +220,36 @@ class Memory(_Model):
 
     start_rss_bytes: int
     peak_rss_bytes: int
+
+
+class Latency(_Model):
+    """Seconds of the requests that were served in one way, blocked until the result is there."""
+
+    requests: int
+    p50_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    max_seconds: float
+
+
+class Course(_Model):
+    """What went on from request to request.
+
+    Attributes:
+        requests: How many had been served at each sample, the last of each stretch of requests; 200 samples at most.
+        live_bytes: The most that was held within the stretch.
+        lengths: How many requests came with each length.
+        buckets: The lengths that they were padded to; empty without buckets.
+        latency: By what the slowest of a request's calls needed: ``held``, ``loaded`` from disk, or ``compiled``.
+        loading_seconds: Spent reading executables from JAX's persistent cache, part of ``compile_seconds``.
+    """
+
+    requests: tuple[int, ...]
+    live_bytes: tuple[int, ...]
+    lengths: dict[int, int]
+    buckets: tuple[int, ...] = ()
+    latency: dict[str, Latency]
+    loading_seconds: float
 
 
 class FunctionProfile(_Model):
@@ -236,6 +287,7 @@ class TrialResult(_Model):
     statistics: Statistics | None = None
     timing: Timing | None = None
     memory: Memory | None = None
+    course: Course | None = None
     answer: Answer | None = None
     checksum: str | None = None
     reference_checksum: str | None = None

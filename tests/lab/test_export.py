@@ -1,0 +1,48 @@
+"""The tidy tables and their documentation."""
+
+import csv
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from jaxcache.lab.aggregate import read_sweep
+from jaxcache.lab.export import COLUMNS, RESULTS_CSV, RESULTS_PARQUET, schema_lines, write_results
+
+from .results import failed, result, write_sweep
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+
+
+def test_there_is_one_row_a_trial_in_the_order_of_the_sweep(tmp_path):
+    made = [result("lru", 1), failed(seed=2), result("gdsf", 0, limit=None)]
+    sweep = read_sweep(write_sweep(tmp_path / "s", made))
+    write_results(sweep)
+    rows = pq.read_table(sweep.directory / RESULTS_PARQUET).to_pylist()
+    assert [row["trial_id"] for row in rows] == [one.trial_id for one in made]
+    assert [(row["eviction"], row["seed"], row["memory_limit"], row["cost_seconds"]) for row in rows] == [
+        ("lru", 1, 2 * 1024**2, 10.0), ("lru", 2, 2 * 1024**2, None), ("gdsf", 0, None, 10.0),
+    ]  # fmt: skip
+    assert rows[1]["reason"] == "the process was killed by SIGKILL"
+    assert (rows[0]["unbounded_seconds"], rows[0]["uncached_seconds"], rows[0]["loading_seconds"]) == (2.0, 50.0, 0.4)
+    with (sweep.directory / RESULTS_CSV).open() as file:
+        same = list(csv.DictReader(file))
+    assert [row["trial_id"] for row in same] == [row["trial_id"] for row in rows]
+    assert [float(row["cost_seconds"] or "nan") for row in same][::2] == [10.0, 10.0]
+
+
+def test_a_sweep_without_results_has_all_columns_and_no_row(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path / "s", []))
+    write_results(sweep)
+    table = pq.read_table(sweep.directory / RESULTS_PARQUET)
+    assert (table.num_rows, table.column_names) == (0, [column.name for column in COLUMNS])
+
+
+def test_the_schema_is_documented():
+    assert "\n".join(schema_lines()) in DOCUMENT.read_text()
+
+
+def test_units_are_in_the_file_itself(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path / "s", [result()]))
+    write_results(sweep)
+    schema = pq.read_schema(sweep.directory / RESULTS_PARQUET)
+    assert schema.field("cost_seconds").metadata[b"meaning"].endswith(b", s")
