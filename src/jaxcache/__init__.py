@@ -13,6 +13,8 @@ from ._buckets import BucketStats, bucketed
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Difference
+from ._disk import DiskCache, DiskCacheWarning
+from ._disk_stats import DiskCounts, DiskStats, FingerprintStats
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step
 from ._least_squares import LeastSquaresResult, least_squares
@@ -25,6 +27,8 @@ from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
 from ._trimming import PaddingError
+from ._trust import UntrustedDirectoryError
+from ._use_directory import use_directory
 
 __all__ = [
     "ALPHAFOLD3_BUCKETS",
@@ -39,8 +43,13 @@ __all__ = [
     "Cost",
     "CostTable",
     "Difference",
+    "DiskCache",
+    "DiskCacheWarning",
+    "DiskCounts",
+    "DiskStats",
     "Ended",
     "Explanation",
+    "FingerprintStats",
     "FunctionStats",
     "JitCache",
     "LeastSquaresResult",
@@ -52,6 +61,7 @@ __all__ = [
     "Policy",
     "SolveResult",
     "Suggestion",
+    "UntrustedDirectoryError",
     "benchmark",
     "bucketed",
     "choose_buckets",
@@ -66,5 +76,6 @@ __all__ = [
     "power_of_two_buckets",
     "suggest",
     "update_step",
+    "use_directory",
     "value_and_grad_step",
 ]
