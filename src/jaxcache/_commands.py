@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ._bytesize import format_size, parse_size
-from ._disk import DiskCache, verify_entries
+from ._disk import DiskCache
 from ._disk_database import IndexUnavailable
 from ._disk_index import Limits, Row
 from ._disk_priority import STORED_POLICIES
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, **options)
         made.set_defaults(command=run)
         made.add_argument("--dir", required=True, type=Path, metavar="DIR", help="the shared directory")
-        made.add_argument("--key-file", metavar="FILE", help="the key that authenticates entries (or JAXCACHE_KEY_FILE)")
+        made.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
         return made
 
     run = command(
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Why are there no hits: permissions, builds, thresholds, bad files, keys.")
     doctor.add_argument("--json", action="store_true")
 
-    taken = command("import", _import, "Take over a directory that JAX's own cache wrote, on this machine, with this JAX.")
+    taken = command("import", _import, "Take over what JAX's own cache wrote, on this machine, with this JAX.")
     taken.add_argument("source", type=Path, metavar="JAX_DIR")
     taken.add_argument("--limit", metavar="SIZE")
     taken.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 def _open(given: argparse.Namespace) -> DiskCache:
     if not given.dir.is_dir():
         raise _Refused(f"--dir must be a shared directory, but there is none at {given.dir}")
-    return DiskCache.existing(given.dir, key_file=given.key_file)
+    return DiskCache(given.dir, eviction=None, key_file=given.key_file)
 
 
 def _say(given: argparse.Namespace, told: Any, *lines: str) -> None:
@@ -222,7 +222,7 @@ def _ago(seconds: float) -> str:
 
 def _verify(given: argparse.Namespace) -> int:
     with _open(given) as cache:
-        checked = verify_entries(cache)
+        checked = cache.verify()
     _say(
         given,
         dataclasses.asdict(checked),
@@ -278,9 +278,7 @@ def _doctor(given: argparse.Namespace) -> int:
     with cache:
         current = fingerprint_of({**machine_parts(), "authentication": cache.key_id})
         findings = examine(cache, current)
-    lines = [
-        f"{one.severity:<6} {one.text}" + (f"\n       -> {one.advice}" if one.advice else "") for one in findings
-    ]
+    lines = [f"{one.severity:<6} {one.text}" + (f"\n       -> {one.advice}" if one.advice else "") for one in findings]
     _say(given, [dataclasses.asdict(one) for one in findings], *lines)
     return 1 if any(one.severity == "fault" for one in findings) else 0
 

@@ -27,6 +27,7 @@ from ._disk_index import Index, Limits
 from ._disk_location import index_path, is_network
 from ._disk_priority import check_stored_policy
 from ._disk_stats import DiskCounts, DiskStats, FingerprintStats, counts_from
+from ._disk_verify import Verification, verify_entries
 from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 
 _REFRESH_SECONDS = 600.0  # how often a host looks for what others have put on a shared file system
@@ -82,7 +83,7 @@ class DiskCache:
         self,
         path: str | os.PathLike[str],
         limit: int | str | None = None,
-        eviction: str = "lru",
+        eviction: str | None = "lru",
         *,
         max_entries: int | None = None,
         min_compile_seconds: float = 0.0,
@@ -99,7 +100,8 @@ class DiskCache:
             path: Of the directory.
             limit: Bytes of all entries together, such as ``"20GiB"``; None is no limit.
             eviction: ``lru``, ``lfu``, ``fifo``, ``size_based``, ``gdsf`` or ``gdsf_admit``. It holds for every process
-                that uses the directory from this host, until one asks for another.
+                that uses the directory from this host, until one asks for another. None only looks at the directory:
+                neither its policy nor its limit is changed.
             max_entries: Of all builds and machines together; None is no limit.
             min_compile_seconds: Programs that compiled faster are not written.
             min_entry_bytes: Programs that are smaller are not written.
@@ -117,7 +119,7 @@ class DiskCache:
         self.path = Path(path).absolute()
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         self._limits = Limits(limit_bytes, _positive(max_entries, "max_entries"))
-        self._eviction = check_stored_policy(eviction)
+        self._eviction = None if eviction is None else check_stored_policy(eviction)
         self._min_compile_seconds = _seconds(min_compile_seconds, "min_compile_seconds")
         self._min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
@@ -131,7 +133,7 @@ class DiskCache:
         )
         self._network = is_network(self.path)
         elsewhere = self._network or not self._trust.private
-        self.index = Index(index_path(self.path, shared=elsewhere), self.files, eviction)
+        self.index = Index(index_path(self.path, shared=elsewhere), self.files, eviction or "lru")
         self._counts: Counter[str] = Counter()
         self._request = _Request()
         self._lock = threading.Lock()
@@ -148,7 +150,12 @@ class DiskCache:
         atexit.register(self.close)
         with self._guarded("opened"):
             self.files.make(self.path)
-            self.index.use(self._eviction)
+            if self._eviction is not None:
+                self._use(self._eviction)
+
+    def _use(self, eviction: str) -> None:
+        with self._index_guarded():
+            self.index.use(eviction, self._limits)
 
     def _after_fork(self) -> None:
         self._lock, self._counts = threading.Lock(), Counter()
@@ -363,7 +370,20 @@ class DiskCache:
         with self._index_guarded():
             self.index.forget(place)
 
+    def verify(self) -> Verification:
+        """Check every byte of every entry, move what is bad to quarantine, and make the index equal to the directory.
+
+        Raises:
+            IndexUnavailable: If the index cannot be used.
+        """
+        return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
+
     # -- what is known
+
+    @property
+    def key_id(self) -> str:
+        """Which key authenticates entries; ``none`` if there is none."""
+        return self._trust.key_id
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -401,8 +421,8 @@ class DiskCache:
             **counts_from(total),  # pyright: ignore[reportArgumentType]
             entries=state["entries"],  # pyright: ignore[reportArgumentType]
             size_bytes=state["bytes"],  # pyright: ignore[reportArgumentType]
-            limit_bytes=self._limits.limit_bytes,
-            max_entries=self._limits.max_entries,
+            limit_bytes=state["limit_bytes"],  # pyright: ignore[reportArgumentType]
+            max_entries=state["max_entries"],  # pyright: ignore[reportArgumentType]
             eviction=str(state["eviction"]),
             since=float(state["since"]),  # pyright: ignore[reportArgumentType]
             process=process,

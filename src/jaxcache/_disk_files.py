@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 def place_of(fingerprint: str, key: str) -> Place:
     """Return where the entry of a key stands."""
-    return Place(fingerprint, hashlib.sha256(key.encode()).hexdigest())
+    return Place(fingerprint, EntryFiles.place_name(key))
 
 
 class EntryFiles:
@@ -60,6 +60,11 @@ class EntryFiles:
         self._owner = owner
         self._numbers = itertools.count()
         self._made: set[Path] = set()
+
+    @staticmethod
+    def place_name(key: str) -> str:
+        """Return the name under which a key's entry stands."""
+        return hashlib.sha256(key.encode()).hexdigest()
 
     def path(self, place: Place) -> Path:
         return self.entries / place.fingerprint / place.name[:2] / (place.name + SUFFIX)

@@ -7,7 +7,7 @@ and a file is gone before its row. What a dead writer left pending, the next one
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +148,6 @@ class Index:
         old = db.execute("SELECT frequency FROM entries WHERE fingerprint = ? AND name = ?", place).fetchone()
         past = db.execute("SELECT frequency FROM past WHERE fingerprint = ? AND name = ?", place).fetchone()
         frequency = (past[0] if past else 0) + 1
-        db.execute("UPDATE state SET limit_bytes = ?, max_entries = ?", (limits.limit_bytes, limits.max_entries))
         entries, total = db.execute("SELECT entries, bytes FROM totals").fetchone()
         if old:
             own = db.execute("SELECT size_bytes FROM entries WHERE fingerprint = ? AND name = ?", place).fetchone()[0]
@@ -214,27 +213,39 @@ class Index:
                 removed += 1
         return removed
 
-    def lowest(self, eviction: str, limits: Limits) -> list[Row]:
-        """Return what would go, in order, if ``eviction`` had to make the directory keep to ``limits``."""
-        self.use(eviction)
-        with self.database.transaction() as db:
-            entries, total = db.execute("SELECT entries, bytes FROM totals").fetchone()
-            chosen = []
-            for found in db.execute(f"SELECT {_ROW} FROM entries WHERE pending IS NULL ORDER BY priority, number"):
-                if not limits.exceeded(entries, total):
-                    break
-                chosen.append(Row(*found))
-                entries, total = entries - 1, total - chosen[-1].size_bytes
+    def lowest(self, eviction: str, limits: Limits, besides: Container[Place] = ()) -> list[Row]:
+        """Return what would have to go, in order, for ``eviction`` to make the directory keep to ``limits``.
+
+        Args:
+            eviction: A policy, which need not be the directory's own.
+            limits: To be kept.
+            besides: Entries that are as good as gone.
+        """
+        clock = float(str(self.state()["clock"]))
+        rows = sorted((row for row in self.rows() if row.place not in besides), key=lambda row: row.used)
+        if eviction == "fifo":
+            rows.sort(key=lambda row: row.created)
+        worths = [Worth(row.size_bytes, row.compile_seconds, row.frequency) for row in rows]
+        ranks = [priority(eviction, clock, number, worth) for number, worth in enumerate(worths)]
+        entries, total = len(rows), sum(row.size_bytes for row in rows)
+        chosen: list[Row] = []
+        for number in sorted(range(len(rows)), key=ranks.__getitem__):
+            if not limits.exceeded(entries, total):
+                break
+            chosen.append(rows[number])
+            entries, total = entries - 1, total - chosen[-1].size_bytes
         return chosen
 
-    def use(self, eviction: str) -> None:
-        """Order by ``eviction`` from here on, for every process of this host."""
+    def use(self, eviction: str, limits: Limits) -> None:
+        """Order by ``eviction`` from here on, for every process of this host; note the limits for who asks."""
         with self.database.transaction() as db:
             ((known, clock),) = db.execute("SELECT eviction, clock FROM state")
-            if known == eviction:
-                return
-            db.execute("UPDATE state SET eviction = ?", (eviction,))
-            _rank_all(db, eviction, clock)
+            db.execute(
+                "UPDATE state SET eviction = ?, limit_bytes = ?, max_entries = ?",
+                (eviction, limits.limit_bytes, limits.max_entries),
+            )
+            if known != eviction:
+                _rank_all(db, eviction, clock)
 
     def reconcile(self) -> tuple[int, int]:
         """Make the index equal to the directory; return how many entries it had not known, and how many were gone."""

@@ -110,7 +110,7 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
     stats = cache.stats()
     if stats.hits + stats.misses == 0:
         yield Finding("note", "nothing has been asked of this directory yet",
-                      "call jaxcache.use_directory before the first program compiles, or use python -m jaxcache run")  # fmt: skip
+                      "call use_directory before the first program compiles, or use python -m jaxcache run")  # fmt: skip
         return
     by_reason = stats.misses_by_reason
     yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_told(by_reason)}")
@@ -163,8 +163,8 @@ def _key_difference(
     others = [then[one][1] for one in candidates]
     if not parts or not any(others):
         return Finding("note", f"{name} was asked for under another key than in the run before",
-                       "run both with explain=True, or python -m jaxcache run --explain, to see in which parts")  # fmt: skip
-    differing = min(
+                       "run both with explain=True, or run --explain, to see in which parts")  # fmt: skip
+    differing: list[str] = min(
         ([part for part in parts if parts[part] != other.get(part)] for other in others if other), key=len
     )
     reasons = {
