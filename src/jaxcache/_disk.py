@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from . import _trust
 from ._bytesize import format_size, parse_size
@@ -141,7 +142,7 @@ class DiskCache:
         self._fault: str | None = None
         self._closed = False
         self._cleaned = -math.inf
-        self._refreshed = time.monotonic()
+        self._refreshed = monotonic()
         self._run: tuple[int, int] | None = None  # process and number
         self._noted = 0
         self._sampled = 0
@@ -349,7 +350,7 @@ class DiskCache:
 
     def _tidy(self) -> None:
         """Now and then, remove what dead writers left, and look for what other hosts have put."""
-        now = time.monotonic()
+        now = monotonic()
         if now - self._cleaned >= _CLEAN_SECONDS:
             self._cleaned = now
             self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from ._disk_schema import SCHEMA, VERSION
 from ._range_lock import LocksUnsupported, range_locks
@@ -87,9 +88,9 @@ class Database:
 
     def _wait_for(self, acquired: Callable[[], bool]) -> None:
         self._refuse_while_resting()
-        until, pause = time.monotonic() + _MUTEX_SECONDS, 0.0002
+        until, pause = monotonic() + _MUTEX_SECONDS, 0.0002
         while not acquired():
-            if time.monotonic() > until:
+            if monotonic() > until:
                 raise self._rest(f"another process has held its lock for {_MUTEX_SECONDS:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, 0.005)
@@ -215,9 +216,9 @@ class Database:
         return self._rest(str(error))
 
     def _rest(self, fault: str) -> IndexUnavailable:
-        self._rests_until, self._fault = time.monotonic() + _REST_SECONDS, fault
+        self._rests_until, self._fault = monotonic() + _REST_SECONDS, fault
         return IndexUnavailable(fault)
 
     def _refuse_while_resting(self) -> None:
-        if time.monotonic() < self._rests_until:
+        if monotonic() < self._rests_until:
             raise IndexUnavailable(self._fault)

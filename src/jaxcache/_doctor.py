@@ -96,11 +96,11 @@ def _fingerprints(cache: DiskCache, current: Fingerprint | None) -> Iterator[Fin
                   "programs are compiled once for each, and shared from then on")  # fmt: skip
     for other in list(held)[:_SHOWN]:
         parts = cache.files.about(other)
-        if differing := differences(current.parts, parts):
+        if differing := differing_parts(current.parts, parts):
             yield Finding("note", f"{other} differs in {differing}")
 
 
-def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+def differing_parts(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     """Return in words in which parts two fingerprints, or two keys, differ."""
     names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
     return "; ".join(f"{name}: {ours.get(name, 'none')!r} here, {theirs.get(name, 'none')!r} there" for name in names)
@@ -110,7 +110,7 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
     stats = cache.stats()
     if stats.hits + stats.misses == 0:
         yield Finding("note", "nothing has been asked of this directory yet",
-                      "call use_directory before the first program compiles, or use python -m jaxcache run")  # fmt: skip
+                      "call use_directory before the first program compiles, or python -m jaxcache run")  # fmt: skip
         return
     by_reason = stats.misses_by_reason
     yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_told(by_reason)}")
@@ -164,9 +164,8 @@ def _key_difference(
     if not parts or not any(others):
         return Finding("note", f"{name} was asked for under another key than in the run before",
                        "run both with explain=True, or run --explain, to see in which parts")  # fmt: skip
-    differing: list[str] = min(
-        ([part for part in parts if parts[part] != other.get(part)] for other in others if other), key=len
-    )
+    differences = [[part for part in parts if parts[part] != other.get(part)] for other in others if other]
+    differing: list[str] = min(differences, key=len)
     reasons = {
         "computation": "the program itself differs: a constant, a shape, or a name in it",
         "XLA flags": "XLA_FLAGS, LIBTPU_INIT_ARGS or --xla arguments differ",

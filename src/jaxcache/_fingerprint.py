@@ -3,13 +3,13 @@
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jaxlib
 
 _LIBRARIES = (".so", ".dylib", ".pyd", ".dll")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -41,7 +41,7 @@ def machine_parts() -> Mapping[str, str]:
     client = devices[0].client
     return {
         "jax": jax.__version__,
-        "jaxlib": str(getattr(jaxlib, "__version__", "")),
+        "jaxlib": _version("jaxlib"),
         "build": _build(),
         "platform": devices[0].platform,
         "platform_version": str(getattr(client, "platform_version", "")),
@@ -59,7 +59,10 @@ def _build() -> str:
             names.add(point.dist.name)
     found = [f"{name}:{line}" for name in sorted(names) for line in _library_hashes(name)]
     if not any(line.startswith("jaxlib:") for line in found):  # not installed as a wheel: a build of one's own
-        found += _library_stats(Path(jaxlib.__file__).parent)
+        spec = importlib.util.find_spec("jaxlib")
+        found += [
+            line for folder in (spec and spec.submodule_search_locations) or () for line in _library_stats(folder)
+        ]
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
 
 
@@ -71,7 +74,15 @@ def _library_hashes(name: str) -> list[str]:
     return sorted(f"{one}={one.hash.value}" for one in files if one.suffix in _LIBRARIES and one.hash is not None)
 
 
-def _library_stats(folder: Path) -> list[str]:
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _library_stats(path: str) -> list[str]:
+    folder = Path(path)
     libraries = sorted(one for one in folder.rglob("*") if one.suffix in _LIBRARIES)
     return [f"{one.relative_to(folder)}={one.stat().st_size}/{one.stat().st_mtime_ns}" for one in libraries]
 
