@@ -312,7 +312,7 @@ class DiskCache:
                 self.index.note_unstored(place)
             return
         started = time.perf_counter()
-        meta = EntryMeta(key, place.fingerprint, float(compile_seconds), time.time())
+        meta = EntryMeta(key, place.fingerprint, float(compile_seconds), float(int(time.time())))
         content = encode(meta, value, self._trust.secret)
         self._tidy()
         evicted = None

@@ -39,7 +39,7 @@ class EntryMeta:
         key: JAX's own cache key.
         fingerprint: The id of the build and machine it was compiled for.
         compile_seconds: What compiling it took, exactly.
-        created: Seconds since 1970.
+        created: Seconds since 1970, whole ones, so that equal programs take equally many bytes.
     """
 
     key: str

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # how the kernel writes spaces
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "ceph", "fuse", "9p", "afs", "beegfs", "glusterfs", "virtiofs")
 
 
@@ -29,7 +31,7 @@ def is_network(root: Path) -> bool:
     try:
         for line in _MOUNTS.read_text().splitlines():
             fields = line.split()
-            mounted = fields[4].encode().decode("unicode_escape")
+            mounted = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4])
             if len(mounted) >= len(best) and there.is_relative_to(mounted):
                 best, kind = mounted, fields[fields.index("-") + 1]
     except (OSError, ValueError, IndexError):

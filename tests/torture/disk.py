@@ -1,7 +1,7 @@
 """Torture a shared directory: processes that get and put, are killed at random, and find their files damaged.
 
-``python -m tests.torture.disk --seconds 60 --seed 0`` prints what happened and ends with 0 if nothing was wrong: no wrong
-byte, no exception, never more than the limit and one entry, and an index equal to the directory at the end.
+``python -m tests.torture.disk --seconds 60 --seed 0`` prints what happened and ends with 0 if nothing was wrong: no
+wrong byte, no exception, never more than the limit and one entry, and an index equal to the directory at the end.
 """
 
 import argparse
