@@ -6,6 +6,7 @@
 import atexit
 import contextlib
 import math
+import operator
 import os
 import sys
 import threading
@@ -33,6 +34,7 @@ from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 
 _REFRESH_SECONDS = 600.0  # how often a host looks for what others have put on a shared file system
 _CLEAN_SECONDS = 60.0
+_IMPORTED = "imported-from"
 
 
 class DiskCacheWarning(RuntimeWarning):
@@ -44,13 +46,13 @@ class Surroundings:
     """What only who asks the DiskCache knows: JAX, or nobody.
 
     Attributes:
-        content: Of a value, the part that equal programs have equal.
+        same: Whether two values hold the same program; the second is what this thread has just compiled.
         key_parts: Of a key just asked for, by name.
         is_distributed: Whether one program runs over several processes, which then must not wait for each other.
         closed: Told when the DiskCache closes.
     """
 
-    content: Callable[[bytes], bytes] = bytes
+    same: Callable[[bytes, bytes], bool] = operator.eq
     key_parts: Callable[[str], Mapping[str, str]] = lambda _: {}
     is_distributed: Callable[[], bool] = bool
     closed: Callable[[], None] = lambda: None
@@ -219,7 +221,7 @@ class DiskCache:
         if boarding is Boarding.TIMED_OUT:
             self._count(wait_timeouts=1)
         if boarding is Boarding.ALONE:
-            self._warn("locks", f"{self._flights.fault}: equal programs are compiled by each process")
+            self._warn("fault", f"{self._flights.fault}: equal programs are compiled by each process")
         return self._miss(key, place, found)
 
     def _flies(self) -> bool:
@@ -326,16 +328,10 @@ class DiskCache:
 
     def _compare(self, key: str, value: bytes) -> None:
         known, self._request.to_compare = self._request.to_compare, None
-        if known is None or self._content(known) == self._content(value):
+        if known is None or self.surroundings.same(known, value):
             return
         self._count(mismatched=1)
         self._warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
-
-    def _content(self, value: bytes) -> bytes:
-        try:
-            return self.surroundings.content(value)
-        except Exception:  # not one of JAX's entries
-            return value
 
     def _is_sampled(self) -> bool:
         """Say whether this hit is one to compile again: evenly spread, the first one among them."""
@@ -380,6 +376,16 @@ class DiskCache:
         return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
 
     # -- what is known
+
+    def imported_from(self) -> str | None:
+        """Return the directory of JAX's own cache whose entries were imported, if any were."""
+        with contextlib.suppress(OSError):
+            return (self.path / _IMPORTED).read_text().strip() or None
+        return None
+
+    def note_import(self, source: str) -> None:
+        """Write down whose entries were imported: JAX's keys depend on the path of its directory."""
+        (self.path / _IMPORTED).write_text(source + "\n")
 
     @property
     def key_id(self) -> str:

@@ -17,9 +17,10 @@ import jax
 from jax import monitoring
 
 from ._disk import DiskCache, DiskCacheWarning, Surroundings
+from ._same_program import is_same_program
 
 _OLDEST = (0, 10)
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": 0,
 }  # the thresholds are the DiskCache's own
@@ -29,12 +30,24 @@ _lock = threading.RLock()
 _plugged: "_Plug | None" = None
 
 
+class _Made(threading.local):
+    """What this thread has just compiled."""
+
+    executable: Any = None
+
+
+_made = _Made()
+
+
 class _Plug:
     """A DiskCache in use, and what stood there before."""
 
     def __init__(self, cache: DiskCache, interface: Any) -> None:
         self.cache = cache
-        self.before = {name: getattr(jax.config, name) for name in _SETTINGS}
+        self.settings = dict(_SETTINGS)
+        if (named := cache.imported_from()) and not getattr(jax.config, "jax_compilation_cache_dir", None):
+            self.settings["jax_compilation_cache_dir"] = named  # JAX's keys depend on it
+        self.before = {name: getattr(jax.config, name) for name in self.settings}
         self.interface = interface
 
 
@@ -58,7 +71,7 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
             return False
         compilation_cache, interface = modules
         plugged = _Plug(cache, _interface_of(cache, interface))
-        for name, value in _SETTINGS.items():
+        for name, value in plugged.settings.items():
             jax.config.update(name, value)
         compilation_cache._cache = plugged.interface
         compilation_cache._cache_initialized = True
@@ -66,7 +79,7 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
         _tell_of_compiles(compilation_cache)
         _plugged = plugged
         cache.surroundings = Surroundings(
-            content=lambda value: decompressed(value)[0],
+            same=_same,
             key_parts=_listen_for_parts() if explain else lambda _: {},
             is_distributed=is_distributed,
             closed=lambda: unplug(cache),
@@ -86,7 +99,7 @@ def unplug(cache: DiskCache | None = None) -> None:
         if compilation_cache._cache is plugged.interface:
             compilation_cache.reset_cache()
         for name, value in plugged.before.items():
-            if getattr(jax.config, name) == _SETTINGS[name]:
+            if getattr(jax.config, name) == plugged.settings[name]:
                 jax.config.update(name, value)
 
 
@@ -108,6 +121,13 @@ def decompressed(value: bytes) -> tuple[bytes, int]:
     """
     compilation_cache, _ = _modules()
     return compilation_cache.extract_executable_and_time(compilation_cache.decompress_executable(value))
+
+
+def _same(known: bytes, made: bytes) -> bool:
+    try:
+        return is_same_program(decompressed(known)[0], decompressed(made)[0], _made.executable)
+    except Exception:  # what cannot be loaded is not the same
+        return False
 
 
 def _modules() -> tuple[Any, Any]:
@@ -147,9 +167,14 @@ def _tell_of_compiles(compilation_cache: Any) -> None:
 
     @functools.wraps(put)
     def told(*args: Any, **kwargs: Any) -> Any:
-        if _plugged is not None:
-            _plugged.cache.compiled()
-        return put(*args, **kwargs)
+        if _plugged is None:
+            return put(*args, **kwargs)
+        _plugged.cache.compiled()
+        _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
+        try:
+            return put(*args, **kwargs)
+        finally:
+            _made.executable = None
 
     vars(told)["_told_by_jaxcache"] = True
     compilation_cache.put_executable_and_time = told

@@ -22,12 +22,14 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
     """Put JAX's entries into ``cache``, under the fingerprint of this machine and this JAX.
 
     JAX's files do not tell which build they are of; what this machine did not write itself is not to be imported. The
-    compile seconds are those that JAX kept, in whole seconds.
+    compile seconds are those that JAX kept, in whole seconds. JAX's keys contain the path of its directory, so it is
+    noted, and programs that use ``cache`` from here on ask for keys that contain it.
 
     Raises:
         FileNotFoundError: If there is no such directory.
         NotADirectoryError: If it is none.
     """
+    cache.note_import(str(source))
     for path in sorted(source.iterdir()):
         if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
             continue
