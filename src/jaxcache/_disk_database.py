@@ -149,11 +149,11 @@ class Database:
                 staged.unlink(missing_ok=True)
                 made = sqlite3.connect(staged, isolation_level=None)
                 try:
-                    made.executescript(SCHEMA)
-                    made.execute("BEGIN")
+                    made.execute("PRAGMA synchronous = OFF")  # nobody sees it before it is whole
+                    made.executescript(f"BEGIN; {SCHEMA}")
                     self._on_new(made)
-                    made.execute("COMMIT")
                     made.execute(f"PRAGMA user_version = {VERSION}")
+                    made.execute("COMMIT")
                 finally:
                     made.close()
                 os.replace(staged, self.path)
