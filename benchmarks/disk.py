@@ -159,10 +159,9 @@ def counted(event: str) -> Callable[[], int]:
 
 
 def child(*arguments: str) -> Any:
+    """Run a child and return what it prints."""
     command = [sys.executable, "-m", "benchmarks.disk", "--child", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=on_cpu())
     return json.loads(done.stdout.splitlines()[-1])
 
 
