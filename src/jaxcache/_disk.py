@@ -28,7 +28,8 @@ from ._disk_flight import Boarding, Flights
 from ._disk_index import Index, Limits
 from ._disk_location import index_path, is_network
 from ._disk_priority import check_stored_policy
-from ._disk_stats import DiskCounts, DiskStats, FingerprintStats, counts_from
+from ._disk_snapshot import snapshot
+from ._disk_stats import DiskCounts, DiskStats, counts_from
 from ._disk_verify import Verification, verify_entries
 from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 
@@ -403,39 +404,12 @@ class DiskCache:
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is held."""
         process = DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
-        state: dict[str, object] = {}
-        counted: dict[str, dict[str, float]] = {}
-        held: dict[str, tuple[int, int]] = {}
+        stats = DiskStats(**vars(process), process=process, fault=self._fault)
         with self._index_guarded():
-            state, counted, held = self.index.state(), self.index.counters(), self.index.held()
+            stats = snapshot(self.index, self.files, process, self._fault)
         if self._closed:
             self.index.database.close()
-        if not state:
-            return DiskStats(**counts_from(self._counts), process=process, fault=self._fault)  # pyright: ignore
-        total: Counter[str] = Counter()
-        for one in counted.values():
-            total.update(one)
-        by_fingerprint = {
-            one: FingerprintStats(
-                **counts_from(counted.get(one, {})),  # pyright: ignore[reportArgumentType]
-                entries=held.get(one, (0, 0))[0],
-                size_bytes=held.get(one, (0, 0))[1],
-                parts=self.files.about(one),
-            )
-            for one in sorted({*counted, *held})
-        }
-        return DiskStats(
-            **counts_from(total),  # pyright: ignore[reportArgumentType]
-            entries=state["entries"],  # pyright: ignore[reportArgumentType]
-            size_bytes=state["bytes"],  # pyright: ignore[reportArgumentType]
-            limit_bytes=state["limit_bytes"],  # pyright: ignore[reportArgumentType]
-            max_entries=state["max_entries"],  # pyright: ignore[reportArgumentType]
-            eviction=str(state["eviction"]),
-            since=float(state["since"]),  # pyright: ignore[reportArgumentType]
-            process=process,
-            by_fingerprint=by_fingerprint,
-            fault=self._fault,
-        )
+        return stats
 
     def _count_here(self, counts: Mapping[str, float]) -> None:
         with self._lock:
@@ -456,10 +430,10 @@ class DiskCache:
                     "limit_bytes": self._limits.limit_bytes,
                 }
                 program = " ".join(sys.argv)[:500]
-                run = self.index.begin_run(os.uname().nodename, os.getpid(), program, self.fingerprint.id, settings)
+                run = self.index.runs.begin(os.uname().nodename, os.getpid(), program, self.fingerprint.id, settings)
                 self._run, self._noted = (os.getpid(), run), 0
             self._noted += 1
-            self.index.note_request(self._run[1], self._noted, key, outcome, self.surroundings.key_parts(key))
+            self.index.runs.note(self._run[1], self._noted, key, outcome, self.surroundings.key_parts(key))
 
     # -- faults
 

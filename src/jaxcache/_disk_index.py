@@ -4,10 +4,9 @@ Writers keep to one order, under one lock, so that a process may be killed anywh
 and a file is gone before its row. What a dead writer left pending, the next one settles.
 """
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +14,9 @@ from ._disk_database import Database
 from ._disk_entry import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from ._disk_files import EntryFiles, Place
 from ._disk_priority import RERANKED_BY_HITS, Worth, priority
+from ._disk_ranking import dearest, lowest_first, note_past, rank_all
+from ._disk_runs import Runs
 
-_HISTORY = 4096  # entries that are gone and still known, as in the policies in memory
-_COMPARED = 64  # victims that a newcomer is compared with, as there
-_RUNS = 16  # the last ones, kept for ``doctor``
-_REQUESTS = 4096  # of each
 Counts = Mapping[str, float]
 
 
@@ -64,6 +61,7 @@ class Index:
         self._eviction = eviction
         inside = path.is_relative_to(files.root)
         self.database = Database(path, lambda: _make_folder(path.parent, files if inside else None), self._fill)
+        self.runs = Runs(self.database)
 
     # -- requests
 
@@ -121,7 +119,7 @@ class Index:
     def note_unstored(self, place: Place) -> None:
         """Note that a program was compiled and is not to be stored, so that nobody waits for it."""
         with self.database.transaction() as db:
-            _note_past(db, place, 0, "not_stored", _next(db)[0])
+            note_past(db, place, 0, "not_stored", _next(db)[0])
 
     # -- changes of what is there
 
@@ -157,13 +155,13 @@ class Index:
         refused = limits.exceeded(1, size_bytes) or (
             full
             and eviction == "gdsf_admit"
-            and priority(eviction, clock, number, worth) < _dearest(db, clock, size_bytes)
+            and priority(eviction, clock, number, worth) < dearest(db, clock, size_bytes)
         )
         if refused:
-            _note_past(db, place, frequency, "refused", number)
+            note_past(db, place, frequency, "refused", number)
             return None
         victims = []
-        for row in _lowest(db) if full else ():
+        for row in lowest_first(db) if full else ():
             if not limits.exceeded(entries + 1, total + size_bytes):
                 break
             if row[:2] == place:
@@ -172,7 +170,7 @@ class Index:
             entries, total, clock = entries - 1, total - row[2], row[3]
         for row in victims:
             db.execute("UPDATE entries SET pending = 'evict' WHERE fingerprint = ? AND name = ?", row[:2])
-            _note_past(db, Place(*row[:2]), row[4], "evicted", number)
+            note_past(db, Place(*row[:2]), row[4], "evicted", number)
         db.execute("UPDATE state SET clock = ?", (clock,))
         db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", place)
         db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", place)
@@ -209,7 +207,7 @@ class Index:
             for row in rows:
                 self._files.remove(row.place)
                 db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", row.place)
-                _note_past(db, row.place, row.frequency, reason, number)
+                note_past(db, row.place, row.frequency, reason, number)
                 removed += 1
         return removed
 
@@ -245,7 +243,7 @@ class Index:
                 (eviction, limits.limit_bytes, limits.max_entries),
             )
             if known != eviction:
-                _rank_all(db, eviction, clock)
+                rank_all(db, eviction, clock)
 
     def reconcile(self) -> tuple[int, int]:
         """Make the index equal to the directory; return how many entries it had not known, and how many were gone."""
@@ -308,39 +306,6 @@ class Index:
             db.execute("DELETE FROM counters")
             db.execute("UPDATE state SET since = ?", (time.time(),))
 
-    # -- runs, for ``doctor``
-
-    def begin_run(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
-        with self.database.transaction() as db:
-            run = db.execute(
-                "INSERT INTO runs (started, host, pid, program, fingerprint, settings) VALUES (?, ?, ?, ?, ?, ?)",
-                (time.time(), host, pid, program, fingerprint, json.dumps(dict(settings))),
-            ).lastrowid
-            oldest = (run or 0) - _RUNS
-            db.execute("DELETE FROM runs WHERE run <= ?", (oldest,))
-            db.execute("DELETE FROM requests WHERE run <= ?", (oldest,))
-        return run or 0
-
-    def note_request(self, run: int, number: int, key: str, outcome: str, parts: Mapping[str, str]) -> None:
-        if number > _REQUESTS:
-            return
-        with self.database.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)", (run, key, outcome, json.dumps(dict(parts)))
-            )
-
-    def runs(self) -> list[dict[str, object]]:
-        """Return the last runs, newest first, each with its requests."""
-        with self.database.transaction() as db:
-            cursor = db.execute("SELECT * FROM runs ORDER BY run DESC")
-            names = [one[0] for one in cursor.description]
-            found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            for one in found:
-                one["settings"] = json.loads(str(one["settings"]))
-                asked = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (one["run"],))
-                one["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in asked}
-        return found
-
 
 def _make_folder(folder: Path, files: EntryFiles | None) -> None:
     if files is None:
@@ -378,48 +343,6 @@ def _insert(
         *place, meta.key, size_bytes, meta.compile_seconds, frequency, rank, number, meta.created, used, pending
     )  # fmt: skip
     db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
-
-
-def _lowest(db: sqlite3.Connection) -> Iterator[tuple[str, str, int, float, int]]:
-    yield from db.execute(
-        "SELECT fingerprint, name, size_bytes, priority, frequency FROM entries INDEXED BY by_priority "
-        "WHERE pending IS NULL ORDER BY priority, number"
-    )
-
-
-def _dearest(db: sqlite3.Connection, clock: float, size_bytes: int) -> float:
-    """Return the highest priority among those who would go for ``size_bytes``."""
-    highest, covered = clock, 0
-    for compared, (_, _, size, rank, _) in enumerate(_lowest(db)):
-        if compared == _COMPARED:
-            break
-        highest, covered = rank, covered + size
-        if covered >= size_bytes:
-            break
-    return highest
-
-
-def _note_past(db: sqlite3.Connection, place: Place, frequency: int, reason: str, number: int) -> None:
-    db.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?)", (*place, frequency, reason, number))
-    if number % 64 == 0:
-        db.execute("DELETE FROM past WHERE number <= (SELECT number FROM past ORDER BY number DESC LIMIT 1 OFFSET ?)",
-                   (_HISTORY,))  # fmt: skip
-
-
-def _rank_all(db: sqlite3.Connection, eviction: str, clock: float) -> None:
-    """Give every entry the priority that ``eviction`` would; recency counts from the last use."""
-    rank: Callable[..., float] = lambda size, seconds, frequency, order: priority(  # noqa: E731
-        eviction, clock, order, Worth(size, seconds, frequency)
-    )
-    db.create_function("rank_of", 4, rank, deterministic=True)
-    by = "created" if eviction == "fifo" else "used"
-    db.execute(
-        f"WITH ordered AS (SELECT fingerprint f, name n, ROW_NUMBER() OVER (ORDER BY {by}, number) place FROM entries) "
-        "UPDATE entries SET number = ordered.place, "
-        "priority = rank_of(size_bytes, compile_seconds, frequency, ordered.place) "
-        "FROM ordered WHERE fingerprint = ordered.f AND name = ordered.n"
-    )
-    db.execute("UPDATE state SET number = MAX(number, (SELECT COUNT(*) FROM entries))")
 
 
 def _size(path: Path, modified: bool = False) -> int | None:

@@ -42,7 +42,7 @@ def examine(cache: DiskCache, current: Fingerprint | None) -> list[Finding]:
     """
     findings = [*_permissions(cache), *_index(cache)]
     try:
-        runs = cache.index.runs()
+        runs = cache.index.runs.last()
         findings += [*_fingerprints(cache, current), *_misses(cache), *_runs(runs)]
     except IndexUnavailable:
         pass  # told by _index
