@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SECONDS ?= 120
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test check format ui stop bench figures lock clean
+.PHONY: help setup sweep test torture check format ui stop bench figures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -27,6 +29,9 @@ sweep: $(READY) ## Run the default study: lru and size_based on all three worklo
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
+
+torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
+	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)
 
 check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .
@@ -50,6 +55,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.buckets
 	$(BIN)/python -m benchmarks.loops
+	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.sweep_overhead
 
 figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml

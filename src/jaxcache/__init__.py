@@ -14,6 +14,8 @@ from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
 from ._describe import Difference
+from ._disk import DiskCache, DiskCacheWarning
+from ._disk_stats import DiskCounts, DiskStats, FingerprintStats
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step
 from ._least_squares import LeastSquaresResult, least_squares
@@ -29,6 +31,8 @@ from ._statistics import CacheStats, FunctionStats
 from ._suggest import Suggestion, suggest
 from ._trace import Trace
 from ._trimming import PaddingError
+from ._trust import UntrustedDirectoryError
+from ._use_directory import use_directory
 
 __all__ = [
     "ALPHAFOLD3_BUCKETS",
@@ -45,8 +49,13 @@ __all__ = [
     "Curves",
     "Difference",
     "Disk",
+    "DiskCache",
+    "DiskCacheWarning",
+    "DiskCounts",
+    "DiskStats",
     "Ended",
     "Explanation",
+    "FingerprintStats",
     "FunctionStats",
     "JitCache",
     "LeastSquaresResult",
@@ -62,6 +71,7 @@ __all__ = [
     "SolveResult",
     "Suggestion",
     "Trace",
+    "UntrustedDirectoryError",
     "benchmark",
     "bucketed",
     "choose_buckets",
@@ -84,5 +94,6 @@ __all__ = [
     "replay_grid",
     "suggest",
     "update_step",
+    "use_directory",
     "value_and_grad_step",
 ]

@@ -20,8 +20,13 @@ def test_the_second_example_prints_what_follows_it(capsys):
     assert capsys.readouterr().out.splitlines() == [told, counted]
 
 
-def test_the_masked_example_prints_what_follows_it(capsys):
+def test_the_directory_example_prints_what_follows_it(capsys):
     exec(compile(BLOCKS[2], "README.md", "exec"), {})
+    assert f"prints `{capsys.readouterr().out.strip()}`" in (PROJECT / "README.md").read_text()
+
+
+def test_the_masked_example_prints_what_follows_it(capsys):
+    exec(compile(BLOCKS[3], "README.md", "exec"), {})
     assert f"prints `{capsys.readouterr().out.strip()}`" in (PROJECT / "README.md").read_text()
 
 

@@ -1,0 +1,101 @@
+"""What must be equal for an executable to be shared: versions, the very build, the devices, the driver, the CPU."""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+_LIBRARIES = (".so", ".dylib", ".pyd", ".dll")
+_CPUINFO = Path("/proc/cpuinfo")
+_NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A short id, and the parts that it stands for."""
+
+    id: str
+    parts: Mapping[str, str]
+
+
+def fingerprint_of(parts: Mapping[str, str]) -> Fingerprint:
+    """Return the fingerprint of named parts: equal ids mean equal parts."""
+    told = "\n".join(f"{name}={parts[name]}" for name in sorted(parts))
+    return Fingerprint(hashlib.sha256(told.encode()).hexdigest()[:16], dict(parts))
+
+
+@functools.cache
+def machine_parts() -> Mapping[str, str]:
+    """Return the parts for this process. Starts JAX's backend, so ask for it only once a program compiles.
+
+    JAX's key knows the version of jaxlib and not its build: two builds of one version have met in shared directories
+    and run each other's programs. So the hash of the shared libraries is a part, as pip wrote it down at installation.
+    """
+    devices = jax.local_devices()
+    client = devices[0].client
+    return {
+        "jax": jax.__version__,
+        "jaxlib": _version("jaxlib"),
+        "build": _build(),
+        "platform": devices[0].platform,
+        "platform_version": str(getattr(client, "platform_version", "")),
+        "device_kinds": ", ".join(sorted({one.device_kind for one in devices})),
+        "driver": _first_line(_NVIDIA, "NVRM"),
+        "cpu": f"{platform.system()} {platform.machine()} {_cpu_features()}",
+    }
+
+
+def _build() -> str:
+    """Return a hash over the shared libraries of jaxlib and of the plug-ins for accelerators."""
+    names = {"jaxlib", "libtpu"}
+    for point in importlib.metadata.entry_points(group="jax_plugins"):
+        if point.dist is not None:
+            names.add(point.dist.name)
+    found = [f"{name}:{line}" for name in sorted(names) for line in _library_hashes(name)]
+    if not any(line.startswith("jaxlib:") for line in found):  # not installed as a wheel: a build of one's own
+        spec = importlib.util.find_spec("jaxlib")
+        found += [
+            line for folder in (spec and spec.submodule_search_locations) or () for line in _library_stats(folder)
+        ]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+def _library_hashes(name: str) -> list[str]:
+    try:
+        files = importlib.metadata.files(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(f"{one}={one.hash.value}" for one in files if one.suffix in _LIBRARIES and one.hash is not None)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _library_stats(path: str) -> list[str]:
+    folder = Path(path)
+    libraries = sorted(one for one in folder.rglob("*") if one.suffix in _LIBRARIES)
+    return [f"{one.relative_to(folder)}={one.stat().st_size}/{one.stat().st_mtime_ns}" for one in libraries]
+
+
+def _cpu_features() -> str:
+    """Return a hash of what the CPU can do: XLA compiles for it, on accelerators' hosts too."""
+    told = _first_line(_CPUINFO, "flags") or _first_line(_CPUINFO, "Features") or platform.processor()
+    return hashlib.sha256(" ".join(sorted(told.split())).encode()).hexdigest()[:12]
+
+
+def _first_line(path: Path, begins: str) -> str:
+    try:
+        with path.open() as lines:
+            return next((line.strip() for line in lines if line.startswith(begins)), "")
+    except OSError:
+        return ""

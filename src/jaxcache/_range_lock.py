@@ -1,0 +1,91 @@
+"""Locks on single bytes of a file: as many as one likes, between processes and threads, gone with who holds them.
+
+POSIX record locks belong to a process, and are lost when it closes any descriptor of the file. So a process opens each
+file once, whoever asks, and never closes it; between its threads a table decides.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+_UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+_guard = threading.Lock()
+_open: dict[tuple[int, int], "RangeLocks"] = {}
+
+
+class LocksUnsupported(OSError):
+    """The file system has no locks."""
+
+
+class RangeLocks:
+    """The locks of one file; made by :func:`range_locks`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mutex = threading.Lock()
+        self._held: set[int] = set()
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self._mutex = threading.Lock()
+        self._held = set()  # a child inherits no record locks
+
+    def try_acquire(self, byte: int) -> bool:
+        """Take the lock of a byte if nobody has it.
+
+        Raises:
+            LocksUnsupported: If the file system has none.
+        """
+        with self._mutex:
+            if byte in self._held:
+                return False
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    return False
+                raise LocksUnsupported(error.errno, f"the file system has no locks ({error})") from error
+            self._held.add(byte)
+            return True
+
+    def release(self, byte: int) -> None:
+        """Give a lock back that this process holds."""
+        with self._mutex:
+            if byte in self._held:
+                self._held.discard(byte)
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
+
+
+def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
+    """Return the locks of a file, which is made if there is none.
+
+    Raises:
+        OSError: If it cannot be opened for writing.
+    """
+    with _guard:
+        try:
+            told = os.stat(path, follow_symlinks=False)
+            known = _open.get((told.st_dev, told.st_ino))
+            if known is not None:
+                return known
+        except FileNotFoundError:
+            pass
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        if mode & 0o077:
+            with contextlib.suppress(PermissionError):  # somebody else's: it has its mode
+                os.fchmod(descriptor, mode)
+        told = os.fstat(descriptor)
+        return _open.setdefault((told.st_dev, told.st_ino), RangeLocks(descriptor))
+
+
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.Lock()
+    for locks in _open.values():
+        locks.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
