@@ -112,12 +112,13 @@ def serve(kind: str, directory: str, workload: str) -> None:
     import jax
     from pydantic import TypeAdapter
 
-    from jaxcache.lab.workloads import Workload
+    from jaxcache import JitCache
+    from jaxcache.lab.workloads import Compiler, Workload
 
     options = {"name": workload, "requests": len(LENGTHS), **WORKLOADS[workload]}
     if workload in TOLERANCES:
         options["tolerance"] = TOLERANCES[workload]
-    session = TypeAdapter(Workload).validate_python(options).start(jax.jit, seed=0)
+    session = TypeAdapter(Workload).validate_python(options).start(Compiler(JitCache()), seed=0)
     if kind == "ours":
         use_directory(directory)
     else:
