@@ -31,7 +31,7 @@ LENGTHS = (48, 56, 64, 72, 80, 88, 96, 104)
 WORKLOADS: dict[str, dict[str, Any]] = {
     "gradient_optimization": {"features": 32, "rows": 8192, "rows_per_length": 8, "learning_rate": 0.02},
     "iterative_solver": {"max_steps": 500},
-    "monte_carlo": {"paths_per_length": 64, "steps": 16, "volatility": 0.2},
+    "monte_carlo": {"paths": 512, "steps": 16, "volatility": 0.2},
 }
 TOLERANCES = {"gradient_optimization": 1e-3, "iterative_solver": 1e-5}
 
