@@ -31,7 +31,7 @@ LENGTHS = (48, 56, 64, 72, 80, 88, 96, 104)
 WORKLOADS: dict[str, dict[str, Any]] = {
     "gradient_optimization": {"features": 32, "rows": 8192, "rows_per_length": 8, "learning_rate": 0.02},
     "iterative_solver": {"max_steps": 500},
-    "monte_carlo": {"paths_per_length": 64, "steps": 16, "volatility": 0.2},
+    "monte_carlo": {"paths": 512, "steps": 16, "volatility": 0.2},
 }
 TOLERANCES = {"gradient_optimization": 1e-3, "iterative_solver": 1e-5}
 
@@ -112,12 +112,13 @@ def serve(kind: str, directory: str, workload: str) -> None:
     import jax
     from pydantic import TypeAdapter
 
-    from jaxcache.lab.workloads import Workload
+    from jaxcache import JitCache
+    from jaxcache.lab.workloads import Compiler, Workload
 
     options = {"name": workload, "requests": len(LENGTHS), **WORKLOADS[workload]}
     if workload in TOLERANCES:
         options["tolerance"] = TOLERANCES[workload]
-    session = TypeAdapter(Workload).validate_python(options).start(jax.jit, seed=0)
+    session = TypeAdapter(Workload).validate_python(options).start(Compiler(JitCache()), seed=0)
     if kind == "ours":
         use_directory(directory)
     else:

@@ -421,8 +421,8 @@ class DiskCache:
             self.index.count(self.fingerprint.id, counts)
 
     def _note(self, key: str, outcome: str) -> None:
-        """Write down a request for ``doctor``."""
-        with self._index_guarded():
+        """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
+        with self._guarded("written"), self._index_guarded():
             if self._run is None or self._run[0] != os.getpid():
                 settings = {
                     "min_compile_seconds": self._min_compile_seconds,

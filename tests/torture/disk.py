@@ -74,14 +74,14 @@ def damage(root: Path, drawn: random.Random) -> str | None:
     path = drawn.choice(entries)
     kind = drawn.choice(["truncate", "truncate", "flip", "flip", "empty", "foreign", "remove", "orphan"])
     with contextlib.suppress(FileNotFoundError):
-        size = path.stat().st_size
+        size = max(1, path.stat().st_size)
         if kind == "truncate":
             os.truncate(path, drawn.randrange(size))
         elif kind == "flip":
             with path.open("r+b") as file:
                 at = drawn.randrange(size)
                 file.seek(at)
-                byte = file.read(1)[0] ^ (1 << drawn.randrange(8))
+                byte = (file.read(1) or b"?")[0] ^ (1 << drawn.randrange(8))
                 file.seek(at)
                 file.write(bytes([byte]))
         elif kind == "empty":
