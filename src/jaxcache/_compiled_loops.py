@@ -1,16 +1,16 @@
 """What numba makes of the slow loops of the bound and the curves; imported only where numba is."""
 
 import numpy as np
-from numba import njit
 
 from ._curves import stack_bytes
 from ._optimum import pack_stays
+from ._replay_kernels.compiler import compiled
 
-pack = njit(cache=True, nogil=True)(pack_stays)
-stack = njit(cache=True, nogil=True)(stack_bytes)
+pack = compiled(pack_stays)
+stack = compiled(stack_bytes)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def relax(starts, ends, shares, saves, prices):
     """As ``_optimum._relax``, in one pass over the stretches."""
     rows = len(prices)
@@ -33,7 +33,7 @@ def relax(starts, ends, shares, saves, prices):
     return value, change[:rows]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def turn(direction, slack, prices):
     """As ``_optimum._turn``."""
     length = 0.0
