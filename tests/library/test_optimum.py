@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from jaxcache._compiled_loops import pack, relax, turn
 from jaxcache._optimum import _compress, _relax, _turn, find_stays, pack_stays
 
 from .policies.test_contract import REQUESTS
-from .test_replay import trace_of, zipf
+from .test_replay import hide_numba, trace_of, zipf
 
 
 def exact_relaxation(trace, limit):
@@ -155,9 +154,7 @@ def test_without_numba_the_bound_is_the_same(monkeypatch):
     trace = zipf(2000, 60, 0)
     limit = trace.working_set_bytes // 10
     expected = optimum(trace, limit)
-    monkeypatch.delitem(sys.modules, "jaxcache._compiled_loops", raising=False)
-    monkeypatch.delattr("jaxcache._compiled_loops", raising=False)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    hide_numba(monkeypatch)
     found = optimum(trace, limit)
     assert found.lower_bound_seconds == pytest.approx(expected.lower_bound_seconds, rel=1e-3)
     assert found.feasible_seconds == pytest.approx(expected.feasible_seconds, rel=0.05)
