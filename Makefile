@@ -53,6 +53,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.hit_path
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.buckets
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk

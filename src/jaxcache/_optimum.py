@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _search(stays: Stays, rows: int, limit_bytes: int, steps: int) -> tuple[floa
     """Return a bound on what can be saved, and what the best schedule found saves."""
     prices = _descend(stays, rows, limit_bytes, steps)
     bound = _certify(stays, prices, limit_bytes)
-    pack = _compiled_pack()
+    pack = _compiled("pack", pack_stays)
     saved = 0.0
     orders = _orders(stays, prices) if pack is not pack_stays else _orders(stays, prices)[:1]
     for order in orders:
@@ -142,15 +143,12 @@ def _descend(stays: Stays, rows: int, limit_bytes: int, steps: int) -> NDArray[n
     prices = np.full(rows, 0.3 * float(saves.sum()) / rows)
     best, best_prices = math.inf, prices
     direction, distance, waited = np.zeros(rows), 0.2, 0
+    relax, turn = _compiled("relax", _relax), _compiled("turn", _turn)
     for step in range(steps):
-        sums = np.concatenate([[0.0], np.cumsum(prices)])
-        reduced = saves - shares * (sums[stays.ends] - sums[stays.starts])
-        held = reduced > 0
-        value = float(sums[-1] + reduced[held].sum())
+        value, slack = relax(stays.starts, stays.ends, shares, saves, prices)
         waited = 0 if value < best * (1 - 5e-4) else waited + 1
         if value < best:
             best, best_prices = value, prices
-        slack = 1.0 - _load(stays, shares, held, rows)
         if step < steps // 6:
             prices = prices * np.exp(-0.5 / (1 + step / 15) * np.clip(slack, -3, 1))
             continue
@@ -159,22 +157,36 @@ def _descend(stays: Stays, rows: int, limit_bytes: int, steps: int) -> NDArray[n
             continue
         if waited > 10:
             distance, waited = 0.6 * distance, 0
-        stuck = prices <= 0
-        direction = np.where(stuck & (slack > 0), 0.0, slack) + 0.7 * direction
-        direction[stuck & (direction > 0)] = 0.0
-        length = float(direction @ direction)
+        length = turn(direction, slack, prices)
         if length == 0.0:
             break
         prices = np.maximum(0.0, prices - (value - best * (1 - distance)) / length * direction)
     return best_prices / limit_bytes
 
 
-def _load(stays: Stays, shares: NDArray[np.float64], held: NDArray[np.bool_], rows: int) -> NDArray[np.float64]:
-    weights = np.where(held, shares, 0.0)
-    change = np.zeros(rows + 1)
-    change[stays.starts] = weights  # one starts at each row
-    change -= np.bincount(stays.ends, weights, rows + 1)
-    return np.cumsum(change)[:rows]
+def _relax(
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    saves: NDArray[np.float64],
+    prices: NDArray[np.float64],
+) -> tuple[float, NDArray[np.float64]]:
+    """Return what prices bound the savings by, and at each row the part of the limit that is free then."""
+    sums = np.concatenate([[0.0], np.cumsum(prices)])
+    reduced = saves - shares * (sums[ends] - sums[starts])
+    weights = np.where(reduced > 0, shares, 0.0)
+    change = np.zeros(len(sums))
+    change[starts] = weights  # one starts at each row
+    change -= np.bincount(ends, weights, len(sums))
+    return float(sums[-1] + np.maximum(0.0, reduced).sum()), 1.0 - np.cumsum(change)[:-1]
+
+
+def _turn(direction: NDArray[np.float64], slack: NDArray[np.float64], prices: NDArray[np.float64]) -> float:
+    """Deflect the direction in place, leave out what would take a price below 0, and return its square."""
+    stuck = prices <= 0
+    direction[:] = np.where(stuck & (slack > 0), 0.0, slack) + 0.7 * direction
+    direction[stuck & (direction > 0)] = 0.0
+    return float(direction @ direction)
 
 
 def _certify(stays: Stays, prices: NDArray[np.float64], limit_bytes: int) -> float:
@@ -200,12 +212,13 @@ def _orders(stays: Stays, prices: NDArray[np.float64]) -> list[NDArray[np.int64]
     return orders
 
 
-def _compiled_pack() -> Callable[..., NDArray[np.bool_]]:
+def _compiled(name: str, slow: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the compiled form of a loop; ``slow`` without numba."""
     try:
-        from ._compiled_loops import pack  # needs numba
+        from . import _compiled_loops  # needs numba
     except ImportError:
-        return pack_stays
-    return pack
+        return slow
+    return getattr(_compiled_loops, name)
 
 
 def pack_stays(

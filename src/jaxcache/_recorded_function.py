@@ -58,8 +58,14 @@ class RecordedFunction(CachedFunction):
         except BaseException:
             self._log.append(entry.held)  # a hit, whatever became of it
             raise
-        self._note(entry, started, perf_counter(), result)
-        if len(self._log) >= _SETTLE_AFTER:
+        ended = perf_counter()
+        log: Any = self._log
+        noted = len(log)
+        if noted % _SAMPLED and not self._has_lengths:
+            log.add((entry.held, started, ended))
+        else:
+            self._note(entry, started, ended, result)
+        if noted >= _SETTLE_AFTER:
             self._ledger.settle_hits()
         if self._key is None:
             with self._ledger.lock:

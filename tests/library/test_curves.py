@@ -1,7 +1,6 @@
 """Curves are replays; lru's whole curve in one pass is its replay at each limit."""
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from jaxcache import POLICIES, Trace, curves, find_knee, limits_of, lru_curve, pareto_front, replay
 
 from .policies.test_contract import REQUESTS
-from .test_replay import trace_of, zipf
+from .test_replay import hide_numba, trace_of, zipf
 
 
 @given(requests=REQUESTS, limit=st.integers(5, 60))
@@ -30,9 +29,7 @@ def test_the_curve_of_lru_holds_on_a_long_trace_with_and_without_numba(monkeypat
         assert curve.at(limit)[0] == replay(trace, "lru", limit).misses
     assert (np.diff(curve.limits_bytes) > 0).all()
     assert (np.diff(curve.compile_seconds) <= 0).all()
-    monkeypatch.delitem(sys.modules, "jaxcache._compiled_loops", raising=False)
-    monkeypatch.delattr("jaxcache._compiled_loops", raising=False)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    hide_numba(monkeypatch)
     assert lru_curve(trace).misses.tolist() == curve.misses.tolist()
 
 

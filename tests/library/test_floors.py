@@ -61,8 +61,7 @@ LATE = {  # what is imported when it is used, since it needs what is above, or o
 EXTRA = {
     "_trace_files.py": {"pyarrow"},
     "_replay_compiled.py": {"numba"},
-    "_compiled_loops.py": {"numba"},
-    **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "urns")},
+    **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "urns", "compiler")},
 }
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -7,6 +7,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
 
 
+def block_with(word):
+    (found,) = (block for block in BLOCKS if word in block)
+    return found
+
+
 def test_the_first_example_prints_what_its_comment_says(capsys):
     exec(compile(BLOCKS[0], "README.md", "exec"), {})
     (expected,) = re.findall(r"# (1 2 \{.*\})", BLOCKS[0])
@@ -21,13 +26,19 @@ def test_the_second_example_prints_what_follows_it(capsys):
 
 
 def test_the_directory_example_prints_what_follows_it(capsys):
-    exec(compile(BLOCKS[2], "README.md", "exec"), {})
+    exec(compile(block_with("use_directory"), "README.md", "exec"), {})
     assert f"prints `{capsys.readouterr().out.strip()}`" in (PROJECT / "README.md").read_text()
 
 
 def test_the_masked_example_prints_what_follows_it(capsys):
-    exec(compile(BLOCKS[3], "README.md", "exec"), {})
+    exec(compile(block_with("mask"), "README.md", "exec"), {})
     assert f"prints `{capsys.readouterr().out.strip()}`" in (PROJECT / "README.md").read_text()
+
+
+def test_the_recorded_example_prints_what_follows_it(capsys):
+    exec(compile(block_with("record=path"), "README.md", "exec"), {})
+    told = re.search(r"prints `(lru .*)`, `(.*)` and `(.*)`\.", (PROJECT / "README.md").read_text()).groups()
+    assert capsys.readouterr().out.splitlines() == list(told)
 
 
 def test_every_file_and_target_that_the_readme_names_is_there():

@@ -48,6 +48,14 @@ def both_ways(trace, name, limit, **options):
     return [replay(trace, name, limit, compiled=way, **options) for way in (True, False)]
 
 
+def hide_numba(monkeypatch):
+    """As if it were not installed: what was imported with it is imported anew."""
+    for name in [one for one in sys.modules if one.startswith(("jaxcache._replay_", "jaxcache._compiled_loops"))]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name, raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+
+
 def compiled_policies():
     from jaxcache import _replay_compiled
 
@@ -223,10 +231,7 @@ def test_what_is_no_trace_is_refused():
 def test_without_numba_the_decisions_are_the_same(name, monkeypatch):
     trace = zipf(800, 40, 5)
     expected = decisions(replay(trace, name, 3000))
-    for module in [one for one in sys.modules if one.startswith("jaxcache._replay_")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr("jaxcache._replay_compiled")
-    monkeypatch.setitem(sys.modules, "numba", None)
+    hide_numba(monkeypatch)
     assert decisions(replay(trace, name, 3000)) == expected
     with pytest.raises(ImportError, match=r"pip install 'jaxcache\[lab\]'"):
         replay(trace, name, 3000, compiled=True)

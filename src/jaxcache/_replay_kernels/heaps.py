@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .compiler import compiled
+
 HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
 LFU, SIZE, GDSF, GDSF_ADMIT = 0, 1, 2, 3
 
@@ -63,7 +65,7 @@ def _pop(heap_priority, heap_number, heap_key, length):
         _sift_down(heap_priority, heap_number, heap_key, last, heap_priority[last], heap_number[last], heap_key[last])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def by_priority(
     signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, kind,
     compared, history,

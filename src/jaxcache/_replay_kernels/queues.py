@@ -3,10 +3,12 @@
 import numpy as np
 from numba import njit
 
+from .compiler import compiled
+
 HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def in_turn(
     signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, on_hits,
     admits,
@@ -72,7 +74,7 @@ def _unlink(older, newer, key):
     older[newer[key]] = older[key]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples):
     """As ``_policies/_sieve.py``."""
     end = len(sizes)
@@ -119,7 +121,7 @@ def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, str
 NOWHERE, SMALL, MAIN, GHOST = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples):
     """As ``_policies/_s3fifo.py``."""
     keys = len(sizes)

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .compiler import compiled
+
 HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
 K = 4
 
@@ -40,7 +42,7 @@ def _below(state, bound):
     return drawn
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def at_random(
     signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state
 ):
@@ -159,7 +161,7 @@ def _note(older, newer, noted, count, key, remembered, history):
     return remembered
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def lnc_ra(
     signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state,
     candidates, history,
