@@ -219,8 +219,8 @@ def _groups(
     for result in done:
         config = result.config
         program = Program(
-            naming.part(config, "workload"), naming.part(config, "shapes"), config.persistent.mode, config.precision,
-            naming.other(config),
+            naming.part(config, "workload"), naming.part(config, "shapes"), naming.part(config, "persistent"),
+            config.precision, naming.other(config),
         )  # fmt: skip
         setting = Setting(naming.part(config, "eviction"), config.memory_limit, naming.part(config, "buckets"))
         grouped[program, setting].append(result)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import psutil
 
-from .. import CacheStats, JitCache, MissStormWarning
+from .. import CacheStats, DiskCache, JitCache, MissStormWarning, use_directory
 from .course import CourseRecorder
 from .profile import ProfilingCache, profiler_trace
 from .run import Order
@@ -35,23 +35,19 @@ from .workloads import Answer, Compiler, Session
 
 
 @contextmanager
-def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[None]:
-    """Set JAX's persistent compilation cache for what follows, with thresholds that keep everything.
+def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCache | None]:
+    """Keep what is compiled in what follows in a directory, with thresholds that keep everything; None if it is off.
 
     A fresh one is ``scratch``, which whoever started this process removes, since this process may be killed.
     """
-    use_directory({"off": None, "fresh": scratch, "shared": persistent.directory}[persistent.mode])
-    yield
-    use_directory(None)
-
-
-def use_directory(directory: Path | None) -> None:
-    """Point JAX's persistent compilation cache at a directory, or switch it off."""
-    jax.config.update("jax_enable_compilation_cache", directory is not None)
-    jax.config.update("jax_compilation_cache_dir", None if directory is None else str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # the directory holds executables, nothing else
+    jax.config.update("jax_enable_compilation_cache", persistent.mode != "off")
+    directory = scratch / "programs" if persistent.mode == "fresh" else persistent.place
+    if directory is None:
+        yield None
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with use_directory(directory, persistent.limit, persistent.eviction) as cache:
+        yield cache
 
 
 @dataclass
@@ -107,10 +103,11 @@ def execute_trial(order: Order) -> Outcome:
     settings: dict[str, Any] = {"seed": trial.seed, "costs": order.costs}
     kind = ProfilingCache if trial.profiling else JitCache
     tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
-    with persistent_cache(trial.persistent, order.scratch):
+    with persistent_cache(trial.persistent, order.scratch) as disk:
         cache = kind(trial.memory_limit, trial.eviction.name, **settings)
         with tracing, CourseRecorder(cache, trial) as recorder:
             served = serve(trial, cache, recorder.after)
+        disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
         statistics = _statistics(cache.stats())
     p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
     total = sum(served.seconds)
@@ -122,6 +119,7 @@ def execute_trial(order: Order) -> Outcome:
             work_seconds=time.perf_counter() - started,
             serve_seconds=total,
             run_seconds=max(0.0, total - statistics.compile_seconds),
+            disk_saved_seconds=disk_saved_seconds,
             calls_per_second=len(served.seconds) / total,
             p50_seconds=float(p50),
             p99_seconds=float(p99),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
 from .._bytesize import format_size, parse_size
+from .._disk_priority import STORED_POLICIES
 from .._policies import POLICIES
 from .._statistics import CacheStats, FunctionStats
 from .buckets import Buckets, Unbucketed
@@ -50,22 +51,46 @@ class Eviction(_Model):
     name: Annotated[str, BeforeValidator(_known_policy)]
 
 
+def _disk_limit(value: Any) -> Any:
+    try:
+        return None if value is None else parse_size(value, "persistent.limit")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _stored_policy(value: Any) -> Any:
+    if value not in STORED_POLICIES:
+        raise ValueError(f"persistent.eviction must be one of {', '.join(STORED_POLICIES)}, but is {value!r}")
+    return value
+
+
 class Persistent(_Model):
-    """JAX's persistent compilation cache during a trial.
+    """The directory of compiled programs during a trial, see :func:`jaxcache.use_directory`.
 
     Attributes:
         mode: ``shared``: one directory for all trials of all sweeps; ``fresh``: an empty one for each trial; ``off``.
-        directory: Of ``shared``.
+        directory: Of ``shared``. Trials with another limit or policy have one of their own in it, since a directory has
+            one of each.
+        limit: Of the directory, in bytes; None for no limit.
+        eviction: Which policy keeps it.
     """
 
     mode: Literal["shared", "fresh", "off"]
     directory: Path | None = None
+    limit: Annotated[int | None, BeforeValidator(_disk_limit)] = None
+    eviction: Annotated[str, BeforeValidator(_stored_policy)] = "lru"
 
     @model_validator(mode="after")
     def _check_directory(self) -> Self:
         if (self.mode == "shared") != (self.directory is not None):
             raise ValueError("persistent.directory must be given for shared, and only for shared")
         return self
+
+    @property
+    def place(self) -> Path | None:
+        """Where programs are kept; None unless the mode is ``shared``."""
+        limit = "no-limit" if self.limit is None else format_size(self.limit).replace(" ", "")
+        return self.directory and self.directory / f"{self.eviction}-{limit}"
 
 
 class Trial(_Model):
@@ -150,7 +175,7 @@ class FunctionCounts(_Model):
 
 
 class Statistics(_Model):
-    """What the cache counted during a trial, see :class:`jaxcache.CacheStats`, and the trial's own clock."""
+    """What the cache counted during a trial, see :class:`jaxcache.CacheStats`."""
 
     hits: int
     misses: int
@@ -196,6 +221,7 @@ class Timing(_Model):
         work_seconds: From the first import of the trial's own to its last result, checks included.
         serve_seconds: Of the requests alone.
         run_seconds: Of them, what was not spent on misses.
+        disk_saved_seconds: Compile seconds of the programs loaded from disk, less the seconds to read them.
         calls_per_second: Requests over ``serve_seconds``.
         p50_seconds: Median of a request, blocked until its result is there.
         p99_seconds: Of a request.
@@ -205,6 +231,7 @@ class Timing(_Model):
     work_seconds: float
     serve_seconds: float
     run_seconds: float = 0.0
+    disk_saved_seconds: float = 0.0
     calls_per_second: float
     p50_seconds: float
     p99_seconds: float
