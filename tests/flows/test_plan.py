@@ -139,6 +139,8 @@ BAD = [
     ("costs=no/such/file", "costs=no/such/file cannot be read \\(No such file or directory\\)"),
     ("costs=pyproject.toml", "costs must be a cost table"),
     ("persistent.mode=fresh", "persistent.directory must be given for shared, and only for shared"),
+    ("persistent.eviction=random", "persistent.eviction must be one of lru, lfu, fifo, .*, but is 'random'"),
+    ("persistent.limit=-1", "persistent.limit must be positive, such as 64MiB, but is -1"),
     ("eviction=lru,", "eviction=lru, cannot be read; write key=value"),
     ("eviction", "eviction cannot be read; write key=value"),
 ]
