@@ -185,9 +185,10 @@ def test_the_terminal_summary(tmp_path):
     printed = io.StringIO()
     print_summary(sweep, Console(file=printed, width=150))
     assert [" ".join(line.split()) for line in printed.getvalue().splitlines()][:3] == [
-        "workload limit eviction seeds hits misses disk evicted compile s at best uncached run s calls/s p99 ms",
-        "monte_carlo 2 MiB gdsf 1 60.0% 40 3 32 10.00 2.00 50.00 0.00 2.0 500",
-        "monte_carlo 2 MiB lru 1 60.0% 40 3 32 20.00 2.00 50.00 0.00 2.0 500",
+        "workload limit eviction seeds hits misses disk evicted "
+        "compile s ÷ bound at best uncached run s calls/s p99 ms",
+        "monte_carlo 2 MiB gdsf 1 60.0% 40 3 32 10.00 – 2.00 50.00 0.00 2.0 500",
+        "monte_carlo 2 MiB lru 1 60.0% 40 3 32 20.00 – 2.00 50.00 0.00 2.0 500",
     ]
     assert "✗ lru 2 MiB monte_carlo zipf seed 7: the process was killed by SIGKILL" in printed.getvalue()
 

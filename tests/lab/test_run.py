@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from jaxcache import Cost
+from jaxcache import Cost, Trace, optimum, replay
 from jaxcache.lab import run
 from jaxcache.lab.device import find_devices
 from jaxcache.lab.environment import environment
@@ -90,6 +90,19 @@ def test_a_trial_gives_a_result_and_the_file_of_it(tmp_path):
     assert sum(one.misses for one in stats.by_function.values()) == stats.misses
     again = run.run_trial(told, 120, threading.Event()).statistics
     assert (again.hits, again.misses, again.evictions) == (stats.hits, stats.misses, stats.evictions)
+
+
+def test_a_reference_leaves_a_trace_that_foretells_its_trials(tmp_path):
+    reference = run.run_reference(order(tmp_path, kind="reference"), 120, threading.Event())
+    costs = {name: Cost(*row) for name, row in reference.costs.items()}
+    trace = Trace.load(tmp_path / run.REQUESTS)
+    for policy in ("lru", "gdsf"):
+        trial = small_trial(eviction={"name": policy}, memory_limit="8MiB")
+        stats = run.run_trial(order(tmp_path, trial, costs=costs), 120, threading.Event()).statistics
+        foretold = replay(trace, policy, "8MiB")
+        assert (stats.hits, stats.misses, stats.evictions) == (foretold.hits, foretold.misses, foretold.evictions)
+        assert stats.cost_seconds == pytest.approx(foretold.compile_seconds)
+        assert stats.cost_seconds >= optimum(trace, "8MiB").lower_bound_seconds
 
 
 def test_what_was_loaded_from_disk_is_told_from_what_was_compiled(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .._bytesize import format_size
+from .bounds import Bounds, find_bounds
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .trial import Reference, Trial, TrialResult
 
@@ -154,12 +154,12 @@ class Sweep:
         return tuple(result for result in self.results if result.status == "failed")
 
 
-def read_sweep(directory: Path, bounds: Mapping[tuple[str, int], float] | None = None) -> Sweep:
+def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
     """Read what a sweep has left so far. Files that cannot be read are named, not fatal.
 
     Args:
         directory: Of the sweep.
-        bounds: The fewest compile seconds that any policy could reach, by program id and limit in bytes, where known.
+        bounds: The fewest compile seconds that any policy could reach; None to find them from the references.
 
     Raises:
         FileNotFoundError: If there is no such directory, or it is not a sweep's.
@@ -190,7 +190,7 @@ def read_sweep(directory: Path, bounds: Mapping[tuple[str, int], float] | None =
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(_groups(results, references, bounds or {})),
+        groups=tuple(_groups(results, references, find_bounds(directory, results) if bounds is None else bounds)),
         unreadable=tuple(unreadable),
     )
 
@@ -209,9 +209,7 @@ def _what_is_wrong(content: bytes, error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}{more}"
 
 
-def _groups(
-    results: list[TrialResult], references: list[Reference], bounds: Mapping[tuple[str, int], float]
-) -> list[Group]:
+def _groups(results: list[TrialResult], references: list[Reference], bounds: Bounds) -> list[Group]:
     frames = {reference.program_id: reference for reference in references}
     done = [result for result in results if result.status == "completed" and result.statistics is not None]
     naming = _Naming([result.config for result in done])
@@ -233,7 +231,7 @@ def _groups(
     for program, setting in sorted(grouped, key=rank):
         members = tuple(sorted(grouped[program, setting], key=lambda result: result.config.seed))
         known = [frames[member.program_id] for member in members if member.program_id in frames]
-        limit = setting.memory_limit or 0
+        limit = setting.memory_limit
         bound = [bounds[one.program_id, limit] for one in members if (one.program_id, limit) in bounds]
         complete = len(bound) == len(members)
         groups.append(Group(program, setting, members, _frame(known), fmean(bound) if complete else None))

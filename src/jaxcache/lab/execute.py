@@ -16,10 +16,10 @@ import jax
 import numpy as np
 import psutil
 
-from .. import CacheStats, DiskCache, JitCache, MissStormWarning, use_directory
+from .. import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_directory
 from .course import CourseRecorder
 from .profile import ProfilingCache, profiler_trace
-from .run import Order
+from .run import REQUESTS, Order
 from .trial import (
     Course,
     FunctionCounts,
@@ -149,14 +149,14 @@ def execute_reference(order: Order, device: str) -> Reference:
 
     First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
     gives the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
-    reference of the sweep has measured keep what it measured.
+    reference of the sweep has measured keep what it measured. The requests are left as a trace, for the bound.
     """
-    trial = order.trial
+    trial, requests = order.trial, order.scratch / "requests"
     with persistent_cache(Persistent(mode="fresh"), order.scratch):
-        cache = JitCache(None, "none", costs=order.costs)
-        served = serve(trial, cache)
-        stats, costs = cache.stats(), cache.costs()
-        cache.clear()
+        with JitCache(None, "none", costs=order.costs, record=requests) as cache:
+            served = serve(trial, cache)
+            stats, costs = cache.stats(), cache.costs()
+        Trace.load(requests).save(order.directory / REQUESTS)
         plain = serve(trial, JitCache(enabled=False))
     for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
         if not run.answer.right:

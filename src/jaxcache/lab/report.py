@@ -20,12 +20,12 @@ MOST_TRIALS = 100  # a pull request takes 65,536 characters
 
 # The terminal has less room than a page.
 TERMINAL_COLUMNS = {
-    "workload": "workload", "precision": "precision", "buckets": "buckets", "limit": "limit",
+    "workload": "workload", "disk": "directory", "precision": "precision", "buckets": "buckets", "limit": "limit",
     "eviction": "eviction", "seeds": "seeds", "hit rate": "hits", "misses": "misses", "disk hits": "disk",
-    "evictions": "evicted", "reference compile s": "compile s", "nothing evicted": "at best",
+    "evictions": "evicted", "reference compile s": "compile s", "over bound": "÷ bound", "nothing evicted": "at best",
     "nothing cached": "uncached", "running s": "run s", "calls/s": "calls/s", "p99 ms": "p99 ms",
 }  # fmt: skip
-_UNLESS_VARIED = {"precision", "buckets"}  # left out of the terminal's table where all trials have the same
+_UNLESS_VARIED = {"disk", "precision", "buckets"}  # left out of the terminal's table where all trials have the same
 
 
 def write_report(directory: Path, plots: bool = False) -> Sweep:
@@ -179,7 +179,7 @@ def print_summary(sweep: Sweep, console: Console) -> None:
         }
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name, short in shown.items():
-            text = name in ("workload", "eviction", "buckets", "precision")
+            text = name in ("workload", "disk", "eviction", "buckets", "precision")
             table.add_column(short, no_wrap=True, justify="left" if text else "right")
         for row in rows:
             table.add_row(*(row[name] for name in shown))

@@ -23,6 +23,7 @@ from .environment import Environment
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
 RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+REQUESTS = "trace.parquet"  # of a reference: what the program asks of a cache
 TRIALS, REFERENCES = "trials", "references"  # in a sweep's directory, one place a trial or a program
 _TAIL_BYTES = 4000
 _POLL_SECONDS = 0.2
@@ -131,6 +132,8 @@ def known_reference(order: Order, references: Path | None) -> Reference | None:
         return None
     if reference.slot != order.device.slot or not reference.environment.computes_as(order.environment):
         return None
+    if (trace := references / order.program_id / REQUESTS).exists():
+        shutil.copy(trace, order.directory / REQUESTS)
     write_json(order.directory / REFERENCE, reference)
     return reference
 

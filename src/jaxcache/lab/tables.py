@@ -6,9 +6,9 @@ from .trial import TrialResult
 
 GROUP_COLUMNS = (
     "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",
-    "disk hits", "evictions", "reference compile s", "nothing evicted", "nothing cached", "spent compiling s",
-    "saved by hits s", "saved by disk s", "running s", "padding", "held at end", "peak memory", "calls/s",
-    "p50 ms", "p99 ms",
+    "disk hits", "evictions", "reference compile s", "over bound", "nothing evicted", "nothing cached",
+    "spent compiling s", "saved by hits s", "saved by disk s", "running s", "padding", "held at end",
+    "peak memory", "calls/s", "p50 ms", "p99 ms",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "trial", "status", "hit rate", "misses", "disk hits", "compiled", "evictions", "reference compile s",
@@ -33,6 +33,7 @@ def group_row(group: Group) -> tuple[str, ...]:
         f"{group.mean('disk_hits'):.0f}",
         f"{group.mean('evictions'):.0f}",
         f"{group.mean('cost_seconds'):.2f}",
+        f"{group.mean('cost_seconds') / group.bound_seconds:.2f}" if group.bound_seconds else "–",
         f"{frame.unbounded_seconds:.2f}" if frame else "–",
         f"{frame.uncached_seconds:.2f}" if frame else "–",
         f"{group.mean('compile_seconds'):.2f}",
