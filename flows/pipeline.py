@@ -32,7 +32,7 @@ from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
 
-COSTS, CONFIG = "costs.json", "config.yaml"
+CONFIG = "config.yaml"
 _INTERRUPTED = "interrupted: its process was ended"
 
 
@@ -82,7 +82,7 @@ class Session:
         with self._costs_lock:
             self.references[reference.program_id] = reference
             self.costs = self.costs.merge({name: Cost(*row) for name, row in reference.costs.items()})
-            self.costs.save(self.directory / COSTS)
+            self.costs.save(self.directory / run.COSTS)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -114,7 +114,7 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
     """Run one trial in a process of its own; an obstacle is why it cannot be run."""
     place = session.directory / run.TRIALS / planned.trial_id
     place.mkdir(parents=True, exist_ok=True)
-    saved = {**planned.config, "costs": str(session.directory / COSTS)}  # run again, it decides as it did now
+    saved = {**planned.config, "costs": str(session.directory / run.COSTS)}  # run again, it decides as it did now
     (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
     if session.stop.is_set():
         return Cancelled(message="interrupted before it started")

@@ -165,7 +165,7 @@ def _compose(
     with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
         loader = GlobalHydra.instance().config_loader()
         try:
-            combinations = _expand(loader, config_name, search, list(overrides))
+            combinations = _expand(loader, config_name, search, list(overrides), own)
             configs = _compose_all(loader, config_name, search, combinations)
             plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
         except OverrideParseException as error:
@@ -179,7 +179,7 @@ def _compose(
 
 
 def _expand(
-    loader: ConfigLoader, config_name: str, search: list[str], overrides: list[str]
+    loader: ConfigLoader, config_name: str, search: list[str], overrides: list[str], own: Path | None
 ) -> list[dict[str, Override]]:
     """Return one dict a trial, from the key to a plain override.
 
@@ -187,13 +187,13 @@ def _expand(
     """
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(overrides)
-    _check_given(loader, given)
+    _check_given(loader, given, own)
     studies = [_line(one) for one in given if one.key_or_group == "experiment" or one.key_or_group.startswith("hydra.")]
     primary = loader.load_configuration(config_name, [*search, *studies], run_mode=RunMode.MULTIRUN)
     defaults = OmegaConf.to_container(primary.hydra.sweeper.get("params") or OmegaConf.create({}))
     assert isinstance(defaults, dict)
     axes = {one.key_or_group: one for one in parser.parse_overrides([f"{k}={v}" for k, v in defaults.items()])}
-    _check_given(loader, axes.values())
+    _check_given(loader, axes.values(), own)
     axes.update({one.key_or_group: one for one in given if not one.key_or_group.startswith("hydra.")})
     choices = [[(key, one) for one in _values(parser, override)] for key, override in axes.items()]
     return [dict(combination) for combination in itertools.product(*choices)]
@@ -211,7 +211,7 @@ def _values(parser: OverridesParser, override: Override) -> list[Override]:
     return values
 
 
-def _check_given(loader: ConfigLoader, given: Iterable[Override]) -> None:
+def _check_given(loader: ConfigLoader, given: Iterable[Override], own: Path | None) -> None:
     seen: dict[str, Override] = {}
     for override in given:
         key = override.key_or_group
@@ -223,7 +223,8 @@ def _check_given(loader: ConfigLoader, given: Iterable[Override]) -> None:
         seen[key] = override
         options = loader.get_group_options(key)
         if options:
-            _check_choice(override, options)
+            found = set() if own is None else {path.stem for path in (own / key).glob("*.yaml")}
+            _check_choice(override, sorted(found.union(options)))
 
 
 def _check_choice(override: Override, options: list[str]) -> None:

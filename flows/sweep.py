@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     from jaxcache.lab import run
 
     run.warm_up()
-    problem = _find_server()
+    problem = find_server()
     if problem is not None:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if state.is_completed() else 1
 
 
-def _find_server() -> str | None:
+def find_server() -> str | None:
     """Make PREFECT_API_URL name a server that answers; return what is wrong, or None."""
     from . import server
 

@@ -16,6 +16,7 @@ from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
 from ._executable import Executable, Program, mappings_limit
+from ._from_file import read_settings
 from ._function import CachedFunction
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
@@ -98,6 +99,21 @@ class JitCache:
         self._warned: set[str] = set()
         if _jax.FAULT:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
+        """Make a cache with the limit and the policy that a file recommends, such as the best.yaml of ``flows.tune``.
+
+        Args:
+            path: Of the file, see ``_from_file.py``.
+            **settings: What else the constructor takes, or takes in the file's place.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it holds no such settings; the message names the key.
+            ImportError: If PyYAML is missing.
+        """
+        return cls(**{**read_settings(path), **settings})
 
     @property
     def limit_bytes(self) -> int | None:

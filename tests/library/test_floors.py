@@ -30,6 +30,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_variants", "_statistics", "_misses", "_describe"},
     {
         "_executable",
+        "_from_file",
         "_residents",
         "_signature",
         "_policies",
@@ -59,6 +60,7 @@ LATE = {  # what is imported when it is used, since it needs what is above, or o
     ("_curves", "_compiled_loops"),
 }
 EXTRA = {
+    "_from_file.py": {"yaml"},
     "_trace_files.py": {"pyarrow"},
     "_replay_compiled.py": {"numba"},
     **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "urns", "compiler")},

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .._bytesize import format_size
-from .bounds import Bounds, find_bounds
+from .requests import Bounds, find_bounds
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .trial import Reference, Trial, TrialResult
 

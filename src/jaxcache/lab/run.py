@@ -23,6 +23,7 @@ from .environment import Environment
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
 RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+COSTS = "costs.json"  # of a sweep
 REQUESTS = "trace.parquet"  # of a reference: what the program asks of a cache
 TRIALS, REFERENCES = "trials", "references"  # in a sweep's directory, one place a trial or a program
 _TAIL_BYTES = 4000

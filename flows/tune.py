@@ -1,0 +1,113 @@
+"""``python -m flows.tune workload=gradient_optimization``: record one run, replay every setting, verify the best.
+
+One unbounded run of the program for each set of buckets is recorded; every policy at every limit is computed from
+these; the best few, and the present setting, are run for real. What is asked of the program is said as in a sweep.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HELP = """\
+Find the eviction policy, the memory limit and the buckets for a program.
+
+    python -m flows.tune workload=gradient_optimization shapes=zipf       record, replay, verify, recommend
+    python -m flows.tune workload=monte_carlo eviction=lru memory_limit=32MiB tune.memory_limit=16MiB
+    python -m flows.tune trace=path/to/trace.parquet                      of your own program: replay, recommend
+
+Everything that `python -m flows.sweep --help` lists says what the program and the present setting are; one value each.
+Besides:
+
+{settings}
+Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and tune.md.
+Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was started · 130 interrupted.
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Tune; return the exit code."""
+    words = sys.argv[1:] if words is None else words
+    from .plan import UsageError
+    from .tune_settings import CONFIG, read_settings
+
+    if {"-h", "--help"} & set(words):
+        print(HELP.format(settings="".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())))
+        return 0
+    try:
+        settings, program = read_settings(words)
+        return (_tune_trace if settings.trace else _tune_program)(settings, program, words)
+    except UsageError as error:
+        print(f"tune: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; what was recorded is kept.", file=sys.stderr)
+        return 130
+
+
+def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
+    from jaxcache import Trace
+    from jaxcache.lab.tuning import Recording
+    from jaxcache.lab.tuning_report import Tuned
+
+    from .plan import UsageError, make_plan
+    from .tune_settings import find_setting, new_place
+
+    plan = make_plan(tuple(program))  # for the directory
+    try:
+        trace = Trace.load(settings.trace)
+    except OSError as error:
+        raise UsageError(f"trace={settings.trace} cannot be read ({error.strerror or 'no such file'})") from error
+    except ValueError as error:
+        raise UsageError(f"trace={settings.trace}: {error}") from error
+    tuning = find_setting(settings, [Recording("none", trace, 0.0)])
+    place = new_place(plan)
+    _finish(Tuned(f"the trace {settings.trace}", _command(words), tuning, (), None, None, {}), place)
+    return 0
+
+
+def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
+    started = time.perf_counter()
+    from .plan import UsageError, check_directories, make_plan
+    from .sweep import find_server
+
+    plan = make_plan(tuple(program))
+    check_directories(plan)
+    if len(plan.trials) != 1:
+        raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
+                         "give one value each, such as workload=monte_carlo")  # fmt: skip
+    from jaxcache.lab import run
+
+    run.warm_up()
+    if problem := find_server():
+        raise UsageError(problem)
+
+    from .tune_pipeline import RunFailed, tune
+    from .tune_settings import new_place
+
+    place = new_place(plan)
+    try:
+        tuned = tune(program, settings, str(place), _command(words))
+    except RunFailed as error:
+        print(f"tune: {error}", file=sys.stderr)
+        return 130 if error.interrupted else 1
+    _finish(tuned, place)
+    print(f"{time.perf_counter() - started:.0f} s in all.")
+    return 0
+
+
+def _finish(tuned: Any, place: Path) -> None:
+    from jaxcache.lab.report import terminal
+    from jaxcache.lab.tuning_report import BEST, REPORT, print_tuning, write_tuning
+
+    write_tuning(tuned, place)
+    print_tuning(tuned, console := terminal())
+    console.print(f"Report: {place / REPORT}\nSetting: {place / BEST}", highlight=False, soft_wrap=True)
+
+
+def _command(words: list[str]) -> str:
+    return " ".join(["python -m flows.tune", *words])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

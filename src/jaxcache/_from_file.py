@@ -1,0 +1,41 @@
+"""The settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+_KNOWN = ("eviction", "memory_limit", "buckets")
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return ``limit`` and ``eviction`` for :class:`JitCache`.
+
+    The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
+    or plainly as ``eviction``. Buckets are for whoever calls :func:`jaxcache.bucketed`.
+
+    Raises:
+        ImportError: If PyYAML is missing; the message names the extra to install.
+        OSError: If the file cannot be read.
+        ValueError: If it is no such file; the message names the key.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'") from error
+    try:
+        told = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
+    if not isinstance(told, dict):
+        raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {told!r}")
+    chosen = {
+        key: value for one in told.pop("defaults", None) or () if isinstance(one, dict) for key, value in one.items()
+    }
+    settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
+    unknown = [key for key in settings if key not in _KNOWN]
+    if unknown:
+        raise ValueError(f"{os.fspath(path)} has the key {unknown[0]!r}; known are {', '.join(_KNOWN)}")
+    missing = [key for key in ("eviction", "memory_limit") if key not in settings]
+    if missing:
+        raise ValueError(f"{os.fspath(path)} has no {missing[0]}; write it as the best.yaml of flows.tune does")
+    return {"limit": settings["memory_limit"], "eviction": settings["eviction"]}

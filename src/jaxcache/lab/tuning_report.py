@@ -1,0 +1,172 @@
+"""What tuning found, for people and for programs: tune.md, its picture, the terminal, and best.yaml."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .._bytesize import format_size
+from .curves_plot import draw
+from .trial import Reference, TrialResult
+from .tuning import Candidate, Tuning
+
+REPORT, BEST = "tune.md", "best.yaml"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A setting that was run for real, beside what the replay had said of it."""
+
+    candidate: Candidate
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All that a report tells.
+
+    Attributes:
+        what: The program, in words.
+        command: What to type to do it again.
+        verified: The recommended setting first; empty if nothing was run.
+        present: The setting that the command named, likewise; None where there is none.
+        reference: Of the program without padding; None for a trace from elsewhere.
+        lengths: The buckets of each set that has any.
+    """
+
+    what: str
+    command: str
+    tuning: Tuning
+    verified: tuple[Verified, ...]
+    present: Verified | None
+    reference: Reference | None
+    lengths: dict[str, tuple[int, ...]]
+
+
+def write_tuning(tuned: Tuned, directory: Path) -> None:
+    """Write the report, its pictures, and the recommended setting into a directory."""
+    for name, drawn in tuned.tuning.curves.items():
+        draw(drawn).save(directory / f"curves_{name}.svg")
+    (directory / REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
+    text = "\n".join(_best(tuned)) + "\n"
+    (directory / BEST).write_text(text)
+    (directory / "experiment").mkdir(exist_ok=True)  # where Hydra looks
+    (directory / "experiment" / BEST).write_text(text)
+
+
+def _setting(one: Candidate) -> str:
+    buckets = "" if one.buckets == "none" else f", buckets={one.buckets}"
+    return f"eviction={one.replayed.policy}, memory_limit={format_size(one.limit_bytes)}{buckets}"
+
+
+def answer(tuned: Tuned) -> str:
+    """Return what to do and what it gains, in a sentence or two."""
+    best = tuned.tuning.best
+    said = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
+    said += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
+    if tuned.present is not None:
+        before = tuned.present.candidate
+        saved = before.total_seconds - best.total_seconds
+        share = saved / before.total_seconds if before.total_seconds else 0.0
+        said += f"; compiling and running take {saved:.1f} s ({share:.0%}) less than with {_setting(before)}"
+        said = said if saved > 0 else f"{said}: nothing to gain on the present setting"
+    if tuned.reference is not None:
+        frame = tuned.reference
+        said += (
+            f". jax.jit alone would compile {frame.unbounded_cost_seconds:.1f} s and hold "
+            f"{format_size(frame.unbounded_bytes)} without a limit"
+        )
+    return said + "."
+
+
+_COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
+
+
+def _row(one: Candidate) -> tuple[str, ...]:
+    replayed = one.replayed
+    return (
+        one.buckets, replayed.policy, format_size(one.limit_bytes), f"{replayed.compile_seconds:.2f}",
+        f"{one.over_bound:.2f}", f"{one.run_seconds:.2f}", f"{one.total_seconds:.2f}", str(replayed.misses),
+        format_size(replayed.peak_bytes),
+    )  # fmt: skip
+
+
+_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run ", "total s predicted", "run  ")
+
+
+def _checked_row(one: Verified) -> tuple[str, ...]:
+    replayed, stats, timing = one.candidate.replayed, one.result.statistics, one.result.timing
+    if stats is None or timing is None:
+        return (_setting(one.candidate), str(replayed.misses), one.result.reason or "failed", "–", "–", "–", "–")
+    return (
+        _setting(one.candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
+        f"{stats.cost_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
+        f"{stats.cost_seconds + timing.run_seconds:.2f}",
+    )  # fmt: skip
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _markdown(tuned: Tuned) -> Iterator[str]:
+    yield from ("# The setting to take", "", answer(tuned), "")
+    yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
+    yield from ("`python -m flows.sweep --config-dir <this directory> experiment=best`.", "")
+    yield from ("## The best policy of each set of buckets", "")
+    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.ranked])
+    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    if checked:
+        yield from ("## Predicted and run", "", "The last row is the setting that the command named.", "")
+        yield from _table([name.strip() for name in _CHECKED], [_checked_row(one) for one in checked])
+    yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
+    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.front()])
+    for name in tuned.tuning.curves:
+        lengths = tuned.lengths.get(name)
+        yield from (f"## Buckets: {name}", "", *([f"Lengths: {', '.join(map(str, lengths))}.", ""] if lengths else []))
+        yield from (f"![Compile seconds against the memory limit, a line a policy](curves_{name}.svg)", "")
+        yield from ("Dashed: the bound. Dotted: the knee, beyond which more bytes save little.", "")
+    yield from ("## Conditions", "", f"- command: `{tuned.command}`")
+    if tuned.reference is not None:
+        seen = tuned.reference.environment
+        yield f"- {', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
+        yield f"- {seen.processor}, {seen.cores} cores, {seen.system}"
+    yield ""
+
+
+def _best(tuned: Tuned) -> Iterator[str]:
+    best = tuned.tuning.best
+    yield "# @package _global_"
+    yield f"# {tuned.what}: compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the bound."
+    yield f"# Found by: {tuned.command}"
+    if lengths := tuned.lengths.get(best.buckets):
+        yield f"# In a program: bucketed(fun, cache=cache, buckets={lengths})"
+    yield "defaults:"
+    yield f"  - override /eviction: {best.replayed.policy}"
+    if best.buckets in ("pow2", "linear", "optimal"):
+        yield f"  - override /buckets: {best.buckets}"
+    yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
+
+
+def print_tuning(tuned: Tuned, console: Console) -> None:
+    """Print the sentence and the two short tables."""
+    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    for columns, rows in (
+        (_COLUMNS, [_row(one) for one in tuned.tuning.ranked]),
+        (_CHECKED, [_checked_row(one) for one in checked]),
+    ):
+        if not rows:
+            continue
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name.strip(), no_wrap=True, justify="left" if name in ("buckets", "setting") else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    console.print(answer(tuned), markup=False, highlight=False)

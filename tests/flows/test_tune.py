@@ -1,0 +1,75 @@
+"""The tuning as a user runs it, and what it refuses before anything starts."""
+
+import pytest
+
+from flows.plan import UsageError, make_plan
+from flows.tune import main
+from flows.tune_settings import read_settings
+from jaxcache import JitCache
+
+from .conftest import command
+
+SMALL = ("workload=gradient_optimization", "workload.requests=16", "shapes.distinct=5", "shapes.largest=40",
+         "memory_limit=6MiB", "persistent=off", "tune.buckets=none,pow2", "tune.verify=1")  # fmt: skip
+
+
+def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_home, tmp_path):
+    outputs = tmp_path / "outputs"
+    done = command(prefect_home, "tune", *SMALL, f"sweep.directory={outputs}")
+    assert done.returncode == 0, done.stderr
+    (place,) = outputs.glob("tune_*")
+    assert f"Setting: {place / 'best.yaml'}" in done.stdout
+    cache = JitCache.from_file(place / "best.yaml")
+    assert cache.limit_bytes is not None
+    (planned,) = make_plan(("experiment=best", "workload=monte_carlo"), "sweep", str(place)).trials
+    assert planned.trial.memory_limit == cache.limit_bytes
+    text = (place / "tune.md").read_text()
+    rows = [line.split("|")[1:-1] for line in text.split("## Predicted and run")[1].splitlines() if "eviction=" in line]
+    assert len(rows) == 2
+    for _, predicted, run, predicted_seconds, seconds, *_ in rows:
+        assert int(predicted) == int(run)
+        assert float(predicted_seconds) == pytest.approx(float(seconds), abs=0.011)
+    again = command(prefect_home, "tune", f"trace={next(place.glob('recorded/references/*/trace.parquet'))}",
+                    f"sweep.directory={outputs}")  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert "For the trace" in again.stdout
+    assert len(list(outputs.glob("tune_*/best.yaml"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("workload=monte_carlo tune.policies=lruu", "tune.policies must be among adaptive, .*, but is 'lruu'"),
+        ("workload=monte_carlo tune.policies=lru,lru", "tune.policies must name each value once"),
+        ("workload=monte_carlo tune.limits=1MiB,1", "tune.limits must be at least 256KiB, .*, but is 1"),
+        ("workload=monte_carlo tune.memory_limit=-3", "tune.memory_limit must be positive, such as 64MiB, but is -3"),
+        ("workload=monte_carlo tune.buckets=some", "tune.buckets must be among linear, .*, but is 'some'"),
+        ("workload=monte_carlo tune.verify=-1", "tune.verify: .* but is '-1'"),
+        ("workload=monte_carlo tune.nope=1", "tune.nope=1: there is no setting tune.nope; there are: trace, tune.pol"),
+    ],
+)
+def test_bad_settings_are_one_line(words, message):
+    with pytest.raises(UsageError, match=message):
+        read_settings(words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "takes one program and one present setting, but this says 3; give one value each"),
+        (["workload=monte_carlo", "eviction=lru,gdsf"], "but this says 2"),
+        (["workload=nope"], "workload must be one of"),
+        (["trace=no/such/file"], "trace=no/such/file cannot be read (no such file)"),
+        (["trace=pyproject.toml"], "trace=pyproject.toml: path must be a trace"),
+    ],
+)
+def test_a_wrong_command_exits_with_two_and_starts_nothing(words, message, capsys):
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tune: ")
+    assert message in line
+
+
+def test_help_says_what_can_be_set(capsys):
+    assert main(["--help"]) == 0
+    assert "memory_limit: null # the limit to find the best setting for" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+"""Choosing a setting from recordings, and the files that say it."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxcache import JitCache, Trace, optimum, replay
+from jaxcache.lab.tuning import Recording, tune
+from jaxcache.lab.tuning_report import Tuned, print_tuning, write_tuning
+
+MIB = 1024**2
+
+
+def trace(keys, seed=0):
+    draw = np.random.default_rng(seed)
+    sizes, costs = draw.integers(MIB // 2, 2 * MIB, 40), draw.exponential(size=40)
+    return Trace.from_arrays(keys=keys, size_bytes=sizes[keys], compile_seconds=costs[keys])
+
+
+@pytest.fixture
+def recordings():
+    draw = np.random.default_rng(1)
+    keys = np.minimum(draw.zipf(1.3, 600) - 1, 39)
+    return [Recording("none", trace(keys), 1.0), Recording("pow2", trace(keys // 8), 3.0)]
+
+
+def test_the_chosen_setting_is_the_cheapest_of_what_was_replayed_at_its_limit(recordings):
+    tuning = tune(recordings, ["lru", "gdsf", "fifo"], memory_limit=6 * MIB)
+    assert len(tuning.candidates) == 6
+    least = min(one.total_seconds for one in tuning.candidates)
+    assert tuning.best.total_seconds <= 1.02 * least
+    by_name = {one.buckets: one.trace for one in recordings}
+    for one in tuning.candidates:
+        exact = replay(by_name[one.buckets], one.replayed.policy, 6 * MIB)
+        assert one.replayed.misses == exact.misses
+        assert one.bound_seconds <= one.replayed.compile_seconds
+        assert one.bound_seconds == pytest.approx(optimum(by_name[one.buckets], 6 * MIB).lower_bound_seconds, rel=0.02)
+
+
+def test_without_a_limit_the_knee_is_taken_and_nothing_on_the_front_is_beaten(recordings):
+    tuning = tune(recordings, ["lru", "gdsf"])
+    assert {one.buckets for one in tuning.ranked} == {"none", "pow2"}
+    assert tuning.best.limit_bytes < recordings[0].trace.working_set_bytes
+    for one in tuning.front():
+        for other in tuning.candidates:
+            smaller = other.replayed.peak_bytes < one.replayed.peak_bytes
+            assert not (smaller and other.total_seconds < one.total_seconds)
+
+
+def test_padding_that_costs_more_than_it_saves_is_not_recommended(recordings):
+    cheap, padded = recordings
+    dear = Recording("pow2", padded.trace, 1e6)
+    assert tune([cheap, dear], ["lru"]).best.buckets == "none"
+    assert tune([cheap, padded], ["lru"]).best.buckets == "pow2"
+
+
+def test_nothing_to_replay_is_said():
+    empty = Trace.from_arrays(keys=[], size_bytes=[], compile_seconds=[])
+    with pytest.raises(ValueError, match="at least one request, but is empty"):
+        tune([Recording("none", empty, 0.0)])
+
+
+def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
+    tuning = tune(recordings, ["lru", "gdsf"])
+    tuned = Tuned("a program", "python -m flows.tune x", tuning, (), None, None, {"pow2": (8, 16)})
+    write_tuning(tuned, tmp_path)
+    assert JitCache.from_file(tmp_path / "best.yaml").limit_bytes == tuning.best.limit_bytes
+    text = (tmp_path / "tune.md").read_text()
+    assert f"eviction={tuning.best.replayed.policy}" in text.splitlines()[2]
+    assert "| pow2 |" in text
+    assert (tmp_path / "curves_none.svg").read_text().startswith("<svg")
+    assert (tmp_path / "experiment" / "best.yaml").read_text() == (tmp_path / "best.yaml").read_text()
+    printed = io.StringIO()
+    print_tuning(tuned, Console(file=printed, width=160))
+    assert "For a program: eviction=" in printed.getvalue()
