@@ -54,6 +54,7 @@ class SweepSettings(BaseModel):
 
     directory: Path
     order_seed: NonNegativeInt
+    resume: Path | None = None
 
 
 class _Composed(BaseModel):

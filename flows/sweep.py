@@ -18,6 +18,10 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
+        if len(words) == 1 and words[0].startswith("sweep.resume="):
+            from .resume import saved_words
+
+            words = saved_words(words[0])
         options = _parse(words)
         return _run(options) if options else 0
     except KeyboardInterrupt:
@@ -55,7 +59,14 @@ def _run(options: argparse.Namespace) -> int:
 
     from jaxcache.lab import run
 
+    from . import resume
+
     run.warm_up()
+    try:
+        place = resume.claim(plan)
+    except UsageError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return 2
     problem = _find_server()
     if problem is not None:
         print(f"sweep: {problem}", file=sys.stderr)
@@ -64,10 +75,15 @@ def _run(options: argparse.Namespace) -> int:
     from jaxcache.lab.aggregate import MANIFEST, read_sweep
     from jaxcache.lab.report import headline, print_summary, terminal
 
-    from .pipeline import new_directory, sweep
+    from .pipeline import sweep
 
-    place = new_directory(plan)
-    state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
+    try:
+        state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
+    except Exception as error:  # Prefect's own, such as a server that went away
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"sweep: Prefect gave up ({reason}); finished trials are kept. To go on:", file=sys.stderr)
+        print(resume.command(place), file=sys.stderr)
+        return 1
     if not (place / MANIFEST).exists():
         print(f"sweep: {state.message}", file=sys.stderr)
         return 1
@@ -79,7 +95,8 @@ def _run(options: argparse.Namespace) -> int:
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / 'report.md'}", highlight=False, soft_wrap=True)
     if state.is_cancelled():
-        console.print(f"Interrupted; the results of {len(results.results)} trials are kept.", highlight=False)
+        console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
+        console.print(resume.command(place), highlight=False, soft_wrap=True)
         return 130
     return 0 if state.is_completed() else 1
 

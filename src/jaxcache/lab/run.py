@@ -108,6 +108,15 @@ def failed_result(order: Order, reason: str) -> TrialResult:
     return result
 
 
+def known_result(directory: Path, trial_id: str, here: Environment) -> TrialResult | None:
+    """Return the result that an earlier run of this very trial left, or None if it has to be run."""
+    try:
+        result = TrialResult.model_validate_json((directory / RESULT).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return result if result.trial_id == trial_id and result.environment.computes_as(here) else None
+
+
 def run_reference(order: Order, timeout_seconds: float, stop: threading.Event) -> Reference:
     """Run a reference and return it; it is also in ``order.directory`` as ``reference.json``.
 
@@ -142,6 +151,7 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
     if stop.is_set():
         raise Interrupted
     written.unlink(missing_ok=True)
+    shutil.rmtree(order.scratch, ignore_errors=True)  # of a run that was killed
     process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
     process.start()
     try:
