@@ -105,7 +105,7 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
             reference = (
                 run.known_reference(order, session.directory / run.REFERENCES)
                 or run.known_reference(order, session.plan.references)
-                or run.run_reference(order, session.plan.runner.timeout_seconds, session.stop)
+                or run.run_reference(order, session.plan.runner.timeout_seconds, session.stop, session.plan.bounds)
             )
     except run.Interrupted:
         return Cancelled(message=_INTERRUPTED)
@@ -144,7 +144,8 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
                 result = run.failed_result(order, obstacle)
             else:
                 session.progress.trial_started(planned.name)
-                result = run.run_trial(order, session.plan.runner.timeout_seconds, session.stop)
+                seconds = session.plan.runner.timeout_seconds
+                result = run.run_trial(order, seconds, session.stop, session.plan.bounds)
     except run.Interrupted:
         session.progress.trial_interrupted(planned.name)
         return Cancelled(message=_INTERRUPTED)

@@ -183,7 +183,9 @@ def trial_processes(process) -> list[psutil.Process]:
 
 
 def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home, tmp_path):
-    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1")
+    process = start_sweep(
+        prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1", "runner.retries=0"
+    )
     wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
     (victim,) = trial_processes(process)
     victim.kill()
