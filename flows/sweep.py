@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
-    problem = _find_server()
+    problem = find_server()
     if problem is not None:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
@@ -101,8 +101,8 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if state.is_completed() else 1
 
 
-def _find_server() -> str | None:
-    """Make PREFECT_API_URL name a server that answers; return what is wrong, or None."""
+def find_server() -> str | None:
+    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
     from . import server
 
     server.configure()
