@@ -16,7 +16,7 @@ def main() -> int:
     if problem is not None:
         print(f"deploy: {problem}", file=sys.stderr)
         return 2
-    from prefect.deployments.runner import EntrypointType
+    from prefect.types.entrypoint import EntrypointType
 
     from .pipeline import sweep
 

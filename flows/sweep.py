@@ -16,6 +16,8 @@ _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolv
 def main(words: list[str] | None = None) -> int:
     """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
+    quiet = "--quiet" in words
+    words = [word for word in words if word != "--quiet"]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
         if len(words) == 1 and words[0].startswith("sweep.resume="):
@@ -23,7 +25,7 @@ def main(words: list[str] | None = None) -> int:
 
             words = saved_words(words[0])
         options = _parse(words)
-        return _run(options) if options else 0
+        return _run(options, quiet) if options else 0
     except KeyboardInterrupt:
         print("Interrupted; results that are there are kept.", file=sys.stderr)
         return 130
@@ -45,7 +47,7 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
     return None
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
     from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
 
@@ -78,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     from .pipeline import sweep
 
     try:
-        state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
+        state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept. To go on:", file=sys.stderr)
@@ -91,7 +93,8 @@ def _run(options: argparse.Namespace) -> int:
     if not state.is_completed() and not results.failed:  # the flow itself broke, such as on a full disk
         print(f"sweep: {state.message}", file=sys.stderr)
     console = terminal()
-    print_summary(results, console)
+    if not quiet:
+        print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / 'report.md'}", highlight=False, soft_wrap=True)
     if state.is_cancelled():
