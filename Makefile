@@ -7,7 +7,7 @@ SECONDS ?= 120
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test torture check format ui stop bench figures lock clean
+.PHONY: help setup sweep test torture check format ui stop deploy bench figures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ ui: $(READY) ## Start the project's Prefect server if need be, and open its UI
 
 stop: $(READY) ## End the project's Prefect server
 	$(BIN)/python -m flows.server stop
+
+deploy: $(READY) ## Offer the sweep to the Prefect server, to start and schedule it from the UI
+	$(BIN)/python -m flows.deploy
 
 bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.hit_path

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from jaxcache import Cost, format_size
+from jaxcache import Cost, CostTable, format_size
 from jaxcache.lab import run
-from jaxcache.lab.aggregate import MANIFEST, Manifest
+from jaxcache.lab.aggregate import MANIFEST
 from jaxcache.lab.environment import environment
 from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
 from jaxcache.lab.trial import Device, Reference, TrialResult, write_json
 
+from . import resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
@@ -43,7 +43,9 @@ class Session:
         self.plan, self.directory, self.progress = plan, directory, progress
         self.stop = threading.Event()
         self.references: dict[str, Reference] = {}
-        self.costs = plan.costs
+        saved = directory / run.COSTS  # of a run that was cut off: its trials decided by it
+        self.costs = CostTable.load(saved).merge(plan.costs) if saved.exists() else plan.costs
+        self.known = _known(plan, directory)
         self._devices: queue.SimpleQueue[Device] = queue.SimpleQueue()
         for device in plan.devices:
             self._devices.put(device)
@@ -85,6 +87,13 @@ class Session:
             self.costs.save(self.directory / run.COSTS)
 
 
+def _known(plan: Plan, directory: Path) -> dict[str, TrialResult]:
+    """Return the results that are there already, by trial."""
+    here = environment()
+    found = (run.known_result(directory / run.TRIALS / one.trial_id, one.trial_id, here) for one in plan.trials)
+    return {result.trial_id: result for result in found if result is not None}
+
+
 @task(cache_policy=NO_CACHE, persist_result=False)
 def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     """Compile every signature of a program once, in full, and run it under jax.jit itself."""
@@ -93,8 +102,10 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     try:
         with session.device() as device:
             order = session.order("reference", planned, device, place)
-            reference = run.known_reference(order, session.plan.references) or run.run_reference(
-                order, session.plan.runner.timeout_seconds, session.stop
+            reference = (
+                run.known_reference(order, session.directory / run.REFERENCES)
+                or run.known_reference(order, session.plan.references)
+                or run.run_reference(order, session.plan.runner.timeout_seconds, session.stop, session.plan.bounds)
             )
     except run.Interrupted:
         return Cancelled(message=_INTERRUPTED)
@@ -112,9 +123,17 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> State[Any]:
     """Run one trial in a process of its own; an obstacle is why it cannot be run."""
+    known = session.known.get(planned.trial_id)
+    if known is not None:
+        session.progress.trial_known(known)
+        return _judge(known)
     place = session.directory / run.TRIALS / planned.trial_id
     place.mkdir(parents=True, exist_ok=True)
-    saved = {**planned.config, "costs": str(session.directory / run.COSTS)}  # run again, it decides as it did now
+    saved = {
+        **planned.config,
+        "costs": str(session.directory / run.COSTS),  # run again, it decides as it did now
+        "sweep": {**planned.config["sweep"], "resume": None},
+    }
     (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
     if session.stop.is_set():
         return Cancelled(message="interrupted before it started")
@@ -125,7 +144,8 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
                 result = run.failed_result(order, obstacle)
             else:
                 session.progress.trial_started(planned.name)
-                result = run.run_trial(order, session.plan.runner.timeout_seconds, session.stop)
+                seconds = session.plan.runner.timeout_seconds
+                result = run.run_trial(order, seconds, session.stop, session.plan.bounds)
     except run.Interrupted:
         session.progress.trial_interrupted(planned.name)
         return Cancelled(message=_INTERRUPTED)
@@ -168,7 +188,13 @@ def _publish_plot(directory: Path) -> None:
     create_markdown_artifact(key="tradeoff", markdown=text, description="Reference compile seconds by memory limit")
 
 
-@flow(name="sweep", flow_run_name="{directory}", persist_result=False)
+def _run_name() -> str:
+    """Name a run after its directory; one started by a deployment has none yet, and is named after what it varies."""
+    given = flow_run.parameters
+    return given.get("directory") or " ".join(given.get("overrides") or ()) or "sweep"
+
+
+@flow(name="sweep", flow_run_name=_run_name, persist_result=False)
 def sweep(
     overrides: list[str],
     directory: str | None = None,
@@ -180,27 +206,25 @@ def sweep(
 
     Args:
         overrides: What the command line takes, such as ``["eviction=lru,gdsf", "seed=0,1"]``.
-        directory: Where the sweep's files go; a new one under ``sweep.directory`` if not given.
+        directory: Where the sweep's files go, as :func:`flows.resume.claim` gave it; claimed here if not given.
         config_name: The primary config.
         config_dir: Where to look for it first.
         quiet: Print no progress.
     """
     plan = make_plan(tuple(overrides), config_name, config_dir)
     check_directories(plan)
-    place = Path(directory) if directory else new_directory(plan)
-    place.mkdir(parents=True, exist_ok=True)
+    place = Path(directory) if directory else resume.claim(plan)
+    resume.hold(place)
     began = time.monotonic()
-    manifest = Manifest(
-        command=" ".join(["python -m flows.sweep", *plan.command]),
-        order=tuple(planned.trial_id for planned in plan.trials),
-        persistent=tuple(sorted({planned.trial.persistent.mode for planned in plan.trials})),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        run_url=flow_run.ui_url,
-    )
+    before = resume.read_manifest(place)
+    assert before is not None  # claiming wrote it
+    manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None})
     write_json(place / MANIFEST, manifest)
     with Progress(len(plan.trials), quiet=quiet) as progress:
         progress.announce(manifest.run_url)
         session = Session(plan, place, progress)
+        if before.run_url is not None:
+            progress.resuming(place, len(session.known))
         with stop_on_signals(session.stop, progress.stopping):
             states = _execute(session)
     ended = (
@@ -208,18 +232,13 @@ def sweep(
         else "completed" if all(state.is_completed() for state in states)
         else "failed"
     )  # fmt: skip
-    wall_seconds = time.monotonic() - began
-    order = tuple(session.submitted) or manifest.order
+    wall_seconds = time.monotonic() - began + (before.wall_seconds or 0)
+    order = tuple(dict.fromkeys([*session.submitted, *manifest.order]))
     write_json(
         place / MANIFEST, manifest.model_copy(update={"ended": ended, "wall_seconds": wall_seconds, "order": order})
     )
     said = report(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
-
-
-def new_directory(plan: Plan) -> Path:
-    """Return a directory for a sweep that starts now; two that start at once get two."""
-    return plan.sweep.directory / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def _execute(session: Session) -> list[State[Any]]:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -20,11 +20,11 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from jaxcache import CostTable
+from jaxcache import CostTable, parse_size
 from jaxcache.lab.device import find_devices
-from jaxcache.lab.run import REFERENCES
+from jaxcache.lab.run import REFERENCES, Bounds
 from jaxcache.lab.trial import Device, Trial
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,13 @@ class UsageError(Exception):
     """The command is wrong; the message is one line that says what to write instead."""
 
 
+def _memory_limit(value: Any) -> Any:
+    try:
+        return None if value is None else parse_size(value, "runner.memory_limit")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 class Runner(BaseModel):
     """Where trials run."""
 
@@ -45,6 +52,8 @@ class Runner(BaseModel):
     device: Literal["auto", "cpu", "gpu"]
     workers: PositiveInt | None
     timeout_seconds: PositiveFloat
+    memory_limit: Annotated[int | None, BeforeValidator(_memory_limit)] = None
+    retries: NonNegativeInt = 2
 
 
 class SweepSettings(BaseModel):
@@ -54,6 +63,7 @@ class SweepSettings(BaseModel):
 
     directory: Path
     order_seed: NonNegativeInt
+    resume: Path | None = None
 
 
 class _Composed(BaseModel):
@@ -97,6 +107,11 @@ class Plan:
     devices: tuple[Device, ...]
     costs: CostTable
     references: Path | None
+
+    @property
+    def bounds(self) -> Bounds:
+        """What each process may take."""
+        return Bounds(self.runner.memory_limit, self.runner.retries)
 
 
 @functools.lru_cache(maxsize=8)

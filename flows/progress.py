@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,7 @@ class Progress:
         self._console = Console(stderr=True, quiet=quiet)
         self._trials, self._done, self._failed = trials, 0, 0
         self._running: list[str] = []
-        self._references = 0
+        self._references = self._known = 0
         self._first_trial_at: float | None = None
         self._lock = threading.Lock()
         self._bar = Bar(
@@ -38,6 +39,19 @@ class Progress:
     def announce(self, run_url: str | None) -> None:
         """Say where the run can be watched."""
         self._say(f"{self._trials} trials, watch them at {run_url}")
+
+    def resuming(self, directory: Path, finished: int) -> None:
+        """Say that an unfinished sweep goes on, and count what it has done."""
+        with self._lock:
+            self._known = finished
+        self._say(f"Going on in {directory}: {finished} of {self._trials} trials are finished.")
+
+    def trial_known(self, result: TrialResult) -> None:
+        """Count a trial that an earlier run finished."""
+        with self._lock:
+            self._done += 1
+            self._failed += result.status == "failed"
+            self._update()
 
     def stopping(self) -> None:
         """Say that the sweep is being stopped."""
@@ -89,7 +103,7 @@ class Progress:
             return f"measuring what each program costs, {self._references} done; then {self._trials} trials"
         left = self._trials - self._done - len(self._running)
         words = [f"{self._done} done", f"{self._failed} failed", f"{len(self._running)} running", f"{left} left"]
-        if self._done:
-            each = (time.monotonic() - self._first_trial_at) / self._done
+        if self._done > self._known:
+            each = (time.monotonic() - self._first_trial_at) / (self._done - self._known)
             words.append(f"about {each * (self._trials - self._done):.0f} s")
         return " · ".join(words)

@@ -16,10 +16,16 @@ _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolv
 def main(words: list[str] | None = None) -> int:
     """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
+    quiet = "--quiet" in words
+    words = [word for word in words if word != "--quiet"]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
+        if len(words) == 1 and words[0].startswith("sweep.resume="):
+            from .resume import saved_words
+
+            words = saved_words(words[0])
         options = _parse(words)
-        return _run(options) if options else 0
+        return _run(options, quiet) if options else 0
     except KeyboardInterrupt:
         print("Interrupted; results that are there are kept.", file=sys.stderr)
         return 130
@@ -41,7 +47,7 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
     return None
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
     from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
 
@@ -55,7 +61,14 @@ def _run(options: argparse.Namespace) -> int:
 
     from jaxcache.lab import run
 
+    from . import resume
+
     run.warm_up()
+    try:
+        place = resume.claim(plan)
+    except UsageError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return 2
     problem = find_server()
     if problem is not None:
         print(f"sweep: {problem}", file=sys.stderr)
@@ -64,10 +77,15 @@ def _run(options: argparse.Namespace) -> int:
     from jaxcache.lab.aggregate import MANIFEST, read_sweep
     from jaxcache.lab.report import PAGE, headline, print_summary, terminal
 
-    from .pipeline import new_directory, sweep
+    from .pipeline import sweep
 
-    place = new_directory(plan)
-    state = sweep(options.overrides, str(place), name, directory, quiet=False, return_state=True)
+    try:
+        state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
+    except Exception as error:  # Prefect's own, such as a server that went away
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"sweep: Prefect gave up ({reason}); finished trials are kept. To go on:", file=sys.stderr)
+        print(resume.command(place), file=sys.stderr)
+        return 1
     if not (place / MANIFEST).exists():
         print(f"sweep: {state.message}", file=sys.stderr)
         return 1
@@ -75,17 +93,19 @@ def _run(options: argparse.Namespace) -> int:
     if not state.is_completed() and not results.failed:  # the flow itself broke, such as on a full disk
         print(f"sweep: {state.message}", file=sys.stderr)
     console = terminal()
-    print_summary(results, console)
+    if not quiet:
+        print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
     if state.is_cancelled():
-        console.print(f"Interrupted; the results of {len(results.results)} trials are kept.", highlight=False)
+        console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
+        console.print(resume.command(place), highlight=False, soft_wrap=True)
         return 130
     return 0 if state.is_completed() else 1
 
 
 def find_server() -> str | None:
-    """Make PREFECT_API_URL name a server that answers; return what is wrong, or None."""
+    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
     from . import server
 
     server.configure()

@@ -183,7 +183,9 @@ def trial_processes(process) -> list[psutil.Process]:
 
 
 def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home, tmp_path):
-    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1")
+    process = start_sweep(
+        prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1", "runner.retries=0"
+    )
     wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
     (victim,) = trial_processes(process)
     victim.kill()
@@ -264,7 +266,7 @@ def test_help_says_what_can_be_swept_and_hydra_flags_work(tmp_path):
     told = command(tmp_path, "sweep", "--help").stdout
     for word in (
         f"eviction: {OPTIONS}",
-        "memory_limit: 16MiB",
+        "memory_limit: 32MiB",
         "experiment",
         "Exit code",
     ):

@@ -154,6 +154,21 @@ def test_a_killed_process_is_a_failed_trial_that_says_so(tmp_path):
     assert result == TrialResult.model_validate_json((tmp_path / run.RESULT).read_bytes())
 
 
+def test_a_killed_process_is_started_again_and_its_second_run_counts(tmp_path):
+    thread = when_started(tmp_path, lambda process: process.send_signal(signal.SIGKILL))
+    result = run.run_trial(order(tmp_path), 120, threading.Event(), run.Bounds(retries=1))
+    thread.join()
+    assert (result.status, result.reason) == ("completed", None)
+
+
+def test_a_process_over_its_memory_limit_is_ended_and_not_started_again(tmp_path):
+    bounds = run.Bounds(memory_bytes=1 << 20, retries=5)
+    result = run.run_trial(order(tmp_path, small_trial(workload=LONG)), 120, threading.Event(), bounds)
+    assert result.status == "failed"
+    assert "over runner.memory_limit=1 MiB; raise it" in result.reason
+    assert workers() == []
+
+
 def test_a_crash_keeps_the_end_of_stderr(tmp_path):
     # A GPU that is not there: JAX itself gives up, in the child.
     result = run.run_trial(order(tmp_path, device=Device(platform="gpu", index=0)), 120, threading.Event())

@@ -25,6 +25,8 @@ class Manifest(BaseModel):
         command: What to type to run it again.
         order: The trials' ids in the order in which they were started.
         ended: How it ended; None while it runs, or if it was killed.
+        words: The command's words, from which it is resumed.
+        costs_hash: Of the cost table that it was given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,8 @@ class Manifest(BaseModel):
     ended: str | None = None
     wall_seconds: float | None = None
     run_url: str | None = None
+    words: tuple[str, ...] = ()
+    costs_hash: str | None = None
 
 
 class Program(NamedTuple):

@@ -1,10 +1,12 @@
 """What runs in a trial's own process. The fork server imports this module, and with it JAX, ahead of time."""
 
+import fcntl
 import os
 import sys
 import threading
 import traceback
 from multiprocessing import parent_process
+from pathlib import Path
 
 from .device import hold_to
 from .execute import describe_answer, execute_reference, execute_trial
@@ -16,6 +18,7 @@ def main(order: Order) -> None:
     """Do what the order says, and leave the result in its directory."""
     os.setsid()  # a Ctrl-C in the terminal goes to the caller alone, which decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    _wait_for_predecessor(order.directory)
     log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -35,6 +38,12 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _wait_for_predecessor(directory: Path) -> None:
+    """Wait until a process of a killed sweep that still works in this directory is gone."""
+    place = os.open(directory, os.O_RDONLY)
+    fcntl.flock(place, fcntl.LOCK_EX)  # never closed: it goes with the process
 
 
 def _reference(order: Order) -> Reference:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+import psutil
 from pydantic import ValidationError
 
-from .. import Cost
+from .. import Cost, format_size
 from .environment import Environment
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
@@ -28,6 +29,7 @@ REQUESTS = "trace.parquet"  # of a reference: what the program asks of a cache
 TRIALS, REFERENCES = "trials", "references"  # in a sweep's directory, one place a trial or a program
 _TAIL_BYTES = 4000
 _POLL_SECONDS = 0.2
+_BACK_OFF_SECONDS = 0.5
 _context: ForkServerContext = multiprocessing.get_context("forkserver")
 
 
@@ -78,7 +80,27 @@ class Failed(Exception):
     """The process did not do its work; the message says why."""
 
 
-def run_trial(order: Order, timeout_seconds: float, stop: threading.Event) -> TrialResult:
+class Crashed(Failed):
+    """A signal ended the process: it may well work when it is started again."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a process may take, beside time.
+
+    Attributes:
+        memory_bytes: Resident memory at which it is ended; None for no limit.
+        retries: How often it is started again after a crash by a signal; its own errors are final.
+    """
+
+    memory_bytes: int | None = None
+    retries: int = 0
+
+
+_UNBOUNDED = Bounds()
+
+
+def run_trial(order: Order, timeout_seconds: float, stop: threading.Event, bounds: Bounds = _UNBOUNDED) -> TrialResult:
     """Run a trial and return its result, which is also in ``order.directory`` as ``result.json``.
 
     Raises:
@@ -86,7 +108,7 @@ def run_trial(order: Order, timeout_seconds: float, stop: threading.Event) -> Tr
     """
     path = order.directory / RESULT
     try:
-        _run(order, timeout_seconds, stop, path)
+        _run_again(order, timeout_seconds, stop, path, bounds)
         return TrialResult.model_validate_json(path.read_bytes())
     except Failed as error:
         return failed_result(order, str(error))
@@ -110,7 +132,18 @@ def failed_result(order: Order, reason: str) -> TrialResult:
     return result
 
 
-def run_reference(order: Order, timeout_seconds: float, stop: threading.Event) -> Reference:
+def known_result(directory: Path, trial_id: str, here: Environment) -> TrialResult | None:
+    """Return the result that an earlier run of this very trial left, or None if it has to be run."""
+    try:
+        result = TrialResult.model_validate_json((directory / RESULT).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return result if result.trial_id == trial_id and result.environment.computes_as(here) else None
+
+
+def run_reference(
+    order: Order, timeout_seconds: float, stop: threading.Event, bounds: Bounds = _UNBOUNDED
+) -> Reference:
     """Run a reference and return it; it is also in ``order.directory`` as ``reference.json``.
 
     Raises:
@@ -118,7 +151,7 @@ def run_reference(order: Order, timeout_seconds: float, stop: threading.Event) -
         Failed: If it did not finish, or gave a wrong answer.
     """
     path = order.directory / REFERENCE
-    _run(order, timeout_seconds, stop, path)
+    _run_again(order, timeout_seconds, stop, path, bounds)
     return Reference.model_validate_json(path.read_bytes())
 
 
@@ -139,17 +172,33 @@ def known_reference(order: Order, references: Path | None) -> Reference | None:
     return reference
 
 
-def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: Path) -> None:
+def _run_again(order: Order, timeout_seconds: float, stop: threading.Event, written: Path, bounds: Bounds) -> None:
+    """Run a child process, and again after a crash, with longer and longer pauses."""
+    for attempt in range(bounds.retries + 1):
+        try:
+            return _run(order, timeout_seconds, stop, written, bounds.memory_bytes)
+        except Crashed as error:
+            if not bounds.retries:
+                raise
+            if attempt == bounds.retries:
+                raise Failed(f"{error}, {attempt + 1} times in a row") from error
+        if stop.wait(_BACK_OFF_SECONDS * 2**attempt):
+            raise Interrupted
+    return None
+
+
+def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: Path, memory_bytes: int | None) -> None:
     """Run a child process to its end; it must leave ``written`` behind."""
     from . import child  # imported late: only child processes need what it needs
 
     if stop.is_set():
         raise Interrupted
     written.unlink(missing_ok=True)
+    shutil.rmtree(order.scratch, ignore_errors=True)  # of a run that was killed
     process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
     process.start()
     try:
-        _wait(process, timeout_seconds, stop)
+        _wait(process, timeout_seconds, stop, memory_bytes)
     finally:
         process.kill()
         process.join()
@@ -161,19 +210,31 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
     if code and code < 0:
         name = signal.Signals(-code).name
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        raise Failed(f"the process was killed by {name}{hint}")
+        raise Crashed(f"the process was killed by {name}{hint}")
     if code or not written.exists():
         lines = stderr_tail(order.directory).strip().splitlines()
         raise Failed(lines[-1] if lines else f"the process ended with exit code {code}")
 
 
-def _wait(process: ForkServerProcess, timeout_seconds: float, stop: threading.Event) -> None:
+def _wait(process: ForkServerProcess, timeout_seconds: float, stop: threading.Event, memory_bytes: int | None) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not multiprocessing.connection.wait([process.sentinel], timeout=_POLL_SECONDS):
         if stop.is_set():
             raise Interrupted
+        if memory_bytes is not None and (held := _resident_bytes(process)) > memory_bytes:
+            raise Failed(
+                f"held {format_size(held)} of memory, over runner.memory_limit={format_size(memory_bytes)}; "
+                "raise it or shorten the trial"
+            )
         if time.monotonic() > deadline:
             raise Failed(f"took more than {timeout_seconds:g} s; raise runner.timeout_seconds or shorten the trial")
+
+
+def _resident_bytes(process: ForkServerProcess) -> int:
+    try:
+        return psutil.Process(process.pid).memory_info().rss
+    except psutil.NoSuchProcess:  # it ended just now
+        return 0
 
 
 def stderr_tail(directory: Path) -> str:

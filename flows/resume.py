@@ -1,0 +1,122 @@
+"""Which directory a sweep writes to: a new one, or that of the same sweep if it was cut off.
+
+A sweep is recognised by content: the ids of its trials, which hold their settings and the sources, and its cost table.
+Whoever works in a directory holds a lock on it that the system drops with the process.
+"""
+
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from jaxcache.lab.aggregate import MANIFEST, Manifest
+from jaxcache.lab.trial import write_json
+
+from .plan import Plan, UsageError
+
+_LOCK, _CLAIMS = "sweep.lock", ".claims.lock"
+_UNFINISHED = (None, "interrupted")
+
+
+def claim(plan: Plan) -> Path:
+    """Return the directory for this sweep, locked until the process ends, its manifest written.
+
+    It is the one that ``sweep.resume`` names; else the newest of the same sweep that is unfinished; else a new one.
+
+    Raises:
+        UsageError: If ``sweep.resume`` names no unfinished sweep of these trials, or the sweep is under way elsewhere.
+    """
+    with FileLock(plan.sweep.directory / _CLAIMS):  # two that start at once must not both find nothing
+        given = plan.sweep.resume
+        if given is not None:
+            _check(plan, given)
+        found = given or next(_unfinished(plan), None)
+        directory = found or _new_directory(plan)
+        hold(directory)
+        if found is None:
+            write_json(directory / MANIFEST, _manifest(plan))
+        return directory
+
+
+def hold(directory: Path) -> None:
+    """Lock a sweep's directory until this process ends; a process may do so more than once.
+
+    Raises:
+        UsageError: If another process holds it.
+    """
+    lock = FileLock(directory / _LOCK, is_singleton=True, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UsageError(
+            f"this very sweep is under way in {directory}; wait for it, or give another sweep.directory"
+        ) from None
+    _held.append(lock)
+
+
+_held: list[FileLock] = []  # a lock that nobody refers to is dropped
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """Return what the sweep of a directory says of itself, or None if nothing that can be read is there."""
+    try:
+        return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def command(directory: Path) -> str:
+    """Return what to type to go on with a sweep."""
+    return f"python -m flows.sweep {shlex.quote(f'sweep.resume={directory}')}"
+
+
+def saved_words(word: str) -> list[str]:
+    """Return the words of the sweep that ``sweep.resume=<directory>`` names, and that word."""
+    manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
+    words = () if manifest is None else manifest.words
+    return [*(one for one in words if not one.startswith("sweep.resume=")), word]
+
+
+def _check(plan: Plan, directory: Path) -> None:
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise UsageError(f"sweep.resume={directory} is not the directory of a sweep")
+    if manifest.ended not in _UNFINISHED:
+        raise UsageError(f"sweep.resume={directory} is finished; leave sweep.resume out to run it anew")
+    if not _same(plan, manifest):
+        raise UsageError(
+            f"sweep.resume={directory} is of other trials, costs or sources; give it alone, or leave it out"
+        )
+
+
+def _unfinished(plan: Plan) -> Iterator[Path]:
+    """Yield the directories of this sweep in which there is something left to do, the newest first."""
+    for path in sorted(plan.sweep.directory.glob(f"*/{MANIFEST}"), reverse=True):
+        manifest = read_manifest(path.parent)
+        if manifest is not None and manifest.ended in _UNFINISHED and _same(plan, manifest):
+            yield path.parent
+
+
+def _same(plan: Plan, manifest: Manifest) -> bool:
+    ids = {planned.trial_id for planned in plan.trials}
+    return ids == set(manifest.order) and manifest.costs_hash == plan.costs.digest
+
+
+def _new_directory(plan: Plan) -> Path:
+    directory = plan.sweep.directory / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    directory.mkdir()
+    return directory
+
+
+def _manifest(plan: Plan) -> Manifest:
+    return Manifest(
+        command=" ".join(["python -m flows.sweep", *plan.command]),
+        words=plan.command,
+        order=tuple(planned.trial_id for planned in plan.trials),
+        costs_hash=plan.costs.digest,
+        persistent=tuple(sorted({planned.trial.persistent.mode for planned in plan.trials})),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
