@@ -73,6 +73,14 @@ def command(directory: Path) -> str:
     return f"python -m flows.sweep {shlex.quote(f'sweep.resume={directory}')}"
 
 
+def advice(directory: Path) -> str:
+    """Return what to do after the flow broke: go on, or, with all trials done, make the report."""
+    manifest = read_manifest(directory)
+    if manifest is not None and manifest.ended not in _UNFINISHED:
+        return f"All trials are done: python -m flows.report {shlex.quote(str(directory))}"
+    return f"To go on: {command(directory)}"
+
+
 def saved_words(word: str) -> list[str]:
     """Return the words of the sweep that ``sweep.resume=<directory>`` names, and that word."""
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))

@@ -83,8 +83,8 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"sweep: Prefect gave up ({reason}); finished trials are kept. To go on:", file=sys.stderr)
-        print(resume.command(place), file=sys.stderr)
+        print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
+        print(resume.advice(place), file=sys.stderr)
         return 1
     if not (place / MANIFEST).exists():
         print(f"sweep: {state.message}", file=sys.stderr)
