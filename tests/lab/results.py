@@ -31,9 +31,11 @@ COURSE = Course(
 
 
 def result(
-    eviction="lru", seed=0, limit="2MiB", workload="monte_carlo", cost_seconds=10.0, hits=60, misses=40, **changes
-):
-    trial = small_trial(workload, eviction={"name": eviction}, seed=seed, memory_limit=limit)
+    eviction="lru", seed=0, limit="2MiB", workload="monte_carlo", cost_seconds=10.0, hits=60, misses=40,
+    persistent=None, **changes
+):  # fmt: skip
+    settings = {} if persistent is None else {"persistent": persistent}
+    trial = small_trial(workload, eviction={"name": eviction}, seed=seed, memory_limit=limit, **settings)
     made = TrialResult(
         trial_id=trial.id, program_id=trial.program_id, label=trial.label, status="completed", config=trial,
         environment=environment(), device="cpu on 1 of 2 cores",

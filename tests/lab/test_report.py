@@ -197,3 +197,11 @@ def test_the_terminal_summary_of_nothing_is_empty(tmp_path):
     printed = io.StringIO()
     print_summary(read_sweep(write_sweep(tmp_path / "s", [])), Console(file=printed))
     assert printed.getvalue() == ""
+
+
+def test_directories_that_differ_are_told_apart_by_what_differs(tmp_path):
+    settings = [{"mode": "fresh", "limit": limit} for limit in ("1MiB", "2MiB")]
+    groups = read_sweep(write_sweep(tmp_path / "s", [result(persistent=one) for one in settings])).groups
+    assert [group.program.persistent for group in groups] == ["fresh limit=1048576", "fresh limit=2097152"]
+    (alone,) = read_sweep(write_sweep(tmp_path / "t", [result(persistent=settings[0])])).groups
+    assert alone.program.persistent == "fresh"

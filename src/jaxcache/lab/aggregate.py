@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -275,8 +275,8 @@ class _Naming:
         return " ".join(f"{field}={getattr(config, field)}" for field in self._others)
 
 
-def _name_of(part: Any) -> str:
-    return str(getattr(part, "name", part))
+def _name_of(part: BaseModel) -> str:
+    return str(getattr(part, "name", None) or getattr(part, "mode", part))
 
 
 def _frame(references: list[Reference]) -> Frame | None:

@@ -57,7 +57,7 @@ class IterativeSolver(WorkloadConfig):
     """Solves ``-laplace(u) + c u = b`` on an n × n grid, n being the request's length, and computes ``u A u``.
 
     Attributes:
-        tolerance: Of the residual, over the norm of ``b``; where the precision is too low for it, what it allows.
+        tolerance: Of the residual, over the norm of ``b``; in bfloat16 what that allows.
         max_steps: Of conjugate gradients.
     """
 
@@ -78,7 +78,8 @@ class _Solving:
     def __init__(self, config: IterativeSolver, compiler: Compiler, seed: int) -> None:
         self._dtype = compiler.dtype
         self._draw = np.random.default_rng(seed)
-        self._tolerance = max(config.tolerance, 4 * compiler.rounding)
+        narrow = compiler.dtype != compiler.wide
+        self._tolerance = max(config.tolerance, 4 * compiler.rounding) if narrow else config.tolerance
         self._solve = iterative_solver(
             _step,
             residual=_residual,
