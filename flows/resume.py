@@ -41,6 +41,12 @@ def claim(plan: Plan) -> Path:
         return directory
 
 
+def begin(plan: Plan, directory: Path) -> None:
+    """Make a directory of the caller's choice that of a sweep which is about to start."""
+    directory.mkdir(parents=True)
+    write_json(directory / MANIFEST, _manifest(plan))
+
+
 def hold(directory: Path) -> None:
     """Lock a sweep's directory until this process ends; a process may do so more than once.
 

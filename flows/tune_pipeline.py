@@ -12,6 +12,7 @@ from jaxcache.lab.trial import Reference, Trial, TrialResult
 from jaxcache.lab.tuning import Candidate, Recording, Tuning
 from jaxcache.lab.tuning_report import Tuned, Verified
 
+from . import resume
 from .pipeline import sweep
 from .plan import make_plan
 from .tune_settings import TuneSettings, find_setting
@@ -68,10 +69,11 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
 
 
 def _sweep(overrides: list[str], directory: Path) -> Sweep:
+    resume.begin(make_plan(tuple(overrides)), directory)
     state: Any = sweep(overrides, str(directory), quiet=False, return_state=True)
     if state.is_completed():
         return read_sweep(directory)
-    failed = read_sweep(directory).failed if directory.exists() else ()
+    failed = read_sweep(directory).failed
     reason = failed[0].reason if failed else state.message
     raise RunFailed(f"{' '.join(overrides)}: {reason}; see {directory}", state.is_cancelled())
 

@@ -166,8 +166,9 @@ def known_reference(order: Order, references: Path | None) -> Reference | None:
         return None
     if reference.slot != order.device.slot or not reference.environment.computes_as(order.environment):
         return None
-    if (trace := references / order.program_id / REQUESTS).exists():
-        shutil.copy(trace, order.directory / REQUESTS)
+    trace, place = references / order.program_id / REQUESTS, order.directory / REQUESTS
+    if trace.exists() and not (place.exists() and place.samefile(trace)):  # a sweep that goes on has its own there
+        shutil.copy(trace, place)
     write_json(order.directory / REFERENCE, reference)
     return reference
 
