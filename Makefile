@@ -61,6 +61,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.sweep_overhead
+	$(BIN)/python -m benchmarks.tune
 
 figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml
 	$(BIN)/python -m flows.sweep experiment=readme
