@@ -9,13 +9,13 @@ from jaxcache.lab.aggregate import Sweep, read_sweep
 from jaxcache.lab.requests import load_requests
 from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES
 from jaxcache.lab.trial import Reference, Trial, TrialResult
-from jaxcache.lab.tuning import Candidate, Recording, Tuning
+from jaxcache.lab.tuning import Candidate, Recording
 from jaxcache.lab.tuning_report import Tuned, Verified
 
 from . import resume
 from .pipeline import sweep
 from .plan import make_plan
-from .tune_settings import TuneSettings, find_setting
+from .tune_settings import TuneSettings, find_setting, replay_present
 
 _SETTING = ("eviction", "memory_limit", "buckets", "costs")
 
@@ -47,7 +47,7 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
     sets = list(dict.fromkeys([*settings.buckets, present.buckets.name]))
     recorded = _sweep([*fixed, "eviction=none", "memory_limit=null", f"buckets={','.join(sets)}"], place / "recorded")
     by_set = {result.config.buckets.name: result for result in recorded.results}
-    tuning = find_setting(settings, [_recording(recorded, by_set[name]) for name in sets])
+    tuning = find_setting(settings, [_recording(recorded, by_set[name]) for name in sets], present.seed)
     costs = f"costs={recorded.directory / COSTS}"
 
     def verify(one: Candidate) -> Verified:
@@ -55,14 +55,15 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
         name = f"verified_{one.buckets}_{one.replayed.policy}_{one.limit_bytes}"
         return Verified(one, _sweep([*fixed, *words], place / name).results[0])
 
-    verified = tuple(verify(one) for one in tuning.ranked[: settings.verify])
-    now = _present(tuning, present, settings)
+    verified = tuple(verify(one) for one in tuning.contenders(settings.verify))
+    already = {one.candidate.setting: one for one in verified}  # one directory a setting
+    now = replay_present(tuning, present)
     return Tuned(
         what=present.program_name,
         command=command,
         tuning=tuning,
         verified=verified,
-        present=None if now is None else next((one for one in verified if one.candidate == now), None) or verify(now),
+        present=None if now is None else already.get(now.setting) or verify(now),
         reference=_reference(recorded, by_set[sets[0]]),
         lengths=_lengths({name: result.config for name, result in by_set.items()}),
     )
@@ -86,15 +87,6 @@ def _recording(recorded: Sweep, result: TrialResult) -> Recording:
 def _reference(recorded: Sweep, result: TrialResult) -> Reference:
     path = recorded.directory / REFERENCES / result.program_id / REFERENCE
     return Reference.model_validate_json(path.read_bytes())
-
-
-def _present(tuning: Tuning, trial: Trial, settings: TuneSettings) -> Candidate | None:
-    """Return the replay of the present setting; None if it has no limit."""
-    if trial.memory_limit is None:
-        return None
-    recording = next(one for one in tuning.recordings if one.buckets == trial.buckets.name)
-    chosen = settings.model_copy(update={"policies": [trial.eviction.name], "memory_limit": trial.memory_limit})
-    return find_setting(chosen, [recording]).best
 
 
 def _lengths(configs: dict[str, Trial]) -> dict[str, tuple[int, ...]]:

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
 
-from jaxcache import POLICIES, parse_size
-from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES
-from jaxcache.lab.tuning import Recording, Tuning, tune
+from jaxcache import POLICIES, format_size, parse_size
+from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES, Trial
+from jaxcache.lab.tuning import Candidate, Recording, Tuning
+from jaxcache.lab.tuning import tune as replay_settings
 
 from .plan import CONF, Plan, UsageError
 
 CONFIG = CONF / "tune.yaml"
+_WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")
 _BUCKETS = sorted(path.stem for path in (CONF / "buckets").glob("*.yaml"))
 
 
@@ -30,16 +32,13 @@ def _listed(known: list[str], name: str) -> Any:
     return BeforeValidator(listed)
 
 
-def _size(value: str, name: str) -> int:
-    size = parse_size(value, name)
-    if size < SMALLEST_LIMIT_BYTES:
-        raise ValueError(f"{name} must be at least 256KiB, what the smallest executable weighs, but is {value}")
-    return size
-
-
 def _limits(value: Any) -> Any:
     words = None if value is None else [one.strip() for one in str(value).split(",")]
-    return None if words is None else [_size(one, "tune.limits") for one in words]
+    return None if words is None else [parse_size(one, "tune.limits") for one in words]
+
+
+def _limit(value: Any) -> int | None:
+    return None if value is None else parse_size(value, "tune.memory_limit")
 
 
 class TuneSettings(BaseModel):
@@ -50,9 +49,17 @@ class TuneSettings(BaseModel):
     trace: Path | None
     policies: Annotated[list[str] | None, _listed(sorted(POLICIES), "tune.policies")]
     limits: Annotated[list[int] | None, BeforeValidator(_limits)]
-    memory_limit: Annotated[int | None, BeforeValidator(lambda v: None if v is None else _size(v, "tune.memory_limit"))]
+    memory_limit: Annotated[
+        int | None, BeforeValidator(lambda v: None if v is None else parse_size(v, "tune.memory_limit"))
+    ]
     buckets: Annotated[list[str], _listed(_BUCKETS, "tune.buckets")]
     verify: NonNegativeInt
+
+    @property
+    def named_limits(self) -> list[tuple[str, int]]:
+        """The limits that were asked for, each with the setting that did."""
+        one = [] if self.memory_limit is None else [("tune.memory_limit", self.memory_limit)]
+        return one + [("tune.limits", limit) for limit in self.limits or ()]
 
 
 def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
@@ -72,26 +79,61 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
             raise UsageError(f"{word}: there is no setting {key}; there are: {known}")
         values[name] = None if value in ("null", "") else value
     try:
-        return TuneSettings.model_validate(values), [word for word in words if word not in own]
+        settings = TuneSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         name = ".".join(["tune", *map(str, first["loc"])])
         plain = message if message.startswith("tune.") else f"{name}: {message}, but is {first['input']!r}"
         raise UsageError(plain) from error
+    program = [word for word in words if word not in own]
+    if settings.trace is None:
+        _refuse_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
+    else:
+        _refuse_for_a_trace(own, program)
+    return settings, program
 
 
-def find_setting(settings: TuneSettings, recordings: list[Recording]) -> Tuning:
-    """Replay what was asked for.
+def _refuse_below(settings: TuneSettings, smallest_bytes: int, why: str) -> None:
+    for name, limit in settings.named_limits:
+        if limit < smallest_bytes:
+            least = format_size(smallest_bytes)
+            raise UsageError(f"{name} must be at least {least}, {why}, but is {format_size(limit)}")
+
+
+def _refuse_for_a_trace(own: list[str], program: list[str]) -> None:
+    """Refuse what a trace cannot answer: nothing is run, so nothing can be said of other buckets or programs."""
+    for word in own:
+        key, _, value = word.partition("=")
+        if key == "tune.buckets" and value != "none":
+            raise UsageError(f"{word}: buckets are recorded by running the program, and trace= runs none; "
+                             "give workload=… in place of trace=, or tune.buckets=none")  # fmt: skip
+    for word in program:
+        if word.partition("=")[0] not in _WITH_A_TRACE:
+            raise UsageError(f"{word} says what to run, and trace= runs nothing; with it go {', '.join(_WITH_A_TRACE)}")
+
+
+def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int) -> Tuning:
+    """Replay what was asked for; the seed is that of the run, for policies that draw.
 
     Raises:
-        UsageError: If a limit or a policy is none, or the trace is empty.
+        UsageError: If a limit or a policy is none, a limit holds no program, or the trace is empty.
     """
+    sizes = [int(one.trace.size_bytes.min()) for one in recordings if len(one.trace.size_bytes)]
+    _refuse_below(settings, min(sizes, default=0), "what the smallest program of the trace weighs")
     try:
         policies = settings.policies or [name for name in POLICIES if name != "none"]
-        return tune(recordings, policies, settings.limits, settings.memory_limit)
+        return replay_settings(recordings, policies, settings.limits, settings.memory_limit, seed)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+
+
+def replay_present(tuning: Tuning, trial: Trial) -> Candidate | None:
+    """Return the replay of the present setting; None if it has no limit."""
+    if trial.memory_limit is None:
+        return None
+    recording = next(one for one in tuning.recordings if one.buckets == trial.buckets.name)
+    return replay_settings([recording], [trial.eviction.name], memory_limit=trial.memory_limit, seed=trial.seed).best
 
 
 def new_place(plan: Plan) -> Path:

@@ -24,13 +24,15 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ImportError("JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'") from error
     try:
         told = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
     if not isinstance(told, dict):
         raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {told!r}")
-    chosen = {
-        key: value for one in told.pop("defaults", None) or () if isinstance(one, dict) for key, value in one.items()
-    }
+    defaults = told.pop("defaults", None) or []
+    if not isinstance(defaults, list):
+        written = "a list such as [override /eviction: lru]"
+        raise ValueError(f"{os.fspath(path)}: defaults must be {written}, but is {defaults!r}")
+    chosen = {key: value for one in defaults if isinstance(one, dict) for key, value in one.items()}
     settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
     unknown = [key for key in settings if key not in _KNOWN]
     if unknown:

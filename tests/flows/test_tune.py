@@ -1,11 +1,13 @@
 """The tuning as a user runs it, and what it refuses before anything starts."""
 
+import re
+
 import pytest
 
 from flows.plan import UsageError, make_plan
 from flows.tune import main
 from flows.tune_settings import read_settings
-from jaxcache import JitCache
+from jaxcache import JitCache, Trace, replay
 
 from .conftest import command
 
@@ -36,12 +38,67 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     assert len(list(outputs.glob("tune_*/best.yaml"))) == 2
 
 
+def test_the_present_setting_is_run_once_where_it_is_the_recommended_one_and_seeds_reach_the_replay(
+    prefect_home, tmp_path
+):
+    words = ["workload=gradient_optimization", "workload.requests=30", "shapes.distinct=10", "shapes.largest=40"]
+    done = command(prefect_home, "tune", *words, "persistent=off", "seed=3", "eviction=random", "memory_limit=4MiB",
+                   "tune.policies=random", "tune.memory_limit=4MiB", "tune.buckets=none",
+                   f"sweep.directory={tmp_path}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (place,) = tmp_path.glob("tune_*")
+    assert len(list(place.glob("verified_*"))) == 1
+    checked = (place / "tune.md").read_text().split("## Predicted and run")[1].splitlines()
+    rows = [line.split("|")[1:-1] for line in checked if line.startswith("| eviction=")]
+    assert len(rows) == 2
+    assert all(int(predicted) == int(run) for _, predicted, run, *_ in rows)
+    trace = Trace.load(next(place.glob("recorded/references/*/trace.parquet")))
+    by_seed = [replay(trace, "random", "4MiB", seed=seed).misses for seed in (3, 0)]
+    assert int(rows[0][1]) == by_seed[0] != by_seed[1]
+
+
+@pytest.fixture
+def heavy(tmp_path):
+    keys = [3, 0, 1, 2] * 5
+    seconds = [0.25 * (key + 1) for key in keys]
+    path = tmp_path / "heavy.parquet"
+    Trace.from_arrays(keys=keys, size_bytes=[4 * 1024**2] * 20, compile_seconds=seconds).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["tune.memory_limit=1MiB"],
+            "tune.memory_limit must be at least 4 MiB, what the smallest program of",
+        ),
+        (["tune.limits=2MiB,8MiB"], "tune.limits must be at least 4 MiB, .*, but is 2 MiB"),
+        (["tune.buckets=pow2,optimal"], "tune.buckets=pow2,optimal: buckets are recorded by running the program"),
+        (["workload=monte_carlo"], "workload=monte_carlo says what to run, and trace= runs nothing"),
+        (["eviction=lru,gdsf"], "trace= takes one present setting"),
+    ],
+)
+def test_what_a_trace_cannot_answer_is_refused(heavy, words, message, tmp_path, capsys):
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+    assert not list(tmp_path.glob("tune_*"))
+
+
+def test_a_trace_is_held_against_the_present_setting_where_one_is_named(heavy, tmp_path, capsys):
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "eviction=lru", "memory_limit=8MiB",
+                 "tune.memory_limit=12MiB"]) == 0  # fmt: skip
+    assert "less than with eviction=lru, memory_limit=8 MiB" in " ".join(capsys.readouterr().out.split())
+    assert "| not run |" in next(tmp_path.glob("tune_*/tune.md")).read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("workload=monte_carlo tune.policies=lruu", "tune.policies must be among adaptive, .*, but is 'lruu'"),
         ("workload=monte_carlo tune.policies=lru,lru", "tune.policies must name each value once"),
-        ("workload=monte_carlo tune.limits=1MiB,1", "tune.limits must be at least 256KiB, .*, but is 1"),
+        ("workload=monte_carlo tune.limits=1MiB,1", "tune.limits must be at least 256 KiB, .*, but is 1 B"),
         ("workload=monte_carlo tune.memory_limit=-3", "tune.memory_limit must be positive, such as 64MiB, but is -3"),
         ("workload=monte_carlo tune.buckets=some", "tune.buckets must be among linear, .*, but is 'some'"),
         ("workload=monte_carlo tune.verify=-1", "tune.verify: .* but is '-1'"),

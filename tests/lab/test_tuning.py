@@ -56,6 +56,21 @@ def test_padding_that_costs_more_than_it_saves_is_not_recommended(recordings):
     assert tune([cheap, padded], ["lru"]).best.buckets == "pow2"
 
 
+def test_real_runs_go_to_the_ranked_first_and_then_to_the_next_policies_at_the_recommended_limit(recordings):
+    tuning = tune(recordings, ["lru", "gdsf", "fifo"])
+    four = tuning.contenders(4)
+    assert four[:2] == list(tuning.ranked)
+    assert len({one.setting for one in four}) == 4
+    assert {(one.buckets, one.limit_bytes) for one in four[2:]} == {(tuning.best.buckets, tuning.best.limit_bytes)}
+    assert four[2].total_seconds <= four[3].total_seconds
+    assert tuning.contenders(0) == []
+
+
+def test_equal_settings_are_the_same_whoever_replayed_them(recordings):
+    one, other = (tune(recordings[:1], ["lru"], memory_limit=6 * MIB).best for _ in range(2))
+    assert one.setting == other.setting == ("none", "lru", 6 * MIB)
+
+
 def test_nothing_to_replay_is_said():
     empty = Trace.from_arrays(keys=[], size_bytes=[], compile_seconds=[])
     with pytest.raises(ValueError, match="at least one request, but is empty"):

@@ -44,6 +44,7 @@ def test_plain_settings_do_too(file):
         ("eviction: lru\n", "has no memory_limit"),
         ("- 3\n", r"holds \[3\]"),
         ("a: [\n", "cannot be read"),
+        ("defaults: 3\neviction: lru\nmemory_limit: 1MiB\n", "defaults must be a list such as .*, but is 3"),
         ("eviction: lruu\nmemory_limit: 1MiB\n", "eviction must be"),
         ("eviction: lru\nmemory_limit: -1\n", "limit must be positive"),
     ],
@@ -51,6 +52,12 @@ def test_plain_settings_do_too(file):
 def test_what_is_wrong_is_named(file, text, message):
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
+        JitCache.from_file(file)
+
+
+def test_what_is_no_text_is_named(file):
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"but .*best\.yaml cannot be read"):
         JitCache.from_file(file)
 
 

@@ -38,6 +38,11 @@ class Candidate:
     run_seconds: float
 
     @property
+    def setting(self) -> tuple[str, str, int]:
+        """Buckets, policy and limit: candidates with equal ones are the same, whoever replayed them."""
+        return (self.buckets, self.replayed.policy, self.limit_bytes)
+
+    @property
     def limit_bytes(self) -> int:
         """The limit."""
         return self.replayed.limit_bytes or 0
@@ -74,6 +79,13 @@ class Tuning:
     def best(self) -> Candidate:
         """The recommended setting."""
         return self.ranked[0]
+
+    def contenders(self, count: int) -> list[Candidate]:
+        """Return so many settings worth a real run: those ranked, then the next policies at the recommended limit."""
+        best, ranked = self.best, {one.setting for one in self.ranked}
+        rivals = [one for one in self.candidates if (one.buckets, one.limit_bytes) == (best.buckets, best.limit_bytes)]
+        rivals = sorted((one for one in rivals if one.setting not in ranked), key=lambda one: one.total_seconds)
+        return [*self.ranked, *rivals][:count]
 
     def front(self) -> list[Candidate]:
         """Return the settings that no other beats in both seconds and bytes, by bytes."""

@@ -1,7 +1,7 @@
 """What tuning found, for people and for programs: tune.md, its picture, the terminal, and best.yaml."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,10 +17,10 @@ REPORT, BEST = "tune.md", "best.yaml"
 
 @dataclass(frozen=True)
 class Verified:
-    """A setting that was run for real, beside what the replay had said of it."""
+    """A setting that was run for real, beside what the replay had said of it; without a result, only replayed."""
 
     candidate: Candidate
-    result: TrialResult
+    result: TrialResult | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class Tuned:
 def write_tuning(tuned: Tuned, directory: Path) -> None:
     """Write the report, its pictures, and the recommended setting into a directory."""
     for name, drawn in tuned.tuning.curves.items():
-        draw(drawn).save(directory / f"curves_{name}.svg")
+        # The run that was recorded had no limit; what a reader looks for is where the present setting stands.
+        now = tuned.present.candidate if tuned.present is not None else None
+        ring = now.replayed if now is not None and now.buckets == name else None
+        draw(replace(drawn, present=ring)).save(directory / f"curves_{name}.svg")
     (directory / REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
     text = "\n".join(_best(tuned)) + "\n"
     (directory / BEST).write_text(text)
@@ -93,16 +96,24 @@ def _row(one: Candidate) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run ", "total s predicted", "run  ")
+_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run, as recorded", "run, measured",
+            "total s predicted", "run ")  # fmt: skip
+_CHECKED_NOTE = (
+    "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
+    "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
+    "and fewer where programs came from the shared directory (`persistent=off` compiles all of them)."
+)
 
 
 def _checked_row(one: Verified) -> tuple[str, ...]:
-    replayed, stats, timing = one.candidate.replayed, one.result.statistics, one.result.timing
-    if stats is None or timing is None:
-        return (_setting(one.candidate), str(replayed.misses), one.result.reason or "failed", "–", "–", "–", "–")
+    replayed, result = one.candidate.replayed, one.result
+    stats, timing = (None, None) if result is None else (result.statistics, result.timing)
+    if result is None or stats is None or timing is None:
+        reason = "not run" if result is None else result.reason or "failed"
+        return (_setting(one.candidate), str(replayed.misses), reason, "–", "–", "–", "–", "–")
     return (
         _setting(one.candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
-        f"{stats.cost_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
+        f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
         f"{stats.cost_seconds + timing.run_seconds:.2f}",
     )  # fmt: skip
 
@@ -122,7 +133,7 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     if checked:
-        yield from ("## Predicted and run", "", "The last row is the setting that the command named.", "")
+        yield from ("## Predicted and run", "", _CHECKED_NOTE, "")
         yield from _table([name.strip() for name in _CHECKED], [_checked_row(one) for one in checked])
     yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
     yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.front()])
