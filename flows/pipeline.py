@@ -1,12 +1,10 @@
 """The Prefect flow: references -> trials -> report, each trial a task and a process of its own."""
 
 import base64
-import contextlib
-import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from jaxcache import Cost, CostTable, format_size
 from jaxcache.lab import run
 from jaxcache.lab.aggregate import MANIFEST
-from jaxcache.lab.environment import environment
+from jaxcache.lab.environment import Environment
 from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
-from jaxcache.lab.trial import Device, Reference, TrialResult, write_json
+from jaxcache.lab.trial import Reference, TrialResult, write_json
 
 from . import resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
+from .workers import Workers, open_workers
 
 CONFIG = "config.yaml"
 _INTERRUPTED = "interrupted: its process was ended"
@@ -39,39 +38,27 @@ _INTERRUPTED = "interrupted: its process was ended"
 class Session:
     """A sweep under way: what its tasks share. Tasks run in threads of one process."""
 
-    def __init__(self, plan: Plan, directory: Path, progress: Progress) -> None:
-        self.plan, self.directory, self.progress = plan, directory, progress
+    def __init__(self, plan: Plan, directory: Path, progress: Progress, workers: Workers) -> None:
+        self.plan, self.directory, self.progress, self.workers = plan, directory, progress, workers
         self.stop = threading.Event()
         self.references: dict[str, Reference] = {}
         saved = directory / run.COSTS  # of a run that was cut off: its trials decided by it
         self.costs = CostTable.load(saved).merge(plan.costs) if saved.exists() else plan.costs
-        self.known = _known(plan, directory)
-        self._devices: queue.SimpleQueue[Device] = queue.SimpleQueue()
-        for device in plan.devices:
-            self._devices.put(device)
+        self.known = _known(plan, directory, workers.environment)
         self._costs_lock = threading.Lock()
         self.submitted: list[str] = []
 
-    @contextlib.contextmanager
-    def device(self) -> Iterator[Device]:
-        """Hold a device; there are as many as threads, so none waits."""
-        device = self._devices.get()
-        try:
-            yield device
-        finally:
-            self._devices.put(device)
-
-    def order(self, kind: str, planned: PlannedTrial, device: Device, place: Path) -> run.Order:
-        """Return what a process is to be told."""
+    def order(self, kind: str, planned: PlannedTrial, place: Path) -> run.Order:
+        """Return what a process is to be told; which device it gets, its worker decides."""
         trial = planned.trial
         reference = self.references.get(planned.program_id)
         costs = self.costs
         return run.Order(
             kind=kind,
             trial=trial,
-            device=device,
+            device=self.workers.device,
             directory=place,
-            environment=environment(),
+            environment=self.workers.environment,
             costs=dict(costs),
             trial_id=planned.trial_id,
             program_id=planned.program_id,
@@ -87,9 +74,8 @@ class Session:
             self.costs.save(self.directory / run.COSTS)
 
 
-def _known(plan: Plan, directory: Path) -> dict[str, TrialResult]:
+def _known(plan: Plan, directory: Path, here: Environment) -> dict[str, TrialResult]:
     """Return the results that are there already, by trial."""
-    here = environment()
     found = (run.known_result(directory / run.TRIALS / one.trial_id, one.trial_id, here) for one in plan.trials)
     return {result.trial_id: result for result in found if result is not None}
 
@@ -99,14 +85,13 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     """Compile every signature of a program once, in full, and run it under jax.jit itself."""
     place = session.directory / run.REFERENCES / planned.program_id
     place.mkdir(parents=True, exist_ok=True)
+    order = session.order("reference", planned, place)
     try:
-        with session.device() as device:
-            order = session.order("reference", planned, device, place)
-            reference = (
-                run.known_reference(order, session.directory / run.REFERENCES)
-                or run.known_reference(order, session.plan.references)
-                or run.run_reference(order, session.plan.runner.timeout_seconds, session.stop, session.plan.bounds)
-            )
+        reference = (
+            run.known_reference(order, session.directory / run.REFERENCES)
+            or run.known_reference(order, session.plan.references)
+            or session.workers.reference(order, session.stop)
+        )
     except run.Interrupted:
         return Cancelled(message=_INTERRUPTED)
     except run.Failed as error:
@@ -137,15 +122,12 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
     (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
     if session.stop.is_set():
         return Cancelled(message="interrupted before it started")
+    order = session.order("trial", planned, place)
     try:
-        with session.device() as device:
-            order = session.order("trial", planned, device, place)
-            if obstacle is not None:
-                result = run.failed_result(order, obstacle)
-            else:
-                session.progress.trial_started(planned.name)
-                seconds = session.plan.runner.timeout_seconds
-                result = run.run_trial(order, seconds, session.stop, session.plan.bounds)
+        if obstacle is not None:
+            result = run.failed_result(order, obstacle)
+        else:
+            result = session.workers.trial(order, session.stop, partial(session.progress.trial_started, planned.name))
     except run.Interrupted:
         session.progress.trial_interrupted(planned.name)
         return Cancelled(message=_INTERRUPTED)
@@ -220,9 +202,9 @@ def sweep(
     assert before is not None  # claiming wrote it
     manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None})
     write_json(place / MANIFEST, manifest)
-    with Progress(len(plan.trials), quiet=quiet) as progress:
+    with Progress(len(plan.trials), quiet=quiet) as progress, open_workers(plan, progress.say) as workers:
         progress.announce(manifest.run_url)
-        session = Session(plan, place, progress)
+        session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
         with stop_on_signals(session.stop, progress.stopping):
@@ -246,7 +228,7 @@ def _execute(session: Session) -> list[State[Any]]:
     waiting: dict[str, list[PlannedTrial]] = defaultdict(list)
     for planned in session.plan.trials:
         waiting[planned.program_id].append(planned)
-    with ThreadPoolTaskRunner(max_workers=len(session.plan.devices)) as runner:
+    with ThreadPoolTaskRunner(max_workers=session.workers.count) as runner:
         references: dict[PrefectFuture[Any], str] = {}
         for program, trials in waiting.items():
             config = trials[0].trial

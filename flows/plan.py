@@ -48,7 +48,8 @@ class Runner(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["local"]
+    name: Literal["local", "dask"]
+    address: str | None = None
     device: Literal["auto", "cpu", "gpu"]
     workers: PositiveInt | None
     timeout_seconds: PositiveFloat
@@ -95,7 +96,7 @@ class Plan:
     Attributes:
         command: What comes after ``python -m flows.sweep``.
         trials: In the order in which they will run, those of one program among themselves.
-        devices: As many trials run at a time.
+        devices: As many trials run at a time; empty if the workers are those at ``runner.address``.
         costs: The table that ``costs`` names; empty if it names none.
         references: Where the sweep that the table is from has its reference runs; None without a table.
     """
@@ -358,6 +359,8 @@ def _refuse_equal(planned: list[PlannedTrial]) -> None:
 
 
 def _devices(runner: Runner) -> list[Device]:
+    if runner.address is not None:
+        return []
     try:
         return find_devices(runner.device, runner.workers)
     except ValueError as error:

@@ -19,7 +19,7 @@ class Progress:
     def __init__(self, trials: int, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)
         self._trials, self._done, self._failed = trials, 0, 0
-        self._running: list[str] = []
+        self._running: dict[str, str] = {}
         self._references = self._known = 0
         self._first_trial_at: float | None = None
         self._lock = threading.Lock()
@@ -38,13 +38,13 @@ class Progress:
 
     def announce(self, run_url: str | None) -> None:
         """Say where the run can be watched."""
-        self._say(f"{self._trials} trials, watch them at {run_url}")
+        self.say(f"{self._trials} trials, watch them at {run_url}")
 
     def resuming(self, directory: Path, finished: int) -> None:
         """Say that an unfinished sweep goes on, and count what it has done."""
         with self._lock:
             self._known = finished
-        self._say(f"Going on in {directory}: {finished} of {self._trials} trials are finished.")
+        self.say(f"Going on in {directory}: {finished} of {self._trials} trials are finished.")
 
     def trial_known(self, result: TrialResult) -> None:
         """Count a trial that an earlier run finished."""
@@ -55,7 +55,7 @@ class Progress:
 
     def stopping(self) -> None:
         """Say that the sweep is being stopped."""
-        self._say("Stopping: ending the trials that run. Results so far are kept. Once more to leave at once.")
+        self.say("Stopping: ending the trials that run. Results so far are kept. Once more to leave at once.")
 
     def reference_done(self) -> None:
         """Count a reference run."""
@@ -63,36 +63,36 @@ class Progress:
             self._references += 1
             self._update()
 
-    def trial_started(self, name: str) -> None:
-        """Count a trial that runs now."""
+    def trial_started(self, name: str, device: str) -> None:
+        """Count a trial that runs now, and where."""
         with self._lock:
             self._first_trial_at = self._first_trial_at or time.monotonic()
-            self._running.append(name)
+            self._running[name] = device
             self._update()
 
     def trial_interrupted(self, name: str) -> None:
         """Count a trial that was ended."""
         with self._lock:
-            self._running.remove(name)
+            self._running.pop(name, None)  # it may not have been started
             self._update()
 
     def trial_done(self, name: str, result: TrialResult) -> None:
         """Count a trial that has a result."""
         with self._lock:
-            if name in self._running:
-                self._running.remove(name)
+            self._running.pop(name, None)
             self._done += 1
             self._failed += result.status == "failed"
             self._update()
         if result.status == "failed":
-            self._say(f"[{self._done}/{self._trials}] failed  {name}: {result.reason}")
+            self.say(f"[{self._done}/{self._trials}] failed  {name}: {result.reason}")
         elif not self._console.is_terminal and result.statistics and result.timing:
-            self._say(
+            self.say(
                 f"[{self._done}/{self._trials}] done    {name}: {result.statistics.hit_rate:.1%} hits, "
                 f"{result.timing.work_seconds:.1f} s"
             )
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line above what is live."""
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _update(self) -> None:

@@ -50,11 +50,13 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
     from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
+    from .workers import check_workers
 
     name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
     try:
         plan = make_plan(tuple(options.overrides), name, directory)
         check_directories(plan)
+        check_workers(plan)
     except UsageError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2

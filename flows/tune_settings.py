@@ -49,9 +49,7 @@ class TuneSettings(BaseModel):
     trace: Path | None
     policies: Annotated[list[str] | None, _listed(sorted(POLICIES), "tune.policies")]
     limits: Annotated[list[int] | None, BeforeValidator(_limits)]
-    memory_limit: Annotated[
-        int | None, BeforeValidator(lambda v: None if v is None else parse_size(v, "tune.memory_limit"))
-    ]
+    memory_limit: Annotated[int | None, BeforeValidator(_limit)]
     buckets: Annotated[list[str], _listed(_BUCKETS, "tune.buckets")]
     verify: NonNegativeInt
 

@@ -42,11 +42,11 @@ class Environment(BaseModel):
 
 
 @functools.cache
-def code_version() -> str:
-    """Return the hash of jaxcache's own source files."""
+def code_version(root: Path = _SOURCES) -> str:
+    """Return the hash of the source files under a directory: jaxcache's own if none is given."""
     digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        digest.update(f"{path.relative_to(_SOURCES)}\n".encode())
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

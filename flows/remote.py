@@ -1,0 +1,101 @@
+"""What runs in a Dask worker: it starts a trial's process beside itself, and sends back what that left.
+
+Orders and files travel, and nothing else: the sweep's directory need not be seen from here.
+"""
+
+import multiprocessing
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+from pydantic import TypeAdapter
+
+from jaxcache.lab import run
+from jaxcache.lab.device import find_devices
+from jaxcache.lab.environment import code_version, environment
+from jaxcache.lab.trial import Device
+
+DEVICE = "JAXCACHE_WORKER_DEVICE"  # which of its host's devices a worker has, as python -m flows.worker says
+ORDERS = TypeAdapter(run.Order)  # they travel as JSON
+_HERE = Path(__file__).resolve().parent
+
+
+def sources() -> str:
+    """Return the hash of all code that a trial depends on, and of this."""
+    return f"{code_version()}-{code_version(_HERE)}"
+
+
+def own_device() -> Device:
+    """Return the device that is this worker's."""
+    told = os.environ.get(DEVICE)
+    return find_devices(workers=1)[0] if told is None else Device.model_validate_json(told)
+
+
+def describe(tokens: dict[str, str]) -> dict[str, Any]:
+    """Return what this worker is, and which of the files it cannot see as the caller wrote them."""
+    run.warm_up()
+    return {
+        "sources": sources(),
+        "host": socket.gethostname(),
+        "device": own_device().model_dump(mode="json"),
+        "environment": environment().model_dump(mode="json"),
+        "daemon": multiprocessing.current_process().daemon,
+        "unseen": [path for path, token in tokens.items() if _text(Path(path)) != token],
+    }
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
+
+
+class _GivenUp(threading.Event):
+    """Set once Dask no longer wants the task: it was cancelled, or whoever submitted it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = get_worker()
+        self._key = self._worker.get_current_task()
+
+    def is_set(self) -> bool:
+        task = self._worker.state.tasks.get(self._key)
+        return task is None or task.state != "executing"
+
+    def wait(self, timeout: float | None = None) -> bool:
+        time.sleep(timeout or 0)
+        return self.is_set()
+
+
+def carry_out(text: str, timeout_seconds: float, bounds: run.Bounds) -> dict[str, Any]:
+    """Run what an order says on this worker's device.
+
+    Returns:
+        ``files`` of the order's directory by relative name; ``failed``, why a reference did not finish, or None;
+        ``interrupted``.
+    """
+    place = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
+    order = replace(ORDERS.validate_json(text), directory=place, device=own_device(), environment=environment())
+    given_up, failed, interrupted = _GivenUp(), None, False
+    try:
+        if order.kind == "reference":
+            run.run_reference(order, timeout_seconds, given_up, bounds)
+        else:
+            run.run_trial(order, timeout_seconds, given_up, bounds)
+    except run.Failed as error:
+        failed = str(error)
+    except run.Interrupted:
+        interrupted = True
+    try:
+        files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        return {"files": files, "failed": failed, "interrupted": interrupted}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

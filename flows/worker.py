@@ -1,0 +1,77 @@
+"""``python -m flows.worker tcp://head:8786``: let this machine work for sweeps with ``runner=dask``.
+
+One Dask worker for each GPU, or for each slot of CPU cores, each with its device to itself. To be started in a checkout
+of the same commit as the sweep's, on every machine. Ctrl-C ends the workers; others take over what they had begun.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Any
+
+from jaxcache.lab.device import find_devices
+from jaxcache.lab.trial import Device
+
+
+def main(words: list[str] | None = None) -> int:
+    """Work until interrupted, or until the scheduler ends; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.worker", description="Let this machine work for sweeps with runner=dask."
+    )
+    parser.add_argument("address", help="of the Dask scheduler, such as tcp://head:8786 (on head: dask scheduler)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: GPUs if there are any")
+    parser.add_argument("--workers", type=int, metavar="N", help="default: every GPU, or a slot for every two cores")
+    parser.add_argument("--scratch", metavar="DIRECTORY", help="for files of running trials; default: the system's")
+    options = parser.parse_args(words)
+    try:
+        if options.workers is not None and options.workers < 1:
+            raise ValueError(f"--workers must be at least 1, but is {options.workers}")
+        devices = find_devices(options.device, options.workers)
+    except ValueError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return 2
+    return asyncio.run(_work(options.address, devices, options.scratch))
+
+
+async def _work(address: str, devices: list[Device], scratch: str | None) -> int:
+    from distributed import Nanny
+
+    from .dask_workers import nanny_options
+
+    nannies = [Nanny(address, local_directory=scratch, **nanny_options(device)) for device in devices]
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    print(f"{_listed(devices)} for {address}; Ctrl-C ends it. Connecting …", flush=True)
+    work, asked = asyncio.create_task(_serve(nannies)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for nanny in nannies:
+            with contextlib.suppress(Exception):
+                await nanny.close(timeout=5)
+    if stop.is_set():
+        return 0
+    failed = work.exception()
+    print(f"worker: {failed or 'the scheduler ended'}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _listed(devices: list[Device]) -> str:
+    slots = ", ".join(
+        f"{one.platform} {one.index}" + (f" ({len(one.cores)} cores)" if one.cores else "") for one in devices
+    )
+    return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
+
+
+async def _serve(nannies: list[Any]) -> None:
+    """Return when all workers have ended for good: those that die are started again."""
+    await asyncio.gather(*nannies)
+    print("Ready.", flush=True)
+    await asyncio.gather(*(nanny.finished() for nanny in nannies))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

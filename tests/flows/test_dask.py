@@ -1,0 +1,180 @@
+"""Sweeps whose trials run in Dask workers. Separate processes with directories of their own stand in for hosts."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from .conftest import PROJECT, environment
+from .test_sweep import COMPILING, SMALL, decisions, newest, results, run_sweep
+
+PROGRAMS = ("workload=monte_carlo,iterative_solver", "eviction=lru,gdsf_admit")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def started(*words, cwd=PROJECT, **more):
+    """Run a process of the cluster; end it and its children afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=cwd, env={**os.environ, **more},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def scheduler():
+    address = f"tcp://127.0.0.1:{free_port()}"
+    words = ("--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard")
+    with started("distributed.cli.dask_scheduler", *words) as process:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(words[3])), timeout=1):
+                yield address, process
+                return
+            time.sleep(0.1)
+        raise TimeoutError("the scheduler does not answer")
+
+
+def host(address, scratch, *words, cwd=PROJECT):
+    return started("flows.worker", address, "--device", "cpu", "--workers", "1", "--scratch", str(scratch), *words,
+                   cwd=cwd)  # fmt: skip
+
+
+def wait_for(found, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = found()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def until_ready(*hosts):
+    for process in hosts:
+        assert "Ready.\n" in iter(process.stdout.readline, "")
+
+
+def dask_processes(process):
+    """Return the Dask workers of a host: neither the nanny that watches them nor the trials."""
+    return [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+
+
+def trials_of(process):
+    """Return the processes of a host that run a trial: they have a session of their own."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(child.pid) == child.pid:
+                found.append(child)
+    return found
+
+
+def test_dask_decides_as_the_local_runner_does(prefect_home, tmp_path):
+    local, dask = tmp_path / "local", tmp_path / "dask"
+    done = run_sweep(prefect_home, local, *PROGRAMS, "runner.workers=1", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    costs = f"costs={newest(local) / 'costs.json'}"
+    done = run_sweep(prefect_home, dask, *PROGRAMS, "runner=dask", "runner.workers=1", costs, *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "distributed" not in done.stderr
+    assert decisions(newest(dask)) == decisions(newest(local))
+    ours, theirs = results(newest(local)), results(newest(dask))
+    assert {name: one["checksum"] for name, one in ours.items()} == {n: one["checksum"] for n, one in theirs.items()}
+    assert {one["config"]["persistent"]["directory"] for one in theirs.values()} == {str(dask / "cache")}
+    assert (newest(dask) / "report.html").exists()
+
+
+def test_a_worker_that_dies_loses_no_trial(prefect_home, scheduler, tmp_path):
+    address, _ = scheduler
+    words = ("seed=0,1,2", "runner=dask", f"runner.address={address}", *COMPILING)
+    with host(address, tmp_path / "a") as first, host(address, tmp_path / "b") as second:
+        until_ready(first, second)
+        sweep = subprocess.Popen(
+            [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={tmp_path / 'outputs'}"], cwd=PROJECT,
+            env=environment(prefect_home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        wait_for(lambda: trials_of(first))
+        dask_processes(first)[0].kill()
+        out, error = sweep.communicate(timeout=200)
+        assert sweep.returncode == 0, out + error
+        assert "3 of 3 trials succeeded" in out
+        assert not list((tmp_path / "outputs").glob("*/trials/*/scratch"))
+        wait_for(lambda: not trials_of(first) and not trials_of(second))
+
+
+def test_without_a_scheduler_nothing_starts(prefect_home, tmp_path):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    done = run_sweep(prefect_home, tmp_path, "runner=dask", f"runner.address={address}")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"sweep: no Dask scheduler answers at runner.address={address} \(.*\); start one with: dask scheduler\n",
+        done.stderr,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_home, scheduler, tmp_path):
+    address, _ = scheduler
+    words = ("runner=dask", f"runner.address={address}")
+    done = run_sweep(prefect_home, tmp_path, *words)
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"sweep: no worker is connected to {address}; on each machine: python -m flows.worker {address}\n"
+    )
+
+    other = tmp_path / "checkout"
+    for name in ("flows", "conf", "src"):
+        shutil.copytree(PROJECT / name, other / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "src/jaxcache/_policies/_lru.py").open("a") as source:
+        source.write("# another version\n")
+    with started("flows.worker", address, "--device", "cpu", "--workers", "1", cwd=other,
+                 PYTHONPATH=f"{other / 'src'}:{other}") as process:  # fmt: skip
+        until_ready(process)
+        done = run_sweep(prefect_home, tmp_path, *words)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "runs other sources than this; check out the same commit" in done.stderr
+
+
+def test_interrupted_it_ends_what_the_workers_do_and_goes_on_later(prefect_home, scheduler, tmp_path):
+    address, _ = scheduler
+    outputs = tmp_path / "outputs"
+    words = ("seed=0,1", "runner=dask", f"runner.address={address}", *COMPILING)
+    command = [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={outputs}"]
+    with host(address, tmp_path / "a") as only:
+        until_ready(only)
+        for end in (signal.SIGINT, signal.SIGKILL):
+            sweep = subprocess.Popen(command, cwd=PROJECT, env=environment(prefect_home), stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)  # fmt: skip
+            wait_for(lambda: trials_of(only))
+            sweep.send_signal(end)
+            out, error = sweep.communicate(timeout=60)
+            assert sweep.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL), out + error
+            wait_for(lambda: not trials_of(only), 10)
+        done = run_sweep(prefect_home, outputs, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 trials succeeded" in done.stdout
+        assert len([path for path in outputs.iterdir() if path.name.startswith("20")]) == 1
