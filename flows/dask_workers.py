@@ -5,7 +5,9 @@ whatever happens to a worker, and workers need not reach the Prefect server. A w
 gives its order to another.
 """
 
+import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import queue
@@ -13,12 +15,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from dask import config
-from distributed import Client, Future, Nanny, Scheduler, SpecCluster
+from distributed import Client, Future, Nanny, Scheduler, Security, SpecCluster, rpc
 from distributed.scheduler import KilledWorker
 
 from jaxcache.lab import run
@@ -30,7 +32,7 @@ from .plan import Plan, UsageError
 from .workers import Say, Workers, limits
 
 _POLL_SECONDS = 0.2
-_CONNECT_SECONDS = 15.0
+_CONNECT_SECONDS = 10.0
 _ALONE_SECONDS = 300.0  # with no worker left, a sweep waits so long for one
 _QUIET: dict[str, Any] = {"silence_logs": logging.ERROR}
 config.set({"distributed.worker.daemon": False})  # daemonic processes may not have children, and trials are children
@@ -59,6 +61,8 @@ def connect(plan: Plan, say: Say) -> Iterator[Workers]:
     Raises:
         UsageError: If nobody answers, nobody works there, or what works there does not compute alike.
     """
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in a line of ours
     with contextlib.ExitStack() as opened:
         address = plan.runner.address
         if address is None:
@@ -73,12 +77,19 @@ def connect(plan: Plan, say: Say) -> Iterator[Workers]:
 
 def _client(address: str) -> Client:
     try:
-        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+        asyncio.run(_ask(address))  # a client that cannot connect is left half open
+        return Client(address, set_as_default=False)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
             f"no Dask scheduler answers at runner.address={address} ({reason}); start one with: dask scheduler"
         ) from error
+
+
+async def _ask(address: str) -> None:
+    arguments = Security().get_connection_args("client")
+    async with rpc(address, timeout=_CONNECT_SECONDS, connection_args=arguments) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), 2 * _CONNECT_SECONDS)
 
 
 def _own_cluster(devices: tuple[Device, ...]) -> SpecCluster:
@@ -192,7 +203,7 @@ class DaskWorkers:
                 raise run.Interrupted
             started(at.name)
             future = self._client.submit(
-                remote.carry_out, told, self._limits.timeout_seconds, self._limits.bounds,
+                _carry_out, told, self._limits.timeout_seconds, asdict(self._limits.bounds),
                 key=f"{order.kind}-{order.trial_id}-{uuid.uuid4().hex[:8]}", pure=False,
                 workers=[at.address], allow_other_workers=True,
             )  # fmt: skip
@@ -242,6 +253,10 @@ class DaskWorkers:
         if not stop.is_set():
             stop.set()
             self._say(why)
+
+
+# A lambda travels by value: the scheduler, which looks at what it passes on, then needs nothing of this project.
+_carry_out = lambda *told: importlib.import_module("flows.remote").carry_out(*told)  # noqa: E731
 
 
 def _from_anywhere(trial: Any) -> Any:

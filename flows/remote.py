@@ -75,7 +75,7 @@ class _GivenUp(threading.Event):
         return self.is_set()
 
 
-def carry_out(text: str, timeout_seconds: float, bounds: run.Bounds) -> dict[str, Any]:
+def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any]) -> dict[str, Any]:
     """Run what an order says on this worker's device.
 
     Returns:
@@ -84,6 +84,7 @@ def carry_out(text: str, timeout_seconds: float, bounds: run.Bounds) -> dict[str
     """
     place = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
     order = replace(ORDERS.validate_json(text), directory=place, device=own_device(), environment=environment())
+    bounds = run.Bounds(**bounded)
     given_up, failed, interrupted = _GivenUp(), None, False
     try:
         if order.kind == "reference":

@@ -178,3 +178,21 @@ def test_interrupted_it_ends_what_the_workers_do_and_goes_on_later(prefect_home,
         assert done.returncode == 0, done.stdout + done.stderr
         assert "2 of 2 trials succeeded" in done.stdout
         assert len([path for path in outputs.iterdir() if path.name.startswith("20")]) == 1
+
+
+def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home, scheduler, tmp_path):
+    address, process = scheduler
+    words = ("runner=dask", f"runner.address={address}", *COMPILING)
+    with host(address, tmp_path / "a") as only:
+        until_ready(only)
+        sweep = subprocess.Popen(
+            [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={tmp_path / 'outputs'}"],
+            cwd=PROJECT, env=environment(prefect_home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        wait_for(lambda: trials_of(only))
+        process.kill()
+        out, error = sweep.communicate(timeout=60)
+        assert sweep.returncode == 130, out + error
+        assert "The Dask scheduler is gone: stopping.\n" in error
+        assert "Traceback" not in error, error
+        assert f"python -m flows.sweep sweep.resume={tmp_path}" in out
