@@ -49,8 +49,8 @@ ui: $(READY) ## Start the project's Prefect server if need be, and open its UI
 stop: $(READY) ## End the project's Prefect server
 	$(BIN)/python -m flows.server stop
 
-deploy: $(READY) ## Offer the sweep to the Prefect server, to start and schedule it from the UI
-	$(BIN)/python -m flows.deploy
+deploy: $(READY) ## Offer the sweep to the Prefect server, to start and schedule it from the UI (POOL=name)
+	$(BIN)/python -m flows.deploy $(if $(POOL),--pool $(POOL))
 
 bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.hit_path

@@ -2,17 +2,33 @@
 
     prefect deployment run sweep/sweep -p 'overrides=["eviction=lru,gdsf"]'
 
-Runs happen on this machine, in processes of their own, while this command is up. Ctrl-C withdraws the offer.
+Without a pool, runs happen on this machine while this command is up; Ctrl-C withdraws the offer. With one, they wait
+for the workers of that pool, on whichever machines these are: see docs/many-machines.md.
 """
 
+import argparse
 import sys
+from typing import Any
 
+from .plan import PROJECT
 from .sweep import find_server
 
+_RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"
 
-def main() -> int:
-    """Serve the sweep until interrupted; return the exit code."""
+
+def main(words: list[str] | None = None) -> int:
+    """Offer the sweep; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.deploy", description="Offer the sweep to the Prefect server, to be started from the UI."
+    )
+    parser.add_argument("--pool", metavar="NAME", help="a work pool of type process, made if there is none; "
+                        "default: run sweeps here while this command is up")  # fmt: skip
+    parser.add_argument("--directory", metavar="DIRECTORY", default=str(PROJECT),
+                        help="with --pool: the checkout on the pool's machines; default: the one here")  # fmt: skip
+    options = parser.parse_args(words)
     problem = find_server()
+    if problem is None and options.pool is not None:
+        problem = _make_pool(options.pool)
     if problem is not None:
         print(f"deploy: {problem}", file=sys.stderr)
         return 2
@@ -21,8 +37,41 @@ def main() -> int:
     from .pipeline import sweep
 
     # By module: the flow's package is not to be loaded as a lone file.
-    sweep.serve(name="sweep", parameters={"overrides": []}, entrypoint_type=EntrypointType.MODULE_PATH)
+    offer: dict[str, Any] = {
+        "name": "sweep", "parameters": {"overrides": []}, "entrypoint_type": EntrypointType.MODULE_PATH,
+    }  # fmt: skip
+    if options.pool is None:
+        sweep.serve(**offer)
+        return 0
+    deployment: Any = sweep.to_deployment(
+        **offer, work_pool_name=options.pool, job_variables={"working_dir": options.directory}
+    )
+    deployment.apply()
+    print(f"sweep/sweep waits for workers of the pool {options.pool}. On each machine, in {options.directory}:")
+    print(f"  prefect worker start --pool {options.pool}")
+    print(f"To start a sweep, from the UI or with:\n  {_RUN}")
     return 0
+
+
+def _make_pool(name: str) -> str | None:
+    """Make a work pool unless it is there; return what is wrong, or None."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from pydantic import ValidationError
+
+    try:
+        wanted = WorkPoolCreate(name=name, type="process")
+    except ValidationError:
+        return f"--pool must be a name without any of / % & > <, but is {name!r}"
+    with get_client(sync_client=True) as client:
+        try:
+            pool = client.read_work_pool(name)
+        except ObjectNotFound:
+            pool = client.create_work_pool(wanted)
+    if pool.type != "process":
+        return f"--pool {name} is of type {pool.type}, but sweeps need one of type process; give another name"
+    return None
 
 
 if __name__ == "__main__":

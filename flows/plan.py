@@ -188,7 +188,8 @@ def _compose(
             raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
         except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error
-    return cast("list[dict[str, Any]]", plain), _names(combinations)
+    told = cast("list[dict[str, Any]]", plain)
+    return told, _names(combinations, told)
 
 
 # Expanding: which values does each key take?
@@ -260,11 +261,13 @@ def _check_choice(override: Override, options: list[str]) -> None:
             raise UsageError(f"{key} must be one of {listed}, but is {'null' if name is None else repr(str(name))}")
 
 
-def _names(combinations: list[dict[str, Override]]) -> list[str]:
-    """Name each trial after the keys whose value differs within the sweep."""
+def _names(combinations: list[dict[str, Override]], configs: list[dict[str, Any]]) -> list[str]:
+    """Name each trial after the keys whose value differs within the sweep; a lone one after its policy."""
     values = [{key: _value(override) for key, override in one.items()} for one in combinations]
     varied = [key for key in values[0] if len({one[key] for one in values}) > 1]
-    return [" ".join(f"{key}={one[key]}" for key in varied) or f"eviction={one.get('eviction', '?')}" for one in values]
+    if not varied:
+        return [f"eviction={config['eviction']['name']}" for config in configs]
+    return [" ".join(f"{key}={one[key]}" for key in varied) for one in values]
 
 
 def _value(override: Override) -> str:

@@ -36,6 +36,10 @@ def test_every_combination_is_one_trial_named_after_what_varies():
         assert trial.workload.name == "monte_carlo"
 
 
+def test_a_lone_trial_is_named_after_its_policy():
+    assert names("workload=monte_carlo") == ["eviction=lru"]
+
+
 def test_hydra_s_sweep_grammar_works():
     assert len(names("seed=range(0,3)")) == 9
     assert len(names("eviction=glob(*d*)", "workload=monte_carlo")) == 5
