@@ -27,7 +27,7 @@ from jaxcache.lab.environment import environment
 from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
 from jaxcache.lab.trial import Device, Reference, TrialResult, write_json
 
-from . import resume
+from . import keeper, resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
@@ -237,6 +237,7 @@ def sweep(
     write_json(
         place / MANIFEST, manifest.model_copy(update={"ended": ended, "wall_seconds": wall_seconds, "order": order})
     )
+    keeper.finish(place)
     said = report(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
 

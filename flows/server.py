@@ -82,11 +82,16 @@ def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
 
 def running() -> Server | None:
     """Return our server if its process is there."""
+    server = _last()
+    return server if server is not None and server.alive() else None
+
+
+def _last() -> Server | None:
+    """Return the server that was started last."""
     try:
-        server = Server(**json.loads((HOME / "server.json").read_text()))
+        return Server(**json.loads((HOME / "server.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return server if server.alive() else None
 
 
 def start() -> tuple[Server, bool]:
@@ -104,7 +109,9 @@ def start() -> tuple[Server, bool]:
 
 
 def _free_port() -> int:
-    for port in (_PREFERRED_PORT, 0):
+    """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
+    last = _last()
+    for port in (_PREFERRED_PORT if last is None else last.port, _PREFERRED_PORT, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -74,34 +74,52 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
 
-    from jaxcache.lab.aggregate import MANIFEST, read_sweep
-    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
+    from jaxcache.lab.report import write_report
 
+    from .keeper import keeping
     from .pipeline import sweep
 
+    def leave(place: Path) -> int:
+        """End a sweep whose server is gone."""
+        write_report(place)
+        return _tell(place, started, quiet)
+
     try:
-        state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
+        with keeping(leave):
+            state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
         print(resume.advice(place), file=sys.stderr)
         return 1
+    broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
+    return _tell(place, started, quiet, state.message if broken else None)
+
+
+def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
+    """Print what came of a sweep; return the exit code."""
+    from jaxcache.lab.aggregate import MANIFEST, read_sweep
+    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
+
+    from . import resume
+
     if not (place / MANIFEST).exists():
-        print(f"sweep: {state.message}", file=sys.stderr)
+        print(f"sweep: {problem}", file=sys.stderr)
         return 1
     results = read_sweep(place)
-    if not state.is_completed() and not results.failed:  # the flow itself broke, such as on a full disk
-        print(f"sweep: {state.message}", file=sys.stderr)
+    if problem is not None and not results.failed:
+        print(f"sweep: {problem}", file=sys.stderr)
     console = terminal()
     if not quiet:
         print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
-    if state.is_cancelled():
+    ended = results.manifest.ended if results.manifest else None
+    if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
         console.print(resume.command(place), highlight=False, soft_wrap=True)
         return 130
-    return 0 if state.is_completed() else 1
+    return 0 if ended == "completed" and problem is None else 1
 
 
 def find_server() -> str | None:
