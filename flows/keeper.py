@@ -68,13 +68,13 @@ class Keeper:
         running = server.running()
         if running is None:
             self._starts += 1
-            if self._starts > _MOST_STARTS:
-                return f"the Prefect server ended {self._starts} times, see {server.HOME.name}/server.log"
             _say("the Prefect server went away; starting it again, trials go on")
             try:
                 running, _ = server.start()
                 server.wait(running)
             except (OSError, server.ServerError) as error:
+                if self._starts < _MOST_STARTS:
+                    return None
                 return f"the Prefect server went away and cannot be started again: {error}"
         if running.api_url != self._api_url:
             return f"the Prefect server went away from {self._api_url}; there is one at {running.api_url}"

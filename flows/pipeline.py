@@ -218,7 +218,7 @@ def sweep(
     began = time.monotonic()
     before = resume.read_manifest(place)
     assert before is not None  # claiming wrote it
-    manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None})
+    manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(place / MANIFEST, manifest)
     with Progress(len(plan.trials), quiet=quiet) as progress:
         progress.announce(manifest.run_url)
@@ -227,18 +227,20 @@ def sweep(
             progress.resuming(place, len(session.known))
         with stop_on_signals(session.stop, progress.stopping):
             states = _execute(session)
-    ended = (
-        "interrupted" if session.stop.is_set()
-        else "completed" if all(state.is_completed() for state in states)
-        else "failed"
-    )  # fmt: skip
-    wall_seconds = time.monotonic() - began + (before.wall_seconds or 0)
-    order = tuple(dict.fromkeys([*session.submitted, *manifest.order]))
-    write_json(
-        place / MANIFEST, manifest.model_copy(update={"ended": ended, "wall_seconds": wall_seconds, "order": order})
-    )
-    keeper.finish(place)
-    said = report(place)
+            ended = (
+                "interrupted" if session.stop.is_set()
+                else "completed" if all(state.is_completed() for state in states)
+                else "failed"
+            )  # fmt: skip
+            told = {
+                "ended": ended,
+                "wall_seconds": time.monotonic() - began + (before.wall_seconds or 0),
+                "order": tuple(dict.fromkeys([*session.submitted, *manifest.order])),
+            }
+            write_json(place / MANIFEST, manifest.model_copy(update=told))
+            keeper.finish(place)
+            said = report(place)
+            resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
 
 

@@ -26,13 +26,14 @@ from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
-_PREFERRED_PORT = 4200
+_PORTS = range(4200, 4300)  # below those that the system gives to outgoing connections: one can be had again
 _START_SECONDS = 120.0
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows progress; the UI keeps the log
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # a page for each event that waits for a server
 }
 
 
@@ -111,7 +112,7 @@ def start() -> tuple[Server, bool]:
 def _free_port() -> int:
     """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
     last = _last()
-    for port in (_PREFERRED_PORT if last is None else last.port, _PREFERRED_PORT, 0):
+    for port in (*(() if last is None else (last.port,)), *_PORTS, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from .interrupt import leave_on_interrupt
+
+_INTERRUPTED = "Interrupted; results that are there are kept."
 _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
 
 
@@ -20,14 +23,15 @@ def main(words: list[str] | None = None) -> int:
     words = [word for word in words if word != "--quiet"]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
-        if len(words) == 1 and words[0].startswith("sweep.resume="):
-            from .resume import saved_words
+        with leave_on_interrupt(_INTERRUPTED):
+            if len(words) == 1 and words[0].startswith("sweep.resume="):
+                from .resume import saved_words
 
-            words = saved_words(words[0])
-        options = _parse(words)
+                words = saved_words(words[0])
+            options = _parse(words)
         return _run(options, quiet) if options else 0
     except KeyboardInterrupt:
-        print("Interrupted; results that are there are kept.", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 130
 
 
@@ -49,39 +53,26 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
-    from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
+    with leave_on_interrupt(_INTERRUPTED):
+        from .plan import CONFIG_NAME, UsageError
 
-    name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
-    try:
-        plan = make_plan(tuple(options.overrides), name, directory)
-        check_directories(plan)
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
+        name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+        try:
+            place = _prepare(tuple(options.overrides), name, directory)
+        except UsageError as error:
+            print(f"sweep: {error}", file=sys.stderr)
+            return 2
 
-    from jaxcache.lab import run
+        from jaxcache.lab.report import write_report
 
-    from . import resume
-
-    run.warm_up()
-    try:
-        place = resume.claim(plan)
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
-    problem = find_server()
-    if problem is not None:
-        print(f"sweep: {problem}", file=sys.stderr)
-        return 2
-
-    from jaxcache.lab.report import write_report
-
-    from .keeper import keeping
-    from .pipeline import sweep
+        from . import resume
+        from .keeper import keeping
+        from .pipeline import sweep
 
     def leave(place: Path) -> int:
         """End a sweep whose server is gone."""
         write_report(place)
+        resume.mark_reported(place)
         return _tell(place, started, quiet)
 
     try:
@@ -94,6 +85,25 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         return 1
     broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
     return _tell(place, started, quiet, state.message if broken else None)
+
+
+def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Path:
+    """Plan the sweep, start what it needs, and return its directory."""
+    from .plan import UsageError, check_directories, make_plan
+
+    plan = make_plan(overrides, name, directory)
+    check_directories(plan)
+
+    from jaxcache.lab import run
+
+    from . import resume
+
+    run.warm_up()
+    place = resume.claim(plan)
+    problem = find_server()
+    if problem is not None:
+        raise UsageError(problem)
+    return place
 
 
 def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
