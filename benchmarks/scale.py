@@ -182,7 +182,8 @@ def main() -> int:
     ratio = quartiles([b / a for a, b in zip(_each(runs, small), _each(runs, large), strict=True)])
     print(
         f"overhead a trial: {1000 * median(_each(runs, large)):.0f} ms of {large}, "
-        f"{1000 * median(_each(runs, small)):.0f} ms of {small}: {ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})"
+        f"{1000 * median(_each(runs, small)):.0f} ms of {small}: {ratio['median']:.2f} "
+        f"({ratio['low']:.2f}–{ratio['high']:.2f})"
     )
     path = record("scale", {"runs": runs, "ratio": ratio})
     print(f"written to benchmarks/results/{path.name}")

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -62,6 +63,15 @@ class Server:
         except psutil.NoSuchProcess:
             return False
 
+    def answers(self) -> bool:
+        """Whether it is this server that answers at its address: another may have taken the port first."""
+        try:
+            held = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        listens = any(one.status == psutil.CONN_LISTEN and one.laddr.port == self.port for one in held if one.laddr)
+        return listens and healthy(self.api_url)
+
 
 def configure() -> None:
     """Set what Prefect reads at import. What the user's environment says stands."""
@@ -112,7 +122,8 @@ def start() -> tuple[Server, bool]:
 def _free_port() -> int:
     """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
     last = _last()
-    for port in (*(() if last is None else (last.port,)), *_PORTS, 0):
+    others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere
+    for port in (*(() if last is None else (last.port,)), _PORTS[0], *others, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -153,7 +164,7 @@ def wait(server: Server) -> None:
         ServerError: If it ends, or does not answer in two minutes.
     """
     deadline = time.monotonic() + _START_SECONDS
-    while not healthy(server.api_url):
+    while not server.answers():
         if not server.alive():
             raise ServerError(f"the Prefect server ended while starting; see {HOME.name}/server.log")
         if time.monotonic() > deadline:

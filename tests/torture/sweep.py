@@ -250,16 +250,16 @@ def _judge_report(place: Path, planned: set[str], say: Any) -> None:
 
 def _judge_prefect(run_id: str, server: str, tasks: int, say: Any) -> None:
     """Ask for the last run. Its records trail it by a moment."""
-    deadline = time.monotonic() + 60
-    while True:
-        run = ask(server, f"/flow_runs/{run_id}")["state"]["type"]
-        body = {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}
-        states = Counter(task["state_type"] for task in ask(server, "/task_runs/filter", body))
+    deadline, run, states = time.monotonic() + 60, "nothing", Counter[str]()
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            run = ask(server, f"/flow_runs/{run_id}")["state"]["type"]
+            body = {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}
+            states = Counter(task["state_type"] for task in ask(server, "/task_runs/filter", body))
         if run == "COMPLETED" and states == {"COMPLETED": tasks}:
-            return None
-        if time.monotonic() > deadline:
-            return say(f"Prefect says {run} of the last run, and of its {tasks} tasks {dict(states)}")
+            return
         time.sleep(1)
+    say(f"Prefect says {run} of the last run, and of its {tasks} tasks {dict(states)}")
 
 
 def ask(server: str, path: str, body: dict[str, Any] | None = None) -> Any:
