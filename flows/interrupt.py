@@ -9,6 +9,27 @@ from types import FrameType
 
 
 @contextlib.contextmanager
+def leave_on_interrupt(said: str) -> Iterator[None]:
+    """While in here, Ctrl-C prints a line and ends the process at once: nothing runs yet that would have to be ended.
+
+    A KeyboardInterrupt in the middle of an import comes out as whatever the module that is imported makes of it.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os.write(2, f"{said}\n".encode())
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def stop_on_signals(stop: threading.Event, announce: Callable[[], None]) -> Iterator[None]:
     """While in here, SIGINT and SIGTERM set ``stop``; a second one ends the process at once.
 

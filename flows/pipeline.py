@@ -25,7 +25,7 @@ from jaxcache.lab.environment import Environment
 from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
 from jaxcache.lab.trial import Reference, TrialResult, write_json
 
-from . import resume
+from . import keeper, resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
@@ -200,7 +200,7 @@ def sweep(
     began = time.monotonic()
     before = resume.read_manifest(place)
     assert before is not None  # claiming wrote it
-    manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None})
+    manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(place / MANIFEST, manifest)
     with Progress(len(plan.trials), quiet=quiet) as progress, open_workers(plan, progress.say) as workers:
         progress.announce(manifest.run_url)
@@ -209,17 +209,20 @@ def sweep(
             progress.resuming(place, len(session.known))
         with stop_on_signals(session.stop, progress.stopping):
             states = _execute(session)
-    ended = (
-        "interrupted" if session.stop.is_set()
-        else "completed" if all(state.is_completed() for state in states)
-        else "failed"
-    )  # fmt: skip
-    wall_seconds = time.monotonic() - began + (before.wall_seconds or 0)
-    order = tuple(dict.fromkeys([*session.submitted, *manifest.order]))
-    write_json(
-        place / MANIFEST, manifest.model_copy(update={"ended": ended, "wall_seconds": wall_seconds, "order": order})
-    )
-    said = report(place)
+            ended = (
+                "interrupted" if session.stop.is_set()
+                else "completed" if all(state.is_completed() for state in states)
+                else "failed"
+            )  # fmt: skip
+            told = {
+                "ended": ended,
+                "wall_seconds": time.monotonic() - began + (before.wall_seconds or 0),
+                "order": tuple(dict.fromkeys([*session.submitted, *manifest.order])),
+            }
+            write_json(place / MANIFEST, manifest.model_copy(update=told))
+            keeper.finish(place)
+            said = report(place)
+            resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
 
 

@@ -1,7 +1,5 @@
 """Overrides -> trials: Hydra expands and composes, pydantic validates every trial before the first starts."""
 
-import copy
-import difflib
 import functools
 import itertools
 import os
@@ -15,10 +13,10 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, OverrideType
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
@@ -26,6 +24,8 @@ from jaxcache import CostTable, parse_size
 from jaxcache.lab.device import find_devices
 from jaxcache.lab.run import REFERENCES, Bounds
 from jaxcache.lab.trial import Device, Trial
+
+from .compose import Composer, line
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -182,7 +182,7 @@ def _compose(
         loader = GlobalHydra.instance().config_loader()
         try:
             combinations = _expand(loader, config_name, search, list(overrides), own)
-            configs = _compose_all(loader, config_name, search, combinations)
+            configs = Composer(loader, config_name, search).compose_all(combinations)
             plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
         except OverrideParseException as error:
             raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
@@ -205,7 +205,7 @@ def _expand(
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(overrides)
     _check_given(loader, given, own)
-    studies = [_line(one) for one in given if one.key_or_group == "experiment" or one.key_or_group.startswith("hydra.")]
+    studies = [line(one) for one in given if one.key_or_group == "experiment" or one.key_or_group.startswith("hydra.")]
     primary = loader.load_configuration(config_name, [*search, *studies], run_mode=RunMode.MULTIRUN)
     defaults = OmegaConf.to_container(primary.hydra.sweeper.get("params") or OmegaConf.create({}))
     assert isinstance(defaults, dict)
@@ -272,52 +272,6 @@ def _names(combinations: list[dict[str, Override]], configs: list[dict[str, Any]
 
 def _value(override: Override) -> str:
     return override.get_value_element_as_str()
-
-
-# Composing: one config a trial.
-
-
-def _compose_all(
-    loader: ConfigLoader, config_name: str, search: list[str], combinations: list[dict[str, Override]]
-) -> list[DictConfig]:
-    """Compose each combination; combinations that choose the same groups share one composition."""
-    bases: dict[tuple[str, ...], DictConfig] = {}
-    configs: list[DictConfig] = []
-    for combination in combinations:
-        plain = {key: one for key, one in combination.items() if _is_plain_value(loader, one)}
-        groups = tuple(_line(one) for key, one in combination.items() if key not in plain)
-        if groups not in bases:
-            base = loader.load_configuration(config_name, [*search, *groups], run_mode=RunMode.RUN)
-            with open_dict(base):
-                del base["hydra"]
-            bases[groups] = base
-        config = copy.deepcopy(bases[groups])
-        for key, override in plain.items():
-            _set(config, key, override)
-        configs.append(config)
-    return configs
-
-
-def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
-    """Whether this only sets a value that is there: Hydra then does no more than OmegaConf.update."""
-    if override.type is not OverrideType.CHANGE or override.package is not None:
-        return False
-    return not loader.get_group_options(override.key_or_group)
-
-
-def _line(override: Override) -> str:
-    return override.input_line or f"{override.get_key_element()}={_value(override)}"
-
-
-def _set(config: DictConfig, key: str, override: Override) -> None:
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    if not isinstance(node, DictConfig) or name not in node:
-        known = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-        raise UsageError(f"{override.input_line}: there is no setting {key}; {hint}")
-    OmegaConf.update(config, key, override.value(), merge=True)
 
 
 # Validating.

@@ -18,7 +18,7 @@ from jaxcache.lab.trial import write_json
 from .plan import Plan, UsageError
 
 _LOCK, _CLAIMS = "sweep.lock", ".claims.lock"
-_UNFINISHED = (None, "interrupted")
+_CUT_OFF = (None, "interrupted")
 
 
 def claim(plan: Plan) -> Path:
@@ -74,6 +74,13 @@ def read_manifest(directory: Path) -> Manifest | None:
         return None
 
 
+def mark_reported(directory: Path) -> None:
+    """Note that a sweep has its report: until then, it is unfinished."""
+    manifest = read_manifest(directory)
+    if manifest is not None:
+        write_json(directory / MANIFEST, manifest.model_copy(update={"reported": True}))
+
+
 def command(directory: Path) -> str:
     """Return what to type to go on with a sweep."""
     return f"python -m flows.sweep {shlex.quote(f'sweep.resume={directory}')}"
@@ -82,7 +89,7 @@ def command(directory: Path) -> str:
 def advice(directory: Path) -> str:
     """Return what to do after the flow broke: go on, or, with all trials done, make the report."""
     manifest = read_manifest(directory)
-    if manifest is not None and manifest.ended not in _UNFINISHED:
+    if manifest is not None and manifest.ended not in _CUT_OFF:
         return f"All trials are done: python -m flows.report {shlex.quote(str(directory))}"
     return f"To go on: {command(directory)}"
 
@@ -98,7 +105,7 @@ def _check(plan: Plan, directory: Path) -> None:
     manifest = read_manifest(directory)
     if manifest is None:
         raise UsageError(f"sweep.resume={directory} is not the directory of a sweep")
-    if manifest.ended not in _UNFINISHED:
+    if not _is_unfinished(manifest):
         raise UsageError(f"sweep.resume={directory} is finished; leave sweep.resume out to run it anew")
     if not _same(plan, manifest):
         raise UsageError(
@@ -110,8 +117,12 @@ def _unfinished(plan: Plan) -> Iterator[Path]:
     """Yield the directories of this sweep in which there is something left to do, the newest first."""
     for path in sorted(plan.sweep.directory.glob(f"*/{MANIFEST}"), reverse=True):
         manifest = read_manifest(path.parent)
-        if manifest is not None and manifest.ended in _UNFINISHED and _same(plan, manifest):
+        if manifest is not None and _is_unfinished(manifest) and _same(plan, manifest):
             yield path.parent
+
+
+def _is_unfinished(manifest: Manifest) -> bool:
+    return manifest.ended in _CUT_OFF or not manifest.reported
 
 
 def _same(plan: Plan, manifest: Manifest) -> bool:

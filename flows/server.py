@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -26,13 +27,14 @@ from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
-_PREFERRED_PORT = 4200
+_PORTS = range(4200, 4300)  # below those that the system gives to outgoing connections: one can be had again
 _START_SECONDS = 120.0
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows progress; the UI keeps the log
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # a page for each event that waits for a server
 }
 
 
@@ -61,6 +63,15 @@ class Server:
         except psutil.NoSuchProcess:
             return False
 
+    def answers(self) -> bool:
+        """Whether it is this server that answers at its address: another may have taken the port first."""
+        try:
+            held = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        listens = any(one.status == psutil.CONN_LISTEN and one.laddr.port == self.port for one in held if one.laddr)
+        return listens and healthy(self.api_url)
+
 
 def configure() -> None:
     """Set what Prefect reads at import. What the user's environment says stands."""
@@ -82,11 +93,16 @@ def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
 
 def running() -> Server | None:
     """Return our server if its process is there."""
+    server = _last()
+    return server if server is not None and server.alive() else None
+
+
+def _last() -> Server | None:
+    """Return the server that was started last."""
     try:
-        server = Server(**json.loads((HOME / "server.json").read_text()))
+        return Server(**json.loads((HOME / "server.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return server if server.alive() else None
 
 
 def start() -> tuple[Server, bool]:
@@ -104,7 +120,10 @@ def start() -> tuple[Server, bool]:
 
 
 def _free_port() -> int:
-    for port in (_PREFERRED_PORT, 0):
+    """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
+    last = _last()
+    others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere
+    for port in (*(() if last is None else (last.port,)), _PORTS[0], *others, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -145,7 +164,7 @@ def wait(server: Server) -> None:
         ServerError: If it ends, or does not answer in two minutes.
     """
     deadline = time.monotonic() + _START_SECONDS
-    while not healthy(server.api_url):
+    while not server.answers():
         if not server.alive():
             raise ServerError(f"the Prefect server ended while starting; see {HOME.name}/server.log")
         if time.monotonic() > deadline:

@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from .interrupt import leave_on_interrupt
+
+_INTERRUPTED = "Interrupted; results that are there are kept."
 _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
 
 
@@ -20,14 +23,15 @@ def main(words: list[str] | None = None) -> int:
     words = [word for word in words if word != "--quiet"]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
-        if len(words) == 1 and words[0].startswith("sweep.resume="):
-            from .resume import saved_words
+        with leave_on_interrupt(_INTERRUPTED):
+            if len(words) == 1 and words[0].startswith("sweep.resume="):
+                from .resume import saved_words
 
-            words = saved_words(words[0])
-        options = _parse(words)
+                words = saved_words(words[0])
+            options = _parse(words)
         return _run(options, quiet) if options else 0
     except KeyboardInterrupt:
-        print("Interrupted; results that are there are kept.", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 130
 
 
@@ -49,61 +53,85 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
-    from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
+    with leave_on_interrupt(_INTERRUPTED):
+        from .plan import CONFIG_NAME, UsageError
+
+        name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+        try:
+            place = _prepare(tuple(options.overrides), name, directory)
+        except UsageError as error:
+            print(f"sweep: {error}", file=sys.stderr)
+            return 2
+
+        from jaxcache.lab.report import write_report
+
+        from . import resume
+        from .keeper import keeping
+        from .pipeline import sweep
+
+    def leave(place: Path) -> int:
+        """End a sweep whose server is gone."""
+        write_report(place)
+        resume.mark_reported(place)
+        return _tell(place, started, quiet)
+
+    try:
+        with keeping(leave):
+            state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
+    except Exception as error:  # Prefect's own, such as a server that went away
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
+        print(resume.advice(place), file=sys.stderr)
+        return 1
+    broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
+    return _tell(place, started, quiet, state.message if broken else None)
+
+
+def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Path:
+    """Plan the sweep, start what it needs, and return its directory."""
+    from .plan import UsageError, check_directories, make_plan
     from .workers import check_workers
 
-    name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
-    try:
-        plan = make_plan(tuple(options.overrides), name, directory)
-        check_directories(plan)
-        check_workers(plan)
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
+    plan = make_plan(overrides, name, directory)
+    check_directories(plan)
+    check_workers(plan)
 
     from jaxcache.lab import run
 
     from . import resume
 
     run.warm_up()
-    try:
-        place = resume.claim(plan)
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
+    place = resume.claim(plan)
     problem = find_server()
     if problem is not None:
-        print(f"sweep: {problem}", file=sys.stderr)
-        return 2
+        raise UsageError(problem)
+    return place
 
+
+def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
+    """Print what came of a sweep; return the exit code."""
     from jaxcache.lab.aggregate import MANIFEST, read_sweep
     from jaxcache.lab.report import PAGE, headline, print_summary, terminal
 
-    from .pipeline import sweep
+    from . import resume
 
-    try:
-        state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
-    except Exception as error:  # Prefect's own, such as a server that went away
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
-        print(resume.advice(place), file=sys.stderr)
-        return 1
     if not (place / MANIFEST).exists():
-        print(f"sweep: {state.message}", file=sys.stderr)
+        print(f"sweep: {problem}", file=sys.stderr)
         return 1
     results = read_sweep(place)
-    if not state.is_completed() and not results.failed:  # the flow itself broke, such as on a full disk
-        print(f"sweep: {state.message}", file=sys.stderr)
+    if problem is not None and not results.failed:
+        print(f"sweep: {problem}", file=sys.stderr)
     console = terminal()
     if not quiet:
         print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
-    if state.is_cancelled():
+    ended = results.manifest.ended if results.manifest else None
+    if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
         console.print(resume.command(place), highlight=False, soft_wrap=True)
         return 130
-    return 0 if state.is_completed() else 1
+    return 0 if ended == "completed" and problem is None else 1
 
 
 def find_server() -> str | None:

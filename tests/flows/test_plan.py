@@ -1,8 +1,10 @@
 """Overrides to trials, and what is refused before anything starts."""
 
+import itertools
+
 import pytest
 
-from flows.plan import UsageError, make_plan
+from flows.plan import CONF, UsageError, make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 
@@ -70,16 +72,52 @@ def test_the_order_is_shuffled_by_its_seed_and_changes_nothing_else():
     assert {p.trial.id for p in first} == {p.trial.id for p in other}
 
 
-def test_a_composition_that_is_shared_equals_one_of_its_own():
-    """Trials with the same groups share a composition: each must be as if composed alone."""
-    many = {p.trial.id for p in make_plan(("eviction=lru,gdsf", "seed=0,1", "workload.requests=7,8")).trials}
-    alone = {
-        p.trial.id
-        for e in ("lru", "gdsf") for s in (0, 1) for r in (7, 8)
-        for p in make_plan((f"eviction={e}", f"seed={s}", f"workload.requests={r}")).trials
-    }  # fmt: skip
+def together_and_alone(*axes, config=()):
+    """Return the trials of one sweep, and those of a sweep for each combination."""
+    many = {planned.trial for planned in make_plan(axes, *config).trials}
+    split = [
+        [f"{key}={value}" for value in values.split(",")] for key, _, values in (axis.partition("=") for axis in axes)
+    ]
+    alone = {make_plan(words, *config).trials[0].trial for words in itertools.product(*split)}
+    return many, alone
+
+
+def test_compositions_that_are_shared_equal_those_of_their_own():
+    many, alone = together_and_alone(
+        "workload=monte_carlo,iterative_solver", "eviction=lru,gdsf", "shapes=zipf,phased", "workload.requests=7,8"
+    )
     assert many == alone
-    assert len(many) == 24
+    assert len(many) == 16
+
+
+def test_an_option_that_sets_more_than_its_own_group_is_composed_by_hydra(tmp_path):
+    (tmp_path / "eviction").mkdir()
+    (tmp_path / "eviction" / "tight.yaml").write_text(
+        "# @package _global_\neviction: {name: lru}\nmemory_limit: 3MiB\n"
+    )
+    many, alone = together_and_alone(
+        "workload=monte_carlo", "shapes=zipf,phased", "eviction=gdsf,tight,fifo", config=("sweep", str(tmp_path))
+    )
+    assert many == alone
+    assert {(one.eviction.name, one.memory_limit) for one in many} == {
+        ("gdsf", 32 * 1024**2), ("lru", 3 * 1024**2), ("fifo", 32 * 1024**2)
+    }  # fmt: skip
+
+
+def test_an_option_that_depends_on_another_group_is_composed_by_hydra(tmp_path):
+    """Under ``lru`` each shape is as it is alone, under ``gdsf`` another option fills the same group."""
+    (tmp_path / "special").mkdir()
+    for name, requests in (("zipf_lru", 5), ("zipf_gdsf", 5), ("phased_lru", 5), ("phased_gdsf", 9)):
+        text = f"# @package _global_\nworkload: {{requests: {requests}}}\n"
+        (tmp_path / "special" / f"{name}.yaml").write_text(text)
+    text = (CONF / "sweep.yaml").read_text()
+    own = text.replace("  - experiment: null", "  - special: ${shapes}_${eviction}\n  - experiment: null")
+    (tmp_path / "own.yaml").write_text(own)
+    many, alone = together_and_alone(
+        "workload=monte_carlo", "shapes=zipf,phased", "eviction=lru,gdsf", config=("own", str(tmp_path))
+    )
+    assert many == alone
+    assert {one.workload.requests for one in many} == {5, 9}
 
 
 def test_ids_are_of_the_content_and_leave_out_where_it_runs():

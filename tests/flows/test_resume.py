@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from flows.plan import make_plan
-from flows.resume import claim
+from flows.resume import claim, mark_reported
 
 from .conftest import command
 from .test_sweep import COMPILING, decisions, newest, results, run_sweep, start_sweep, wait_for
@@ -84,9 +84,18 @@ def test_a_finished_sweep_starts_anew_and_an_unfinished_one_goes_on(tmp_path):
     assert claim(other) not in (first, second)
 
 
-def end(sweep, how):
+def test_a_sweep_that_was_killed_before_its_report_goes_on(tmp_path):
+    plan = make_plan(("workload=monte_carlo", "persistent=off", f"sweep.directory={tmp_path}"))
+    first = claim(plan)
+    end(first, "completed", reported=False)
+    assert claim(plan) == first
+    mark_reported(first)
+    assert claim(plan) != first
+
+
+def end(sweep, how, reported=True):
     told = json.loads((sweep / "sweep.json").read_text())
-    (sweep / "sweep.json").write_text(json.dumps({**told, "ended": how}))
+    (sweep / "sweep.json").write_text(json.dumps({**told, "ended": how, "reported": reported}))
 
 
 def test_ctrl_c_prints_the_command_that_resumes(server, prefect_home, tmp_path):

@@ -161,6 +161,34 @@ def test_a_killed_process_is_started_again_and_its_second_run_counts(tmp_path):
     assert (result.status, result.reason) == ("completed", None)
 
 
+def test_a_killed_fork_server_is_started_again_and_the_process_that_lost_it_ends(tmp_path):
+    alone = []
+
+    def kill(process):
+        (server,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
+        alone.append(process)
+        server.kill()
+
+    killer = when_started(tmp_path, kill)
+    result = run.run_trial(order(tmp_path), 120, threading.Event(), run.Bounds(retries=1))
+    killer.join()
+    assert (result.status, result.reason) == ("completed", None)
+    assert psutil.wait_procs(alone, timeout=20)[1] == []
+
+
+def killed_after_its_work(told):
+    from jaxcache.lab import child
+
+    child.main(told)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_was_finished_when_its_process_was_killed_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcache.lab.child.main", killed_after_its_work)
+    result = run.run_trial(order(tmp_path), 120, threading.Event())
+    assert (result.status, result.reason) == ("completed", None)
+
+
 def test_a_process_over_its_memory_limit_is_ended_and_not_started_again(tmp_path):
     bounds = run.Bounds(memory_bytes=1 << 20, retries=5)
     result = run.run_trial(order(tmp_path, small_trial(workload=LONG)), 120, threading.Event(), bounds)

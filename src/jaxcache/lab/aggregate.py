@@ -27,6 +27,7 @@ class Manifest(BaseModel):
         ended: How it ended; None while it runs, or if it was killed.
         words: The command's words, from which it is resumed.
         costs_hash: Of the cost table that it was given.
+        reported: Whether its report is of how it ended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
     run_url: str | None = None
     words: tuple[str, ...] = ()
     costs_hash: str | None = None
+    reported: bool = True
 
 
 class Program(NamedTuple):

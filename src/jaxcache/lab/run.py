@@ -5,6 +5,7 @@ clean JAX in a tenth of the time that a new interpreter takes. Nothing that happ
 a crash, a time-out or a kill becomes a failed result with its reason.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -29,7 +30,8 @@ REQUESTS = "trace.parquet"  # of a reference: what the program asks of a cache
 TRIALS, REFERENCES = "trials", "references"  # in a sweep's directory, one place a trial or a program
 _TAIL_BYTES = 4000
 _POLL_SECONDS = 0.2
-_BACK_OFF_SECONDS = 0.5
+_BACK_OFF_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_SERVER_DIED = 255  # multiprocessing's exit code for a process whose fork server is gone
 _context: ForkServerContext = multiprocessing.get_context("forkserver")
 
 
@@ -37,9 +39,15 @@ def warm_up() -> None:
     """Start the fork server, so that it imports JAX while the caller does something else."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
     _context.set_forkserver_preload(["jaxcache.lab.child"])
-    # The first process makes the server start, and waits for it; any call that needs nothing will do.
-    first = _context.Process(target=os.getpid)
-    threading.Thread(target=lambda: (first.start(), first.join()), daemon=True).start()
+    threading.Thread(target=_start_first, daemon=True).start()
+
+
+def _start_first() -> None:
+    """Make the fork server start, and wait for it; any call that needs nothing will do."""
+    with contextlib.suppress(EOFError, OSError):  # it was killed: whoever needs it starts it again
+        first = _context.Process(target=os.getpid)
+        first.start()
+        first.join()
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Failed(Exception):
 
 
 class Crashed(Failed):
-    """A signal ended the process: it may well work when it is started again."""
+    """A signal ended the process or its fork server: it may well work when it is started again."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,7 @@ def _run_again(order: Order, timeout_seconds: float, stop: threading.Event, writ
                 raise
             if attempt == bounds.retries:
                 raise Failed(f"{error}, {attempt + 1} times in a row") from error
-        if stop.wait(_BACK_OFF_SECONDS * 2**attempt):
+        if stop.wait(min(_BACK_OFF_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)):
             raise Interrupted
     return None
 
@@ -197,24 +205,36 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
     written.unlink(missing_ok=True)
     shutil.rmtree(order.scratch, ignore_errors=True)  # of a run that was killed
     process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
-    process.start()
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        raise Crashed(f"the fork server ended while it started the process ({type(error).__name__})") from error
     try:
         _wait(process, timeout_seconds, stop, memory_bytes)
     finally:
-        process.kill()
+        if process.is_alive():  # else its number may be another's by now
+            process.kill()
         process.join()
         shutil.rmtree(order.scratch, ignore_errors=True)
     code = process.exitcode
-    process.close()
+    process.close()  # whoever lost its fork server hears by this that it is to end
+    _judge(code, order, stop, written)
+
+
+def _judge(code: int | None, order: Order, stop: threading.Event, written: Path) -> None:
+    """Raise what the exit code of a process means; nothing if it has done its work."""
+    if written.exists():  # in one step and last of all: whatever came then, the work was done
+        return
     if code and stop.is_set():  # the terminal's Ctrl-C reaches a process that has no session of its own yet
         raise Interrupted
+    if code == _SERVER_DIED:
+        raise Crashed("the fork server of the process was killed")
     if code and code < 0:
         name = signal.Signals(-code).name
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         raise Crashed(f"the process was killed by {name}{hint}")
-    if code or not written.exists():
-        lines = stderr_tail(order.directory).strip().splitlines()
-        raise Failed(lines[-1] if lines else f"the process ended with exit code {code}")
+    lines = stderr_tail(order.directory).strip().splitlines()
+    raise Failed(lines[-1] if lines else f"the process ended with exit code {code}")
 
 
 def _wait(process: ForkServerProcess, timeout_seconds: float, stop: threading.Event, memory_bytes: int | None) -> None:

@@ -1,0 +1,106 @@
+"""One config a trial. Hydra takes a tenth of a second to compose one, so each option of a group is composed only once.
+
+What an option puts under its group is the same whatever the other groups choose, unless a defaults list says otherwise.
+That is checked: an option is taken over only if choosing it changes nothing but its own group, and the combination
+furthest from the first is composed by Hydra too and compared.
+"""
+
+import copy
+import difflib
+import functools
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+Combination = dict[str, Override]  # of a trial, by key
+
+
+class Composer:
+    """Composes combinations of overrides, each as if it were composed alone."""
+
+    def __init__(self, loader: ConfigLoader, config_name: str, search: list[str]) -> None:
+        self._loader, self._config_name, self._search = loader, config_name, search
+        self._is_group = functools.cache(lambda key: bool(loader.get_group_options(key, overrides=search)))
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._parts: dict[str, Any] = {}
+
+    def compose_all(self, combinations: list[Combination]) -> list[DictConfig]:
+        """Return each combination's config; interpolations are left in.
+
+        Raises:
+            HydraException: If Hydra refuses one.
+            ValueError: If one sets a value that is not there.
+        """
+        groups = [{key: one for key, one in each.items() if not self._is_plain_value(one)} for each in combinations]
+        first, last = groups[0], groups[-1]
+        assembled = self._assemble(first, last)
+        apart = assembled is not None and _plain(assembled) == _plain(self._compose(last))
+        configs: list[DictConfig] = []
+        for combination, chosen in zip(combinations, groups, strict=True):
+            known = self._assemble(first, chosen) if apart else None
+            config = copy.deepcopy(self._compose(chosen)) if known is None else known
+            for key, override in combination.items():
+                if key not in chosen:
+                    _set(config, key, override)
+            configs.append(config)
+        return configs
+
+    def _is_plain_value(self, override: Override) -> bool:
+        """Whether this only sets a value that is there: Hydra then does no more than OmegaConf.update."""
+        if override.type is not OverrideType.CHANGE or override.package is not None:
+            return False
+        return not self._is_group(override.key_or_group)
+
+    def _compose(self, chosen: Combination) -> DictConfig:
+        """Let Hydra compose what these groups choose, once."""
+        lines = tuple(map(line, chosen.values()))
+        if lines not in self._composed:
+            config = self._loader.load_configuration(self._config_name, [*self._search, *lines], run_mode=RunMode.RUN)
+            with open_dict(config):
+                del config["hydra"]
+            self._composed[lines] = config
+        return self._composed[lines]
+
+    def _assemble(self, first: Combination, chosen: Combination) -> DictConfig | None:
+        """Put together the first combination and the options in which this one differs; None if that cannot be done."""
+        differing = {key: one for key, one in chosen.items() if line(one) != line(first[key])}
+        parts = {key: self._part(first, one) for key, one in differing.items()}
+        if any(part is None for part in parts.values()):
+            return None
+        config = copy.deepcopy(self._compose(first))
+        for key, part in parts.items():
+            config[key] = part
+        return config
+
+    def _part(self, first: Combination, option: Override) -> Any:
+        """Return what an option puts under its group; None if it changes anything else."""
+        if line(option) not in self._parts:
+            key = option.key_or_group
+            base, other = self._compose(first), self._compose({**first, key: option})
+            alone = key in base and key in other and _plain(base, key) == _plain(other, key)
+            self._parts[line(option)] = other._get_node(key) if alone else None
+        return self._parts[line(option)]
+
+
+def line(override: Override) -> str:
+    """Return an override as it is typed."""
+    return override.input_line or f"{override.get_key_element()}={override.get_value_element_as_str()}"
+
+
+def _plain(config: DictConfig, without: str | None = None) -> Any:
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return {key: value for key, value in plain.items() if key != without}
+
+
+def _set(config: DictConfig, key: str, override: Override) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig) or name not in node:
+        known = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+        raise ValueError(f"{override.input_line}: there is no setting {key}; {hint}")
+    OmegaConf.update(config, key, override.value(), merge=True)

@@ -1,0 +1,77 @@
+"""The Prefect server goes away while it is needed."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from flows import server as flows_server
+
+from .conftest import PROJECT, environment
+from .test_sweep import COMPILING, flow_run_of, newest, results, start_sweep, task_runs_of, wait_for
+
+
+def test_the_project_s_server_is_started_again_and_has_every_state(server, prefect_home, tmp_path):
+    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf,random", "workload.requests=12")
+    wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
+    told = json.loads((prefect_home / "server.json").read_text())
+    psutil.Process(told["pid"]).kill()
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "sweep: the Prefect server went away; starting it again, trials go on" in output
+    assert len(results(newest(tmp_path))) == 3
+    assert json.loads((prefect_home / "server.json").read_text())["port"] == told["port"]
+    flow_run = flow_run_of(server, newest(tmp_path))
+    assert flow_run["state"]["type"] == "COMPLETED"
+    tasks = task_runs_of(server, flow_run, lambda found: {task["state_type"] for task in found} == {"COMPLETED"})
+    assert [task["state_type"] for task in tasks] == ["COMPLETED"] * 5
+
+
+WITHOUT_A_SERVER = """
+import os, sys, time
+from pathlib import Path
+from flows import keeper
+
+def leave(place):
+    print("left", place)
+    return 7
+
+keeper._LOOK_SECONDS = keeper._MISSED_SECONDS = 0.2
+with keeper.keeping(leave):
+    if sys.argv[1] == "gone first":
+        time.sleep(2)
+    print("trials have ended", flush=True)
+    keeper.finish(Path("here"))
+    print("Prefect is asked", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("order", ["gone first", "ended first"])
+def test_a_sweep_whose_server_is_gone_for_good_ends_by_itself(tmp_path, order):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}/api"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_SERVER, order], cwd=PROJECT, env=environment(tmp_path, PREFECT_API_URL=nobody),
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert "left here" in done.stdout
+    assert done.stderr == (
+        f"sweep: PREFECT_API_URL={nobody} does not answer any more; start that server again for the next sweep. "
+        "Trials go on and their results are kept; Prefect's record of this sweep ends here.\n"
+    )
+
+
+def test_a_server_that_was_killed_gets_its_port_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows_server, "HOME", tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
+        assert flows_server._free_port() != port
+    assert flows_server._free_port() == port
