@@ -55,11 +55,14 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
     try:
         plan = make_plan(tuple(options.overrides), name, directory)
+        check_address()
         check_directories(plan)
         check_workers(plan)
     except UsageError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
+    if (warning := plan.memory_warning) is not None:
+        print(f"sweep: {warning}", file=sys.stderr)
 
     from jaxcache.lab import run
 
@@ -106,16 +109,34 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     return 0 if state.is_completed() else 1
 
 
-def find_server() -> str | None:
-    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
+def check_address() -> None:
+    """Refuse a ``PREFECT_API_URL`` at which nobody answers; it need not be set.
+
+    Raises:
+        UsageError: If nobody answers there.
+    """
     from . import server
+    from .plan import UsageError
 
     server.configure()
     given = os.environ.get("PREFECT_API_URL")
-    if given:
-        if server.healthy(given, timeout_seconds=10):
-            return None
-        return f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
+    if given and not server.healthy(given, timeout_seconds=10):
+        raise UsageError(
+            f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
+        )
+
+
+def find_server() -> str | None:
+    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
+    from . import server
+    from .plan import UsageError
+
+    try:
+        check_address()
+    except UsageError as error:
+        return str(error)
+    if os.environ.get("PREFECT_API_URL"):
+        return None
     try:
         ours, new = server.start()
     except (OSError, server.ServerError) as error:
