@@ -49,6 +49,9 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
+    from . import fork_server
+
+    fork_server.start()
     from .plan import CONFIG_NAME, UsageError, check_directories, make_plan
     from .workers import check_workers
 
@@ -79,9 +82,6 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         print(f"sweep: {problem}", file=sys.stderr)
         return 2
 
-    from jaxcache.lab.aggregate import MANIFEST, read_sweep
-    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
-
     from .pipeline import sweep
 
     try:
@@ -91,6 +91,10 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
         print(resume.advice(place), file=sys.stderr)
         return 1
+
+    from jaxcache.lab.aggregate import MANIFEST, read_sweep
+    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
+
     if not (place / MANIFEST).exists():
         print(f"sweep: {state.message}", file=sys.stderr)
         return 1
