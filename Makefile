@@ -7,7 +7,7 @@ SECONDS ?= 120
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test torture check format ui stop deploy bench figures lock clean
+.PHONY: help setup sweep test torture check format ui stop deploy bench bench-gpu figures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.tune
+
+bench-gpu: ## Run the library's benchmarks on a GPU; needs only jax[cuda] and numpy for PYTHON
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml
 	$(BIN)/python -m flows.sweep experiment=readme

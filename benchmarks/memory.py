@@ -9,7 +9,7 @@ has grown by; beside it what the same programs make it grow by under ``jax.jit``
 Return: programs of ten times more signatures than a limit admits, under that limit; what the process has grown by in
 the end, and for each further shape once the limit was reached; beside it the same calls under ``jax.jit``.
 
-Linux only. Needs only jax and numpy.
+On a GPU, its memory is told too (see ``benchmarks.gpu``). Linux only. Needs only jax and numpy.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.device_memory import DeviceMemory
 from benchmarks.record import record
 from jaxcache import JitCache, format_size, parse_size
 
@@ -136,13 +137,17 @@ def weigh(name: str, entries: int, peer: bool) -> dict[str, float]:
     call = Caller(jax.jit if peer else cache.jit)
     for n in range(3, 9):
         call(PROGRAMS[name](n))
-    modelled, grown, maps = cache.stats(), resident_bytes(), mappings()
+    modelled, grown, maps, device = cache.stats(), resident_bytes(), mappings(), DeviceMemory.now()
     for n in range(9, 9 + entries):
         call(PROGRAMS[name](n))
-    stats = cache.stats()
+    stats, own = cache.stats(), OWN_BYTES.get(name, 0)
+    on_device = {key: grown / entries for key, grown in device.grown().items()}
+    if "grown_in_pool" in on_device:  # the author's arrays are there, and not in the process
+        on_device["grown_in_pool"], own = on_device["grown_in_pool"] - own, 0
     return {
+        **on_device,
         "modelled": (stats.live_bytes - modelled.live_bytes) / entries,
-        "grown": (resident_bytes() - grown) / entries - OWN_BYTES.get(name, 0),
+        "grown": (resident_bytes() - grown) / entries - own,
         "mappings_modelled": (stats.live_mappings - modelled.live_mappings) / entries,
         "mappings": (mappings() - maps) / entries,
     }
@@ -159,7 +164,7 @@ def grow(limit_bytes: int, signatures: int) -> dict[str, float]:
     for n in range(3, 9):
         call(mixed(n))
     cache.clear()
-    before, maps_before = resident_bytes(), mappings()
+    before, maps_before, device = resident_bytes(), mappings(), DeviceMemory.now()
     seen, half, admitted, held = 0, 0, 0, []
     while seen < (signatures or 10 * admitted or seen + 1):
         call(mixed(9 + seen))
@@ -173,6 +178,7 @@ def grow(limit_bytes: int, signatures: int) -> dict[str, float]:
             half = resident_bytes() - before
     grown = resident_bytes() - before
     return {
+        **device.grown(),
         "signatures": seen,
         "admitted": admitted,
         "grown": grown,
@@ -183,7 +189,7 @@ def grow(limit_bytes: int, signatures: int) -> dict[str, float]:
     }
 
 
-def _elsewhere(*words: object) -> dict[str, float]:
+def elsewhere(*words: object) -> dict[str, float]:
     """Do one measurement in a fresh process."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", *map(str, words)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -194,7 +200,7 @@ def compare_weights(entries: int) -> dict[str, Any]:
     measured = {}
     print(f"{'KiB an entry':20} {'modelled':>9} {'grown':>9} {'ratio':>6} {'under jax.jit':>14} {'mappings':>16}")
     for name in PROGRAMS:
-        ours, theirs = (_elsewhere("--only", name, "--entries", entries, *peer) for peer in ([], ["--peer"]))
+        ours, theirs = (elsewhere("--only", name, "--entries", entries, *peer) for peer in ([], ["--peer"]))
         measured[name] = {**ours, "grown_under_jit": theirs["grown"]}
         print(
             f"{name:20} {ours['modelled'] / 1024:9.0f} {ours['grown'] / 1024:9.0f} "
@@ -207,8 +213,8 @@ def compare_weights(entries: int) -> dict[str, Any]:
 def compare_growth(limit: str) -> dict[str, Any]:
     """Print what comes back under a limit, beside the same calls under ``jax.jit``."""
     limit_bytes = parse_size(limit)
-    ours = _elsewhere("--grow", limit)
-    theirs = _elsewhere("--grow", limit, "--signatures", ours["signatures"])
+    ours = elsewhere("--grow", limit)
+    theirs = elsewhere("--grow", limit, "--signatures", ours["signatures"])
     bound = 1.3 * limit_bytes + 32 * 1024**2
     print(
         f"\n{ours['signatures']:.0f} signatures under a limit of {format_size(limit_bytes)}, which admits "

@@ -19,12 +19,17 @@ def quartiles(ratios: list[float]) -> dict[str, float]:
     return {"median": round(float(median), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
-def record(name: str, measured: dict[str, Any]) -> Path:
-    """Write ``results/<name>_<date>.json`` and return its path."""
-    RESULTS.mkdir(exist_ok=True)
+def record(
+    name: str, measured: dict[str, Any], *, label: str | None = None, folder: Path = RESULTS, **more: Any
+) -> Path:
+    """Write ``<folder>/<name>_<date>_jax-<version>_<label>.json`` and return its path.
+
+    The label is the platform unless given; ``more`` is written beside the versions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
     device = jax.devices()[0]
-    path = RESULTS / f"{name}_{now:%Y-%m-%d}_jax-{jax.__version__}_{device.platform}.json"
+    path = folder / f"{name}_{now:%Y-%m-%d}_jax-{jax.__version__}_{label or device.platform}.json"
     processor = platform.processor() or platform.machine()
     content = {
         "benchmark": name,
@@ -35,6 +40,7 @@ def record(name: str, measured: dict[str, Any]) -> Path:
         "device": device.device_kind,
         "processor": processor,
         "cores": os.cpu_count(),
+        **more,
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path

@@ -22,7 +22,7 @@ from jaxcache import Cost, CostTable, format_size
 from jaxcache.lab import run
 from jaxcache.lab.aggregate import MANIFEST
 from jaxcache.lab.environment import Environment
-from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
+from jaxcache.lab.prepare import prepare_report
 from jaxcache.lab.trial import Reference, TrialResult, write_json
 
 from . import keeper, resume
@@ -152,6 +152,8 @@ def _judge(result: TrialResult) -> State[Any]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(directory: Path) -> str:
     """Make the report from the result files, also from those of an unfinished sweep."""
+    from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
+
     sweep = write_report(directory)
     create_markdown_artifact(
         key="report", markdown="\n".join(markdown(sweep, plotted=False)), description=headline(sweep)
@@ -159,12 +161,12 @@ def report(directory: Path) -> str:
     if sweep.groups:
         rows: list[dict[str, Any]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
         create_table_artifact(key="settings", table=rows, description="Means over the seeds of each setting")
-        _publish_plot(directory)
+        _publish_plot(directory / PLOT_PNG)
     return headline(sweep)
 
 
-def _publish_plot(directory: Path) -> None:
-    picture = base64.b64encode((directory / PLOT_PNG).read_bytes()).decode()
+def _publish_plot(plot: Path) -> None:
+    picture = base64.b64encode(plot.read_bytes()).decode()
     # As a data URI in markdown: an image artifact prints the URI below the picture, and file:// shows nothing.
     text = f"![Reference compile seconds against the memory limit](data:image/png;base64,{picture})"
     create_markdown_artifact(key="tradeoff", markdown=text, description="Reference compile seconds by memory limit")
@@ -207,6 +209,7 @@ def sweep(
         session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
+        threading.Thread(target=prepare_report, daemon=True).start()
         with stop_on_signals(session.stop, progress.stopping):
             states = _execute(session)
             ended = (

@@ -2,8 +2,8 @@
 
 import functools
 import itertools
-import os
 import random
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,20 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from jaxcache import CostTable, parse_size
 from jaxcache.lab.device import find_devices
+from jaxcache.lab.machine import check_memory, memory_warning
 from jaxcache.lab.run import REFERENCES, Bounds
 from jaxcache.lab.trial import Device, Trial
 
@@ -52,6 +62,8 @@ class Runner(BaseModel):
     address: str | None = None
     device: Literal["auto", "cpu", "gpu"]
     workers: PositiveInt | None
+    gpus: tuple[NonNegativeInt, ...] | None = None
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     timeout_seconds: PositiveFloat
     memory_limit: Annotated[int | None, BeforeValidator(_memory_limit)] = None
     retries: NonNegativeInt = 2
@@ -114,6 +126,12 @@ class Plan:
         """What each process may take."""
         return Bounds(self.runner.memory_limit, self.runner.retries)
 
+    @property
+    def memory_warning(self) -> str | None:
+        """What to say if the workers are likely to need more memory than is free now, or None."""
+        caches = max(planned.trial.memory_limit or 0 for planned in self.trials)
+        return memory_warning(len(self.devices), self.runner.memory_limit, caches)
+
 
 @functools.lru_cache(maxsize=8)
 def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config_dir: str | None = None) -> Plan:
@@ -165,8 +183,12 @@ def check_directories(plan: Plan) -> None:
             raise UsageError(
                 f"{name}={directory} cannot be made ({error.strerror}); give a directory of yours"
             ) from error
-        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            raise UsageError(f"{name}={directory} cannot be read and written; change its permissions or give another")
+        try:
+            tempfile.TemporaryFile(dir=directory).close()  # what permissions say is not all: file systems refuse too
+        except OSError as error:
+            raise UsageError(
+                f"{name}={directory} cannot be written to ({error.strerror}); change its permissions or give another"
+            ) from error
 
 
 def _compose(
@@ -319,9 +341,11 @@ def _devices(runner: Runner) -> list[Device]:
     if runner.address is not None:
         return []
     try:
-        return find_devices(runner.device, runner.workers)
+        devices = find_devices(runner.device, runner.workers, runner.gpus, runner.gpu_memory_fraction)
+        check_memory(len(devices), runner.memory_limit)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return devices
 
 
 def _costs(path: Path | None) -> CostTable:

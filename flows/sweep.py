@@ -54,6 +54,9 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
+        from . import fork_server
+
+        fork_server.start()
         from .plan import CONFIG_NAME, UsageError
 
         name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
@@ -93,8 +96,11 @@ def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Pa
     from .workers import check_workers
 
     plan = make_plan(overrides, name, directory)
+    check_address()
     check_directories(plan)
     check_workers(plan)
+    if (warning := plan.memory_warning) is not None:
+        print(f"sweep: {warning}", file=sys.stderr)
 
     from jaxcache.lab import run
 
@@ -134,16 +140,34 @@ def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) 
     return 0 if ended == "completed" and problem is None else 1
 
 
-def find_server() -> str | None:
-    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
+def check_address() -> None:
+    """Refuse a ``PREFECT_API_URL`` at which nobody answers; it need not be set.
+
+    Raises:
+        UsageError: If nobody answers there.
+    """
     from . import server
+    from .plan import UsageError
 
     server.configure()
     given = os.environ.get("PREFECT_API_URL")
-    if given:
-        if server.healthy(given, timeout_seconds=10):
-            return None
-        return f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
+    if given and not server.healthy(given, timeout_seconds=10):
+        raise UsageError(
+            f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
+        )
+
+
+def find_server() -> str | None:
+    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
+    from . import server
+    from .plan import UsageError
+
+    try:
+        check_address()
+    except UsageError as error:
+        return str(error)
+    if os.environ.get("PREFECT_API_URL"):
+        return None
     try:
         ours, new = server.start()
     except (OSError, server.ServerError) as error:

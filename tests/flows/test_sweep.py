@@ -245,6 +245,8 @@ def test_ctrl_c_ends_the_children_sets_the_states_and_keeps_results(server, pref
     [(("eviction=lruu",), f"eviction must be one of {OPTIONS}, but is 'lruu'"),
      (("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
      (("sweep.directory=/proc/nowhere",), "sweep.directory=/proc/nowhere cannot be made"),
+     (("sweep.directory=/proc",), "sweep.directory=/proc cannot be written to"),
+     (("sweep.directory=pyproject.toml",), "sweep.directory=pyproject.toml cannot be made (File exists)"),
      (("persistent.directory=/proc/nowhere",), "persistent.directory=/proc/nowhere cannot be made")],
 )  # fmt: skip
 def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path, words, message):
@@ -256,10 +258,33 @@ def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path, words, m
     assert not (tmp_path / "home").exists()
 
 
-def test_a_server_that_does_not_answer_is_named(tmp_path):
-    done = command(tmp_path, "sweep", "eviction=lru", PREFECT_API_URL="http://127.0.0.1:9/api")
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/api", "nowhere"])
+def test_a_server_that_does_not_answer_is_named_and_nothing_is_made(tmp_path, address):
+    words = ("eviction=lru", f"sweep.directory={tmp_path / 'outputs'}")
+    done = command(tmp_path / "home", "sweep", *words, PREFECT_API_URL=address)
     assert done.returncode == 2
-    assert "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in done.stderr
+    assert done.stderr.startswith(f"sweep: PREFECT_API_URL={address} does not answer; start that server, or unset it")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_asked_for_a_gpu_and_got_a_cpu_has_failed(server, prefect_home, tmp_path):
+    """The driver's program says that there is a GPU; JAX finds none."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA X (UUID: GPU-1)'\n")
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    words = (*SMALL, "workload=monte_carlo", "runner.device=gpu", f"persistent.directory={tmp_path / 'cache'}")
+    words = (*words, f"sweep.directory={tmp_path / 'outputs'}")
+    done = command(prefect_home, "sweep", *words, PATH=path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (one,) = results(newest(tmp_path / "outputs")).values()
+    assert one["status"] == "failed"
+    assert one["reason"].endswith("asked for GPU 0, but JAX started cpu: is a CUDA jaxlib installed?")
+    refused = command(prefect_home, "sweep", *words, "runner.gpus=[0,1]", PATH=path)
+    assert refused.returncode == 2
+    assert "runner.gpus=[0, 1] names GPU 1, but there is only GPU 0" in refused.stderr
 
 
 def test_help_says_what_can_be_swept_and_hydra_flags_work(tmp_path):

@@ -12,7 +12,6 @@ import pytest
 
 from jaxcache import Cost, Trace, optimum, replay
 from jaxcache.lab import run
-from jaxcache.lab.device import find_devices
 from jaxcache.lab.environment import environment
 from jaxcache.lab.profile import TRACE
 from jaxcache.lab.trial import Device, TrialResult
@@ -222,22 +221,3 @@ def test_a_stop_ends_the_process_and_leaves_no_result(tmp_path):
     assert not (tmp_path / run.RESULT).exists()
     with pytest.raises(run.Interrupted):
         run.run_trial(order(tmp_path), 120, stop)
-
-
-def test_cpu_slots_share_the_cores_evenly():
-    cores = len(os.sched_getaffinity(0))
-    slots = find_devices("cpu", cores)
-    assert [len(slot.cores) for slot in slots] == [1] * cores
-    assert len({core for slot in slots for core in slot.cores}) == cores
-    with pytest.raises(ValueError, match=f"runner.workers must be at most {cores}"):
-        find_devices("cpu", cores + 1)
-
-
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(ValueError, match=r"runner\.device is gpu, but .* write runner.device=cpu"):
-        find_devices("gpu")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert [(d.platform, d.index) for d in find_devices()] == [("gpu", 0), ("gpu", 1)]
-    with pytest.raises(ValueError, match=r"runner\.workers must be at most 2, the number of GPUs, but is 3"):
-        find_devices(workers=3)

@@ -1,11 +1,8 @@
 """One aggregate -> ``report.html``: everything inside, so that it opens from disk and asks nobody for anything."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from html import escape
 from statistics import fmean
-
-import vl_convert
 
 from .._bytesize import format_size
 from .advice import Advice, advise
@@ -13,8 +10,9 @@ from .aggregate import Group, Sweep
 from .charts import Figure, figures
 from .decision import Decision, decide
 from .page_tables import comparisons, embedded, settings, trials
-from .plots import WEB, themes, vega_lite
+from .plots import WEB, themes
 from .tables import conditions, headline
+from .vega import vega_scripts
 
 PAGE = "report.html"
 _MOST_FAILURES = 50
@@ -30,12 +28,6 @@ def page(sweep: Sweep) -> str:
     decision, advice = decide(sweep.groups), advise(sweep.groups)
     drawn = figures(sweep.groups, decision.setting)
     return "\n".join(_document(sweep, decision, advice, drawn))
-
-
-@functools.cache
-def _vega() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed in one script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite())
 
 
 def _inside_script(text: str) -> str:
@@ -73,7 +65,7 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield embedded("themes", themes())
     yield embedded("charts", [panel.spec for figure in drawn for panel in figure.panels])
     if drawn:
-        yield f"<script>{_inside_script(_vega())}</script>"
+        yield f"<script>{_inside_script(vega_scripts())}</script>"
     yield f"<script>{_inside_script((WEB / 'page.js').read_text())}</script>\n</body>\n</html>"
 
 

@@ -58,6 +58,12 @@ def write_plots(figures: Sequence[Figure], directory: Path) -> list[Path]:
     return written
 
 
+def draw_nothing() -> None:
+    """Draw an empty chart, which starts what draws all others."""
+    chart = alt.Chart(alt.Data(values=[])).mark_point().to_dict()
+    vl_convert.vegalite_to_png(chart, vl_version=vega_lite())
+
+
 def vega_lite() -> str:
     """Return the version of Vega-Lite that the charts are written in, as vl-convert names it."""
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])

@@ -147,13 +147,15 @@ class Device(_Model):
 
     Attributes:
         platform: ``cpu`` or ``gpu``.
-        index: Which GPU; or which slot of CPU cores.
+        index: Which GPU, by its position among those that are visible; or which slot of CPU cores.
         cores: The CPU cores that the process is held to; empty for all.
+        memory_fraction: How much of the GPU's memory JAX takes ahead; None to take what it needs when it needs it.
     """
 
     platform: Literal["cpu", "gpu"]
     index: NonNegativeInt
     cores: tuple[int, ...] = ()
+    memory_fraction: float | None = None
 
     @property
     def slot(self) -> str:

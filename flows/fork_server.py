@@ -1,0 +1,14 @@
+"""Start the process that trials are forked from ahead of heavy imports here: it imports JAX at the same time."""
+
+import multiprocessing
+import os
+from multiprocessing import forkserver
+
+_PRELOADED = "jaxcache.lab.child"
+
+
+def start() -> None:
+    """Start it, and do not wait for it. :func:`jaxcache.lab.run.warm_up` finds it running."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
+    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
+    forkserver.ensure_running()

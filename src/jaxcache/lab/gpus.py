@@ -1,0 +1,90 @@
+"""Which NVIDIA GPUs a process may use. Neither JAX nor CUDA is asked: they would take them."""
+
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import re
+import subprocess
+from pathlib import Path
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def find_gpus() -> list[str]:
+    """Return each GPU as what ``CUDA_VISIBLE_DEVICES`` must be for it alone; none without a driver.
+
+    Raises:
+        ValueError: If ``CUDA_VISIBLE_DEVICES`` names one that is not there.
+    """
+    there, names = _installed()
+    if not there:
+        return []
+    visible = visible_entries()
+    if visible is None:
+        return [str(index) for index in range(there)]
+    for entry in visible:
+        if entry.isdigit() and int(entry) >= there:
+            raise ValueError(
+                f"{VISIBLE}={os.environ[VISIBLE]} names GPU {entry}, but this machine has {there}, numbered from 0; "
+                "unset it, or name one of those"
+            )
+        if not entry.isdigit() and names and not any(name.startswith(entry) for name in names):
+            raise ValueError(
+                f"{VISIBLE}={os.environ[VISIBLE]} names {entry}, which nvidia-smi -L does not list; "
+                "unset it, or name one that is listed"
+            )
+    return visible
+
+
+def visible_entries() -> list[str] | None:
+    """Return the entries of ``CUDA_VISIBLE_DEVICES`` that CUDA heeds, or None if it is not set.
+
+    CUDA counts devices by their position in it, and ignores the first negative or empty entry and what follows.
+    """
+    given = os.environ.get(VISIBLE)
+    if given is None:
+        return None
+    entries: list[str] = []
+    for entry in (part.strip() for part in given.split(",")):
+        if not entry or entry.startswith("-"):
+            break
+        entries.append(entry)
+    return entries
+
+
+def visible_entry(index: int) -> str:
+    """Return what ``CUDA_VISIBLE_DEVICES`` must be for the GPU that is now number ``index``.
+
+    Raises:
+        RuntimeError: If fewer are visible.
+    """
+    entries = visible_entries()
+    if entries is None:
+        return str(index)
+    if index >= len(entries):
+        raise RuntimeError(f"asked for GPU {index}, but {VISIBLE}={os.environ[VISIBLE]} leaves {len(entries)}")
+    return entries[index]
+
+
+def jax_can_use_gpus() -> bool:
+    """Whether JAX has a plugin for CUDA installed, and ``JAX_PLATFORMS`` does not keep it from it."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    if asked and not {"cuda", "gpu"} & set(asked.lower().split(",")):
+        return False
+    namespace = importlib.util.find_spec("jax_plugins")
+    places = list(namespace.submodule_search_locations or ()) if namespace else []
+    plugins = {module.name for module in pkgutil.iter_modules(places)}
+    plugins.update(point.name for point in importlib.metadata.entry_points(group="jax_plugins"))
+    return any("cuda" in plugin for plugin in plugins)
+
+
+def _installed() -> tuple[int, list[str]]:
+    """Return how many GPUs the driver shows, and the UUIDs of them and of their parts, as far as they are known."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except FileNotFoundError:  # in a container that has the driver but not its programs
+        return sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in Path("/dev").glob("nvidia*")), []
+    except (OSError, subprocess.SubprocessError):
+        return 0, []
+    return len(re.findall(r"^GPU \d+:", listed, re.MULTILINE)), re.findall(r"UUID: ([^)]+)\)", listed)
