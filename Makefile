@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SECONDS ?= 120
 SEED ?= 0
+SEEDS ?= 50
+TRIALS ?= 40
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test torture check format ui stop deploy bench bench-gpu figures lock clean
+.PHONY: help setup sweep test torture torture-sweep check format ui stop deploy bench bench-gpu figures lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo "  PYTHON=python3.12 make … picks the interpreter of a new $(VENV)"
 
 setup: $(READY) ## Make .venv from the hashed lock file
@@ -32,6 +34,9 @@ test: $(READY) ## Run the tests
 
 torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)
+
+torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40)
+	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS)
 
 check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .
@@ -61,6 +66,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.sweep_overhead
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.tune
 
 bench-gpu: ## Run the library's benchmarks on a GPU; needs only jax[cuda] and numpy for PYTHON

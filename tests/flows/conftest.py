@@ -14,7 +14,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 def prefect_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("prefect")
     yield home
-    command(home, "server", "stop")
+    started = (home / "server.json").exists()
+    assert command(home, "server", "stop").stdout == (
+        "stopped\n" if started else "no server of this project is running\n"
+    )
+    assert command(home, "server", "status").returncode == 1
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,31 @@
-"""Sweeps that are cut off with SIGKILL, and go on."""
+"""Sweeps that are cut off, and go on."""
 
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from flows.plan import make_plan
+from flows.plan import UsageError, make_plan
 from flows.resume import claim, mark_reported
+from flows.sweep import main
 
 from .conftest import command
-from .test_sweep import COMPILING, decisions, newest, results, run_sweep, start_sweep, wait_for
+from .test_sweep import (
+    COMPILING,
+    decisions,
+    flow_run_of,
+    newest,
+    persistent,
+    results,
+    run_sweep,
+    start_sweep,
+    task_runs_of,
+    wait_for,
+)
 
 WORDS = (*COMPILING, "eviction=lru,gdsf,random")
 
@@ -21,8 +34,12 @@ def sweeps(outputs) -> list[Path]:
     return sorted(path.parent for path in outputs.glob("*/sweep.json"))
 
 
-def stamps(sweep: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in sweep.glob("*/*/re*.json")}
+def stamps(sweep: Path, name: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in sweep.glob(f"*/*/{name}")}
+
+
+def contents(sweep: Path, name: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sweep.glob(f"*/*/{name}")}
 
 
 @pytest.fixture(scope="module")
@@ -32,43 +49,38 @@ def killed(server, prefect_home, tmp_path_factory):
     process = start_sweep(prefect_home, outputs, *WORDS)
     wait_for(process, outputs, "20*/trials/*/result.json")
     children = psutil.Process(process.pid).children(recursive=True)
-    refused = run_sweep(prefect_home, outputs, *WORDS)
-    process.kill()
-    process.communicate(timeout=60)
+    under_way = newest(outputs)
+    try:
+        with pytest.raises(UsageError, match=f"this very sweep is under way in {under_way}"):
+            claim(make_plan((*WORDS, f"sweep.directory={outputs}", *persistent(WORDS, outputs))))
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
     _, left = psutil.wait_procs(children, timeout=20)
     assert left == []
-    return outputs, refused
-
-
-def test_the_same_sweep_is_refused_while_it_is_under_way(killed):
-    outputs, refused = killed
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].startswith(f"sweep: this very sweep is under way in {newest(outputs)}")
+    return under_way
 
 
 def test_a_killed_sweep_goes_on_with_the_same_command(killed, prefect_home):
-    outputs, _ = killed
-    sweep = newest(outputs)
-    before, decided = stamps(sweep), decisions(sweep)
+    """That it was refused while it was under way, and that its processes died with it, is checked where it is made."""
+    sweep, decided = killed, decisions(killed)
+    before, references = stamps(sweep, "result.json"), contents(sweep, "reference.json")
     assert 1 <= len(decided) < 3
     half = next(path.parent for path in sweep.glob("trials/*/config.yaml") if path.parent / "result.json" not in before)
     (half / "result.json").write_text('{"schema_version": 1, "trial_id"')
-    done = run_sweep(prefect_home, outputs, *WORDS)
+    done = run_sweep(prefect_home, sweep.parent, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Going on in {sweep}: {len(decided)} of 3 trials are finished" in done.stderr
     assert "3 of 3 trials succeeded" in done.stdout
-    assert sweeps(outputs) == [sweep]
-    after = stamps(sweep)
-    trials = {path: stamp for path, stamp in before.items() if path.name == "result.json"}
-    assert {path: after[path] for path in trials} == trials
+    assert sweeps(sweep.parent) == [sweep]
+    assert before.items() <= stamps(sweep, "result.json").items()
+    assert contents(sweep, "reference.json") == references
     assert len(results(sweep)) == 3
     assert decided.items() <= decisions(sweep).items()
     hashes = {one["costs_hash"] for one in results(sweep).values()}
     assert len(hashes) == 1
-
-    again = run_sweep(prefect_home, outputs, *WORDS, f"sweep.resume={sweep}")
-    assert again.returncode == 2
-    assert "is finished; leave sweep.resume out" in again.stderr
+    with pytest.raises(UsageError, match="is finished; leave sweep"):
+        claim(make_plan((*WORDS, f"sweep.directory={sweep.parent}", f"sweep.resume={sweep}")))
 
 
 def test_a_finished_sweep_starts_anew_and_an_unfinished_one_goes_on(tmp_path):
@@ -98,19 +110,46 @@ def end(sweep, how, reported=True):
     (sweep / "sweep.json").write_text(json.dumps({**told, "ended": how, "reported": reported}))
 
 
-def test_ctrl_c_prints_the_command_that_resumes(server, prefect_home, tmp_path):
-    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru", "seed=0,1")
-    wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
-    os.killpg(process.pid, signal.SIGINT)
+@pytest.fixture(scope="module")
+def interrupted(server, prefect_home, tmp_path_factory):
+    """A sweep that a Ctrl-C reached when its first trial had a result, and what it printed."""
+    outputs = tmp_path_factory.mktemp("interrupted")
+    process = start_sweep(prefect_home, outputs, *COMPILING, "eviction=lru,gdsf,random,fifo,lfu")
+    wait_for(process, outputs, "20*/trials/*/result.json")
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    sweep = newest(tmp_path)
-    printed = output.strip().splitlines()[-2:]
-    assert f"python -m flows.sweep sweep.resume={sweep}" in printed, output
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert left == []
+    return newest(outputs), output
+
+
+def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
+    sweep, output = interrupted
+    assert "Results so far are kept" in output
+    assert "Interrupted; the results of" in output
+    assert "Traceback" not in output
+    done = len(results(sweep))
+    assert 1 <= done < 5
+    assert f"{done} of 5 trials succeeded, {5 - done} did not run" in (sweep / "report.md").read_text()
+    flow_run = flow_run_of(server, sweep)
+    assert flow_run["state"]["type"] == "CANCELLED"
+    final = {"COMPLETED", "CANCELLED"}
+    tasks = task_runs_of(server, flow_run, lambda found: all(task["state_type"] in final for task in found))
+    assert {task["state_type"] for task in tasks} == final
+
+
+def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):
+    sweep, output = interrupted
+    assert output.strip().splitlines()[-1] == f"python -m flows.sweep sweep.resume={sweep}"
+    before, references = stamps(sweep, "result.json"), contents(sweep, "reference.json")
     done = command(prefect_home, "sweep", f"sweep.resume={sweep}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 trials succeeded" in done.stdout
-    assert sweeps(tmp_path) == [sweep]
+    assert "5 of 5 trials succeeded" in done.stdout
+    assert sweeps(sweep.parent) == [sweep]
+    assert before.items() <= stamps(sweep, "result.json").items()
+    assert contents(sweep, "reference.json") == references
 
 
 @pytest.mark.parametrize(
@@ -119,10 +158,19 @@ def test_ctrl_c_prints_the_command_that_resumes(server, prefect_home, tmp_path):
      ({"ended": "completed"}, "is finished"),
      ({"ended": None}, "is of other trials")],
 )  # fmt: skip
-def test_a_directory_that_cannot_be_resumed_is_refused_in_one_line(server, prefect_home, tmp_path, manifest, message):
+def test_a_directory_that_cannot_be_resumed_is_refused_in_one_line(tmp_path, manifest, message, capsys):
     if manifest is not None:
         plain = {"command": "x", "order": ["0"], "persistent": [], "started_at": "2026-01-01"}
         (tmp_path / "sweep.json").write_text(json.dumps({**plain, **manifest}))
-    done = run_sweep(prefect_home, tmp_path, *WORDS, f"sweep.resume={tmp_path}")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"sweep: sweep.resume={tmp_path} {message}")
+    assert main([*WORDS, f"sweep.directory={tmp_path}", f"sweep.resume={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sweep: sweep.resume={tmp_path} {message}")
+
+
+def test_ctrl_c_before_anything_runs_is_one_line(prefect_home, tmp_path):
+    for seconds in (0.3, 0.8):  # while modules are imported
+        process = start_sweep(prefect_home, tmp_path, *WORDS)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert (process.returncode, output) == (130, "Interrupted; results that are there are kept.\n")

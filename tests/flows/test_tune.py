@@ -15,7 +15,7 @@ SMALL = ("workload=gradient_optimization", "workload.requests=16", "shapes.disti
          "memory_limit=6MiB", "persistent=off", "tune.buckets=none,pow2", "tune.verify=1")  # fmt: skip
 
 
-def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_home, tmp_path):
+def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_home, tmp_path, capsys):
     outputs = tmp_path / "outputs"
     done = command(prefect_home, "tune", *SMALL, f"sweep.directory={outputs}")
     assert done.returncode == 0, done.stderr
@@ -31,10 +31,9 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     for _, predicted, run, predicted_seconds, seconds, *_ in rows:
         assert int(predicted) == int(run)
         assert float(predicted_seconds) == pytest.approx(float(seconds), abs=0.011)
-    again = command(prefect_home, "tune", f"trace={next(place.glob('recorded/references/*/trace.parquet'))}",
-                    f"sweep.directory={outputs}")  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert "For the trace" in again.stdout
+    trace = next(place.glob("recorded/references/*/trace.parquet"))
+    assert main([f"trace={trace}", f"sweep.directory={outputs}"]) == 0
+    assert "For the trace" in capsys.readouterr().out
     assert len(list(outputs.glob("tune_*/best.yaml"))) == 2
 
 
