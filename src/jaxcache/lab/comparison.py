@@ -82,26 +82,32 @@ class Comparison:
         return "less" if self.ratio.mean < 1 else "more"
 
 
-@functools.lru_cache(maxsize=32)
-def _subsets(repeats: int) -> np.ndarray:
-    """Return one row a non-empty subset, of ones and zeros: all of them, or a fixed draw if they are too many."""
+@functools.lru_cache(maxsize=4)
+def _subsets(repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return one row a non-empty subset, of ones and zeros, and the subsets' sizes; a fixed draw if they are too many.
+
+    In float64, since NumPy would otherwise convert all of them for each product.
+    """
     if repeats <= _EXACT_REPEATS:
         numbers = np.arange(1, 2**repeats)
-        return (numbers[:, None] >> np.arange(repeats)) & 1
-    drawn = np.random.default_rng(repeats).integers(0, 2, (2**_EXACT_REPEATS - 1, repeats))
-    return drawn[drawn.any(axis=1)]
+        members = (numbers[:, None] >> np.arange(repeats)) & 1
+    else:
+        drawn = np.random.default_rng(repeats).integers(0, 2, (2**_EXACT_REPEATS - 1, repeats))
+        members = drawn[drawn.any(axis=1)]
+    return members.astype(np.float64), members.sum(axis=1)
 
 
-def _subset_means(differences: Sequence[float]) -> np.ndarray:
-    subsets = _subsets(len(differences))
-    return np.sort(subsets @ np.asarray(differences, np.float64) / subsets.sum(axis=1))
+@functools.lru_cache(maxsize=16)  # a report asks for the test, then for the interval
+def _subset_means(differences: tuple[float, ...]) -> np.ndarray:
+    members, sizes = _subsets(len(differences))
+    return np.sort(members @ np.asarray(differences, np.float64) / sizes)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Return the two-sided p-value of the hypothesis that the differences are symmetric about zero."""
     if not differences:
         return 1.0
-    means = _subset_means(differences)
+    means = _subset_means(tuple(differences))
     # Sums of the same numbers in another order differ in their last bits; what is as good as zero is a tie.
     tie = 1e-12 * max(map(abs, differences))
     above, below = 1 + int(np.count_nonzero(means <= tie)), 1 + int(np.count_nonzero(means >= -tie))
@@ -113,7 +119,7 @@ def paired_interval(differences: Sequence[float], confidence: float = 1 - LEVEL)
     repeats = len(differences)
     if not repeats:
         raise ValueError("differences must not be empty")
-    means = _subset_means(differences)
+    means = _subset_means(tuple(differences))
     rank = math.floor((len(means) + 1) * (1 - confidence) / 2 + 1e-9)
     low, high = (float(means[rank - 1]), float(means[-rank])) if rank else (None, None)
     return Interval(fmean(differences), low, high, repeats, confidence)
