@@ -4,7 +4,7 @@
 def prepare_report() -> None:
     """Import, start and compile what a report needs, which takes longer than writing one.
 
-    At the usual priority: a thread that waited for its turn with the interpreter's lock would hold up the rest.
+    At the usual priority: a thread that waits for a core while it holds the interpreter's lock holds up the rest.
     """
     import numpy as np
 
