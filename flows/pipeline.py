@@ -209,7 +209,8 @@ def sweep(
         session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
-        threading.Thread(target=prepare_report, daemon=True).start()
+        preparing = threading.Thread(target=prepare_report)
+        preparing.start()
         with stop_on_signals(session.stop, progress.stopping):
             states = _execute(session)
             ended = (
@@ -224,6 +225,7 @@ def sweep(
             }
             write_json(place / MANIFEST, manifest.model_copy(update=told))
             keeper.finish(place)
+            preparing.join()
             said = report(place)
             resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)

@@ -66,14 +66,14 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
             print(f"sweep: {error}", file=sys.stderr)
             return 2
 
-        from jaxcache.lab.report import write_report
-
         from . import resume
         from .keeper import keeping
         from .pipeline import sweep
 
     def leave(place: Path) -> int:
         """End a sweep whose server is gone."""
+        from jaxcache.lab.report import write_report
+
         write_report(place)
         resume.mark_reported(place)
         return _tell(place, started, quiet)

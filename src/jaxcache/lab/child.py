@@ -8,6 +8,9 @@ import traceback
 from multiprocessing import parent_process
 from pathlib import Path
 
+import optax  # noqa: F401  what workloads import late is there before the fork
+import scipy.optimize  # noqa: F401
+
 from .device import hold_to
 from .execute import describe_answer, execute_reference, execute_trial
 from .run import REFERENCE, RESULT, STDERR, Order

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
@@ -53,6 +52,8 @@ class GradientOptimization(WorkloadConfig):
 
 class _Fitting:
     def __init__(self, config: GradientOptimization, compiler: Compiler, seed: int) -> None:
+        import optax  # late: who plans trials does not need it
+
         self._config = config
         self._draw = np.random.default_rng(seed)
         x = self._draw.normal(size=(config.rows, config.features))

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
-from scipy import optimize
 
 from ... import least_squares
 from ._compiler import Compiler
@@ -69,6 +68,8 @@ class _Curves:
 
     def check(self, result: np.ndarray) -> None:
         """Fit the same points with SciPy in float64."""
+        from scipy import optimize  # late: who plans trials does not need it
+
         times, values = (array.astype(np.float64) for array in self._points)
         exact = optimize.least_squares(lambda params: _decay(params, times, np.exp) - values, _START, method="lm")
         expected = np.append(exact.x, exact.cost)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
-from scipy.special import ndtr
 
 from ... import monte_carlo
 from ._compiler import Compiler
@@ -48,7 +47,8 @@ def _call_on_lognormal(mean: float, deviation: float, strike: float) -> tuple[fl
     d = (mean - math.log(strike)) / deviation
 
     def moment(power: int) -> float:  # E[exp(power Z); Z > log strike]
-        return math.exp(power * mean + 0.5 * (power * deviation) ** 2) * float(ndtr(d + power * deviation))
+        above = 0.5 * math.erfc(-(d + power * deviation) / math.sqrt(2))
+        return math.exp(power * mean + 0.5 * (power * deviation) ** 2) * above
 
     first = moment(1) - strike * moment(0)
     second = moment(2) - 2 * strike * moment(1) + strike**2 * moment(0)
