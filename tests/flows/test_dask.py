@@ -62,7 +62,7 @@ def host(address, scratch, *words, cwd=PROJECT):
                    cwd=cwd)  # fmt: skip
 
 
-def wait_for(found, seconds=60):
+def wait_for(found, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = found()
@@ -107,22 +107,38 @@ def test_dask_decides_as_the_local_runner_does(prefect_home, tmp_path):
     assert (newest(dask) / "report.html").exists()
 
 
-def test_a_worker_that_dies_loses_no_trial(prefect_home, scheduler, tmp_path):
+def sweeping(home, outputs, *words):
+    """Start a sweep and do not wait for it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={outputs}"], cwd=PROJECT, env=environment(home),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_killed_workers_and_killed_sweeps_lose_no_trial_and_leave_no_process(prefect_home, scheduler, tmp_path):
     address, _ = scheduler
-    words = ("seed=0,1,2", "runner=dask", f"runner.address={address}", *COMPILING)
+    words = ("seed=0,1", "runner=dask", f"runner.address={address}", *COMPILING)
     with host(address, tmp_path / "a") as first, host(address, tmp_path / "b") as second:
         until_ready(first, second)
-        sweep = subprocess.Popen(
-            [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={tmp_path / 'outputs'}"], cwd=PROJECT,
-            env=environment(prefect_home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        wait_for(lambda: trials_of(first))
+        sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
+        ran = {child.pid for child in wait_for(lambda: trials_of(first))}
         dask_processes(first)[0].kill()
-        out, error = sweep.communicate(timeout=200)
-        assert sweep.returncode == 0, out + error
-        assert "3 of 3 trials succeeded" in out
-        assert not list((tmp_path / "outputs").glob("*/trials/*/scratch"))
+        wait_for(lambda: {child.pid for child in trials_of(first)} - ran)  # Dask gave it to a worker again
+        sweep.send_signal(signal.SIGINT)
+        out, error = sweep.communicate(timeout=60)
+        assert sweep.returncode == 130, out + error
         wait_for(lambda: not trials_of(first) and not trials_of(second))
+
+        sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
+        wait_for(lambda: trials_of(first) and trials_of(second))
+        sweep.kill()
+        sweep.communicate()
+        wait_for(lambda: not trials_of(first) and not trials_of(second))
+
+        done = run_sweep(prefect_home, tmp_path / "outputs", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 trials succeeded" in done.stdout
+        assert len([path for path in (tmp_path / "outputs").iterdir() if path.name.startswith("20")]) == 1
 
 
 def test_without_a_scheduler_nothing_starts(prefect_home, tmp_path):
@@ -159,36 +175,12 @@ def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_ho
         assert "runs other sources than this; check out the same commit" in done.stderr
 
 
-def test_interrupted_it_ends_what_the_workers_do_and_goes_on_later(prefect_home, scheduler, tmp_path):
-    address, _ = scheduler
-    outputs = tmp_path / "outputs"
-    words = ("seed=0,1", "runner=dask", f"runner.address={address}", *COMPILING)
-    command = [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={outputs}"]
-    with host(address, tmp_path / "a") as only:
-        until_ready(only)
-        for end in (signal.SIGINT, signal.SIGKILL):
-            sweep = subprocess.Popen(command, cwd=PROJECT, env=environment(prefect_home), stdout=subprocess.PIPE,
-                                     stderr=subprocess.PIPE, text=True)  # fmt: skip
-            wait_for(lambda: trials_of(only))
-            sweep.send_signal(end)
-            out, error = sweep.communicate(timeout=60)
-            assert sweep.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL), out + error
-            wait_for(lambda: not trials_of(only), 10)
-        done = run_sweep(prefect_home, outputs, *words)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "2 of 2 trials succeeded" in done.stdout
-        assert len([path for path in outputs.iterdir() if path.name.startswith("20")]) == 1
-
-
 def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home, scheduler, tmp_path):
     address, process = scheduler
     words = ("runner=dask", f"runner.address={address}", *COMPILING)
     with host(address, tmp_path / "a") as only:
         until_ready(only)
-        sweep = subprocess.Popen(
-            [sys.executable, "-m", "flows.sweep", *words, f"sweep.directory={tmp_path / 'outputs'}"],
-            cwd=PROJECT, env=environment(prefect_home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
         wait_for(lambda: trials_of(only))
         process.kill()
         out, error = sweep.communicate(timeout=60)
