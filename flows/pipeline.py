@@ -1,16 +1,15 @@
 """The Prefect flow: references -> trials -> report, each trial a task and a process of its own."""
 
-import base64
 import threading
 import time
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
@@ -25,7 +24,7 @@ from jaxcache.lab.environment import Environment
 from jaxcache.lab.prepare import prepare_report
 from jaxcache.lab.trial import Reference, TrialResult, write_json
 
-from . import keeper, resume
+from . import artifacts, keeper, resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
@@ -46,7 +45,7 @@ class Session:
         self.costs = CostTable.load(saved).merge(plan.costs) if saved.exists() else plan.costs
         self.known = _known(plan, directory, workers.environment)
         self._costs_lock = threading.Lock()
-        self.submitted: list[str] = []
+        self.task_runs: dict[str, UUID] = {}  # by trial, in the order in which they were submitted
 
     def order(self, kind: str, planned: PlannedTrial, place: Path) -> run.Order:
         """Return what a process is to be told; which device it gets, its worker decides."""
@@ -127,7 +126,9 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
         if obstacle is not None:
             result = run.failed_result(order, obstacle)
         else:
-            result = session.workers.trial(order, session.stop, partial(session.progress.trial_started, planned.name))
+            result = session.workers.trial(
+                order, session.stop, partial(session.progress.trial_started, planned.name, place)
+            )
     except run.Interrupted:
         session.progress.trial_interrupted(planned.name)
         return Cancelled(message=_INTERRUPTED)
@@ -150,26 +151,13 @@ def _judge(result: TrialResult) -> State[Any]:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def report(directory: Path) -> str:
+def report(directory: Path, task_runs: dict[str, UUID]) -> str:
     """Make the report from the result files, also from those of an unfinished sweep."""
-    from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, write_report
+    from jaxcache.lab.report import headline, write_report
 
     sweep = write_report(directory)
-    create_markdown_artifact(
-        key="report", markdown="\n".join(markdown(sweep, plotted=False)), description=headline(sweep)
-    )
-    if sweep.groups:
-        rows: list[dict[str, Any]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
-        create_table_artifact(key="settings", table=rows, description="Means over the seeds of each setting")
-        _publish_plot(directory / PLOT_PNG)
+    artifacts.publish_results(sweep, task_runs)
     return headline(sweep)
-
-
-def _publish_plot(plot: Path) -> None:
-    picture = base64.b64encode(plot.read_bytes()).decode()
-    # As a data URI in markdown: an image artifact prints the URI below the picture, and file:// shows nothing.
-    text = f"![Reference compile seconds against the memory limit](data:image/png;base64,{picture})"
-    create_markdown_artifact(key="tradeoff", markdown=text, description="Reference compile seconds by memory limit")
 
 
 def _run_name() -> str:
@@ -206,13 +194,15 @@ def sweep(
     write_json(place / MANIFEST, manifest)
     with Progress(len(plan.trials), quiet=quiet) as progress, open_workers(plan, progress.say) as workers:
         progress.announce(manifest.run_url)
+        artifacts.tag_run(planned.trial for planned in plan.trials)
         session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
         preparing = threading.Thread(target=prepare_report)
         preparing.start()
         with stop_on_signals(session.stop, progress.stopping):
-            states = _execute(session)
+            with artifacts.publishing(progress):
+                states = _execute(session)
             ended = (
                 "interrupted" if session.stop.is_set()
                 else "completed" if all(state.is_completed() for state in states)
@@ -221,12 +211,12 @@ def sweep(
             told = {
                 "ended": ended,
                 "wall_seconds": time.monotonic() - began + (before.wall_seconds or 0),
-                "order": tuple(dict.fromkeys([*session.submitted, *manifest.order])),
+                "order": tuple(dict.fromkeys([*session.task_runs, *manifest.order])),
             }
             write_json(place / MANIFEST, manifest.model_copy(update=told))
             keeper.finish(place)
             preparing.join()
-            said = report(place)
+            said = report(place, session.task_runs)
             resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
 
@@ -248,11 +238,10 @@ def _execute(session: Session) -> list[State[Any]]:
             done.wait()  # its state is the last one only after this
             obstacle = None if done.state.is_completed() else f"its reference run failed: {done.state.message}"
             for planned in waiting[references[done]]:
-                # No tags: for each tag of a task Prefect asks the server for a slot, which takes a second or two.
                 trying = run_trial.with_options(task_run_name=planned.name)
-                session.submitted.append(planned.trial_id)
                 parameters = {"session": session, "planned": planned, "obstacle": obstacle}
-                futures.append(runner.submit(trying, parameters))
+                futures.append(future := runner.submit(trying, parameters))
+                session.task_runs[planned.trial_id] = future.task_run_id
         for future in futures:
             future.wait()
     return [future.state for future in futures]

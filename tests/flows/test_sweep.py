@@ -108,6 +108,7 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
     flow_run = flow_run_of(server, sweep)
     assert flow_run["state"]["type"] == "COMPLETED"
     assert flow_run["state"]["message"] == "4 of 4 trials succeeded"
+    assert set(flow_run["tags"]) == {"gdsf", "iterative_solver", "lru", "monte_carlo"}
     tasks = task_runs_of(server, flow_run, lambda found: sum(t["state_type"] == "COMPLETED" for t in found) == 7)
     assert {task["name"] for task in tasks if task["name"].startswith("workload=")} == {
         f"workload={w} eviction={e}" for w in ("monte_carlo", "iterative_solver") for e in ("lru", "gdsf")
@@ -115,7 +116,11 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     artifacts = api(server, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}})
     by_key = {artifact["key"]: artifact for artifact in artifacts}
-    assert set(by_key) == {"report", "settings", "tradeoff"}
+    assert set(by_key) == {"progress", "report", "settings", "suggestions", "tradeoff", "trials"}
+    assert by_key["progress"]["data"] == 100
+    for task in tasks:
+        if task["name"].startswith("workload="):
+            assert f"/task-run/{task['id']})" in by_key["trials"]["data"]
     assert len(json.loads(by_key["settings"]["data"])) == 4
     assert by_key["tradeoff"]["data"].count("data:image/png;base64,") == 1
 

@@ -12,6 +12,7 @@ import pytest
 
 from jaxcache import Cost, Trace, optimum, replay
 from jaxcache.lab import run
+from jaxcache.lab.advance import read_advance
 from jaxcache.lab.environment import environment
 from jaxcache.lab.profile import TRACE
 from jaxcache.lab.trial import Device, TrialResult
@@ -221,3 +222,24 @@ def test_a_stop_ends_the_process_and_leaves_no_result(tmp_path):
     assert not (tmp_path / run.RESULT).exists()
     with pytest.raises(run.Interrupted):
         run.run_trial(order(tmp_path), 120, stop)
+
+
+def test_a_trial_tells_how_far_it_is_while_it_runs(tmp_path):
+    stop, seen = threading.Event(), []
+
+    def watch(_process):
+        deadline = time.monotonic() + 60
+        while len(seen) < 2 and time.monotonic() < deadline:
+            told = read_advance(run.scratch(tmp_path))
+            if told is not None and (not seen or told != seen[-1]):
+                seen.append(told)
+            time.sleep(0.05)
+        stop.set()
+
+    watching = when_started(tmp_path, watch)
+    with pytest.raises(run.Interrupted):
+        run.run_trial(order(tmp_path, small_trial(LONG)), 120, stop)
+    watching.join()
+    assert 0 < seen[0].served < seen[1].served < seen[1].requests == LONG["requests"]
+    assert 0 <= seen[1].hit_rate <= 1
+    assert read_advance(run.scratch(tmp_path)) is None

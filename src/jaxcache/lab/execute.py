@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 
 from .. import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_directory
+from .advance import AdvanceWriter
 from .course import CourseRecorder
 from .profile import ProfilingCache, profiler_trace
 from .run import REQUESTS, Order
@@ -105,8 +106,14 @@ def execute_trial(order: Order) -> Outcome:
     tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
     with persistent_cache(trial.persistent, order.scratch) as disk:
         cache = kind(trial.memory_limit, trial.eviction.name, **settings)
+        advance = AdvanceWriter(order.scratch, trial.workload.requests, cache)
         with tracing, CourseRecorder(cache, trial) as recorder:
-            served = serve(trial, cache, recorder.after)
+
+            def after(length: int, seconds: float) -> None:
+                recorder.after(length, seconds)
+                advance.after()
+
+            served = serve(trial, cache, after)
         disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
         statistics = _statistics(cache.stats())
     p50, p99 = np.quantile(served.seconds, [0.5, 0.99])

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .advice import Advice, advise
+from .advice import advise
 from .aggregate import Sweep, read_sweep
 from .charts import figures
 from .decision import decide
@@ -75,7 +75,8 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield from ("## By setting", "", "Means over the seeds.", "")
         yield from _table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
         yield from _how_to_read()
-        yield from _suggestions(advise(sweep.groups))
+        yield from ("## Suggestions", "")
+        yield from suggestions(sweep)
     yield from _profiles(sweep)
     if sweep.failed:
         yield from _failures(sweep)
@@ -109,8 +110,9 @@ def _how_to_read() -> Iterator[str]:
     yield ""
 
 
-def _suggestions(advice: list[Advice]) -> Iterator[str]:
-    yield from ("## Suggestions", "")
+def suggestions(sweep: Sweep) -> Iterator[str]:
+    """Yield what to change, as lines of a list."""
+    advice = advise(sweep.groups)
     if not advice:
         yield from ("Nothing to gain: no rule found anything worth a second.", "")
     for one in advice:

@@ -77,7 +77,12 @@ class Order:
     @property
     def scratch(self) -> Path:
         """A directory that the process may make and that is gone after it."""
-        return self.directory / "scratch"
+        return scratch(self.directory)
+
+
+def scratch(directory: Path) -> Path:
+    """Return where the process of a trial's directory keeps what is gone after it."""
+    return directory / "scratch"
 
 
 class Interrupted(Exception):

@@ -1,0 +1,51 @@
+"""What the terminal shows of running trials."""
+
+from rich.console import Console
+
+from flows.progress import Progress
+from jaxcache.lab.advance import Advance
+from jaxcache.lab.run import scratch
+from jaxcache.lab.trial import write_json
+from tests.lab.results import result
+
+
+def shown(progress) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(progress.render())
+    return capture.get()
+
+
+def test_each_running_trial_has_a_row_with_its_device_and_how_far_it_is(tmp_path):
+    progress = Progress(trials=5, quiet=True)
+    assert "measuring what each program costs, 0 done; then 5 trials" in shown(progress)
+    for name in ("here", "elsewhere"):
+        scratch(tmp_path / name).mkdir(parents=True)
+        progress.trial_started(f"seed={name}", tmp_path / name, f"gpu of {name}")
+    write_json(scratch(tmp_path / "here") / "advance.json", Advance(served=30, requests=120, hit_rate=0.5))
+    here, elsewhere, totals = shown(progress).splitlines()[1:]
+    assert here.split() == ["seed=here", "gpu", "of", "here", "0", "s", "30/120", "50.0%"]
+    assert elsewhere.split() == ["seed=elsewhere", "gpu", "of", "elsewhere", "0", "s", "–", "–"]
+    assert "0 done · 0 failed · 2 running · 3 left" in totals
+
+
+def test_what_is_done_makes_room_and_counts(tmp_path):
+    progress = Progress(trials=2, quiet=True)
+    progress.trial_started("seed=0", tmp_path, "cpu 0")
+    progress.trial_done("seed=0", result())
+    assert progress.percent == 50
+    assert "1 done · 0 failed · 0 running · 1 left" in shown(progress)
+    progress.trial_interrupted("never started")
+
+
+def test_a_failure_is_told_with_its_reason_and_square_brackets_are_no_markup(capsys, tmp_path):
+    progress = Progress(trials=1)
+    progress.trial_started("shapes=[1,2]", tmp_path, "cpu 0")
+    progress.trial_done("shapes=[1,2]", result(status="failed", reason="out of [memory]"))
+    assert capsys.readouterr().err == "[1/1] failed  shapes=[1,2]: out of [memory]\n"
+
+
+def test_quiet_says_nothing(capsys):
+    with Progress(trials=1, quiet=True) as progress:
+        progress.say("anything")
+    assert capsys.readouterr().err == ""
