@@ -24,7 +24,7 @@ from jaxcache.lab.environment import Environment
 from jaxcache.lab.prepare import prepare_report
 from jaxcache.lab.trial import Reference, TrialResult, write_json
 
-from . import artifacts, keeper, resume
+from . import artifacts, keeper, killed_run, resume
 from .interrupt import stop_on_signals
 from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
 from .progress import Progress
@@ -198,6 +198,7 @@ def sweep(
         session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
+            killed_run.close(before.run_url)
         preparing = threading.Thread(target=prepare_report)
         preparing.start()
         with stop_on_signals(session.stop, progress.stopping):

@@ -16,6 +16,7 @@ from flows.sweep import main
 from .conftest import command
 from .test_sweep import (
     COMPILING,
+    api,
     decisions,
     flow_run_of,
     newest,
@@ -61,9 +62,10 @@ def killed(server, prefect_home, tmp_path_factory):
     return under_way
 
 
-def test_a_killed_sweep_goes_on_with_the_same_command(killed, prefect_home):
+def test_a_killed_sweep_goes_on_with_the_same_command(killed, server, prefect_home):
     """That it was refused while it was under way, and that its processes died with it, is checked where it is made."""
-    sweep, decided = killed, decisions(killed)
+    sweep, decided, was_killed = killed, decisions(killed), flow_run_of(server, killed)
+    assert was_killed["state"]["type"] == "RUNNING"
     before, references = stamps(sweep, "result.json"), contents(sweep, "reference.json")
     assert 1 <= len(decided) < 3
     half = next(path.parent for path in sweep.glob("trials/*/config.yaml") if path.parent / "result.json" not in before)
@@ -79,6 +81,8 @@ def test_a_killed_sweep_goes_on_with_the_same_command(killed, prefect_home):
     assert decided.items() <= decisions(sweep).items()
     hashes = {one["costs_hash"] for one in results(sweep).values()}
     assert len(hashes) == 1
+    assert api(server, f"/flow_runs/{was_killed['id']}")["state"]["type"] == "CRASHED"
+    assert {"RUNNING", "PENDING"}.isdisjoint(task["state_type"] for task in task_runs_of(server, was_killed, bool))
     with pytest.raises(UsageError, match="is finished; leave sweep"):
         claim(make_plan((*WORDS, f"sweep.directory={sweep.parent}", f"sweep.resume={sweep}")))
 
