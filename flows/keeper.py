@@ -16,7 +16,7 @@ from . import server
 
 _LOOK_SECONDS = 1.0
 _MISSED_SECONDS = 30.0  # another's server may be busy, or be started again by whoever runs it
-_MOST_STARTS = 10  # a server that ends that often has a reason
+_MOST_STARTS, _STEADY_SECONDS = 10, 60.0  # one that ends that often, and each time that soon, has a reason
 _NO_RECORD = "Trials go on and their results are kept; Prefect's record of this sweep ends here."
 
 
@@ -32,7 +32,7 @@ class Keeper:
         own = server.running()
         self._api_url, self._leave = api_url, leave
         self._ours = own is not None and own.api_url == api_url
-        self._starts, self._answered = 0, time.monotonic()
+        self._starts, self._started, self._answered = 0, time.monotonic(), time.monotonic()
         self._over, self._turn = threading.Event(), threading.Lock()
         self._gone, self._finished = False, None
 
@@ -67,11 +67,12 @@ class Keeper:
         """Start our server again if it ended; return what is wrong."""
         running = server.running()
         if running is None:
-            self._starts += 1
+            self._starts = 1 if time.monotonic() - self._started > _STEADY_SECONDS else self._starts + 1
             _say("the Prefect server went away; starting it again, trials go on")
             try:
                 running, _ = server.start()
                 server.wait(running)
+                self._started = time.monotonic()
             except (OSError, server.ServerError) as error:
                 if self._starts < _MOST_STARTS:
                     return None

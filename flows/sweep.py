@@ -5,6 +5,7 @@ settings are made, and trials' processes, which import this module again, take n
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -78,6 +79,7 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
         resume.mark_reported(place)
         return _tell(place, started, quiet)
 
+    logging.raiseExceptions = False  # Prefect would tell the terminal of each record that waits for a server
     try:
         with keeping(leave):
             state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
