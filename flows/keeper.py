@@ -66,8 +66,10 @@ class Keeper:
     def _keep(self) -> str | None:
         """Start our server again if it ended; return what is wrong."""
         running = server.running()
+        if running is not None and time.monotonic() - self._started > _STEADY_SECONDS:
+            self._starts = 0
         if running is None:
-            self._starts = 1 if time.monotonic() - self._started > _STEADY_SECONDS else self._starts + 1
+            self._starts += 1
             _say("the Prefect server went away; starting it again, trials go on")
             try:
                 running, _ = server.start()
