@@ -35,6 +35,7 @@ POLICIES = ("lru", "fifo", "random", "gdsf", "lfu", "sieve", "s3fifo", "size_bas
 ENDINGS = ("kill", "kill", "interrupt", "interrupt_twice", "terminate")  # of the flow
 FAULTS = ("trial", "trial", "trial", "fork_server", "server")  # that a run is to survive
 ENDED_RUNS, FAULTY_RUNS, MOST_RUNS = 3, 5, 8  # the last ones are left in peace
+MOST_FAULTS = 8  # of a run, which on a slow machine is to end as well
 RUN_SECONDS, SERVER_SECONDS = 600.0, 120.0
 WRONG_OUTPUT = ("Traceback", "Error logging to API")
 
@@ -171,13 +172,15 @@ def run_once(sweep: Sweep, number: int) -> int:
         delay = drawn.choice([drawn.uniform(1, 4), drawn.uniform(4, 20), drawn.uniform(4, 20)])
         ending = began + delay if number < ENDED_RUNS else None
         fault_at = began + drawn.uniform(2, 6)
+        faults = drawn.randrange(1, MOST_FAULTS) if number < FAULTY_RUNS else 0
         while flow.poll() is None:
             now = time.monotonic()
             sweep.look()
             if ending is not None and now > ending:
                 end(sweep, flow, drawn.choice(ENDINGS))
                 ending = None
-            if now > fault_at and number < FAULTY_RUNS:
+            if now > fault_at and faults:
+                faults -= 1
                 hit(sweep, flow.pid, drawn.choice(FAULTS))
                 fault_at = now + drawn.uniform(0.5, 6)
             if now - began > RUN_SECONDS:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -20,6 +21,7 @@ from .trial import Reference, TrialResult, write_json
 def main(order: Order) -> None:
     """Do what the order says, and leave the result in its directory."""
     os.setsid()  # a Ctrl-C in the terminal goes to the caller alone, which decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on, one that comes is meant
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _wait_for_predecessor(order.directory)
     log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

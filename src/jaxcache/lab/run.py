@@ -46,8 +46,17 @@ def _start_first() -> None:
     """Make the fork server start, and wait for it; any call that needs nothing will do."""
     with contextlib.suppress(EOFError, OSError):  # it was killed: whoever needs it starts it again
         first = _context.Process(target=os.getpid)
-        first.start()
+        _start(first)
         first.join()
+
+
+def _start(process: ForkServerProcess) -> None:
+    """Start a process. What is started on the way does not hear the terminal's Ctrl-C: the caller decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,7 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
     shutil.rmtree(order.scratch, ignore_errors=True)  # of a run that was killed
     process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
     try:
-        process.start()
+        _start(process)
     except (EOFError, OSError) as error:
         raise Crashed(f"the fork server ended while it started the process ({type(error).__name__})") from error
     try:
