@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 _PRELOADED = "jaxcache.lab.child"
 
@@ -12,6 +12,7 @@ def start() -> None:
     """Start it, and do not wait for it. :func:`jaxcache.lab.run.warm_up` finds it running."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
+    resource_tracker.ensure_running()  # which would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it inherits this, and lets Ctrl-C to us
     try:
         forkserver.ensure_running()

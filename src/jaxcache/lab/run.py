@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def _start_first() -> None:
 
 def _start(process: ForkServerProcess) -> None:
     """Start a process. What is started on the way does not hear the terminal's Ctrl-C: the caller decides."""
+    resource_tracker.ensure_running()  # which would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
