@@ -171,6 +171,7 @@ def main() -> None:
             assert all(len(one) == len(study.configs) for one in seen.values()), "a trial is missing"
             assert all(one == seen[OURS] for one in seen.values()), "the trials decided differently"
     measured: dict[str, Any] = {"trials": len(study.configs), "workers": len(study.cores), "wall_seconds": walls}
+    measured["load_average"] = os.getloadavg()  # over the workers: others were busy too
     measured["over_work"] = {name: quartiles(values) for name, values in added.items()}
     for name in names[1:]:
         ratio = quartiles([ours / theirs for ours, theirs in zip(walls[OURS], walls[name], strict=True)])
