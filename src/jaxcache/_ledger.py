@@ -274,7 +274,7 @@ class Ledger:
     def _cost_of(self, description: Description, executable: Executable) -> Cost:
         cost = self._known.get(description.text)
         if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
-            return Cost(executable.weight.size_bytes, executable.seconds)
+            return Cost(executable.weight.size_bytes, executable.cost_seconds)
         return cost
 
     def _count(self, function: Variants, cost: Cost, executable: Executable, miss: Miss | None) -> None:

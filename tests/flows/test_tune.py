@@ -28,6 +28,8 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     text = (place / "tune.md").read_text()
     rows = [line.split("|")[1:-1] for line in text.split("## Predicted and run")[1].splitlines() if "eviction=" in line]
     assert len(rows) == 2
+    assert len(list(place.glob("verified/trials/*/result.json"))) == 2  # one sweep for all
+    assert not (place / "recorded/trials").exists()  # what is recorded is not run once more
     for _, predicted, run, predicted_seconds, seconds, *_ in rows:
         assert int(predicted) == int(run)
         assert float(predicted_seconds) == pytest.approx(float(seconds), abs=0.011)
@@ -46,7 +48,7 @@ def test_the_present_setting_is_run_once_where_it_is_the_recommended_one_and_see
                    f"sweep.directory={tmp_path}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (place,) = tmp_path.glob("tune_*")
-    assert len(list(place.glob("verified_*"))) == 1
+    assert len(list(place.glob("verified/trials/*/result.json"))) == 1
     checked = (place / "tune.md").read_text().split("## Predicted and run")[1].splitlines()
     rows = [line.split("|")[1:-1] for line in checked if line.startswith("| eviction=")]
     assert len(rows) == 2

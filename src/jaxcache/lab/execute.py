@@ -185,6 +185,7 @@ def execute_reference(order: Order, device: str) -> Reference:
         unbounded_cost_seconds=stats.cost_seconds,
         uncached_cost_seconds=stats.cost_seconds + stats.compile_seconds_avoided,
         jit_seconds=sum(plain.seconds),
+        run_seconds=max(0.0, sum(served.seconds) - stats.compile_seconds),
         costs={signature: (cost.size_bytes, cost.seconds) for signature, cost in costs.items()},
     )
 

@@ -334,6 +334,7 @@ class Reference(_Model):
         unbounded_cost_seconds: Each signature compiled once.
         uncached_cost_seconds: Each call compiled anew.
         jit_seconds: Of the requests under ``jax.jit`` itself, its compiles served from disk.
+        run_seconds: Of the requests under the unbounded cache, what was not spent on misses; 0 in older files.
         costs: The signatures' bytes and seconds, as in a cost table.
     """
 
@@ -351,6 +352,7 @@ class Reference(_Model):
     unbounded_cost_seconds: float
     uncached_cost_seconds: float
     jit_seconds: float
+    run_seconds: float = 0.0
     costs: dict[str, tuple[int, float]]
 
 
