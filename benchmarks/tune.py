@@ -7,6 +7,7 @@ ratios, and writes them to benchmarks/results/.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,8 @@ from jaxcache import ReplayResult, Trace, replay
 from jaxcache._from_file import read_settings
 from jaxcache.lab.aggregate import MANIFEST, read_sweep
 from jaxcache.lab.requests import load_requests
-from jaxcache.lab.run import COSTS
-from jaxcache.lab.trial import Statistics, TrialResult
+from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES
+from jaxcache.lab.trial import Reference, Statistics, Timing, TrialResult
 
 WORKLOADS = "gradient_optimization,iterative_solver,monte_carlo"
 POLICIES = "lru,lfu,fifo,size_based,s3fifo,gdsf,gdsf_admit,lnc_ra"
@@ -34,6 +35,7 @@ class Checked:
 
     predicted: ReplayResult
     run: Statistics
+    timing: Timing
 
     @property
     def misses_off(self) -> float:
@@ -44,6 +46,14 @@ class Checked:
     def seconds_ratio(self) -> float:
         """Compile seconds that the run took, over those predicted."""
         return self.run.compile_seconds / self.predicted.compile_seconds
+
+    def processor_ratio(self, reference: Reference) -> float:
+        """Return processor seconds that the run took, over those predicted: what others do at the time counts less.
+
+        A recording's processor seconds are taken to be spent on its programs as its seconds are.
+        """
+        share = reference.processor_seconds / (reference.unbounded_cost_seconds + reference.run_seconds)
+        return self.timing.processor_seconds / (share * (self.predicted.compile_seconds + reference.run_seconds))
 
 
 def run(module: str, *words: str) -> float:
@@ -58,22 +68,33 @@ def wall_seconds(sweep: Path) -> float:
     return json.loads((sweep / MANIFEST).read_text())["wall_seconds"]
 
 
+def load_reference(recorded: Path, program_id: str) -> Reference:
+    """Return what the recording measured."""
+    return Reference.model_validate_json((recorded / REFERENCES / program_id / REFERENCE).read_bytes())
+
+
 def check(trace: Trace, results: Sequence[TrialResult]) -> list[Checked]:
     """Lay runs beside their predictions."""
-    told = [(one.config.eviction.name, one.config.memory_limit, one.statistics) for one in results]
-    return [Checked(replay(trace, policy, limit), stats) for policy, limit, stats in told if stats is not None]
+    return [
+        Checked(replay(trace, one.config.eviction.name, one.config.memory_limit), one.statistics, one.timing)
+        for one in results
+        if one.statistics is not None and one.timing is not None
+    ]
 
 
-def compare(checked: Sequence[Checked]) -> dict[str, Any]:
+def compare(checked: Sequence[Checked], reference: Reference) -> dict[str, Any]:
     """Return how near the predictions were."""
     predicted, run = (sum(seconds) for seconds in zip(
         *((one.predicted.compile_seconds, one.run.compile_seconds) for one in checked), strict=True))  # fmt: skip
     ratios = sorted(one.seconds_ratio for one in checked)
+    busy = sorted(one.processor_ratio(reference) for one in checked)
     return {
         "settings": len(checked),
         "misses_off_most": round(max(one.misses_off for one in checked), 4),
         "run_over_predicted_seconds": round(run / predicted, 3),
         "of_single_settings": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "run_over_predicted_processor_seconds": round(statistics.median(busy), 3),
+        "processor_of_single_settings": [round(busy[0], 3), round(busy[-1], 3)],
     }
 
 
@@ -91,7 +112,7 @@ def measure(root: Path, program: list[str], policies: str, limits: str) -> dict[
     load.append(os.getloadavg()[0])
     (grid,) = (path.parent for path in (root / "grid").glob(f"*/{MANIFEST}"))
     ran, again = read_sweep(grid).results, read_sweep(verified).results
-    trace = load_requests(recorded, ran[0].program_id)
+    trace, reference = load_requests(recorded, ran[0].program_id), load_reference(recorded, ran[0].program_id)
     setting = read_settings(tuned / "best.yaml")
     whole, few = check(trace, ran), check(trace, again)
     (chosen,) = [one for one in few if (one.predicted.policy, one.predicted.limit_bytes)
@@ -106,8 +127,8 @@ def measure(root: Path, program: list[str], policies: str, limits: str) -> dict[
         "grid_seconds": round(grid_seconds, 1),
         "grid_over_tune": round(grid_seconds / tune_seconds, 2),
         "grid_over_tune_before_verification": round(grid_seconds / unverified_seconds, 2),
-        "verified": compare(few),
-        "grid": compare(whole),
+        "verified": compare(few, reference),
+        "grid": compare(whole, reference),
         "chosen_over_best_at_its_limit": round(chosen.run.cost_seconds / min(rivals), 4),
         "load_before_between_after": [round(one, 1) for one in load],
     }
@@ -120,6 +141,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=160)
     parser.add_argument("--policies", default=POLICIES)
     parser.add_argument("--limits", default="4MiB,8MiB,12MiB,16MiB,24MiB,32MiB")
+    parser.add_argument("--name", default="tune", help="of the file in benchmarks/results/")
     options = parser.parse_args()
     run("server", "start")  # it stays up from one command to the next
     measured: dict[str, Any] = {"policies": options.policies, "limits": options.limits}
@@ -130,7 +152,7 @@ def main() -> None:
         print(f"\n{workload}")
         for name, value in measured[workload].items():
             print(f"  {name.replace('_', ' '):36} {value}", flush=True)
-        print(f"  written to benchmarks/results/{record('tune', measured).name}", flush=True)
+        print(f"  written to benchmarks/results/{record(options.name, measured).name}", flush=True)
 
 
 if __name__ == "__main__":
