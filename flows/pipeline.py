@@ -173,6 +173,7 @@ def sweep(
     config_name: str = CONFIG_NAME,
     config_dir: str | None = None,
     quiet: bool = True,
+    trials: bool = True,
 ) -> State[Any]:
     """Run every combination of the overrides as one trial, then report.
 
@@ -182,6 +183,7 @@ def sweep(
         config_name: The primary config.
         config_dir: Where to look for it first.
         quiet: Print no progress.
+        trials: Run them; False for the reference runs alone, without a report.
     """
     plan = make_plan(tuple(overrides), config_name, config_dir)
     check_directories(plan)
@@ -192,7 +194,10 @@ def sweep(
     assert before is not None  # claiming wrote it
     manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(place / MANIFEST, manifest)
-    with Progress(len(plan.trials), quiet=quiet) as progress, open_workers(plan, progress.say) as workers:
+    with (
+        Progress(len(plan.trials) if trials else 0, quiet=quiet) as progress,
+        open_workers(plan, progress.say) as workers,
+    ):
         progress.announce(manifest.run_url)
         artifacts.tag_run(planned.trial for planned in plan.trials)
         session = Session(plan, place, progress, workers)
@@ -203,7 +208,7 @@ def sweep(
         preparing.start()
         with stop_on_signals(session.stop, progress.stopping):
             with artifacts.publishing(progress):
-                states = _execute(session)
+                states = _execute(session, trials)
             ended = (
                 "interrupted" if session.stop.is_set()
                 else "completed" if all(state.is_completed() for state in states)
@@ -217,13 +222,17 @@ def sweep(
             write_json(place / MANIFEST, manifest.model_copy(update=told))
             keeper.finish(place)
             preparing.join()
-            said = report(place, session.task_runs)
+            said = report(place, session.task_runs) if trials else _messages(states)
             resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
 
 
-def _execute(session: Session) -> list[State[Any]]:
-    """Run the references, and each program's trials as soon as its reference is there."""
+def _messages(states: list[State[Any]]) -> str:
+    return " · ".join(dict.fromkeys(state.message or state.name or "" for state in states))
+
+
+def _execute(session: Session, trials_too: bool) -> list[State[Any]]:
+    """Run the references, and each program's trials, if they are asked for, as soon as its reference is there."""
     waiting: dict[str, list[PlannedTrial]] = defaultdict(list)
     for planned in session.plan.trials:
         waiting[planned.program_id].append(planned)
@@ -237,6 +246,8 @@ def _execute(session: Session) -> list[State[Any]]:
         futures: list[PrefectFuture[Any]] = []
         for done in as_completed(list(references)):
             done.wait()  # its state is the last one only after this
+            if not trials_too:
+                continue
             obstacle = None if done.state.is_completed() else f"its reference run failed: {done.state.message}"
             for planned in waiting[references[done]]:
                 trying = run_trial.with_options(task_run_name=planned.name)
@@ -245,4 +256,4 @@ def _execute(session: Session) -> list[State[Any]]:
                 session.task_runs[planned.trial_id] = future.task_run_id
         for future in futures:
             future.wait()
-    return [future.state for future in futures]
+    return [future.state for future in (futures if trials_too else references)]

@@ -40,6 +40,7 @@ from .compose import Composer, line
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 CONFIG_NAME = "sweep"
+PLUS = "+"  # between two lists of overrides
 
 
 class UsageError(Exception):
@@ -135,7 +136,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=8)
 def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config_dir: str | None = None) -> Plan:
-    """Return the plan that a list of Hydra overrides describes.
+    """Return the plan that a list of Hydra overrides describes; ``+`` between them adds the trials of two lists.
 
     Raises:
         UsageError: If anything about it is wrong. Nothing was started or written then.
@@ -203,7 +204,8 @@ def _compose(
     with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
         loader = GlobalHydra.instance().config_loader()
         try:
-            combinations = _expand(loader, config_name, search, list(overrides), own)
+            lists = _summands(overrides)
+            combinations = [one for words in lists for one in _expand(loader, config_name, search, words, own)]
             configs = Composer(loader, config_name, search).compose_all(combinations)
             plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
         except OverrideParseException as error:
@@ -215,6 +217,16 @@ def _compose(
 
 
 # Expanding: which values does each key take?
+
+
+def _summands(words: tuple[str, ...]) -> list[list[str]]:
+    """Return the lists of overrides between the pluses."""
+    ends = [*(place for place, word in enumerate(words) if word == PLUS), len(words)]
+    starts = [0, *(end + 1 for end in ends)]
+    lists = [list(words[start:end]) for start, end in zip(starts, ends, strict=False)]
+    if len(lists) > 1 and not all(lists):
+        raise UsageError(f"{PLUS} stands between two lists of overrides, such as eviction=lru {PLUS} eviction=gdsf")
+    return lists
 
 
 def _expand(
@@ -286,10 +298,11 @@ def _check_choice(override: Override, options: list[str]) -> None:
 def _names(combinations: list[dict[str, Override]], configs: list[dict[str, Any]]) -> list[str]:
     """Name each trial after the keys whose value differs within the sweep; a lone one after its policy."""
     values = [{key: _value(override) for key, override in one.items()} for one in combinations]
-    varied = [key for key in values[0] if len({one[key] for one in values}) > 1]
+    named = dict.fromkeys(key for one in values for key in one)
+    varied = [key for key in named if len({one.get(key) for one in values}) > 1]
     if not varied:
         return [f"eviction={config['eviction']['name']}" for config in configs]
-    return [" ".join(f"{key}={one[key]}" for key in varied) for one in values]
+    return [" ".join(f"{key}={one[key]}" for key in varied if key in one) for one in values]
 
 
 def _value(override: Override) -> str:

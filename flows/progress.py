@@ -56,11 +56,12 @@ class Progress:
     @property
     def percent(self) -> float:
         """How much is done."""
-        return 100 * self._done / self._trials
+        return 100 * self._done / self._trials if self._trials else 0.0
 
     def announce(self, run_url: str | None) -> None:
         """Say where the run can be watched."""
-        self.say(f"{self._trials} trials, watch them at {run_url}")
+        what = f"{self._trials} trials, watch them" if self._trials else "Recording, watch it"
+        self.say(f"{what} at {run_url}")
 
     def resuming(self, directory: Path, finished: int) -> None:
         """Say that an unfinished sweep goes on, and count what it has done."""
@@ -125,7 +126,8 @@ class Progress:
 
     def _totals(self) -> str:
         if self._first_trial_at is None:
-            return f"measuring what each program costs, {self._references} done; then {self._trials} trials"
+            then = f"; then {self._trials} trials" if self._trials else ""
+            return f"measuring what each program costs, {self._references} done{then}"
         left = self._trials - self._done - len(self._running)
         words = [f"{self._done} done", f"{self._failed} failed", f"{len(self._running)} running", f"{left} left"]
         if self._done > self._known:

@@ -47,11 +47,10 @@ def main(words: list[str] | None = None) -> int:
 
 def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     from jaxcache import Trace
-    from jaxcache.lab.tuning import Recording
     from jaxcache.lab.tuning_report import Tuned, Verified
 
     from .plan import UsageError, make_plan
-    from .tune_settings import find_setting, new_place, replay_present
+    from .tune_settings import derive_recordings, find_setting, new_place, replay_present
 
     plan = make_plan(tuple(program))  # for the directory
     try:
@@ -63,12 +62,15 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     if len({(one.trial.eviction.name, one.trial.memory_limit, one.trial.seed) for one in plan.trials}) > 1:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial
-    tuning = find_setting(settings, [Recording("none", trace, 0.0)], present.seed)
+    recordings, lengths, silent = derive_recordings(settings, trace)
+    tuning = find_setting(settings, recordings, present.seed)
     named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
     now = replay_present(tuning, present) if named else None
     place = new_place(plan)
     told = None if now is None else Verified(now, None)
-    _finish(Tuned(f"the trace {settings.trace}", _command(words), tuning, (), told, None, {}), place)
+    _finish(Tuned(f"the trace {settings.trace}", _command(words), tuning, (), told, None, lengths), place)
+    if silent:
+        print(f"Nothing is said of buckets: {silent}.")
     return 0
 
 

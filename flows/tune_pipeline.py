@@ -1,11 +1,12 @@
-"""The Prefect flow of the tuning: its recordings and its verifications are sweeps of their own."""
+"""The Prefect flow of the tuning: its recordings are one sweep, its verifications another."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
-from jaxcache.lab.aggregate import Sweep, read_sweep
+from jaxcache.lab.aggregate import read_sweep
 from jaxcache.lab.requests import load_requests
 from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES
 from jaxcache.lab.trial import Reference, Trial, TrialResult
@@ -14,7 +15,7 @@ from jaxcache.lab.tuning_report import Tuned, Verified
 
 from . import resume
 from .pipeline import sweep
-from .plan import make_plan
+from .plan import PLUS, make_plan
 from .tune_settings import TuneSettings, find_setting, replay_present
 
 _SETTING = ("eviction", "memory_limit", "buckets", "costs")
@@ -45,48 +46,63 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
     present = make_plan(tuple(program)).trials[0].trial
     fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING]
     sets = list(dict.fromkeys([*settings.buckets, present.buckets.name]))
-    recorded = _sweep([*fixed, "eviction=none", "memory_limit=null", f"buckets={','.join(sets)}"], place / "recorded")
-    by_set = {result.config.buckets.name: result for result in recorded.results}
-    tuning = find_setting(settings, [_recording(recorded, by_set[name]) for name in sets], present.seed)
-    costs = f"costs={recorded.directory / COSTS}"
-
-    def verify(one: Candidate) -> Verified:
-        words = [f"eviction={one.replayed.policy}", f"memory_limit={one.limit_bytes}", f"buckets={one.buckets}", costs]
-        name = f"verified_{one.buckets}_{one.replayed.policy}_{one.limit_bytes}"
-        return Verified(one, _sweep([*fixed, *words], place / name).results[0])
-
-    verified = tuple(verify(one) for one in tuning.contenders(settings.verify))
-    already = {one.candidate.setting: one for one in verified}  # one directory a setting
+    recorded = place / "recorded"
+    references = _record([*fixed, "eviction=none", "memory_limit=null", f"buckets={','.join(sets)}"], recorded)
+    by_set = {trial.buckets.name: (trial, reference) for trial, reference in references}
+    recordings = [_recording(recorded, name, by_set[name][1]) for name in sets]
+    tuning = find_setting(settings, recordings, present.seed)
     now = replay_present(tuning, present)
+    checked = list(
+        {one.setting: one for one in [*tuning.contenders(settings.verify), *([now] if now else [])]}.values()
+    )
+    results = _verify(checked, fixed, recorded, place / "verified") if checked else {}
     return Tuned(
         what=present.program_name,
         command=command,
         tuning=tuning,
-        verified=verified,
-        present=None if now is None else already.get(now.setting) or verify(now),
-        reference=_reference(recorded, by_set[sets[0]]),
-        lengths=_lengths({name: result.config for name, result in by_set.items()}),
+        verified=tuple(Verified(one, results[one.setting]) for one in tuning.contenders(settings.verify)),
+        present=None if now is None else Verified(now, results[now.setting]),
+        reference=by_set[sets[0]][1],
+        lengths=_lengths({name: trial for name, (trial, _) in by_set.items()}),
     )
 
 
-def _sweep(overrides: list[str], directory: Path) -> Sweep:
+def _record(overrides: list[str], directory: Path) -> list[tuple[Trial, Reference]]:
+    """Make the reference run of each program, and no trials: these would do it once more."""
+    _run(overrides, directory, trials=False)
+    trials = [one.trial for one in make_plan(tuple(overrides)).trials]
+    return [(trial, _reference(directory, trial.program_id)) for trial in trials]
+
+
+def _verify(
+    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Path, place: Path
+) -> dict[tuple[str, str, int], TrialResult]:
+    """Run settings for real, as one sweep over a list of them; return the results by setting."""
+    words: list[str] = []
+    for one in candidates:
+        setting = [f"eviction={one.replayed.policy}", f"memory_limit={one.limit_bytes}", f"buckets={one.buckets}"]
+        words += [*([PLUS] if words else []), *fixed, *setting, f"costs={recorded / COSTS}"]
+    _run(words, place, trials=True)
+    ran = [(result.config, result) for result in read_sweep(place).results]
+    return {(config.buckets.name, config.eviction.name, config.memory_limit or 0): result for config, result in ran}
+
+
+def _run(overrides: list[str], directory: Path, *, trials: bool) -> None:
     resume.begin(make_plan(tuple(overrides)), directory)
-    state: Any = sweep(overrides, str(directory), quiet=False, return_state=True)
+    state: Any = sweep(overrides, str(directory), quiet=False, trials=trials, return_state=True)
     if state.is_completed():
-        return read_sweep(directory)
+        return
     failed = read_sweep(directory).failed
     reason = failed[0].reason if failed else state.message
     raise RunFailed(f"{' '.join(overrides)}: {reason}; see {directory}", state.is_cancelled())
 
 
-def _recording(recorded: Sweep, result: TrialResult) -> Recording:
-    trace = load_requests(recorded.directory, result.program_id)
-    return Recording(result.config.buckets.name, trace, result.timing.run_seconds if result.timing else 0.0)
+def _reference(recorded: Path, program_id: str) -> Reference:
+    return Reference.model_validate_json((recorded / REFERENCES / program_id / REFERENCE).read_bytes())
 
 
-def _reference(recorded: Sweep, result: TrialResult) -> Reference:
-    path = recorded.directory / REFERENCES / result.program_id / REFERENCE
-    return Reference.model_validate_json(path.read_bytes())
+def _recording(recorded: Path, buckets: str, reference: Reference) -> Recording:
+    return Recording(buckets, load_requests(recorded, reference.program_id), reference.run_seconds)
 
 
 def _lengths(configs: dict[str, Trial]) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """What is asked of the tuning, apart from the program: ``conf/tune.yaml`` and the command line."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +8,8 @@ from typing import Annotated, Any
 from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
 
-from jaxcache import POLICIES, format_size, parse_size
+from jaxcache import POLICIES, Trace, format_size, parse_size
+from jaxcache.lab.bucketed_traces import choose, derive, read_prices
 from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES, Trial
 from jaxcache.lab.tuning import Candidate, Recording, Tuning
 from jaxcache.lab.tuning import tune as replay_settings
@@ -51,6 +53,7 @@ class TuneSettings(BaseModel):
     limits: Annotated[list[int] | None, BeforeValidator(_limits)]
     memory_limit: Annotated[int | None, BeforeValidator(_limit)]
     buckets: Annotated[list[str], _listed(_BUCKETS, "tune.buckets")]
+    buckets_named: bool = False
     verify: NonNegativeInt
 
     @property
@@ -76,6 +79,7 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
             known = ", ".join(["trace", *(f"tune.{one}" for one in values if one != "trace")])
             raise UsageError(f"{word}: there is no setting {key}; there are: {known}")
         values[name] = None if value in ("null", "") else value
+    values["buckets_named"] = any(word.startswith("tune.buckets=") for word in own)
     try:
         settings = TuneSettings.model_validate(values)
     except ValidationError as error:
@@ -88,7 +92,7 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
     if settings.trace is None:
         _refuse_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
     else:
-        _refuse_for_a_trace(own, program)
+        _refuse_for_a_trace(program)
     return settings, program
 
 
@@ -99,16 +103,33 @@ def _refuse_below(settings: TuneSettings, smallest_bytes: int, why: str) -> None
             raise UsageError(f"{name} must be at least {least}, {why}, but is {format_size(limit)}")
 
 
-def _refuse_for_a_trace(own: list[str], program: list[str]) -> None:
-    """Refuse what a trace cannot answer: nothing is run, so nothing can be said of other buckets or programs."""
-    for word in own:
-        key, _, value = word.partition("=")
-        if key == "tune.buckets" and value != "none":
-            raise UsageError(f"{word}: buckets are recorded by running the program, and trace= runs none; "
-                             "give workload=… in place of trace=, or tune.buckets=none")  # fmt: skip
+def _refuse_for_a_trace(program: list[str]) -> None:
+    """Refuse what a trace cannot answer: nothing is run, so nothing can be said of other programs."""
     for word in program:
         if word.partition("=")[0] not in _WITH_A_TRACE:
             raise UsageError(f"{word} says what to run, and trace= runs nothing; with it go {', '.join(_WITH_A_TRACE)}")
+
+
+def derive_recordings(
+    settings: TuneSettings, trace: Trace
+) -> tuple[list[Recording], dict[str, tuple[int, ...]], str | None]:
+    """Return what a trace says of each set of buckets, their lengths, and why it says nothing of them if it does not.
+
+    Raises:
+        UsageError: If buckets were asked for and the trace says nothing of them.
+    """
+    named = [name for name in settings.buckets if name != "none"]
+    try:
+        prices = read_prices(trace)
+    except ValueError as error:
+        if settings.buckets_named and named:
+            asked = ",".join(settings.buckets)
+            raise UsageError(f"tune.buckets={asked}: {error}; else give tune.buckets=none") from error
+        return [Recording("none", trace, 0.0)], {}, str(error)
+    linear: Any = OmegaConf.load(CONF / "buckets" / "linear.yaml")
+    lengths = {name: choose(name, prices, linear.count) for name in named}
+    unpadded = replace(derive("none", prices, None), trace=trace)
+    return [unpadded, *(derive(name, prices, buckets) for name, buckets in lengths.items())], lengths, None
 
 
 def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int) -> Tuning:

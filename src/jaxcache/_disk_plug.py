@@ -8,6 +8,7 @@ ends, and the logger that tells the parts of a key. A JAX that lacks one of the 
 import functools
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 from jax import monitoring
 
+from . import _jax
 from ._disk import DiskCache, DiskCacheWarning, Surroundings
 from ._same_program import is_same_program
 
@@ -171,10 +173,12 @@ def _tell_of_compiles(compilation_cache: Any) -> None:
             return put(*args, **kwargs)
         _plugged.cache.compiled()
         _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
+        started = time.perf_counter()
         try:
             return put(*args, **kwargs)
         finally:
             _made.executable = None
+            _jax.note_stored(time.perf_counter() - started)
 
     vars(told)["_told_by_jaxcache"] = True
     compilation_cache.put_executable_and_time = told

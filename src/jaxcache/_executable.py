@@ -48,6 +48,7 @@ class Executable:
         constants_bytes: The captured constants' part of it.
         lowering_seconds: Tracing and lowering.
         compile_seconds: Compiling, or loading if ``from_disk``.
+        storing_seconds: Of these, writing to the persistent cache.
         from_disk: Whether JAX's persistent cache served it.
     """
 
@@ -56,12 +57,18 @@ class Executable:
     constants_bytes: int
     lowering_seconds: float
     compile_seconds: float
+    storing_seconds: float
     from_disk: bool
 
     @property
     def seconds(self) -> float:
         """Seconds from the call to a program that can run: lowering and compiling or loading."""
         return self.lowering_seconds + self.compile_seconds
+
+    @property
+    def cost_seconds(self) -> float:
+        """Seconds that making it again would take: what is on disk is not written again."""
+        return self.seconds - self.storing_seconds
 
 
 def _weigh(compiled: Any, constants_bytes: int) -> Weight:
@@ -116,7 +123,7 @@ class Program:
         Raises:
             Exception: Whatever ``jax.jit`` raises when it compiles.
         """
-        started, hits_before = time.perf_counter(), _jax.persistent_hits()
+        started, hits_before, stored_before = time.perf_counter(), _jax.persistent_hits(), _jax.stored_seconds()
         compiled = self._lowered.compile()
         compile_seconds = time.perf_counter() - started
         _jax.forget_module(self._lowered)
@@ -127,5 +134,6 @@ class Program:
             constants_bytes=self._constants_bytes,
             lowering_seconds=self._lowering_seconds,
             compile_seconds=compile_seconds,
+            storing_seconds=_jax.stored_seconds() - stored_before,
             from_disk=_jax.persistent_hits() > hits_before,
         )

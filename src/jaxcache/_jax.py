@@ -188,3 +188,20 @@ monitoring.register_event_listener(_listen)
 def persistent_hits() -> int:
     """Return how many executables this thread has loaded from JAX's persistent cache so far."""
     return _hits.count
+
+
+class _Stored(threading.local):
+    seconds = 0.0
+
+
+_stored = _Stored()
+
+
+def note_stored(seconds: float) -> None:
+    """Note that this thread has spent so long on writing an executable down, within a compile."""
+    _stored.seconds += seconds
+
+
+def stored_seconds() -> float:
+    """Return how long this thread has spent on that so far."""
+    return _stored.seconds

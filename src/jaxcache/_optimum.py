@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._replay import check_arguments
+from ._replay import SMALL_ROWS, check_arguments
 from ._trace import Event, Trace
 
 STEPS = 400
@@ -124,9 +124,10 @@ def _search(stays: Stays, rows: int, limit_bytes: int, steps: int) -> tuple[floa
     """Return a bound on what can be saved, and what the best schedule found saves."""
     prices = _descend(stays, rows, limit_bytes, steps)
     bound = _certify(stays, prices, limit_bytes)
-    pack = _compiled("pack", pack_stays)
+    pack = _compiled("pack", pack_stays, rows)
     saved = 0.0
-    orders = _orders(stays, prices) if pack is not pack_stays else _orders(stays, prices)[:1]
+    affordable = pack is not pack_stays or rows <= SMALL_ROWS
+    orders = _orders(stays, prices) if affordable else _orders(stays, prices)[:1]
     for order in orders:
         taken = pack(stays.starts, stays.ends, stays.size_bytes, order, rows, limit_bytes)
         saved = max(saved, math.fsum(stays.saved_seconds[taken].tolist()))
@@ -143,7 +144,7 @@ def _descend(stays: Stays, rows: int, limit_bytes: int, steps: int) -> NDArray[n
     prices = np.full(rows, 0.3 * float(saves.sum()) / rows)
     best, best_prices = math.inf, prices
     direction, distance, waited = np.zeros(rows), 0.2, 0
-    relax, turn = _compiled("relax", _relax), _compiled("turn", _turn)
+    relax, turn = _compiled("relax", _relax, rows), _compiled("turn", _turn, rows)
     for step in range(steps):
         value, slack = relax(stays.starts, stays.ends, shares, saves, prices)
         waited = 0 if value < best * (1 - 5e-4) else waited + 1
@@ -212,8 +213,10 @@ def _orders(stays: Stays, prices: NDArray[np.float64]) -> list[NDArray[np.int64]
     return orders
 
 
-def _compiled(name: str, slow: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the compiled form of a loop; ``slow`` without numba."""
+def _compiled(name: str, slow: Callable[..., Any], rows: int) -> Callable[..., Any]:
+    """Return the compiled form of a loop; ``slow`` without numba, or where it is not worth it."""
+    if rows <= SMALL_ROWS:
+        return slow
     try:
         from . import _compiled_loops  # needs numba
     except ImportError:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,27 +79,31 @@ class Part:
         return len(self.rows)
 
     def _signatures(self) -> tuple[NDArray[np.int64], list[tuple[str, str, int, int, int, float]]]:
-        """Return the number of each row's signature, and what they are."""
+        """Return the number of each row's signature by first appearance, and what they are."""
+        helds = list(map(itemgetter(HELD), self.rows))
+        addresses = np.fromiter(map(id, helds), np.uint64, len(helds))
+        _, firsts, inverse = np.unique(addresses, return_index=True, return_inverse=True)
         numbers: dict[int, int] = {}
-        codes = np.array([numbers.setdefault(row[HELD].identity, len(numbers)) for row in self.rows], np.int64)
-        firsts = np.unique(codes, return_index=True)[1]
-        told = []
-        for held in (self.rows[first][HELD] for first in firsts):
-            cost, name, text = held.cost, held.function.name, held.description.text
-            told.append((name, text, held.identity, cost.size_bytes, held.weight.mappings, cost.seconds))
-        return codes, told
+        of_entry, told = np.empty(len(firsts), np.int64), []
+        for entry in np.argsort(firsts):  # a signature that was evicted and made again has several
+            held = helds[firsts[entry]]
+            of_entry[entry] = number = numbers.setdefault(held.identity, len(numbers))
+            if number == len(told):
+                cost, name, text = held.cost, held.function.name, held.description.text
+                told.append((name, text, held.identity, cost.size_bytes, held.weight.mappings, cost.seconds))
+        return of_entry[inverse], told
 
     def columns(self, began: float, at_least: float) -> tuple[dict[str, Any], float]:
         """Return the columns of ``_trace_files.py``, and the last time; none is before ``at_least``."""
         rows = len(self)
         code, signatures = self._signatures()
-        started = np.array([row[STARTED] for row in self.rows])
-        ended, finished = np.array([row[ENDED] for row in self.rows]), np.full(rows, np.nan)
+        started, ended = (np.fromiter(map(itemgetter(one), self.rows), np.float64, rows) for one in (STARTED, ENDED))
+        finished = np.full(rows, np.nan)
         lowering, backend, tier = np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.int32)
         event, lengths = np.zeros(rows, np.uint8), [None] * rows
-        for number, row in enumerate(self.rows):
-            if len(row) > FINISHED:
-                finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
+        for number in np.flatnonzero(np.fromiter(map(len, self.rows), np.uint8, rows) > FINISHED).tolist():
+            row = self.rows[number]
+            finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
         for row, what in self.events.items():
             event[row] = what
         for row, made in self.made.items():
@@ -153,7 +158,7 @@ class Recorder:
         self._setting = dict(setting)
         self._began = time.perf_counter()
         self._latest = 0.0
-        self._part = Part()
+        self.part = Part()  # under way; whoever settles hits appends their rows to it
         self._parts = 0
         self._process = os.getpid()
         self._full: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
@@ -174,13 +179,10 @@ class Recorder:
 
     # With the ledger's lock.
 
-    def note_hit(self, row: Row) -> "Held":
-        """Note a row of the log; return whose it is."""
-        rows = self._part.rows
-        rows.append(row)
-        if len(rows) >= PART_ROWS:
+    def hand_over_if_full(self) -> None:
+        """Have a part of ``PART_ROWS`` rows, or a few more, written."""
+        if len(self.part) >= PART_ROWS:
             self._hand_over()
-        return row[0]
 
     def note_made(self, held: "Held", executable: "Executable", requested: bool) -> None:
         """Note a program that was made, for a call that missed or ahead of one."""
@@ -189,19 +191,23 @@ class Recorder:
             row = [None, time.perf_counter(), math.nan, math.nan, None]
         row[HELD] = held
         tier = 1 if executable.from_disk else 2
-        self._part.made[len(self._part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
+        self.part.made[len(self.part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
         if not requested:
-            self._part.events[len(self._part)] = Event.WARM
-        self.note_hit(row)
+            self.part.events[len(self.part)] = Event.WARM
+        self._note(row)
 
     def note_clear(self, held: "Held") -> None:
         """Note that the program dropped an entry."""
         if not self._closing:
-            self._part.events[len(self._part)] = Event.CLEAR
-            self.note_hit((held, time.perf_counter(), math.nan))
+            self.part.events[len(self.part)] = Event.CLEAR
+            self._note((held, time.perf_counter(), math.nan))
+
+    def _note(self, row: Row) -> None:
+        self.part.rows.append(row)
+        self.hand_over_if_full()
 
     def _hand_over(self) -> None:
-        part, self._part = self._part, Part()
+        part, self.part = self.part, Part()
         if len(part) and self.fault is None and os.getpid() == self._process and not self._closing:
             self._full.put(part)
 

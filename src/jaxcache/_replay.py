@@ -17,6 +17,7 @@ from ._trace import Event, Trace
 
 HIT, MISS, REJECTED, EVENT = range(4)  # outcomes
 SAMPLES = 1024  # points of bytes over time, at most
+SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +111,8 @@ def replay(
         seed: For policies that draw.
         warm: Labels of the trace that are made ahead of the first request, in this order.
         disk: A directory under the cache; None for none.
-        compiled: Whether numba runs it. None if it is there and has the policy; True to be told if not. The decisions
-            are the same.
+        compiled: Whether numba runs it. None if it is there, has the policy and the trace is worth it; True to be told
+            if it cannot. The decisions are the same.
 
     Raises:
         ValueError: If an argument is out of range; the message says what to write.
@@ -201,7 +202,7 @@ def _runner(trace: Trace, policy: object, compiled: bool | None) -> Runner:
     if compiled is False:
         return run_objects
     suited = isinstance(policy, str) and not bool((trace.events == Event.CLEAR).any())
-    if compiled is None and not suited:
+    if compiled is None and not (suited and len(trace) > SMALL_ROWS):
         return run_objects
     try:
         from . import _replay_compiled  # needs numba

@@ -8,11 +8,11 @@ import numpy as np
 from ._policies._gdsf_admit import COMPARED
 from ._policies._history import HISTORY
 from ._replay import Decisions, sample_rows
-from ._replay_kernels import heaps, queues, urns
+from ._replay_kernels import heaps, learning, queues, urns
 from ._trace import Trace
 
 UNLIMITED = 2**62
-CANDIDATES = 64  # of lnc_ra, by default
+CANDIDATES = 64  # of lnc_ra and adaptive, by default
 
 _HEAP: Any = heaps.by_priority
 _TURN: Any = queues.in_turn
@@ -28,8 +28,9 @@ POLICIES: dict[str, tuple[Any, tuple[Any, ...]]] = {  # the kernel, and what it 
     "gdsf_admit": (_HEAP, (heaps.GDSF_ADMIT, COMPARED, HISTORY)),
     "random": (urns.at_random, ()),
     "lnc_ra": (urns.lnc_ra, (CANDIDATES, HISTORY)),
+    "adaptive": (learning.adaptive, (CANDIDATES, HISTORY)),
 }
-DRAWING = {"random", "lnc_ra"}
+DRAWING = {"random", "lnc_ra", "adaptive"}
 
 
 def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -> Decisions:

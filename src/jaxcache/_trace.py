@@ -99,6 +99,7 @@ class Trace:
         compile_seconds: float | Callable[[NDArray[np.int64]], ArrayLike],
         buckets: Iterable[int] | None = None,
         time_seconds: ArrayLike | None = None,
+        call_seconds: float | Callable[[NDArray[np.int64]], ArrayLike] | None = None,
     ) -> "Trace":
         """Make a trace of one program a length, such as those of a serving log.
 
@@ -108,6 +109,8 @@ class Trace:
             compile_seconds: What compiling it costs, likewise.
             buckets: Ascending lengths that others are padded up to; longer ones keep their own. None for no padding.
             time_seconds: When, never falling; None if that is not known.
+            call_seconds: What a call of a length takes until its result is there, 0 or more, likewise; None if that is
+                not known. ``flows.tune`` needs it to weigh buckets.
 
         Raises:
             ValueError: As for :meth:`from_arrays`.
@@ -125,7 +128,12 @@ class Trace:
         trace = cls.from_arrays(
             keys=keys, size_bytes=np.ceil(sizes)[inverse], compile_seconds=costs[inverse], time_seconds=time_seconds
         )
-        return replace(trace, columns={**trace.columns, "lengths": own[:, np.newaxis]})
+        columns = {**trace.columns, "lengths": own[:, np.newaxis]}
+        if call_seconds is not None:
+            taken = _modelled(call_seconds, distinct)
+            _refuse("call_seconds", taken, ~(np.isfinite(taken) & (taken >= 0)), "finite, 0 or more")
+            columns["finished_seconds"] = taken[inverse]
+        return replace(trace, columns=columns)
 
     @classmethod
     def from_csv(

@@ -42,6 +42,22 @@ def test_a_lone_trial_is_named_after_its_policy():
     assert names("workload=monte_carlo") == ["eviction=lru"]
 
 
+def test_a_plus_adds_the_trials_of_two_lists():
+    assert names(
+        "workload=monte_carlo", "eviction=lru,gdsf", "+", "workload=monte_carlo", "eviction=lfu", "seed=3"
+    ) == [
+        "eviction=gdsf",
+        "eviction=lfu seed=3",
+        "eviction=lru",
+    ]
+
+
+@pytest.mark.parametrize("words", [("+",), ("eviction=lru", "+"), ("+", "eviction=lru")])
+def test_a_plus_without_a_list_on_both_sides_is_refused(words):
+    with pytest.raises(UsageError, match=r"\+ stands between two lists of overrides, such as eviction=lru"):
+        make_plan(words)
+
+
 def test_hydra_s_sweep_grammar_works():
     assert len(names("seed=range(0,3)")) == 9
     assert len(names("eviction=glob(*d*)", "workload=monte_carlo")) == 5

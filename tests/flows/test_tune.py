@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from flows.plan import UsageError, make_plan
@@ -28,6 +29,8 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     text = (place / "tune.md").read_text()
     rows = [line.split("|")[1:-1] for line in text.split("## Predicted and run")[1].splitlines() if "eviction=" in line]
     assert len(rows) == 2
+    assert len(list(place.glob("verified/trials/*/result.json"))) == 2  # one sweep for all
+    assert not (place / "recorded/trials").exists()  # what is recorded is not run once more
     for _, predicted, run, predicted_seconds, seconds, *_ in rows:
         assert int(predicted) == int(run)
         assert float(predicted_seconds) == pytest.approx(float(seconds), abs=0.011)
@@ -46,7 +49,7 @@ def test_the_present_setting_is_run_once_where_it_is_the_recommended_one_and_see
                    f"sweep.directory={tmp_path}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (place,) = tmp_path.glob("tune_*")
-    assert len(list(place.glob("verified_*"))) == 1
+    assert len(list(place.glob("verified/trials/*/result.json"))) == 1
     checked = (place / "tune.md").read_text().split("## Predicted and run")[1].splitlines()
     rows = [line.split("|")[1:-1] for line in checked if line.startswith("| eviction=")]
     assert len(rows) == 2
@@ -73,7 +76,8 @@ def heavy(tmp_path):
             "tune.memory_limit must be at least 4 MiB, what the smallest program of",
         ),
         (["tune.limits=2MiB,8MiB"], "tune.limits must be at least 4 MiB, .*, but is 2 MiB"),
-        (["tune.buckets=pow2,optimal"], "tune.buckets=pow2,optimal: buckets are recorded by running the program"),
+        (["tune.buckets=pow2,optimal"], "tune.buckets=pow2,optimal: the trace has no lengths; .* tune.buckets=none"),
+        (["tune.buckets_named=true"], "there is no setting tune.buckets_named"),
         (["workload=monte_carlo"], "workload=monte_carlo says what to run, and trace= runs nothing"),
         (["eviction=lru,gdsf"], "trace= takes one present setting"),
     ],
@@ -90,6 +94,20 @@ def test_a_trace_is_held_against_the_present_setting_where_one_is_named(heavy, t
                  "tune.memory_limit=12MiB"]) == 0  # fmt: skip
     assert "less than with eviction=lru, memory_limit=8 MiB" in " ".join(capsys.readouterr().out.split())
     assert "| not run |" in next(tmp_path.glob("tune_*/tune.md")).read_text()
+
+
+def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path, capsys):
+    lengths = np.random.default_rng(0).integers(1, 200, 400)
+    trace = Trace.from_lengths(lengths, size_bytes=2**20, compile_seconds=1.0, call_seconds=lambda n: 1e-4 * n)
+    trace.save(tmp_path / "t.parquet")
+    words = [f"trace={tmp_path / 't.parquet'}", f"sweep.directory={tmp_path}", "tune.memory_limit=16MiB"]
+    assert main(words) == 0
+    place = next(tmp_path.glob("tune_*"))
+    table = (place / "tune.md").read_text().split("## The best policy")[1].split("##")[0]
+    assert {line.split()[1] for line in table.splitlines()[4:] if line} == {"none", "pow2", "linear", "optimal"}
+    (planned,) = make_plan(("experiment=best", "workload=monte_carlo"), "sweep", str(place)).trials
+    assert planned.trial.buckets.name == "optimal"
+    assert "Nothing is said of buckets" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_a_killed_program_loses_at_most_the_last_part(tmp_path):
             killed.send_signal(signal.SIGKILL)
     parts = len(list((tmp_path / "t").glob(PARTS)))
     trace = Trace.load(tmp_path / "t")
-    assert len(trace) == 500 * parts >= 1500  # only the last of a program that ends is smaller
+    assert len(trace) >= 500 * parts >= 1500  # only the last of a program that ends is smaller
     assert replay(trace, "lru").misses == 1
 
 

@@ -95,7 +95,7 @@ def test_a_kernel_decides_as_the_objects_of_a_running_cache(name, shape, seed, e
 
 @pytest.mark.parametrize("name", sorted(COMPILED))
 def test_a_kernel_decides_as_the_objects_beyond_what_they_remember(name):
-    trace = zipf(30_000, 12_000, 0, 0.6)  # HISTORY is 4096 keys; lnc_ra draws from more entries than it copies
+    trace = zipf(30_000, 12_000, 0, 0.6)  # HISTORY is 4096 keys; draws are from more entries than Python copies
     for share in (0.02, 0.2):
         fast, slow = both_ways(trace, name, int(share * trace.working_set_bytes))
         assert decisions(fast) == decisions(slow)

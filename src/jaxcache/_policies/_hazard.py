@@ -1,8 +1,10 @@
 """How far requests come sooner or later than a rate of requests says."""
 
 from collections.abc import Iterable
+from functools import reduce
 from itertools import pairwise
 from math import expm1, frexp
+from operator import add
 
 BINS = 32  # of what was expected since the last request, two to a doubling
 CLASSES = 5  # requests so far: 1, 2, 3 to 4, 5 to 8, more
@@ -67,9 +69,14 @@ def _factors(came: list[float], ended: list[float]) -> list[float]:
     for index in reversed(range(BINS)):
         exposures[index] = (later + ended[index] / 2) * WIDTHS[index]
         later += ended[index]
-    usual = (sum(came) + PRIOR) / (sum(exposures) + PRIOR)
+    usual = (_total(came) + PRIOR) / (_total(exposures) + PRIOR)
     hazards = [(seen + PRIOR * usual) / (spent + PRIOR) for seen, spent in zip(came, exposures, strict=True)]
     return [_index(hazards, start) for start in range(BINS)]
+
+
+def _total(terms: list[float]) -> float:
+    """Return the sum, rounded at each step: ``sum`` rounds otherwise since Python 3.12, and decisions depend on it."""
+    return reduce(add, terms, 0.0)
 
 
 def _index(hazards: list[float], start: int) -> float:

@@ -58,6 +58,7 @@ class Served:
     checksum: str
     answer: Answer
     seconds: list[float] = field(repr=False)
+    processor_seconds: float
     session: Session = field(repr=False)
 
 
@@ -68,19 +69,20 @@ def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | N
     """
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
     buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
-    digest, seconds = hashlib.sha256(), []
+    digest, seconds, processor_seconds = hashlib.sha256(), [], 0.0
     with jax.enable_x64(trial.precision == "float64"):
         session = trial.workload.start(Compiler(cache, trial.precision, buckets), trial.seed)
         for number, length in enumerate(lengths.tolist()):
-            started = time.perf_counter()
+            started, processor_started = time.perf_counter(), time.process_time()
             result = session.serve(number, length)
             seconds.append(time.perf_counter() - started)
+            processor_seconds += time.process_time() - processor_started
             if after is not None:
                 after(length, seconds[-1])
             session.check(result)
             digest.update(f"{result.dtype}{result.shape}".encode())
             digest.update(np.ascontiguousarray(result).tobytes())
-    return Served(digest.hexdigest()[:16], session.answer(), seconds, session)
+    return Served(digest.hexdigest()[:16], session.answer(), seconds, processor_seconds, session)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def execute_trial(order: Order) -> Outcome:
             work_seconds=time.perf_counter() - started,
             serve_seconds=total,
             run_seconds=max(0.0, total - statistics.compile_seconds),
+            processor_seconds=served.processor_seconds,
             disk_saved_seconds=disk_saved_seconds,
             calls_per_second=len(served.seconds) / total,
             p50_seconds=float(p50),
@@ -185,6 +188,8 @@ def execute_reference(order: Order, device: str) -> Reference:
         unbounded_cost_seconds=stats.cost_seconds,
         uncached_cost_seconds=stats.cost_seconds + stats.compile_seconds_avoided,
         jit_seconds=sum(plain.seconds),
+        run_seconds=max(0.0, sum(served.seconds) - stats.compile_seconds),
+        processor_seconds=served.processor_seconds,
         costs={signature: (cost.size_bytes, cost.seconds) for signature, cost in costs.items()},
     )
 

@@ -223,6 +223,7 @@ class Timing(_Model):
         work_seconds: From the first import of the trial's own to its last result, checks included.
         serve_seconds: Of the requests alone.
         run_seconds: Of them, what was not spent on misses.
+        processor_seconds: Of the requests, on all cores, whatever else the machine does meanwhile; 0 in older files.
         disk_saved_seconds: Compile seconds of the programs loaded from disk, less the seconds to read them.
         calls_per_second: Requests over ``serve_seconds``.
         p50_seconds: Median of a request, blocked until its result is there.
@@ -233,6 +234,7 @@ class Timing(_Model):
     work_seconds: float
     serve_seconds: float
     run_seconds: float = 0.0
+    processor_seconds: float = 0.0
     disk_saved_seconds: float = 0.0
     calls_per_second: float
     p50_seconds: float
@@ -334,6 +336,8 @@ class Reference(_Model):
         unbounded_cost_seconds: Each signature compiled once.
         uncached_cost_seconds: Each call compiled anew.
         jit_seconds: Of the requests under ``jax.jit`` itself, its compiles served from disk.
+        run_seconds: Of the requests under the unbounded cache, what was not spent on misses; 0 in older files.
+        processor_seconds: Of them, on all cores, with the misses; 0 in older files.
         costs: The signatures' bytes and seconds, as in a cost table.
     """
 
@@ -351,6 +355,8 @@ class Reference(_Model):
     unbounded_cost_seconds: float
     uncached_cost_seconds: float
     jit_seconds: float
+    run_seconds: float = 0.0
+    processor_seconds: float = 0.0
     costs: dict[str, tuple[int, float]]
 
 

@@ -46,6 +46,17 @@ def run(program, *args, **options):
     return done.stdout
 
 
+def test_what_a_program_costs_leaves_out_writing_it_down(shared, monkeypatch):
+    disk = shared()
+    put, waited = disk.put, 0.5
+    monkeypatch.setattr(disk, "put", lambda *args: (time.sleep(waited), put(*args)))
+    with jaxcache.JitCache() as cache:
+        cache.jit(lambda x: x * 5 - 2)(np.ones(11, np.float32))
+        (cost,) = cache.costs().values()
+        assert cost.seconds <= cache.stats().compile_seconds - waited
+    assert disk.stats().process.puts == 1
+
+
 def test_a_program_is_read_instead_of_compiled(shared):
     cache = shared()
     x = np.ones(7, np.float32)

@@ -1,0 +1,87 @@
+"""What a trace would be with buckets, against traces that were made with them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxcache import Trace, judge_buckets
+from jaxcache.lab.bucketed_traces import choose, derive, read_prices
+
+
+def made(lengths, **options):
+    """A trace whose prices are lines, which the model reads off exactly."""
+    prices = {"size_bytes": lambda n: 1000 + 16 * n, "compile_seconds": lambda n: 0.5 + n / 64,
+              "call_seconds": lambda n: 1e-3 * n}  # fmt: skip
+    return Trace.from_lengths(lengths, **{**prices, **options})
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40), data=st.data())
+def test_a_derived_trace_is_that_of_a_program_with_these_buckets(lengths, data):
+    longest = max(lengths)
+    inner = data.draw(st.sets(st.integers(min(lengths), longest), max_size=5))
+    buckets = tuple(sorted({*inner, longest}))
+    derived, direct = derive("some", read_prices(made(lengths)), buckets).trace, made(lengths, buckets=buckets)
+    assert derived.signatures.tolist() == direct.signatures.tolist()
+    assert derived.labels.tolist() == direct.labels.tolist()
+    np.testing.assert_allclose(derived.size_bytes, direct.size_bytes, atol=1)
+    np.testing.assert_allclose(derived.compile_seconds, direct.compile_seconds)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
+def test_without_buckets_the_derived_trace_is_the_trace(lengths):
+    trace = made(lengths)
+    derived = derive("none", read_prices(trace), None)
+    assert derived.trace.signatures.tolist() == trace.signatures.tolist()
+    assert derived.run_seconds == pytest.approx(1e-3 * sum(lengths))
+
+
+def test_no_other_set_costs_less_than_the_optimal_one():
+    lengths = np.random.default_rng(0).integers(1, 500, 2000)
+    prices = read_prices(made(lengths))
+
+    def cost(name):
+        recording = derive(name, prices, choose(name, prices, 8))
+        return recording.run_seconds + recording.trace.compile_seconds.sum()
+
+    assert cost("optimal") <= min(cost("pow2"), cost("linear"))
+    judged = judge_buckets(
+        choose("pow2", prices, 8), lengths, call_cost=lambda n: 1e-3 * np.maximum(n, 0),
+        compile_cost=lambda n: prices.at(n, prices.compile_seconds),
+    )  # fmt: skip
+    assert cost("optimal") <= judged.cost
+
+
+def test_beyond_the_longest_prices_grow_in_proportion_and_calls_never_get_cheaper():
+    trace = made([10, 20, 30], call_seconds=lambda n: np.where(n == 20, 5.0, 1.0))
+    prices = read_prices(trace)
+    assert prices.call_seconds.tolist() == [1.0, 5.0, 5.0]
+    assert prices.at(60, prices.size_bytes) == pytest.approx(2 * 1480)
+    assert derive("pow2", prices, (16, 32)).run_seconds == pytest.approx(
+        float(prices.at([16, 32, 32], prices.call_seconds).sum())
+    )
+
+
+def test_calls_that_were_not_waited_for_take_what_lies_between_those_that_were():
+    trace = made([10, 20, 30, 30])
+    trace.columns["finished_seconds"][:] = [1.0, np.nan, 3.0, 5.0]
+    assert read_prices(trace).call_seconds.tolist() == [1.0, 2.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("trace", "message"),
+    [
+        (Trace.from_arrays(keys=[1], size_bytes=[1], compile_seconds=[1.0]), "has no lengths"),
+        (made([3, 4, 5], buckets=[4, 8]), "must have one program a length, but has several, or was made with buckets"),
+        (made([3, 5], call_seconds=None), "does not say how long calls take"),
+    ],
+)
+def test_a_trace_that_does_not_say_enough_is_refused(trace, message):
+    with pytest.raises(ValueError, match=message):
+        read_prices(trace)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_impossible_call_seconds_are_refused(seconds):
+    with pytest.raises(ValueError, match="call_seconds must be finite, 0 or more, but row 0 is"):
+        made([3], call_seconds=seconds)
