@@ -158,7 +158,7 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
     )
 
 
-def _free_port(host: str) -> int:
+def _free_port(host: str = LOOPBACK) -> int:
     """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
     last = _last()
     others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere

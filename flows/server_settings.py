@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _KEPT = "server.secret.json"
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 10
 
 
 class ServerError(Exception):

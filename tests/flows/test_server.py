@@ -50,15 +50,67 @@ def files_with(place: Path, text: str) -> list[str]:
     return [path.name for path in place.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def command_lines() -> str:
-    return "\n".join(" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
+def postgres_programs() -> Path | None:
+    found = shutil.which("initdb")
+    places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    places = [place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()]
+    return places[-1] if places else None
+
+
+def unprivileged() -> str | None:
+    """Return who is to run PostgreSQL, which refuses root; None is this user."""
+    if os.geteuid() != 0:
+        return None
+    names = {one.pw_name for one in pwd.getpwall()}
+    return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """The home of a server that listens on every address and asks for an auth string, and what its start said."""
+def postgres():
+    """The URL of a database of a PostgreSQL server of the tests' own, which asks for a password; None without one."""
+    programs = postgres_programs()
+    if programs is None:
+        yield None
+        return
+    place, user = Path(tempfile.mkdtemp(prefix="jaxcache-postgres-", dir="/tmp")), unprivileged()
+    (place / "password").write_text(PASSWORD)
+    if user is not None:
+        for path in (place, place / "password"):
+            shutil.chown(path, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def run(program, *words):
+        with (place / "said").open("a") as said:  # a file: the server keeps a pipe open
+            done = subprocess.run(
+                [programs / program, "-D", place / "data", *words], user=user, cwd=place, stdout=said,
+                stderr=subprocess.STDOUT, env={"PATH": os.environ["PATH"]}, timeout=120, check=False,
+            )  # fmt: skip
+        assert done.returncode == 0, (place / "said").read_text()
+
+    run("initdb", "-U", "jaxcache", "--auth=scram-sha-256", f"--pwfile={place / 'password'}", "--no-sync")
+    options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
+    run("pg_ctl", "-w", "-l", place / "log", "-o", options, "start")
+    yield f"postgresql://jaxcache:{PASSWORD.replace('@', '%40')}@127.0.0.1:{port}/postgres"
+    run("pg_ctl", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def database(postgres):
+    if postgres is None:
+        pytest.skip("no PostgreSQL on this machine: install postgresql, or put initdb and pg_ctl on PATH")
+    return postgres
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory, postgres):
+    """The home of a server that listens on every address, asks for an auth string and, where there is PostgreSQL, keeps
+    its records there; and what its start said."""
     home = tmp_path_factory.mktemp("guarded")
-    done = command(home, "server", "start", "--host", "0.0.0.0", PREFECT_SERVER_API_AUTH_STRING=AUTH)
+    words = () if postgres is None else ("--database", postgres)
+    done = command(home, "server", "start", "--host", "0.0.0.0", *words, PREFECT_SERVER_API_AUTH_STRING=AUTH)
     assert done.returncode == 0, done.stdout + done.stderr
     yield home, done.stdout + done.stderr
     assert command(home, "server", "stop").stdout == "stopped\n"
@@ -70,7 +122,7 @@ def guarded(tmp_path_factory):
         (("--host", "0.0.0.0"), {}, "--host 0.0.0.0 can be reached from other machines: set "
          "PREFECT_SERVER_API_AUTH_STRING=user:password in the environment, or give --auth-file FILE"),
         (("--host", "no such host"), {}, "--host must be an IPv4 address or a name of this machine, such as 0.0.0.0"),
-        ((), {"PREFECT_SERVER_API_AUTH_STRING": "sesame"}, "PREFECT_SERVER_API_AUTH_STRING must be of the form user:pas"),
+        ((), {"PREFECT_SERVER_API_AUTH_STRING": "sesame"}, "PREFECT_SERVER_API_AUTH_STRING must be of the form"),
         (("--auth-file", "nowhere"), {}, "--auth-file nowhere cannot be read (No such file or directory)"),
         (("--database", "mysql://me:sesame@host/x"), {}, "--database must be such as postgresql://user@host/name, but "
          "is of scheme 'mysql'"),
@@ -115,68 +167,38 @@ def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     assert done.stderr.endswith("with another host, auth string or database; make stop, then try again\n")
 
 
-def test_a_sweep_starts_a_killed_server_again_as_it_was_and_uses_it(guarded, tmp_path):
-    home, said = guarded
-    before = address(home)
+@pytest.fixture(scope="module")
+def sweep_after_a_crash(guarded, tmp_path_factory):
+    """A sweep that finds its server killed, and what it wrote; and where the server was."""
+    home, _ = guarded
+    before, outputs = address(home), tmp_path_factory.mktemp("outputs")
     kill_server(home)
-    done = command(home, "sweep", *SMALL, f"sweep.directory={tmp_path}")
+    return command(home, "sweep", *SMALL, f"sweep.directory={outputs}"), outputs, before
+
+
+def test_a_sweep_starts_a_killed_server_again_as_it_was_and_uses_it(guarded, sweep_after_a_crash):
+    home, _ = guarded
+    done, _, before = sweep_after_a_crash
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 trials succeeded" in done.stdout
     assert address(home) == before
     assert json.loads((home / "server.json").read_text())["host"] == "0.0.0.0"
     assert status(f"{before}/api/admin/version") == 401
-    assert "open-sesame" not in said + done.stdout + done.stderr + command_lines()
-    assert files_with(home, "open-sesame") == ["server.secret.json"]
-    assert files_with(tmp_path, "open-sesame") == []
+    assert status(f"{before}/api/admin/version", AUTH) == 200
+
+
+def test_secrets_are_in_one_private_file_and_nowhere_else(guarded, sweep_after_a_crash, postgres):
+    home, said = guarded
+    done, outputs, _ = sweep_after_a_crash
+    server = psutil.Process(json.loads((home / "server.json").read_text())["pid"])
+    lines = [" ".join(one.cmdline()) for one in (server, *server.children(recursive=True))]
+    told = "\n".join((said, done.stdout, done.stderr, *lines))
+    for secret in ("open-sesame", *(() if postgres is None else (PASSWORD, PASSWORD.replace("@", "%40")))):
+        assert secret not in told
+        assert set(files_with(home, secret)) <= {"server.secret.json"}
+        assert files_with(outputs, secret) == []
+    assert "open-sesame" in (home / "server.secret.json").read_text()
     assert stat.S_IMODE((home / "server.secret.json").stat().st_mode) == 0o600
-
-
-# PostgreSQL
-
-
-def postgres_programs() -> Path | None:
-    found = shutil.which("initdb")
-    places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    places = [place for place in places if (place / "initdb").exists() and (place / "pg_ctl").exists()]
-    return places[-1] if places else None
-
-
-def unprivileged() -> str | None:
-    """Return who is to run PostgreSQL, which refuses root; None is this user."""
-    if os.geteuid() != 0:
-        return None
-    names = {one.pw_name for one in pwd.getpwall()}
-    return next((name for name in ("postgres", "nobody") if name in names), None)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """The URL of a database of a PostgreSQL server of the tests' own, which asks for a password."""
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL on this machine: install postgresql, or put initdb and pg_ctl on PATH")
-    place, user = Path(tempfile.mkdtemp(prefix="jaxcache-postgres-", dir="/tmp")), unprivileged()
-    (place / "password").write_text(PASSWORD)
-    if user is not None:
-        for path in (place, place / "password"):
-            shutil.chown(path, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def postgres(program, *words):
-        done = subprocess.run(
-            [programs / program, "-D", place / "data", *words], user=user, cwd=place, env={"PATH": os.environ["PATH"]},
-            stdout=(place / "said").open("a"), stderr=subprocess.STDOUT, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, (place / "said").read_text()
-
-    postgres("initdb", "-U", "jaxcache", "--auth=scram-sha-256", f"--pwfile={place / 'password'}", "--no-sync")
-    options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-    postgres("pg_ctl", "-w", "-l", place / "log", "-o", options, "start")
-    yield f"postgresql://jaxcache:{PASSWORD.replace('@', '%40')}@127.0.0.1:{port}/postgres"
-    postgres("pg_ctl", "-w", "-m", "immediate", "stop")
-    shutil.rmtree(place)
 
 
 def count(url, table) -> int:
@@ -194,8 +216,8 @@ def count(url, table) -> int:
     return asyncio.run(ask())
 
 
-def test_a_wrong_password_of_a_database_is_told_without_it(postgres, tmp_path):
-    url = postgres.replace("s3same%40home", "guessed")
+def test_a_wrong_password_of_a_database_is_told_without_it(database, tmp_path):
+    url = database.replace("s3same%40home", "guessed")
     done = command(tmp_path / "home", "server", "start", "--database", url)
     assert done.returncode == 2
     assert 'password authentication failed for user "jaxcache"' in done.stderr
@@ -203,21 +225,11 @@ def test_a_wrong_password_of_a_database_is_told_without_it(postgres, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_sweeps_are_recorded_in_postgres_also_by_a_server_that_was_killed_and_started_again(postgres, tmp_path):
-    home, outputs = tmp_path / "home", tmp_path / "outputs"
-    try:
-        started = command(home, "server", "start", "--database", postgres)
-        assert started.returncode == 0, started.stdout + started.stderr
-        kill_server(home)
-        done = command(home, "sweep", *SMALL, f"sweep.directory={outputs}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert count(postgres, "flow_run") == 1
-        assert count(postgres, "task_run WHERE state_type = 'COMPLETED'") >= 2
-        assert not (home / "prefect.db").exists()
-        said = started.stdout + started.stderr + done.stdout + done.stderr + command_lines()
-        for secret in (PASSWORD, PASSWORD.replace("@", "%40")):
-            assert secret not in said.replace(postgres, "")
-            assert set(files_with(home, secret)) <= {"server.secret.json"}
-            assert files_with(outputs, secret) == []
-    finally:
-        assert command(home, "server", "stop").stdout == "stopped\n"
+def test_sweeps_are_recorded_in_postgres_also_by_a_server_that_was_started_again(
+    database, guarded, sweep_after_a_crash
+):
+    home, _ = guarded
+    assert count(database, "flow_run WHERE state_type = 'COMPLETED'") == 1
+    assert count(database, "task_run WHERE state_type = 'COMPLETED'") >= 2
+    assert count(database, "artifact") >= 4
+    assert not (home / "prefect.db").exists()
