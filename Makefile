@@ -7,6 +7,9 @@ SECONDS ?= 120
 SEED ?= 0
 SEEDS ?= 50
 TRIALS ?= 40
+# Not ?=: some shells export a HOST, which is not meant.
+HOST =
+DB =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test torture torture-sweep check format ui stop deploy bench bench-gpu figures lock clean
@@ -48,8 +51,8 @@ format: $(READY) ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-ui: $(READY) ## Start the project's Prefect server if need be, and open its UI
-	$(BIN)/python -m flows.server open
+ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)
+	@$(BIN)/python -m flows.server open $(if $(HOST),--host '$(HOST)') $(if $(DB),--database '$(DB)')
 
 stop: $(READY) ## End the project's Prefect server
 	$(BIN)/python -m flows.server stop

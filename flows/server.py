@@ -1,9 +1,9 @@
-"""The project's own Prefect server: on 127.0.0.1, its data under the project, started when needed.
+"""The project's own Prefect server: on loopback unless asked otherwise, started when needed.
 
 Prefect's ephemeral server is not used: it loses task records when the process ends after a burst, and a Ctrl-C in the
 terminal reaches it too. Prefect reads its settings when it is imported, so :func:`configure` comes first.
 
-    python -m flows.server start | stop | status | open
+    python -m flows.server start | stop | status | open [--host ADDRESS] [--auth-file FILE] [--database URL]
 """
 
 import argparse
@@ -25,10 +25,13 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from .server_settings import LOOPBACK, ServerError, ServerSettings, SettingError, asked, forget, keep, kept
+
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
 _PORTS = range(4200, 4300)  # below those that the system gives to outgoing connections: one can be had again
 _START_SECONDS = 120.0
+_EVERY_ADDRESS = "0.0.0.0"
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -38,10 +41,6 @@ _QUIET = {
 }
 
 
-class ServerError(Exception):
-    """There is no server to talk to; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class Server:
     """A server process of ours."""
@@ -49,11 +48,20 @@ class Server:
     pid: int
     created: float
     port: int
+    host: str = LOOPBACK
 
     @property
     def api_url(self) -> str:
-        """What ``PREFECT_API_URL`` must be."""
-        return f"http://127.0.0.1:{self.port}/api"
+        """What ``PREFECT_API_URL`` must be on this machine."""
+        return f"http://{LOOPBACK if self.host == _EVERY_ADDRESS else self.host}:{self.port}/api"
+
+    def use(self) -> None:
+        """Let Prefect, imported later, talk to this server, with its auth string if it has one."""
+        os.environ["PREFECT_API_URL"] = self.api_url
+        auth = kept(HOME).auth
+        if auth is not None:
+            os.environ["PREFECT_API_AUTH_STRING"] = auth
+        _go_past_proxies(self.host)
 
     def alive(self) -> bool:
         """Whether that very process runs; a number that another process has now does not count."""
@@ -78,8 +86,15 @@ def configure() -> None:
     os.environ.setdefault("PREFECT_HOME", str(HOME))
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    _go_past_proxies(LOOPBACK)
+    own = running()
+    if own is not None and os.environ.get("PREFECT_API_URL") == own.api_url:
+        own.use()
+
+
+def _go_past_proxies(host: str) -> None:
     for name in ("NO_PROXY", "no_proxy"):  # a proxy knows nothing of this machine's own address
-        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
 
 
 def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
@@ -105,21 +120,45 @@ def _last() -> Server | None:
         return None
 
 
-def start() -> tuple[Server, bool]:
-    """Return our server, and whether it was started just now. It may still be starting up; see :func:`wait`."""
+def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
+    """Return our server, and whether it was started just now. It may still be starting up; see :func:`wait`.
+
+    Args:
+        wanted: What it must be started with. Default: any that runs will do; one that has to be started gets what the
+            environment says, and what the last one had if that did not end by :func:`stop`.
+
+    Raises:
+        SettingError: If one with other settings is running, or these cannot be.
+        ServerError: If there is no port for it.
+    """
+    if wanted is not None and running() is None:
+        wanted.over(kept(HOME)).check()  # before anything is made
     HOME.mkdir(parents=True, exist_ok=True)
     with FileLock(HOME / "server.lock"):
-        server = running()
+        server, last = running(), kept(HOME)
         if server is not None:
+            _check_alike(server, last, wanted)
             return server, False
-        server = _launch(_free_port())
+        settings = (asked() if wanted is None else wanted).over(last)
+        settings.check()
+        server = _launch(_free_port(settings.listens), settings)
+        keep(settings, HOME)
         staged = HOME / ".server.json"
         staged.write_text(json.dumps(asdict(server)))
         staged.replace(HOME / "server.json")
         return server, True
 
 
-def _free_port() -> int:
+def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | None) -> None:
+    if wanted is None or wanted.over(last) == last:
+        return
+    raise SettingError(
+        f"the project's server runs at {server.api_url.removesuffix('/api')} with another host, auth string or "
+        "database; make stop, then try again"
+    )
+
+
+def _free_port(host: str = LOOPBACK) -> int:
     """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
     last = _last()
     others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere
@@ -127,19 +166,19 @@ def _free_port() -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 continue
             return probe.getsockname()[1]
-    raise ServerError("no free port on 127.0.0.1 for the Prefect server")
+    raise ServerError(f"no free port on {host} for the Prefect server; is this an address of this machine?")
 
 
-def _launch(port: int) -> Server:
+def _launch(port: int, chosen: ServerSettings) -> Server:
     # Settings and not --port: the UI asks the server where the API is, and must hear of the port.
     settings = {
         **_QUIET,
         "PREFECT_HOME": str(HOME),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        **chosen.variables(),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_UI_API_URL": "/api",
     }
@@ -154,7 +193,7 @@ def _launch(port: int) -> Server:
             cwd=PROJECT,
             start_new_session=True,  # it outlives this command, and does not hear the terminal's Ctrl-C
         )
-    return Server(process.pid, psutil.Process(process.pid).create_time(), port)
+    return Server(process.pid, psutil.Process(process.pid).create_time(), port, chosen.listens)
 
 
 def wait(server: Server) -> None:
@@ -175,6 +214,7 @@ def wait(server: Server) -> None:
 def stop() -> bool:
     """End our server and whatever it started; return whether there was one."""
     server = running()
+    forget(HOME)
     if server is None:
         return False
     process = psutil.Process(server.pid)
@@ -194,27 +234,33 @@ def _quietly(end: Callable[[], None]) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Start, stop or show the server."""
+    """Start, stop or show the server; return the exit code: 0 done, 1 there is none, 2 it cannot be as asked."""
     parser = argparse.ArgumentParser(prog="python -m flows.server", description="The project's own Prefect server.")
     parser.add_argument("action", choices=("start", "stop", "status", "open"), help="open also starts it if need be")
-    action = parser.parse_args(words).action
+    parser.add_argument("--host", metavar="ADDRESS", help="listen there, such as 0.0.0.0; default: 127.0.0.1")
+    parser.add_argument("--auth-file", metavar="FILE", help="holds user:password, which clients must send; "
+                        "default: $PREFECT_SERVER_API_AUTH_STRING")  # fmt: skip
+    parser.add_argument("--database", metavar="URL", help="such as postgresql://user@host/name; default: SQLite")
+    options = parser.parse_args(words)
     configure()
-    if action == "stop":
+    if options.action == "stop":
         print("stopped" if stop() else "no server of this project is running")
         return 0
-    if action == "status":
+    if options.action == "status":
         server = running()
         print(f"running at {server.api_url.removesuffix('/api')}" if server else "not running")
         return 0 if server else 1
-    server, _ = start()
     try:
+        server, _ = start(asked(options.host, options.auth_file, options.database))
         wait(server)
     except ServerError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingError) else 1
     address = server.api_url.removesuffix("/api")
     print(f"Prefect UI: {address}")
-    if action == "open" and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
+    if server.host == _EVERY_ADDRESS:
+        print(f"From other machines: http://{socket.gethostname()}:{server.port}, with the auth string")
+    if options.action == "open" and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
         webbrowser.open(address)
     return 0
 

@@ -176,7 +176,7 @@ def find_server() -> str | None:
         return f"the Prefect server cannot be started: {error}"
     if new:
         print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
-    os.environ["PREFECT_API_URL"] = ours.api_url
+    ours.use()
     import prefect  # noqa: F401  takes a second, which the server needs as well
 
     try:
