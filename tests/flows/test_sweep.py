@@ -14,6 +14,7 @@ import yaml
 
 from flows.sweep import main
 from jaxcache import POLICIES
+from tests.browser import chromium
 
 from .conftest import PROJECT, command, environment
 
@@ -61,6 +62,10 @@ def api(server, path, body=None):
 def flow_run_of(server, sweep: Path) -> dict:
     run_id = json.loads((sweep / "sweep.json").read_text())["run_url"].rsplit("/", 1)[-1]
     return api(server, f"/flow_runs/{run_id}")
+
+
+def artifacts_of(server, flow_run) -> list[dict]:
+    return api(server, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}})
 
 
 def task_runs_of(server, flow_run, wanted):
@@ -114,8 +119,7 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
         f"workload={w} eviction={e}" for w in ("monte_carlo", "iterative_solver") for e in ("lru", "gdsf")
     }
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
-    artifacts = api(server, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}})
-    by_key = {artifact["key"]: artifact for artifact in artifacts}
+    by_key = {artifact["key"]: artifact for artifact in artifacts_of(server, flow_run)}
     assert set(by_key) == {"progress", "report", "settings", "suggestions", "tradeoff", "trials"}
     assert by_key["progress"]["data"] == 100
     for task in tasks:
@@ -123,6 +127,29 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
             assert f"/task-run/{task['id']})" in by_key["trials"]["data"]
     assert len(json.loads(by_key["settings"]["data"])) == 4
     assert by_key["tradeoff"]["data"].count("data:image/png;base64,") == 1
+
+
+def test_the_ui_shows_the_run_its_trials_and_its_artifacts(first_sweep, server, tmp_path):
+    _, _, sweep = first_sweep
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        page.set_default_timeout(60_000)
+        page.goto(json.loads((sweep / "sweep.json").read_text())["run_url"])
+
+        def see(tab, *texts):
+            page.locator(".p-tab:visible, [role=tab]:visible").filter(has_text=tab).first.click()
+            for text in texts:
+                page.get_by_text(text, exact=True).locator("visible=true").first.wait_for()
+
+        page.get_by_text(flow_run_of(server, sweep)["name"]).locator("visible=true").first.wait_for()
+        see("Artifacts", "progress", "report", "settings", "suggestions", "tradeoff", "trials")
+        trials = [f"workload={w} eviction={e}" for w in ("monte_carlo", "iterative_solver") for e in ("lru", "gdsf")]
+        see("Task Runs", "Completed", *trials)
+        look(page, tmp_path / "run.png")
+        (plot,) = (one for one in artifacts_of(server, flow_run_of(server, sweep)) if one["key"] == "tradeoff")
+        page.goto(f"{server.removesuffix('/api')}/artifacts/artifact/{plot['id']}")
+        page.wait_for_function("[...document.images].some(one => one.src.startsWith('data:') && one.naturalWidth > 99)")
+        look(page, tmp_path / "plot.png")
 
 
 def test_a_second_sweep_decides_alike_and_finds_programs_on_disk(first_sweep, prefect_home):
@@ -161,6 +188,28 @@ def test_the_report_can_be_made_again_without_running_anything(first_sweep, pref
     done = command(prefect_home, "report", str(sweep))
     assert done.returncode == 0, done.stderr
     assert (sweep / "report.md").read_text() == text
+
+
+def look(page, path: Path) -> None:
+    """Take a screenshot, and check that it shows something: many colours, none of them everywhere."""
+    page.screenshot(path=path)
+    with page.context.browser.new_page() as other:
+        other.goto(path.as_uri())
+        colours, share = other.evaluate(PIXELS)
+    assert colours > 100
+    assert share < 0.95
+
+
+PIXELS = """() => {
+    const image = document.images[0]
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight)
+    const context = canvas.getContext('2d')
+    context.drawImage(image, 0, 0)
+    const counts = new Map()
+    const pixels = new Uint32Array(context.getImageData(0, 0, canvas.width, canvas.height).data.buffer)
+    for (const one of pixels) counts.set(one, (counts.get(one) ?? 0) + 1)
+    return [counts.size, Math.max(...counts.values()) / pixels.length]
+}"""
 
 
 def start_sweep(home, outputs, *words):

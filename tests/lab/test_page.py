@@ -1,9 +1,7 @@
 """The page: opened in a real browser, and made from results that are incomplete, old, broken, or many."""
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,9 @@ from jaxcache.lab.page import PAGE, page
 from jaxcache.lab.plots import themes
 from jaxcache.lab.report import write_report
 from jaxcache.lab.run import RESULT
+from tests.browser import chromium
 
 from .results import failed, result, write_sweep
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 def sweep_page(place, results, **options):
@@ -35,13 +28,8 @@ def policies(seeds=6):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install it, or name it by CHROMIUM=<path>")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
