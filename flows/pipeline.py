@@ -205,7 +205,8 @@ def sweep(
             progress.resuming(place, len(session.known))
             killed_run.close(before.run_url)
         preparing = threading.Thread(target=prepare_report)
-        preparing.start()
+        if trials:
+            preparing.start()
         with stop_on_signals(session.stop, progress.stopping):
             with artifacts.publishing(progress):
                 states = _execute(session, trials)
@@ -221,14 +222,13 @@ def sweep(
             }
             write_json(place / MANIFEST, manifest.model_copy(update=told))
             keeper.finish(place)
-            preparing.join()
-            said = report(place, session.task_runs) if trials else _messages(states)
+            if trials:
+                preparing.join()
+                said = report(place, session.task_runs)
+            else:
+                said = " · ".join(dict.fromkeys(state.message or state.name or "" for state in states))
             resume.mark_reported(place)
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
-
-
-def _messages(states: list[State[Any]]) -> str:
-    return " · ".join(dict.fromkeys(state.message or state.name or "" for state in states))
 
 
 def _execute(session: Session, trials_too: bool) -> list[State[Any]]:

@@ -14,13 +14,9 @@ def prepare_report() -> None:
 
 
 def _prepare() -> None:
-    import numpy as np
-
-    from .. import Trace, optimum
     from .plots import draw_nothing
     from .vega import vega_scripts
 
     importlib.import_module(f"{__package__}.report")
     vega_scripts()
     draw_nothing()
-    optimum(Trace.from_arrays(keys=np.arange(4) % 2, size_bytes=np.ones(4, np.int64), compile_seconds=np.ones(4)), 1)
