@@ -181,6 +181,8 @@ def _launch(port: int, chosen: ServerSettings) -> Server:
         **chosen.variables(),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_UI_API_URL": "/api",
+        # Prefect lets every page that is open in the user's browser read the API and start what it offers.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (HOME / "server.log").open("wb") as log:

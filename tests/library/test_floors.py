@@ -63,7 +63,7 @@ EXTRA = {
     "_from_file.py": {"yaml"},
     "_trace_files.py": {"pyarrow"},
     "_replay_compiled.py": {"numba"},
-    **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "urns", "compiler")},
+    **{f"_replay_kernels/{name}.py": {"numba"} for name in ("queues", "heaps", "learning", "urns", "compiler")},
 }
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
