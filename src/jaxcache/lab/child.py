@@ -20,8 +20,7 @@ from .trial import Reference, TrialResult, write_json
 
 def main(order: Order) -> None:
     """Do what the order says, and leave the result in its directory."""
-    os.setsid()  # a Ctrl-C in the terminal goes to the caller alone, which decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on, one that comes is meant
+    leave_the_terminal()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _wait_for_predecessor(order.directory)
     log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -36,6 +35,14 @@ def main(order: Order) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
+
+
+def leave_the_terminal() -> None:
+    """Leave a Ctrl-C in the terminal to the caller, which decides; also one that came before this process could."""
+    os.setsid()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets what waits behind the mask
+    signal.signal(signal.SIGINT, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on, one that comes is meant
 
 
 def _die_with_parent() -> None:

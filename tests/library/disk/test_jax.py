@@ -108,7 +108,23 @@ def test_an_entry_that_jax_cannot_load_is_replaced(shared):
     assert cache.stats().quarantined == 1
 
 
-def test_a_thread_that_fails_or_keeps_nothing_holds_nobody_up(shared):
+def test_a_program_that_xla_refuses_holds_nobody_up(shared):
+    shared(wait_seconds=60.0)
+
+    def refused(x):
+        return jax.ffi.ffi_call("no_such_target", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+
+    def attempt(_):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_target"):
+            jax.jit(refused)(np.ones(5, np.float32))
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(attempt, range(6)))
+    assert time.monotonic() - started < 30
+
+
+def test_a_thread_that_keeps_nothing_holds_nobody_up(shared):
     shared(wait_seconds=60.0)
 
     def with_callback(x):
