@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
+from jax.tree_util import tree_leaves
 
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
-from ._signature import Key, abstract_leaf
-from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, on_host, place_like, prove_rules, trim
+from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments, is_float
+from ._signature import Key
+from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
 
 if TYPE_CHECKING:
     from ._memory import JitCache
 
-AxesOfArgument = int | None | Sequence[int | None]
+_MOST_KNOWN = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,13 @@ class BucketedFunction:
         # Of the exact call: what it donates would be the caller's own.
         self._options = {name: value for name, value in options.items() if not name.startswith("donate")}
         self._donates = len(self._options) < len(options)
-        self._signature = inspect.signature(fun)
-        self._axes = _check_axes(axes, self._signature)
-        self._dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
-        self._buckets = _check_buckets(buckets, self._dimensions)
+        self._dynamic = DynamicArguments(self.__name__, inspect.signature(fun), axes, pad_value)
+        self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
-        if max_deviation is not None and not max_deviation >= 0:
-            raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation}")
+        if max_deviation is not None and not (isinstance(max_deviation, int | float) and max_deviation >= 0):
+            raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation!r}")
         self._max_deviation = max_deviation
-        self._pad_value = _check_pad_value(pad_value, self._signature)
         self._check = check
-        self._asks_for = [name for name in ("mask", "length") if name in self._signature.parameters]
         self._checked: dict[Key, int] = {}  # the most elements of padding that were compared
         self._rules: dict[Key | tuple[Key, Bucket], list[Rule]] = {}
         self._lock = threading.Lock()
@@ -147,14 +144,14 @@ class BucketedFunction:
         self._by_bucket: Counter[Bucket] = Counter()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        arguments = self._arguments(args, kwargs)
-        lengths = self._lengths(arguments)
+        arguments = self._dynamic.of_call(args, kwargs)
+        lengths = self._dynamic.lengths(arguments)
         traced = not _jax.is_top_level() or any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
         bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
-            own = self._bound(arguments, lengths, lengths)
+            own = self._dynamic.bound(arguments, lengths, lengths)
             return self._cached._call_of_lengths(lengths, own.args, own.kwargs)
-        padded = self._bound(self._pad(arguments, bucket), lengths, bucket)
+        padded = self._dynamic.bound(self._dynamic.padded(arguments, bucket), lengths, bucket)
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
@@ -163,7 +160,7 @@ class BucketedFunction:
         result = trim(self._call_keeping(padded, lengths), rules, lengths)
         self._compare(result, rules, arguments, lengths, bucket)
         if key is not None:
-            self._checked[key] = added
+            _note(self._checked, key, added)
         return result
 
     def stats(self) -> BucketStats:
@@ -178,46 +175,6 @@ class BucketedFunction:
                 own_elements=counts["own_elements"],
                 padded_elements=counts["padded_elements"],
             )
-
-    # A call as it was made, by the name of the argument; `mask` and `length` are not among them.
-
-    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        for name in self._asks_for:
-            if name in kwargs:
-                raise ValueError(f"{name} is handed to {self.__name__} by bucketed; leave it out of the call")
-        own = [one for name, one in self._signature.parameters.items() if name not in self._asks_for]
-        return dict(self._signature.replace(parameters=own).bind(*args, **kwargs).arguments)
-
-    def _dynamic_axes(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
-        """Return the leaf's axis in each dimension; None if it is passed as it is."""
-        axes = self._axes.get(name) if isinstance(self._axes, dict) else self._axes
-        if axes is None or not isinstance(leaf, np.ndarray | jax.Array) or (self._axes is axes and not leaf.ndim):
-            return None
-        for axis in axes:
-            if axis is not None and not -leaf.ndim <= axis < leaf.ndim:
-                raise ValueError(f"axes: {name} has no axis {axis}, its shape is {leaf.shape}; name others in axes=")
-        return tuple(None if axis is None else axis % leaf.ndim for axis in axes)
-
-    def _lengths(self, arguments: dict[str, Any]) -> Bucket:
-        """Return the length of each dynamic dimension, on which all arguments have to agree."""
-        found: dict[int, tuple[int, str]] = {}
-        for name, argument in arguments.items():
-            for path, leaf in tree_flatten_with_path(argument)[0]:
-                for dimension, axis in enumerate(self._dynamic_axes(name, leaf) or ()):
-                    if axis is None:
-                        continue
-                    here, place = leaf.shape[axis], name + keystr(path)
-                    length, where = found.setdefault(dimension, (here, place))
-                    if here != length:
-                        raise ValueError(
-                            f"axes: {where} has the length {length}, but {place} has {here} on axis {axis}; give the "
-                            f"axes by name, such as axes={{'{name}': {axis}}}, of those arguments that are dynamic"
-                        )
-                    if not here:
-                        raise ValueError(f"{place} has the length 0 on axis {axis}; a length must be 1 or more")
-        if len(found) < self._dimensions:
-            raise ValueError(f"axes={self._axes} names no axis of an array in the call of {self.__name__}")
-        return tuple(found[dimension][0] for dimension in range(self._dimensions))
 
     def _bucket_of(self, lengths: Bucket) -> Bucket:
         """Return the smallest bucket that holds the lengths, or the lengths themselves; count the call."""
@@ -237,104 +194,48 @@ class BucketedFunction:
         self._cached._ledger.count_padding(own, added)
         return lengths if bucket is None or too_far else bucket
 
-    def _pad(self, arguments: dict[str, Any], bucket: Bucket) -> dict[str, Any]:
-        def pad(name: str, leaf: Any) -> Any:
-            axes = self._dynamic_axes(name, leaf)
-            if axes is None:
-                return leaf
-            own = on_host(leaf)
-            shape = list(own.shape)
-            for dimension, axis in enumerate(axes):
-                if axis is not None:
-                    shape[axis] = bucket[dimension]
-            value = self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
-            padded = np.full(shape, _of_dtype(value, own.dtype, name), own.dtype)
-            padded[tuple(map(slice, own.shape))] = own
-            return place_like(leaf, padded) if _is_placed(leaf) else padded
-
-        return {name: tree_map(functools.partial(pad, name), argument) for name, argument in arguments.items()}
-
-    def _with_mask(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> dict[str, Any]:
-        """Add what the function asks for."""
-        asked: dict[str, Any] = {}
-        if "mask" in self._asks_for:
-            asked["mask"] = np.zeros(size, bool)
-            asked["mask"][tuple(map(slice, lengths))] = True
-        if "length" in self._asks_for:
-            each = tuple(map(np.int32, lengths))
-            asked["length"] = each[0] if self._dimensions == 1 else each
-        return {**arguments, **asked}
-
-    def _bound(self, arguments: dict[str, Any], lengths: Bucket, size: Bucket) -> inspect.BoundArguments:
-        """Return the arguments with what the function asks for, as they are to be passed."""
-        return self._ordered(self._with_mask(arguments, lengths, size))
-
-    def _ordered(self, arguments: dict[str, Any]) -> inspect.BoundArguments:
-        ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
-        return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
-
     # What of the output follows the input.
 
-    def _rules_for(self, key: Key | None, arguments: dict[str, Any], lengths: Bucket, bucket: Bucket) -> list[Rule]:
+    def _rules_for(self, key: Key | None, arguments: Arguments, lengths: Bucket, bucket: Bucket) -> list[Rule]:
         """Return for each leaf of the output which of its axes follow which dimension; proved once for a key."""
         known = None if key is None else self._rules.get(key, self._rules.get((key, lengths)))
         if known is not None:
             return known
-        shapes_at = functools.partial(self._shapes_at, arguments)
+
+        def shapes_at(size: Sequence[Any]) -> Any:
+            bound = self._dynamic.shapes(arguments, size)
+            return self._cached.eval_shape(*bound.args, **bound.kwargs)
+
         rules, for_all = (
             prove_rules(shapes_at, lengths, bucket, self.__name__)
             if self._out_axes is None
-            else (declared_rules(self._out_axes, shapes_at(bucket), self._dimensions), True)
+            else (declared_rules(self._out_axes, shapes_at(bucket), self._dynamic.dimensions), True)
         )
         if key is not None:
-            self._rules[key if for_all else (key, lengths)] = rules
+            _note(self._rules, key if for_all else (key, lengths), rules)
         return rules
-
-    def _shapes_at(self, arguments: dict[str, Any], size: Sequence[Any]) -> Any:
-        """Return the shapes of the output at other lengths, which may be symbols."""
-
-        def resize(name: str, leaf: Any) -> Any:
-            axes = self._dynamic_axes(name, leaf)
-            if axes is None:
-                return leaf
-            shape = list(leaf.shape)
-            for dimension, axis in enumerate(axes):
-                if axis is not None:
-                    shape[axis] = size[dimension]
-            aval: Any = abstract_leaf(leaf)
-            return jax.ShapeDtypeStruct(tuple(shape), aval.dtype, weak_type=aval.weak_type)
-
-        sized = {name: tree_map(functools.partial(resize, name), one) for name, one in arguments.items()}
-        if "mask" in self._asks_for:
-            sized["mask"] = jax.ShapeDtypeStruct(tuple(size), np.bool_)
-        if "length" in self._asks_for:
-            each = (jax.ShapeDtypeStruct((), np.int32),) * self._dimensions
-            sized["length"] = each[0] if self._dimensions == 1 else each
-        bound = self._ordered(sized)
-        return self._cached.eval_shape(*bound.args, **bound.kwargs)
 
     def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket = ()) -> Any:
         """Call without giving away arrays that the comparison looks at again; lengths are those of a caller's call."""
         args, kwargs = (call.args, call.kwargs) if not self._donates else jax.tree.map(_copy, (call.args, call.kwargs))
         return self._cached._call_of_lengths(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
 
-    def _compare(
-        self, result: Any, rules: list[Rule], arguments: dict[str, Any], lengths: Bucket, bucket: Bucket
-    ) -> None:
+    def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
         """Refuse the function if padding has changed the answer, or would for the same numbers of the other sign."""
         exact = _jax.jit(self.__wrapped__, **self._options)
 
-        def change_at(given: dict[str, Any], padded: Any) -> str | None:
+        def change_at(given: Arguments, padded: Any) -> str | None:
             own, beside = (
-                self._bound(one, lengths, lengths) for one in (given, self._with_floats(given, _off_by_a_rounding))
+                self._dynamic.bound(one, lengths, lengths)
+                for one in (given, self._dynamic.with_floats(given, _off_by_a_rounding))
             )
             size = max((_largest(leaf) for leaf in tree_leaves(given)), default=0.0)
             return find_change(padded, exact(*own.args, **own.kwargs), exact(*beside.args, **beside.kwargs), size)
 
         change = change_at(arguments, result)
         if change is None and self._may_be_probed(arguments, lengths):
-            other = self._with_floats(arguments, np.negative)
-            padded = self._bound(self._pad(other, bucket), lengths, bucket)
+            other = self._dynamic.with_floats(arguments, np.negative)
+            padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
             change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
             change = change and f"{change} if the numbers have the other sign"
         if change is not None:
@@ -344,39 +245,18 @@ class BucketedFunction:
                 "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
             )
 
-    def _with_floats(self, arguments: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-        """Return the arguments with the dynamic ones of floating point changed."""
-
-        def changed(name: str, leaf: Any) -> Any:
-            if self._dynamic_axes(name, leaf) is None or not _is_float(leaf):
-                return leaf
-            values = np.asarray(change(np.asarray(leaf)), leaf.dtype)
-            return place_like(leaf, values) if _is_placed(leaf) else values
-
-        return {name: tree_map(functools.partial(changed, name), one) for name, one in arguments.items()}
-
-    def _may_be_probed(self, arguments: dict[str, Any], lengths: Bucket) -> bool:
+    def _may_be_probed(self, arguments: Arguments, lengths: Bucket) -> bool:
         """Whether numbers that the caller did not give can neither loop for ever nor be seen outside."""
-        leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
-        if not any(self._dynamic_axes(name, leaf) is not None and _is_float(leaf) for name, leaf in leaves):
+        if not self._dynamic.has_floats(arguments):
             return False
-        own = self._bound(arguments, lengths, lengths)
+        own = self._dynamic.bound(arguments, lengths, lengths)
         program = str(self._cached.trace(*own.args, **own.kwargs).jaxpr)
         return "while[" not in program and "callback" not in program
 
 
-def _is_float(leaf: Any) -> bool:
-    return jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
-
-
-def _is_placed(leaf: Any) -> bool:
-    """Whether an array has to stay on its devices, or cannot be one of NumPy's."""
-    return isinstance(leaf, jax.Array) and (leaf.committed or jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
-
-
 def _largest(leaf: Any) -> float:
     """Return the largest finite magnitude in an array of floating point; 0 for anything else."""
-    if not hasattr(leaf, "dtype") or not _is_float(leaf):
+    if not hasattr(leaf, "dtype") or not is_float(leaf):
         return 0.0
     values = np.abs(np.asarray(leaf, np.float64))
     return float(np.max(values, where=np.isfinite(values), initial=0.0))
@@ -387,27 +267,11 @@ def _off_by_a_rounding(values: Any) -> Any:
     return values.astype(np.float64) * (1 + float(jax.numpy.finfo(values.dtype).eps) * signs)
 
 
-def _of_dtype(value: Any, dtype: Any, name: str) -> Any:
-    """Return the padding if the dtype holds it: NumPy would cut 0.5 to 0, and minus infinity to some integer."""
-    if jax.numpy.issubdtype(dtype, jax.numpy.inexact):
-        return value
-    try:
-        if np.isfinite(value) and bool(np.asarray(value).astype(dtype) == value):
-            return value
-    except (OverflowError, ValueError, TypeError):
-        pass
-    raise ValueError(
-        f"pad_value {value!r} is none of {name}'s type, {dtype}; give one by name, such as pad_value={{'{name}': 0}}"
-    )
-
-
-def _check_pad_value(pad_value: Any, signature: inspect.Signature) -> Any:
-    for name in pad_value if isinstance(pad_value, Mapping) else ():
-        if name not in signature.parameters:
-            raise ValueError(
-                f"pad_value names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}"
-            )
-    return pad_value
+def _note(known: dict[Any, Any], key: Any, what: Any) -> None:
+    """Write down what is known of a key; of too many, all is forgotten."""
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = what
 
 
 def _copy(leaf: Any) -> Any:
@@ -416,25 +280,6 @@ def _copy(leaf: Any) -> Any:
 
 def _told(lengths: Bucket) -> str:
     return str(lengths[0]) if len(lengths) == 1 else str(lengths)
-
-
-def _check_axes(axes: Any, signature: inspect.Signature) -> tuple[int, ...] | dict[str, tuple[int | None, ...]]:
-    """Return the axes of every argument, or those of some by name: one for each dimension."""
-    if not isinstance(axes, Mapping):
-        each = (axes,) if isinstance(axes, int) else tuple(axes)
-        if not each or any(isinstance(axis, bool) or not isinstance(axis, int) for axis in each):
-            raise ValueError(f"axes must be an axis, a tuple of them, or a dict of them by argument, but is {axes!r}")
-        return each
-    named = {name: (axis,) if axis is None or isinstance(axis, int) else tuple(axis) for name, axis in axes.items()}
-    for name, each in named.items():
-        if any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in each):
-            raise ValueError(f"axes must be an axis, a tuple of them, or None for {name!r}, but is {axes[name]!r}")
-    for name in named:
-        if name not in signature.parameters:
-            raise ValueError(f"axes names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}")
-    if len({len(each) for each in named.values()}) != 1:
-        raise ValueError(f"axes must name as many axes, or None, for each argument, but is {axes!r}")
-    return named
 
 
 def _check_buckets(buckets: Any, dimensions: int) -> tuple[Bucket, ...]:

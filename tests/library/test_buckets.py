@@ -1,6 +1,7 @@
 """Bucketed functions: the answer of the exact call, a few compiles, and refusals where padding is wrong."""
 
 import functools
+import inspect
 import math
 import os
 import subprocess
@@ -55,7 +56,7 @@ def test_the_answer_is_that_of_the_exact_call(name):
     for n in (3, 4, 7, 2, 8, 11):
         x = np.random.default_rng(n).normal(size=n).astype(np.float32)
         extra = {key: value for key, value in (("mask", np.ones(n, bool)), ("length", n))
-                 if key in f._signature.parameters}  # fmt: skip
+                 if key in inspect.signature(f).parameters}  # fmt: skip
         exact, got = jax.jit(function)(x, **extra), f(x)
         assert jax.tree.structure(got) == jax.tree.structure(exact)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True):
@@ -205,6 +206,7 @@ BAD = [
     ({"buckets": 8}, "buckets must be ascending lengths, such as"),
     ({"buckets": (4,), "pad_value": {"z": 0}}, "pad_value names 'z', which is no parameter; there are x, y"),
     ({"buckets": (4,), "max_deviation": -1}, "max_deviation must be 0 or more, or None, but is -1"),
+    ({"buckets": (4,), "max_deviation": "a"}, "max_deviation must be 0 or more, or None, but is 'a'"),
 ]
 
 

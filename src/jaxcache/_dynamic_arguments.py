@@ -1,0 +1,204 @@
+"""The arguments of a bucketed function: the lengths of a call, and the same call padded, masked or of other lengths."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
+
+from ._signature import abstract_leaf
+from ._trimming import Bucket, on_host, place_like
+
+Arguments = dict[str, Any]
+AxesOfArgument = int | None | Sequence[int | None]
+
+
+class DynamicArguments:
+    """How the calls of one function are read and resized. ``mask`` and ``length`` are no arguments of a call."""
+
+    def __init__(self, name: str, signature: inspect.Signature, axes: Any, pad_value: Any) -> None:
+        """Check what :func:`bucketed` was told of the arguments.
+
+        Raises:
+            ValueError: If ``axes`` or ``pad_value`` makes no sense for the signature.
+        """
+        self._name = name
+        self._signature = signature
+        self._axes = _check_axes(axes, signature)
+        self._pad_value = _check_pad_value(pad_value, signature)
+        self._asks_for = [one for one in ("mask", "length") if one in signature.parameters]
+        own = [one for called, one in signature.parameters.items() if called not in self._asks_for]
+        self._own = signature.replace(parameters=own)
+        self.dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
+
+    def of_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        """Return a call as it was made, by the name of the argument."""
+        for name in self._asks_for:
+            if name in kwargs:
+                raise ValueError(f"{name} is handed to {self._name} by bucketed; leave it out of the call")
+        return dict(self._own.bind(*args, **kwargs).arguments)
+
+    def lengths(self, arguments: Arguments) -> Bucket:
+        """Return the length of each dynamic dimension, on which all arguments have to agree."""
+        found: dict[int, tuple[int, str]] = {}
+        for name, argument in arguments.items():
+            for path, leaf in tree_flatten_with_path(argument)[0]:
+                for dimension, axis in enumerate(self._axes_of(name, leaf) or ()):
+                    if axis is None:
+                        continue
+                    here, place = leaf.shape[axis], name + keystr(path)
+                    length, where = found.setdefault(dimension, (here, place))
+                    if here != length:
+                        raise ValueError(
+                            f"axes: {where} has the length {length}, but {place} has {here} on axis {axis}; give the "
+                            f"axes by name, such as axes={{'{name}': {axis}}}, of those arguments that are dynamic"
+                        )
+                    if not here:
+                        raise ValueError(f"{place} has the length 0 on axis {axis}; a length must be 1 or more")
+        if len(found) < self.dimensions:
+            raise ValueError(f"axes={self._axes} names no axis of an array in the call of {self._name}")
+        return tuple(found[dimension][0] for dimension in range(self.dimensions))
+
+    def bound(self, arguments: Arguments, lengths: Bucket, size: Bucket) -> inspect.BoundArguments:
+        """Return arguments of the lengths ``size`` with what the function asks for, as they are to be passed."""
+        asked: Arguments = {}
+        if "mask" in self._asks_for:
+            asked["mask"] = np.zeros(size, bool)
+            asked["mask"][tuple(map(slice, lengths))] = True
+        if "length" in self._asks_for:
+            each = tuple(map(np.int32, lengths))
+            asked["length"] = each[0] if self.dimensions == 1 else each
+        return self._ordered({**arguments, **asked})
+
+    def padded(self, arguments: Arguments, bucket: Bucket) -> Arguments:
+        """Return the arguments filled up to the bucket, on the host unless an array has to stay where it is."""
+
+        def pad(name: str, leaf: Any) -> Any:
+            axes = self._axes_of(name, leaf)
+            if axes is None:
+                return leaf
+            own = on_host(leaf)
+            shape = _resized(own.shape, axes, bucket)
+            value = self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
+            padded = np.full(shape, _of_dtype(value, own.dtype, name), own.dtype)
+            padded[tuple(map(slice, own.shape))] = own
+            return place_like(leaf, padded) if _is_placed(leaf) else padded
+
+        return _map(pad, arguments)
+
+    def shapes(self, arguments: Arguments, size: Sequence[Any]) -> inspect.BoundArguments:
+        """Return the shapes of a call at other lengths, which may be symbols."""
+
+        def resize(name: str, leaf: Any) -> Any:
+            axes = self._axes_of(name, leaf)
+            if axes is None:
+                return leaf
+            aval: Any = abstract_leaf(leaf)
+            shape = _resized(leaf.shape, axes, size)
+            return jax.ShapeDtypeStruct(tuple(shape), aval.dtype, weak_type=aval.weak_type)
+
+        sized = _map(resize, arguments)
+        if "mask" in self._asks_for:
+            sized["mask"] = jax.ShapeDtypeStruct(tuple(size), np.bool_)
+        if "length" in self._asks_for:
+            each = (jax.ShapeDtypeStruct((), np.int32),) * self.dimensions
+            sized["length"] = each[0] if self.dimensions == 1 else each
+        return self._ordered(sized)
+
+    def has_floats(self, arguments: Arguments) -> bool:
+        """Say whether a dynamic argument is of floating point."""
+        leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
+        return any(self._axes_of(name, leaf) is not None and is_float(leaf) for name, leaf in leaves)
+
+    def with_floats(self, arguments: Arguments, change: Callable[[Any], Any]) -> Arguments:
+        """Return the arguments with the dynamic ones of floating point changed."""
+
+        def changed(name: str, leaf: Any) -> Any:
+            if self._axes_of(name, leaf) is None or not is_float(leaf):
+                return leaf
+            values = np.asarray(change(np.asarray(leaf)), leaf.dtype)
+            return place_like(leaf, values) if _is_placed(leaf) else values
+
+        return _map(changed, arguments)
+
+    def _axes_of(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
+        """Return the leaf's axis in each dimension; None if it is passed as it is."""
+        axes = self._axes.get(name) if isinstance(self._axes, dict) else self._axes
+        if axes is None or not isinstance(leaf, np.ndarray | jax.Array) or (self._axes is axes and not leaf.ndim):
+            return None
+        for axis in axes:
+            if axis is not None and not -leaf.ndim <= axis < leaf.ndim:
+                raise ValueError(f"axes: {name} has no axis {axis}, its shape is {leaf.shape}; name others in axes=")
+        return tuple(None if axis is None else axis % leaf.ndim for axis in axes)
+
+    def _ordered(self, arguments: Arguments) -> inspect.BoundArguments:
+        ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
+        return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
+
+
+def is_float(leaf: Any) -> bool:
+    """Say whether an array is of floating point."""
+    return jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+
+
+def _map(change: Callable[[str, Any], Any], arguments: Arguments) -> Arguments:
+    return {name: tree_map(functools.partial(change, name), argument) for name, argument in arguments.items()}
+
+
+def _resized(shape: Sequence[int], axes: Sequence[int | None], size: Sequence[Any]) -> list[Any]:
+    """Return the shape with the lengths of its dynamic axes replaced."""
+    resized = list(shape)
+    for dimension, axis in enumerate(axes):
+        if axis is not None:
+            resized[axis] = size[dimension]
+    return resized
+
+
+def _is_placed(leaf: Any) -> bool:
+    """Whether an array has to stay on its devices, or cannot be one of NumPy's."""
+    return isinstance(leaf, jax.Array) and (leaf.committed or jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def _of_dtype(value: Any, dtype: Any, name: str) -> Any:
+    """Return the padding if the dtype holds it: NumPy would cut 0.5 to 0, and minus infinity to some integer."""
+    if jax.numpy.issubdtype(dtype, jax.numpy.inexact):
+        return value
+    try:
+        if np.isfinite(value) and bool(np.asarray(value).astype(dtype) == value):
+            return value
+    except (OverflowError, ValueError, TypeError):
+        pass
+    raise ValueError(
+        f"pad_value {value!r} is none of {name}'s type, {dtype}; give one by name, such as pad_value={{'{name}': 0}}"
+    )
+
+
+def _check_axes(axes: Any, signature: inspect.Signature) -> tuple[int, ...] | dict[str, tuple[int | None, ...]]:
+    """Return the axes of every argument, or those of some by name: one for each dimension."""
+    if not isinstance(axes, Mapping):
+        each = (axes,) if isinstance(axes, int) else tuple(axes)
+        if not each or any(isinstance(axis, bool) or not isinstance(axis, int) for axis in each):
+            raise ValueError(f"axes must be an axis, a tuple of them, or a dict of them by argument, but is {axes!r}")
+        return each
+    named = {name: (axis,) if axis is None or isinstance(axis, int) else tuple(axis) for name, axis in axes.items()}
+    for name, each in named.items():
+        if any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in each):
+            raise ValueError(f"axes must be an axis, a tuple of them, or None for {name!r}, but is {axes[name]!r}")
+    for name in named:
+        if name not in signature.parameters:
+            raise ValueError(f"axes names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}")
+    if len({len(each) for each in named.values()}) != 1:
+        raise ValueError(f"axes must name as many axes, or None, for each argument, but is {axes!r}")
+    return named
+
+
+def _check_pad_value(pad_value: Any, signature: inspect.Signature) -> Any:
+    for name in pad_value if isinstance(pad_value, Mapping) else ():
+        if name not in signature.parameters:
+            raise ValueError(
+                f"pad_value names {name!r}, which is no parameter; there are {', '.join(signature.parameters)}"
+            )
+    return pad_value
