@@ -14,7 +14,8 @@ from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
 from ._describe import Difference
-from ._disk import DiskCache, DiskCacheWarning
+from ._disk import DiskCache
+from ._disk_faults import DiskCacheWarning
 from ._disk_stats import DiskCounts, DiskStats, FingerprintStats
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step

@@ -11,18 +11,17 @@ import os
 import sys
 import threading
 import time
-import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from . import _trust
 from ._bytesize import format_size, parse_size
-from ._disk_database import IndexUnavailable
 from ._disk_entry import EntryFault, EntryMeta, decode, encode
+from ._disk_faults import Faults
 from ._disk_files import EntryFiles, Place, place_of
 from ._disk_flight import Boarding, Flights
 from ._disk_index import Index, Limits
@@ -36,10 +35,6 @@ from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 _REFRESH_SECONDS = 600.0  # how often a host looks for what others have put on a shared file system
 _CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
-
-
-class DiskCacheWarning(RuntimeWarning):
-    """The shared directory cannot be used, or held something that it should not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +136,7 @@ class DiskCache:
         self._counts: Counter[str] = Counter()
         self._request = _Request()
         self._lock = threading.Lock()
-        self._warned: set[str] = set()
-        self._fault: str | None = None
+        self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
         self._closed = False
         self._cleaned = -math.inf
         self._refreshed = monotonic()
@@ -152,17 +146,18 @@ class DiskCache:
         self.surroundings = Surroundings()
         _all.add(self)
         atexit.register(self.close)
-        with self._guarded("opened"):
+        with self._faults.guarded("opened"):
             self.files.make(self.path)
             if self._eviction is not None:
                 self._use(self._eviction)
 
     def _use(self, eviction: str) -> None:
-        with self._index_guarded():
+        with self._faults.index_guarded():
             self.index.use(eviction, self._limits)
 
     def _after_fork(self) -> None:
         self._lock, self._counts = threading.Lock(), Counter()
+        self._faults.forget_locks()
         self._flights.forget()
         self.index.database.forget()
         self._run = None
@@ -201,7 +196,7 @@ class DiskCache:
         request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
         value = None
         if not self._closed:
-            with self._guarded("read"):
+            with self._faults.guarded("read"):
                 value = self._get(key)
         request.served = value is not None
         request.missed_at = time.perf_counter()
@@ -222,7 +217,7 @@ class DiskCache:
         if boarding is Boarding.TIMED_OUT:
             self._count(wait_timeouts=1)
         if boarding is Boarding.ALONE:
-            self._warn("fault", f"{self._flights.fault}: equal programs are compiled by each process")
+            self._faults.say("fault", f"{self._flights.fault}: equal programs are compiled by each process")
         return self._miss(key, place, found)
 
     def _flies(self) -> bool:
@@ -240,7 +235,7 @@ class DiskCache:
             self._set_aside(place, fault)
             return fault.reason
         except OSError as error:
-            self._fail(f"the entry {place.name} cannot be read ({error})")
+            self._faults.note(f"the entry {place.name} cannot be read ({error})")
             return "unreadable"
         if self._is_sampled():
             self._request.to_compare = value
@@ -249,7 +244,7 @@ class DiskCache:
         saved = meta.compile_seconds - (time.perf_counter() - started)
         counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
         self._count_here(counts)
-        with self._index_guarded():
+        with self._faults.index_guarded():
             self.index.hit(place, meta, len(content), counts)
         self._note(key, "hit")
         return value
@@ -257,7 +252,7 @@ class DiskCache:
     def _miss(self, key: str, place: Place, reason: str) -> None:
         if not reason:
             reason = "index_unavailable"
-            with self._index_guarded():
+            with self._faults.index_guarded():
                 reason = self.index.why_absent(place)
         self._count(**{"misses": 1, f"miss:{reason}": 1})
         self._note(key, reason)
@@ -270,7 +265,7 @@ class DiskCache:
         """Note that this thread compiles no longer. If it has put nothing, nobody waits for that key any more."""
         request = self._request
         if request.key and not request.served and not self._closed:
-            with self._guarded("written"), self._index_guarded():
+            with self._faults.guarded("written"), self._faults.index_guarded():
                 self.index.note_unstored(place_of(self.fingerprint.id, request.key))
         request.key = ""
         self._flights.land()
@@ -290,7 +285,7 @@ class DiskCache:
             raise ValueError("key must not be empty, but is ''")
         try:
             if not self._closed:
-                with self._guarded("written"):
+                with self._faults.guarded("written"):
                     self._put(key, bytes(value), self._took(key) if compile_seconds is None else compile_seconds)
         finally:
             self._request.key = ""
@@ -311,7 +306,7 @@ class DiskCache:
                 self._set_aside(place, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self._min_compile_seconds or len(value) < self._min_entry_bytes:
             self._count(below_threshold=1)
-            with self._index_guarded():
+            with self._faults.index_guarded():
                 self.index.note_unstored(place)
             return
         started = time.perf_counter()
@@ -319,7 +314,7 @@ class DiskCache:
         content = encode(meta, value, self._trust.secret)
         self._tidy()
         evicted = None
-        with self._index_guarded(), self.files.staged(content) as staged:
+        with self._faults.index_guarded(), self.files.staged(content) as staged:
             evicted = self.index.put(place, meta, staged, len(content), self._limits)
             if evicted is None:
                 self._count(refused=1)
@@ -332,7 +327,7 @@ class DiskCache:
         if known is None or self.surroundings.same(known, value):
             return
         self._count(mismatched=1)
-        self._warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
+        self._faults.say(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
 
     def _is_sampled(self) -> bool:
         """Say whether this hit is one to compile again: evenly spread, the first one among them."""
@@ -341,7 +336,7 @@ class DiskCache:
             return math.ceil(self._sampled * self._verify) > math.ceil((self._sampled - 1) * self._verify)
 
     def _is_unstored(self, place: Place) -> bool:
-        with self._index_guarded():
+        with self._faults.index_guarded():
             return self.index.is_unstored(place)
         return False
 
@@ -354,18 +349,18 @@ class DiskCache:
             self.files.clean_staging()
         if self._network and now - self._refreshed >= _REFRESH_SECONDS:
             self._refreshed = now
-            with self._index_guarded():
+            with self._faults.index_guarded():
                 self.index.reconcile()
 
     def _set_aside(self, place: Place, fault: EntryFault) -> None:
         self._count(quarantined=1)
-        self._warn("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
+        self._faults.say("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
         try:
             self.files.set_aside(place, fault.reason)
         except OSError as error:
-            self._fail(f"a bad entry cannot be moved away ({error})")
+            self._faults.note(f"a bad entry cannot be moved away ({error})")
             return
-        with self._index_guarded():
+        with self._faults.index_guarded():
             self.index.forget(place)
 
     def verify(self) -> Verification:
@@ -404,9 +399,9 @@ class DiskCache:
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is held."""
         process = DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
-        stats = DiskStats(**vars(process), process=process, fault=self._fault)
-        with self._index_guarded():
-            stats = snapshot(self.index, self.files, process, self._fault)
+        stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
+        with self._faults.index_guarded():
+            stats = snapshot(self.index, self.files, process, self._faults.last)
         if self._closed:
             self.index.database.close()
         return stats
@@ -417,12 +412,12 @@ class DiskCache:
 
     def _count(self, **counts: float) -> None:
         self._count_here(counts)
-        with self._index_guarded():
+        with self._faults.index_guarded():
             self.index.count(self.fingerprint.id, counts)
 
     def _note(self, key: str, outcome: str) -> None:
         """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
-        with self._guarded("written"), self._index_guarded():
+        with self._faults.guarded("written"), self._faults.index_guarded():
             if self._run is None or self._run[0] != os.getpid():
                 settings = {
                     "min_compile_seconds": self._min_compile_seconds,
@@ -434,37 +429,6 @@ class DiskCache:
                 self._run, self._noted = (os.getpid(), run), 0
             self._noted += 1
             self.index.runs.note(self._run[1], self._noted, key, outcome, self.surroundings.key_parts(key))
-
-    # -- faults
-
-    @contextlib.contextmanager
-    def _index_guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except IndexUnavailable as error:
-            self._fail(f"its index cannot be used: {error}")
-
-    @contextlib.contextmanager
-    def _guarded(self, done: str) -> Iterator[None]:
-        """Let no fault of the directory reach the program."""
-        try:
-            yield
-        except OSError as error:
-            self._fail(f"it cannot be {done} ({error})")
-        except Exception as error:  # a defect of ours must not fail the user's program either
-            self._fail(f"it cannot be {done} ({type(error).__name__}: {error})")
-
-    def _fail(self, fault: str) -> None:
-        self._fault = fault
-        self._count_here({"faults": 1})
-        self._warn("fault", f"{fault}; the program goes on without it where need be")
-
-    def _warn(self, about: str, text: str) -> None:
-        with self._lock:
-            if about in self._warned:
-                return
-            self._warned.add(about)
-        warnings.warn(f"the shared directory {self.path}: {text}", DiskCacheWarning, stacklevel=2)
 
 
 def _positive(value: int | None, name: str) -> int | None:

@@ -18,7 +18,8 @@ import jax
 from jax import monitoring
 
 from . import _jax
-from ._disk import DiskCache, DiskCacheWarning, Surroundings
+from ._disk import DiskCache, Surroundings
+from ._disk_faults import DiskCacheWarning
 from ._same_program import is_same_program
 
 _OLDEST = (0, 10)

@@ -21,7 +21,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_disk"},
     {"_disk_verify", "_disk_snapshot"},
     {"_disk_index"},
-    {"_disk_runs"},
+    {"_disk_runs", "_disk_faults"},
     {"_disk_database", "_disk_flight", "_disk_ranking"},
     {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
     {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
