@@ -130,9 +130,8 @@ class DiskCache:
         self._flights = Flights(
             self.path / "flights.lock", self._trust.mode & 0o666, _seconds(wait_seconds, "wait_seconds")
         )
-        self._network = is_network(self.path)
-        elsewhere = self._network or not self._trust.private
-        self.index = Index(index_path(self.path, shared=elsewhere), self.files, eviction or "lru")
+        self._elsewhere = is_network(self.path) or not self._trust.private
+        self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
         self._counts: Counter[str] = Counter()
         self._request = _Request()
         self._lock = threading.Lock()
@@ -347,7 +346,7 @@ class DiskCache:
             self._cleaned = now
             self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)
             self.files.clean_staging()
-        if self._network and now - self._refreshed >= _REFRESH_SECONDS:
+        if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
             self._refreshed = now
             with self._faults.index_guarded():
                 self.index.reconcile()

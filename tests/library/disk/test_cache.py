@@ -88,6 +88,40 @@ def test_with_a_key_only_entries_signed_with_it_are_read(open_cache, tmp_path, m
     assert ours.stats().misses_by_reason["wrong_signature"] == 1
 
 
+def test_hosts_with_an_index_each_never_serve_wrong_bytes_and_learn_of_each_other(open_cache, tmp_path, monkeypatch):
+    """Two stand-ins for hosts: what others may write to is indexed by each on its own disk."""
+    shared, key, now = tmp_path / "open", tmp_path / "key", [0.0]
+    shared.mkdir()
+    shared.chmod(0o777)
+    key.write_text("k" * 32)
+    key.chmod(0o600)
+    monkeypatch.setattr("jaxcache._disk.monotonic", lambda: now[0])
+
+    def host(name):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        return open_cache(shared, key_file=key, limit="64KiB", single_flight=False)
+
+    one, other = host("one"), host("other")
+    values = {f"key-{number}": bytes([number]) * 8_000 for number in range(20)}
+    for turn, (name, value) in enumerate(values.items()):
+        host = (one, other)[turn % 2]
+        host.put(name, value, 1.0)
+    for cache in (one, other):
+        assert all(cache.get(name) in (value, None) for name, value in values.items())
+    assert sum(one.get(name) == value for name, value in values.items()) > 8  # more than one host's limit lets it put
+    now[0] = 601.0
+    one.put("key-new", b"new", 1.0)
+    entries = [path.stat().st_size for path in shared.glob("entries/*/*/*.entry")]
+    assert sum(entries) <= 64 * 1024
+    assert (one.stats().entries, one.stats().size_bytes) == (len(entries), sum(entries))
+    for name, value in values.items():
+        assert other.get(name) in (value, None)
+    assert "vanished" in other.stats().misses_by_reason
+    assert other.get("key-new") == b"new"
+    assert other.stats().entries == len(entries)
+    assert one.stats().faults == other.stats().faults == 0
+
+
 def test_a_key_that_is_short_or_lies_open_is_refused(tmp_path):
     key = tmp_path / "key"
     key.write_text("short")

@@ -196,6 +196,51 @@ assert list(Path(sys.argv[1], "staging").iterdir()) == []
     assert done.returncode == 0, done.stderr
 
 
+FILLING = """
+import errno, sys, time, warnings
+from pathlib import Path
+from jaxcache import DiskCache, _disk_database
+root = Path(sys.argv[1])
+cache = DiskCache(root / "shared", fingerprint={"a": "b"})
+values = {f"key-{number}": bytes([number]) * 300_000 for number in range(12)}
+cache.put("key-0", values["key-0"], 1.0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    try:
+        with (root / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+    for key, value in values.items():
+        found = cache.get(key)
+        assert found == (value if key == "key-0" else None), key
+        if found is None:
+            cache.put(key, value, 1.0)
+    assert cache.get("key-0") == values["key-0"]
+assert len(caught) == 1, [str(one.message) for one in caught]
+(root / "ballast").unlink()
+_disk_database.monotonic = lambda: time.monotonic() + 31  # the index has rested
+for key, value in values.items():
+    if cache.get(key) is None:
+        cache.put(key, value, 1.0)
+assert [key for key, value in values.items() if cache.get(key) != value] == []
+found = cache.verify()
+assert (found.good, found.bad) == (12, 0), found
+assert list((root / "shared" / "staging").iterdir()) == []
+"""
+
+
+def test_a_disk_without_a_byte_left_costs_compiles_only_until_there_is_room(tmp_path):
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = 'mount -t tmpfs -o size=8m tmpfs "$0"'
+    if not shutil.which("unshare") or subprocess.run([*alone, mount, tmp_path], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here: it takes unshare and user namespaces")
+    run = [*alone, f'{mount} && exec "$1" -c "$2" "$0"', tmp_path, sys.executable, FILLING]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_dead_writers_leave_is_removed_and_what_living_ones_write_is_not(open_cache):
     cache = open_cache()
     cache.put("key-1", VALUE, 1.0)
