@@ -7,6 +7,7 @@ SECONDS ?= 120
 SEED ?= 0
 SEEDS ?= 50
 TRIALS ?= 40
+RUNNER ?= local
 # Not ?=: some shells export a HOST, which is not meant.
 HOST =
 DB =
@@ -38,8 +39,8 @@ test: $(READY) ## Run the tests
 torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)
 
-torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40)
-	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS)
+torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40 RUNNER=local)
+	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS) --runner $(RUNNER)
 
 check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .

@@ -84,7 +84,7 @@ def benchmark(
         cache: The cache; one of its own without a limit if None. If its limit does not hold all, its evictions are
             part of what is measured.
         rounds: Warm rounds.
-        **options: What ``jax.jit`` takes.
+        **options: What ``jax.jit`` takes. Arrays that it donates are copied before each round.
 
     Raises:
         ValueError: If there are no functions, inputs or rounds.
@@ -122,20 +122,27 @@ def _measure(
     options: dict[str, Any],
 ) -> Measured:
     cached, plain = cache.jit(function, **options), jax.jit(function, **options)
-    cold, jit_cold = _seconds(cached, inputs), _seconds(plain, inputs)
+    donates = any(option.startswith("donate") for option in options)
+    cold, jit_cold = _seconds(cached, inputs, donates), _seconds(plain, inputs, donates)
     ours, theirs = [], []
     for number in range(rounds):
         for call, seconds in ((cached, ours), (plain, theirs))[:: 1 if number % 2 else -1]:
-            seconds.append(_seconds(call, inputs) / len(inputs))
+            seconds.append(_seconds(call, inputs, donates) / len(inputs))
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return Measured(name, cold, jit_cold, statistics.median(ours), statistics.median(theirs), median_interval(ratios))
 
 
-def _seconds(call: Callable[..., Any], inputs: Sequence[tuple[Any, ...]]) -> float:
+def _seconds(call: Callable[..., Any], inputs: Sequence[tuple[Any, ...]], donates: bool) -> float:
+    # What is donated is gone after the call, and the caller's inputs are needed in the next round.
+    given = jax.block_until_ready([jax.tree.map(_copied, args) for args in inputs]) if donates else inputs
     started = time.perf_counter()
-    for args in inputs:
+    for args in given:
         jax.block_until_ready(call(*args))
     return time.perf_counter() - started
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, jax.Array) else leaf
 
 
 def median_interval(values: Sequence[float]) -> Interval:

@@ -1,6 +1,7 @@
 """Steps of gradient descent, through the cache."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import jax
@@ -56,23 +57,38 @@ def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCac
 
     Args:
         loss: Takes the parameters and a batch; returns a scalar.
-        optimizer: A gradient transformation of optax, or what has its ``update``.
+        optimizer: A gradient transformation of optax, or what has its ``update``. One that takes ``value``, ``grad`` or
+            ``value_fn``, as optax's L-BFGS and line searches do, is given them.
         cache: What compiles.
         **options: What ``cache.jit`` takes.
 
     Raises:
         TypeError: When called, if the loss is not a real scalar.
     """
-    value_and_grad = jax.value_and_grad(_scalar_loss(loss, False))
+    scalar = _scalar_loss(loss, False)
+    value_and_grad, taken = jax.value_and_grad(scalar), _extra_names(optimizer.update)
 
     def step(params: Any, opt_state: Any, *batch: Any, **named: Any) -> Any:
         value, grads = value_and_grad(params, *batch, **named)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        told = {"value": value, "grad": grads, "value_fn": lambda at: scalar(at, *batch, **named)}
+        extra = {name: one for name, one in told.items() if name in taken}
+        updates, opt_state = optimizer.update(grads, opt_state, params, **extra)
         params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
         return params, opt_state, value
 
     step.__qualname__ = step.__name__ = name_of(loss)
     return cache.jit(step, **{"donate_argnums": (0, 1), **options})
+
+
+def _extra_names(update: Callable[..., Any]) -> Collection[str]:
+    """Return what an optimizer is told besides gradients, state and parameters; optax's ``**extra_args`` is all."""
+    offered = ("value", "grad", "value_fn")
+    try:
+        parameters = inspect.signature(update).parameters
+    except (TypeError, ValueError):  # it tells nothing of itself
+        return ()
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    return offered if takes_any else [name for name in offered if name in parameters]
 
 
 def _scalar_loss(loss: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:

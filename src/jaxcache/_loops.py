@@ -104,8 +104,8 @@ def optimization_loop(
             dtypes.
         converged: Takes the same; returns a boolean scalar. Traced by JAX, unless ``check_every`` is given.
         max_steps: At most so many steps.
-        check_every: If given, ``converged`` is a function of the host, called with the state as NumPy arrays after
-            each so many steps.
+        check_every: If given, ``converged`` is a function of the host, called with the state as NumPy arrays at first
+            and after each so many steps.
         precompile: Signatures to compile ahead: each a tuple of the state and what else the loop will be called with,
             as arrays or ``jax.ShapeDtypeStruct``.
         cache: What compiles; one of its own without a limit if None.
@@ -129,6 +129,8 @@ def optimization_loop(
     def loop(state: State, *others: Any) -> LoopResult:
         if check_every is None:
             return LoopResult(*cached(state, all_steps, *others))
+        if bool(converged(jax.device_get(state), *others)):
+            return LoopResult(jax.tree.map(jnp.asarray, state), jnp.int32(0), jnp.int32(Ended.CONVERGED.value))
         done = 0
         while True:
             state, steps, status = cached(state, np.int32(min(check_every, max_steps - done)), *others)

@@ -52,3 +52,10 @@ def test_intervals_hold_the_true_median_as_often_as_they_say(count):
 def test_inputs_that_are_no_tuples_are_refused(inputs):
     with pytest.raises(ValueError, match="inputs must be tuples of the arguments of a call, such as"):
         benchmark(lambda x: x + 1, inputs)
+
+
+def test_inputs_that_are_donated_are_the_callers_own_afterwards():
+    x = jnp.ones(8)
+    result = benchmark(lambda x: x + 1, [(x,)], rounds=3, donate_argnums=0)
+    assert result.functions[0].warm_seconds > 0
+    assert not x.is_deleted()

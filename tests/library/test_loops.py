@@ -211,10 +211,28 @@ def test_an_update_step_follows_optax_and_donates_its_state():
     assert value < 1
 
 
+def test_an_update_step_tells_a_line_search_what_it_asks_for():
+    optimizer, rosenbrock = optax.lbfgs(), lambda p: jnp.sum((1 - p[:-1]) ** 2 + 100 * (p[1:] - p[:-1] ** 2) ** 2)
+    step = update_step(rosenbrock, optimizer, cache=JitCache(), donate_argnums=())
+    params = jnp.zeros(4)
+    state = optimizer.init(params)
+    for _ in range(40):
+        params, state, value = step(params, state)
+    np.testing.assert_allclose(params, np.ones(4), rtol=1e-3)
+    assert value < 1e-6
+
+
 def test_a_loss_that_is_no_scalar_is_refused():
     for wrong, words in ((lambda p, x: p * x, r"float32\[3\]"), (lambda p, x: jnp.int32(3), "int32")):
         with pytest.raises(TypeError, match=f"loss must return a real scalar, .* but returns {words}"):
             value_and_grad_step(wrong, cache=JitCache())(jnp.ones(3), jnp.ones(3))
+
+
+def test_a_host_that_is_content_with_the_first_state_has_no_step_done():
+    loop = optimization_loop(lambda s: s + 1, lambda s: s >= 3, max_steps=9, check_every=2, cache=JitCache())
+    for first, steps in ((np.float32(5), 0), (np.float32(0), 4)):
+        result = loop(first)
+        assert (result.state, result.steps, result.ended) == (first + steps, steps, Ended.CONVERGED)
 
 
 # Least squares

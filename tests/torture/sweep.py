@@ -33,7 +33,8 @@ MARK = "JAXCACHE_TORTURE"  # in the environment of every process that a seed sta
 RECORD = PROJECT / "outputs" / "torture_sweep.json"
 POLICIES = ("lru", "fifo", "random", "gdsf", "lfu", "sieve", "s3fifo", "size_based", "lnc_ra", "adaptive")
 ENDINGS = ("kill", "kill", "interrupt", "interrupt_twice", "terminate")  # of the flow
-FAULTS = ("trial", "trial", "trial", "fork_server", "server")  # that a run is to survive
+SURVIVED = ("trial", "trial", "trial", "fork_server", "server")
+FAULTS = {"local": SURVIVED, "dask": (*SURVIVED, "worker")}  # that a run is to survive, by runner
 ENDED_RUNS, FAULTY_RUNS, MOST_RUNS = 3, 5, 8  # the last ones are left in peace
 MOST_FAULTS = 8  # of a run, which on a slow machine is to end as well
 RUN_SECONDS, SERVER_SECONDS = 600.0, 120.0
@@ -58,6 +59,7 @@ class Sweep:
     home: Path
     command: list[str]
     plan: Plan
+    faults: tuple[str, ...]
     drawn: random.Random
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -136,6 +138,8 @@ def victims(flow: int, fault: str, home: Path) -> list[psutil.Process]:
         children = [one for one in psutil.Process(flow).children(recursive=True) if one.pid not in spared]
         if fault == "trial":  # they have a session of their own
             return [one for one in children if os.getsid(one.pid) == one.pid]
+        if fault == "worker":  # of Dask
+            return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
         return [one for one in children if "forkserver" in " ".join(one.cmdline()) and os.getsid(one.pid) != one.pid]
     return []
 
@@ -181,7 +185,7 @@ def run_once(sweep: Sweep, number: int) -> int:
                 ending = None
             if now > fault_at and faults:
                 faults -= 1
-                hit(sweep, flow.pid, drawn.choice(FAULTS))
+                hit(sweep, flow.pid, drawn.choice(sweep.faults))
                 fault_at = now + drawn.uniform(0.5, 6)
             if now - began > RUN_SECONDS:
                 sweep.wrong.append(f"a run took more than {RUN_SECONDS:.0f} s")
@@ -298,7 +302,7 @@ def torture(seed: int, trials: int, runner: str, home: Path, keep: bool) -> dict
     root = Path(tempfile.mkdtemp(prefix=f"jaxcache-torture-{seed}-"))
     began = time.monotonic()
     command = [*words(trials, runner), f"sweep.directory={root / 'outputs'}", f"persistent.directory={root / 'cache'}"]
-    sweep = Sweep(root, home, command, make_plan(tuple(command)), random.Random(seed))
+    sweep = Sweep(root, home, command, make_plan(tuple(command)), FAULTS[runner], random.Random(seed))
     try:
         for number in range(MOST_RUNS):
             code = run_once(sweep, number)
@@ -352,7 +356,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--trials", type=int, default=40, help="of each sweep, in twenties")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no seed after so long")
-    parser.add_argument("--runner", choices=("local",), default="local", help="where trials run")
+    parser.add_argument("--runner", choices=tuple(FAULTS), default="local", help="where trials run")
     parser.add_argument("--record", type=Path, default=RECORD, help="what was done; seeds without a fault are left out")
     parser.add_argument("--keep", action="store_true", help="keep the files of seeds without a fault too")
     given = parser.parse_args()
