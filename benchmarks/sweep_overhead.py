@@ -33,7 +33,7 @@ def sweep(directory: Path, *words: str) -> dict[str, Any]:
         check=True, capture_output=True,
     )  # fmt: skip
     wall = time.perf_counter() - started
-    (place,) = directory.iterdir()
+    (place,) = (path.parent for path in directory.glob("*/sweep.json"))
     results = [json.loads(path.read_text()) for path in place.glob("trials/*/result.json")]
     work = [result["timing"]["work_seconds"] for result in results]
     workers = len({result["device"] for result in results}) if "gpu" in results[0]["device"] else cpu_slots(results)
