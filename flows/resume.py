@@ -5,6 +5,7 @@ Whoever works in a directory holds a lock on it that the system drops with the p
 """
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from jaxcache.lab.aggregate import MANIFEST, Manifest
+from jaxcache.lab.run import scratch
 from jaxcache.lab.trial import write_json
 
 from .plan import Plan, UsageError
@@ -38,6 +40,8 @@ def claim(plan: Plan) -> Path:
         hold(directory)
         if found is None:
             write_json(directory / MANIFEST, _manifest(plan))
+        for trial in directory.glob("*/*/"):  # of a process that had done its work when the sweep was killed
+            shutil.rmtree(scratch(trial), ignore_errors=True)
         return directory
 
 

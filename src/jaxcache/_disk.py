@@ -32,7 +32,7 @@ from ._disk_stats import DiskCounts, DiskStats, counts_from
 from ._disk_verify import Verification, verify_entries
 from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 
-_REFRESH_SECONDS = 600.0  # how often a host looks for what others have put on a shared file system
+_REFRESH_SECONDS = 600.0  # how often to look for what those have put who keep an index of their own
 _CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
 

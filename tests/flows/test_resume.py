@@ -100,6 +100,17 @@ def test_a_finished_sweep_starts_anew_and_an_unfinished_one_goes_on(tmp_path):
     assert claim(other) not in (first, second)
 
 
+def test_going_on_removes_what_finished_trials_could_not_and_keeps_their_results(tmp_path):
+    plan = make_plan(("workload=monte_carlo", "persistent=off", f"sweep.directory={tmp_path}"))
+    sweep = claim(plan)
+    trial = sweep / "trials" / plan.trials[0].trial_id
+    (trial / "scratch").mkdir(parents=True)
+    (trial / "scratch" / "advance.json").touch()
+    (trial / "result.json").write_text("{}")
+    assert claim(plan) == sweep
+    assert [path.name for path in trial.iterdir()] == ["result.json"]
+
+
 def test_a_sweep_that_was_killed_before_its_report_goes_on(tmp_path):
     plan = make_plan(("workload=monte_carlo", "persistent=off", f"sweep.directory={tmp_path}"))
     first = claim(plan)

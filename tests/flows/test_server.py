@@ -159,6 +159,22 @@ def test_a_guarded_server_answers_only_who_knows_the_auth_string(guarded):
     assert json.loads(urllib.request.urlopen(f"{address(home)}/ui-settings", timeout=20).read())["auth"] == "BASIC"
 
 
+def test_another_page_of_the_browser_may_neither_read_the_server_nor_start_anything(guarded):
+    home, _ = guarded
+
+    def allowed(origin):
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        request = urllib.request.Request(f"{address(home)}/api/flow_runs/filter", headers=asked, method="OPTIONS")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.headers["Access-Control-Allow-Origin"]
+        except urllib.error.HTTPError as error:
+            return error.headers["Access-Control-Allow-Origin"]
+
+    assert allowed("http://elsewhere.example") is None
+    assert allowed(address(home)) == address(home)
+
+
 def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     home, _ = guarded
     assert command(home, "server", "start").returncode == 0

@@ -375,3 +375,11 @@ def test_a_function_that_is_given_its_arguments_memory_is_checked_too():
     for length in (3, 5, 12, 7):
         total, count = f(total, count, np.ones(length, np.float32))
     assert (float(total), int(count)) == (27.0, 4)
+
+
+def test_what_is_known_of_signatures_is_bounded_and_found_out_again(monkeypatch):
+    monkeypatch.setattr("jaxcache._buckets._MOST_KNOWN", 2)
+    f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=(4,))
+    for dtype in (np.float32, np.int32, np.int8, np.uint8, np.float16) * 2:
+        np.testing.assert_array_equal(f(np.ones(3, dtype)), np.full(3, 2, dtype))
+        assert max(len(f._rules), len(f._checked)) <= 2
