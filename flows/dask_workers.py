@@ -76,20 +76,31 @@ def connect(plan: Plan, say: Say) -> Iterator[Workers]:
 
 
 def _client(address: str) -> Client:
-    try:
-        asyncio.run(_ask(address))  # a client that cannot connect is left half open
+    told = f"runner.address={address}"
+    asyncio.run(ask_scheduler(address, told))  # a client that cannot connect is left half open
+    with _answering(told):
         return Client(address, set_as_default=False)
+
+
+async def ask_scheduler(address: str, told: str) -> None:
+    """Ask whether a Dask scheduler is there.
+
+    Raises:
+        UsageError: If none answers; the message speaks of the address as ``told``.
+    """
+    with _answering(told):
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, timeout=_CONNECT_SECONDS, connection_args=arguments) as scheduler:
+            await asyncio.wait_for(scheduler.identity(), 2 * _CONNECT_SECONDS)
+
+
+@contextlib.contextmanager
+def _answering(told: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UsageError(
-            f"no Dask scheduler answers at runner.address={address} ({reason}); start one with: dask scheduler"
-        ) from error
-
-
-async def _ask(address: str) -> None:
-    arguments = Security().get_connection_args("client")
-    async with rpc(address, timeout=_CONNECT_SECONDS, connection_args=arguments) as scheduler:
-        await asyncio.wait_for(scheduler.identity(), 2 * _CONNECT_SECONDS)
+        raise UsageError(f"no Dask scheduler answers at {told} ({reason}); start one with: dask scheduler") from error
 
 
 def _own_cluster(devices: tuple[Device, ...]) -> SpecCluster:

@@ -14,6 +14,8 @@ from typing import Any
 from jaxcache.lab.device import find_devices
 from jaxcache.lab.trial import Device
 
+from .plan import UsageError
+
 
 def main(words: list[str] | None = None) -> int:
     """Work until interrupted, or until the scheduler ends; return the exit code."""
@@ -36,16 +38,12 @@ def main(words: list[str] | None = None) -> int:
 
 
 async def _work(address: str, devices: list[Device], scratch: str | None) -> int:
-    from distributed import Nanny
-
-    from .dask_workers import nanny_options
-
-    nannies = [Nanny(address, local_directory=scratch, **nanny_options(device)) for device in devices]
+    nannies: list[Any] = []
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     print(f"{_listed(devices)} for {address}; Ctrl-C ends it. Connecting …", flush=True)
-    work, asked = asyncio.create_task(_serve(nannies)), asyncio.create_task(stop.wait())
+    work, asked = asyncio.create_task(_serve(address, devices, scratch, nannies)), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -56,7 +54,7 @@ async def _work(address: str, devices: list[Device], scratch: str | None) -> int
         return 0
     failed = work.exception()
     print(f"worker: {failed or 'the scheduler ended'}", file=sys.stderr)
-    return 1 if failed else 0
+    return 2 if isinstance(failed, UsageError) else 1 if failed else 0
 
 
 def _listed(devices: list[Device]) -> str:
@@ -66,8 +64,14 @@ def _listed(devices: list[Device]) -> str:
     return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
 
 
-async def _serve(nannies: list[Any]) -> None:
-    """Return when all workers have ended for good: those that die are started again."""
+async def _serve(address: str, devices: list[Device], scratch: str | None, nannies: list[Any]) -> None:
+    """Put a worker for each device into ``nannies``; return when all ended for good: the dead start again."""
+    from distributed import Nanny
+
+    from .dask_workers import ask_scheduler, nanny_options
+
+    await ask_scheduler(address, address)  # the workers themselves would not say why they do not start
+    nannies += [Nanny(address, local_directory=scratch, **nanny_options(device)) for device in devices]
     await asyncio.gather(*nannies)
     print("Ready.", flush=True)
     await asyncio.gather(*(nanny.finished() for nanny in nannies))

@@ -152,6 +152,19 @@ def test_without_a_scheduler_nothing_starts(prefect_home, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:{}", "no address"])
+def test_a_worker_says_in_one_line_that_no_scheduler_answers(place):
+    address = place.format(free_port())
+    with started("flows.worker", address, "--device", "cpu", "--workers", "1") as worker:
+        said, _ = worker.communicate(timeout=60)
+        assert worker.returncode == 2
+    assert re.fullmatch(
+        rf"1 worker .* Connecting …\nworker: no Dask scheduler answers at {address} \(.*\); "
+        r"start one with: dask scheduler\n",
+        said,
+    )
+
+
 def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_home, scheduler, tmp_path):
     address, _ = scheduler
     words = ("runner=dask", f"runner.address={address}")
