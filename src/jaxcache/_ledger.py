@@ -15,7 +15,7 @@ from ._executable import Executable
 from ._misses import MISS_CAUSES, REPEAT_CAUSES, Miss
 from ._recorder import HELD, Recorder, RequestLog
 from ._residents import Residents, Weight
-from ._signature import Key
+from ._signature import Key, interned_parts
 from ._statistics import CacheStats, FunctionStats, add_up
 from ._variants import (
     HISTORY,
@@ -262,7 +262,7 @@ class Ledger:
             evicted = self.residents.offer(held.slot, held.weight, held.cost.seconds)
             if evicted is None:
                 self._rejected += 1
-                variants.remember(key, self._past(held, "not_kept"))
+                variants.remember(key, self._past(held, key, "not_kept"))
             else:
                 gone += [self._evict(slot, description) for slot in evicted]
                 held.live = True
@@ -317,11 +317,12 @@ class Ledger:
         function.avoided_seconds += held.hits * held.cost.seconds
         held.hits = 0
         if entry is not None:  # else it is gone with its function
-            function.remember(entry.key, self._past(held, cause, made_room_for))
+            function.remember(entry.key, self._past(held, entry.key, cause, made_room_for))
         return entry
 
-    def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
-        return Past(held.slot, held.description, held.cost, cause, self._requests, time.monotonic(), made_room_for)
+    def _past(self, held: Held, key: Key, cause: str, made_room_for: str = "") -> Past:
+        now, interned = time.monotonic(), interned_parts(key)
+        return Past(held.slot, held.description, held.cost, cause, self._requests, now, interned, made_room_for)
 
     def _catch_up(self) -> list[object]:
         """Take note of hits, and of functions that Python has collected. With the lock.

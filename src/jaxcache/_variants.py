@@ -180,6 +180,7 @@ class Past:
     cause: str
     request: int
     seconds: float
+    interned: Key  # held, so that the key's hash stays what it is
     made_room_for: str = ""
 
 

@@ -1,6 +1,7 @@
 """Why a call missed: each cause is brought about, and told before the call and after it."""
 
 import functools
+import gc
 import re
 import subprocess
 import sys
@@ -103,6 +104,19 @@ def test_an_eviction_names_for_whom_and_how_long_ago():
     miss = missed(cache, f, x3)
     assert miss.cause == "evicted"
     assert re.search(r"evicted 2 requests and \d+\.\d s ago to make room for <lambda>\(float32\[3\]\)", miss.reason)
+
+
+def test_a_signature_is_known_again_when_jax_has_made_its_abstract_values_anew():
+    cache = JitCache()
+    pair, total = cache.jit(lambda x: jnp.stack([x, x], 1)), cache.jit(jnp.sum)
+    total(pair(x3))
+    cache.clear()
+    jax.clear_caches()  # JAX interns abstract values weakly: the one of [3, 2] is dropped here unless somebody has it
+    gc.collect()
+    others = [jax.typeof(np.ones((n, 5, 2))) for n in range(20)]  # may take its place in memory
+    total(pair(x3))
+    assert len(others) == 20
+    assert cache.stats().misses_by_cause == {"first_call": 2, "cleared": 2}
 
 
 def test_what_was_not_kept_or_cleared_is_told_apart():
