@@ -152,9 +152,9 @@ class Ledger:
         with self.lock:
             if self._torn and not inside:
                 self._put_right()
-            self._torn = True
+            before, self._torn = inside and self._torn, True  # who only has the lock is in no change
             yield
-            self._torn = inside
+            self._torn = before
 
     def _put_right(self) -> None:
         """Hold again just what functions have entries for; the policy begins anew."""

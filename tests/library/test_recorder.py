@@ -29,6 +29,10 @@ def double(x):
     return x * 2
 
 
+def triple(x):
+    return x * 3
+
+
 def run(cache, lengths=LENGTHS):
     function = cache.jit(double)
     for length in lengths:
@@ -61,6 +65,19 @@ def test_the_replay_of_one_recorded_run_is_every_run_with_another_setting(name, 
         assert ((predicted.outcomes == HIT) == served).all()
     assert recorded.setting == {"eviction": name, "limit_bytes": 9, "seed": 3}
     assert live.misses > 9  # of nine signatures
+
+
+def test_a_part_that_is_closed_in_time_changes_no_decision(tmp_path):
+    with JitCache(4, "lru", costs=CostTable({f"{name}(float32[{n}])": Cost(1, 1.0) for name in ("double", "triple")
+                                             for n in range(9)}), record=tmp_path / "t") as cache:  # fmt: skip
+        functions = [cache.jit(double), cache.jit(triple)]
+        for step, length in enumerate(LENGTHS[:40]):
+            functions[step % 2](np.ones(length % 3 + 1, np.float32))
+            cache._ledger._recorder._hand_over_in_time()  # as its thread does now and then
+        live = cache.stats()
+    trace = Trace.load(tmp_path / "t")
+    assert (replay(trace, "lru", 4).outcomes == HIT).tolist() == (trace.columns["tier"] == "memory").tolist()
+    assert live.evictions > 0
 
 
 def test_a_row_says_what_a_call_weighed_and_cost(unbounded):
