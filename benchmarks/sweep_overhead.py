@@ -1,18 +1,24 @@
 """What a sweep adds to its trials: wall time over (sum of the trials' own work ÷ workers).
 
-    python -m benchmarks.sweep_overhead [--repeats 3]
+    python -m benchmarks.sweep_overhead [--repeats 3] [--trials 10]
 
 24 trials of about two seconds each. The wall time is that of the whole command, from the start of its Python to its
 exit: imports, planning, processes, Prefect's records, the report. Told apart: the start of Prefect's server, which
 later sweeps do not pay, and sweeps that measure each program's cost against sweeps that are given a cost table.
+
+Before that, what a process of its own adds to one trial, from its start to its end, beside a fresh interpreter.
 """
 
 import argparse
 import json
+import multiprocessing
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +46,41 @@ def sweep(directory: Path, *words: str) -> dict[str, Any]:
     return {"costs": place / "costs.json", "wall": wall, "work": sum(work), "trials": len(work), "workers": workers}
 
 
+def process_seconds(rounds: int, scratch: Path) -> dict[str, list[float]]:
+    """Return what a process adds to a short trial's own work: one of the fork server's, and a fresh interpreter."""
+    from flows.plan import make_plan
+    from jaxcache.lab import child, run
+    from jaxcache.lab.environment import environment
+    from jaxcache.lab.trial import TrialResult
+
+    def fork(order: run.Order) -> None:
+        run.run_trial(order, 600.0, threading.Event())
+
+    def spawn(order: run.Order) -> None:
+        process = multiprocessing.get_context("spawn").Process(target=child.main, args=(order,))
+        process.start()
+        process.join()
+        shutil.rmtree(order.scratch, ignore_errors=True)
+
+    plan = make_plan((*TRIALS, "workload.requests=8"))
+    planned, device, here = plan.trials[0], plan.devices[0], environment()
+    ways: dict[str, Callable[[run.Order], None]] = {"fork server": fork, "fresh interpreter": spawn}
+    added: dict[str, list[float]] = {name: [] for name in ways}
+    run.warm_up()
+    for number in range(rounds + 1):
+        for name, carry_out in ways.items():
+            place = Path(tempfile.mkdtemp(dir=scratch))
+            order = run.Order("trial", planned.trial, device, place, here, {}, planned.trial_id, planned.program_id)
+            started = time.perf_counter()
+            carry_out(order)
+            wall = time.perf_counter() - started
+            result = TrialResult.model_validate_json((place / run.RESULT).read_bytes())
+            assert result.timing is not None, result.reason
+            if number:  # the first finds nothing in memory
+                added[name].append(wall - result.timing.work_seconds)
+    return added
+
+
 def cpu_slots(results: list[dict[str, Any]]) -> int:
     """Read the number of slots off the share of the cores that each trial had."""
     held, _, all_cores = results[0]["device"].removeprefix("cpu on ").removesuffix(" cores").partition(" of ")
@@ -50,7 +91,13 @@ def main() -> None:
     """Print and record the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep_overhead", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--trials", type=int, default=10, help="single ones, each way, for what a process adds (10)")
+    options = parser.parse_args()
+    repeats = options.repeats
+    with tempfile.TemporaryDirectory() as scratch:
+        added = {name: quartiles(seconds) for name, seconds in process_seconds(options.trials, Path(scratch)).items()}
+    for name, seconds in added.items():
+        print(f"{name:17} adds {seconds['median']:.2f} s ({seconds['low']:.2f}–{seconds['high']:.2f}) to a trial's work")
     was_running = subprocess.run([sys.executable, "-m", "flows.server", "status"], capture_output=True).returncode == 0
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "flows.server", "start"], check=True, capture_output=True)
@@ -73,7 +120,8 @@ def main() -> None:
     summary = {name: quartiles(values) for name, values in ratios.items()}
     for name, ratio in summary.items():
         print(f"{name:16} wall ÷ (work ÷ workers) = {ratio['median']:.3f} ({ratio['low']:.3f}–{ratio['high']:.3f})")
-    path = record("sweep_overhead", {"ratio": summary, "server_start_seconds": start_seconds})
+    measured = {"process_seconds": added, "ratio": summary, "server_start_seconds": start_seconds}
+    path = record("sweep_overhead", measured)
     print(f"written to benchmarks/results/{path.name}")
 
 

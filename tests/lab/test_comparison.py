@@ -150,6 +150,10 @@ def test_a_baseline_gives_one_comparison_an_option():
     assert [(one.first, one.second) for one in found] == [("a", "b"), ("c", "b")]
 
 
+def test_a_cell_without_the_baseline_has_no_comparison():
+    assert compare({"a": {("x", 0): 1.0}, "b": {("x", 0): 2.0}}, baseline="lru") == []
+
+
 def test_the_order_in_which_trials_come_does_not_matter():
     measured = policies(np.random.default_rng(4), 6)
     shuffled = {name: dict(reversed(values.items())) for name, values in measured.items()}

@@ -181,6 +181,13 @@ def test_a_sweep_without_a_successful_trial_says_so(tmp_path, results):
     assert "Without a successful trial there is no evidence for any." in text
 
 
+def test_a_sweep_that_was_cut_off_has_a_page_though_some_settings_lack_the_baseline(tmp_path):
+    made = [result("gdsf", limit="1MiB"), result("gdsf"), result("lru", limit="1MiB"), failed(eviction="lru")]
+    made.append(result("sieve", workload="least_squares"))
+    text = page(sweep_page(tmp_path / "sweep", made, ended="interrupted"))
+    assert "4 of 5 trials succeeded" in text
+
+
 def test_one_trial_is_no_comparison(tmp_path):
     text = page(sweep_page(tmp_path / "s", [result()]))
     assert "One setting was tried, lru with a limit of 2 MiB: 10.0 compile seconds" in text

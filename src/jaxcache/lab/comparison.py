@@ -144,7 +144,7 @@ def compare(measured: Mapping[str, Seconds], baseline: str | None = None) -> lis
 
     Args:
         measured: For each option its seconds by cell and seed. Pairs of which one half is missing are left out.
-        baseline: An option that the others are held against; None compares every pair.
+        baseline: An option that the others are held against; None compares every pair. It may be missing.
     """
     if baseline is None:
         pairs: Iterable[tuple[str, str]] = itertools.combinations(measured, 2)
@@ -161,7 +161,7 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _pair(measured: Mapping[str, Seconds], first: str, second: str) -> Comparison | None:
-    left, right = measured[first], measured[second]
+    left, right = measured[first], measured.get(second, {})
     both = left.keys() & right.keys()
     if not both:
         return None

@@ -28,6 +28,8 @@ from ._panel import (
     title_of,
 )
 
+_NAME_HEIGHT = 0.07  # of a line's name, over the height of a panel
+
 
 def tradeoff_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any:
     """Return compile seconds against the limit, a line a policy, between its frame: the means over the seeds.
@@ -71,9 +73,11 @@ def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
     framed = sorted((group for group in groups if group.frame), key=lambda group: group.setting.buckets != "none")
     frame = framed[0].frame if framed else None
     layers: list[Any] = []
+    # The lines of the policies come down to the lower one: its name is below, if there is room above the axis.
+    room = frame is not None and frame.unbounded_seconds > _NAME_HEIGHT * frame.uncached_seconds
     for name, seconds, dash, below in (
         ("nothing cached", frame and frame.uncached_seconds, [6, 4], True),
-        ("nothing evicted", frame and frame.unbounded_seconds, [2, 3], False),
+        ("nothing evicted", frame and frame.unbounded_seconds, [2, 3], room),
     ):
         if seconds is None:
             continue
