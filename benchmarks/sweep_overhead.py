@@ -97,7 +97,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         added = {name: quartiles(seconds) for name, seconds in process_seconds(options.trials, Path(scratch)).items()}
     for name, seconds in added.items():
-        print(f"{name:17} adds {seconds['median']:.2f} s ({seconds['low']:.2f}–{seconds['high']:.2f}) to a trial's work")
+        spread = f"{seconds['low']:.2f}–{seconds['high']:.2f}"
+        print(f"{name:17} adds {seconds['median']:.2f} s ({spread}) to a trial's work")
     was_running = subprocess.run([sys.executable, "-m", "flows.server", "status"], capture_output=True).returncode == 0
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "flows.server", "start"], check=True, capture_output=True)

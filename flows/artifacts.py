@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -71,6 +72,13 @@ def publishing(progress: Progress) -> Iterator[None]:
 
 def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
     """Publish a sweep's report, tables, plot and suggestions; trials link to the runs of their tasks."""
+    try:
+        _publish_results(sweep, task_runs)
+    except Exception as error:  # what a server refuses, or one that is gone
+        get_run_logger().warning("not all of the results are in the UI: %s: %s", type(error).__name__, error)
+
+
+def _publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
     from jaxcache.lab.report import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, suggestions
 
     said = headline(sweep)

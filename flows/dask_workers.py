@@ -1,15 +1,14 @@
 """Workers on many machines: Dask carries orders to them and results back.
 
 Prefect's tasks stay threads of the flow's process, each of which waits for what it gave to Dask. So states are right
-whatever happens to a worker, and workers need not reach the Prefect server. A worker that dies loses nothing: Dask
-gives its order to another.
+whatever happens to a worker, and workers need not reach the Prefect server. A worker that dies loses nothing: another
+is given its order.
 """
 
 import asyncio
 import contextlib
 import importlib
 import logging
-import os
 import queue
 import threading
 import time
@@ -25,7 +24,7 @@ from distributed.scheduler import KilledWorker
 
 from jaxcache.lab import run
 from jaxcache.lab.environment import Environment
-from jaxcache.lab.trial import Device, Persistent, Reference, TrialResult, write_json
+from jaxcache.lab.trial import Device, Persistent, Reference, TrialResult, write_json, write_whole
 
 from . import remote
 from .plan import Plan, UsageError
@@ -33,7 +32,11 @@ from .workers import Say, Workers, limits
 
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0  # for a scheduler to say who is there, while Ctrl-C waits
 _ALONE_SECONDS = 300.0  # with no worker left, a sweep waits so long for one
+_MOST_DEATHS = 4  # of workers, with one order
+_GONE = "The Dask scheduler is gone: stopping."
+_NO_PAGES: dict[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a server comes all the same
 _QUIET: dict[str, Any] = {"silence_logs": logging.ERROR}
 config.set({"distributed.worker.daemon": False})  # daemonic processes may not have children, and trials are children
 START = "python -m flows.worker"  # what starts workers on a host
@@ -52,6 +55,14 @@ class _Found:
     @property
     def name(self) -> str:
         return f"{self.host} {self.device.platform} {self.device.index}"
+
+
+@dataclass(eq=False)
+class _Place:
+    """Where one order at a time goes: a worker, and another if that one dies."""
+
+    address: str
+    name: str
 
 
 @contextlib.contextmanager
@@ -105,17 +116,23 @@ def _answering(told: str) -> Iterator[None]:
 
 def _own_cluster(devices: tuple[Device, ...]) -> SpecCluster:
     """Return a cluster of this process's own: a worker a device, on the loopback interface alone."""
-    settings = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    workers = {one.index: {"cls": Nanny, "options": {**nanny_options(one), **settings}} for one in devices}
-    return SpecCluster(scheduler={"cls": Scheduler, "options": {**settings, "port": 0}}, workers=workers, **_QUIET)
+    options = {"host": "127.0.0.1", "port": 0, **_NO_PAGES}
+    workers = {one.index: {"cls": Nanny, "options": nanny_options(one, "127.0.0.1")} for one in devices}
+    return SpecCluster(scheduler={"cls": Scheduler, "options": options}, workers=workers, **_QUIET)
 
 
-def nanny_options(device: Device) -> dict[str, Any]:
-    """Return how Dask is to start the worker of a device; its orders run in processes of their own beside it."""
+def nanny_options(device: Device, host: str) -> dict[str, Any]:
+    """Return how Dask is to start the worker of a device; its orders run in processes of their own beside it.
+
+    Args:
+        device: The worker's.
+        host: The address that it listens at: whoever reaches it can run code in it.
+    """
     return {
+        "host": host,
         "nthreads": 1,
         "memory_limit": 0,  # what the trials hold is not the worker's
-        "dashboard": False,
+        **_NO_PAGES,
         **_QUIET,
         "env": {remote.DEVICE: device.model_dump_json()},
     }
@@ -178,92 +195,165 @@ def _checked(address: str, answer: Any, plan: Plan) -> _Found:
 
 
 class DaskWorkers:
-    """As many orders at a time as there were workers at the start; others that come later take their place."""
+    """As many orders at a time as there were workers at the start; others that come later take their place.
+
+    An order is given to one worker by its address. Dask is not to choose: it may know workers that came later and are
+    of other code, or not alike, which say so when they are given something.
+    """
 
     def __init__(self, client: Client, found: list[_Found], plan: Plan, say: Say) -> None:
         self.count, self.device, self.environment = len(found), found[0].device, found[0].environment
-        self._client, self._limits, self._say = client, limits(plan), say
-        self._free: queue.SimpleQueue[_Found] = queue.SimpleQueue()
-        for one in found:
+        self._limits, self._say = limits(plan), say
+        self._client, self._sources = client, remote.sources()
+        self._free: queue.SimpleQueue[_Place] = queue.SimpleQueue()
+        self._places = [_Place(one.address, one.name) for one in found]
+        for one in self._places:
             self._free.put(one)
+        self._refused: set[str] = set()
+        self._there = frozenset(one.address for one in found)
+        self._looked = time.monotonic()
         self._alone_since: float | None = None
         self._lock = threading.Lock()
 
     def trial(self, order: run.Order, stop: threading.Event, started: Say) -> TrialResult:
         """Run a trial on a worker."""
         try:
-            self._carry_out(order, stop, started)
+            files = self._carry_out(order, stop, started)
         except run.Failed as error:
             return run.failed_result(order, str(error))
-        path = order.directory / run.RESULT
-        result = TrialResult.model_validate_json(path.read_bytes()).model_copy(update={"config": order.trial})
-        write_json(path, result)
+        result = TrialResult.model_validate_json(files.pop(run.RESULT)).model_copy(update={"config": order.trial})
+        _write_all(order.directory, files)
+        write_json(order.directory / run.RESULT, result)  # last: whoever finds it finds the rest
         return result
 
     def reference(self, order: run.Order, stop: threading.Event) -> Reference:
         """Run a reference on a worker."""
-        self._carry_out(order, stop, lambda _: None)
-        return Reference.model_validate_json((order.directory / run.REFERENCE).read_bytes())
+        files = self._carry_out(order, stop, lambda _: None)
+        reference = Reference.model_validate_json(files.pop(run.REFERENCE))
+        _write_all(order.directory, files)
+        write_json(order.directory / run.REFERENCE, reference)
+        return reference
 
-    def _carry_out(self, order: run.Order, stop: threading.Event, started: Say) -> None:
-        """Have an order carried out, and write the files that it left to the order's directory."""
+    def _carry_out(self, order: run.Order, stop: threading.Event, started: Say) -> dict[str, bytes]:
+        """Have an order carried out; return the files that it left, by name."""
         told = remote.ORDERS.dump_json(replace(order, trial=_from_anywhere(order.trial))).decode()
-        at = self._free.get()
+        bounds, at, deaths = asdict(self._limits.bounds), self._free.get(), 0
         try:
-            if stop.is_set():
-                raise run.Interrupted
-            started(at.name)
-            future = self._client.submit(
-                _carry_out, told, self._limits.timeout_seconds, asdict(self._limits.bounds),
-                key=f"{order.kind}-{order.trial_id}-{uuid.uuid4().hex[:8]}", pure=False,
-                workers=[at.address], allow_other_workers=True,
-            )  # fmt: skip
-            outcome = self._wait(future, stop)
+            while True:
+                self._settle(at, stop)
+                started(at.name)
+                future = self._client.submit(
+                    _carry_out, told, self._limits.timeout_seconds, bounds, self._sources,
+                    key=f"{order.kind}-{order.trial_id}-{uuid.uuid4().hex[:8]}", pure=False,
+                    workers=[at.address], allow_other_workers=False,
+                )  # fmt: skip
+                outcome = self._wait(future, at.address, stop)
+                if outcome is None:
+                    deaths += 1
+                    if deaths == _MOST_DEATHS:
+                        raise run.Failed("every worker that tried it died, several in a row")
+                elif outcome["refused"] is not None:
+                    self._refuse(at.address, outcome["refused"])
+                else:
+                    return _files_of(order, outcome)
         finally:
             self._free.put(at)
-        if outcome["interrupted"]:
-            raise run.Interrupted
-        for name, content in outcome["files"].items():
-            _write(order.directory / name, content)
-        if outcome["failed"] is not None:
-            raise run.Failed(outcome["failed"])
 
-    def _wait(self, future: Future, stop: threading.Event) -> dict[str, Any]:
+    def _settle(self, at: "_Place", stop: threading.Event) -> None:
+        """Wait until there is a worker at a place: the one that was, or another that no place has."""
+        while True:
+            there = self._look(stop)
+            with self._lock:
+                if at.address in there:
+                    return
+                others = there - {one.address for one in self._places}
+                if others:
+                    at.address = at.name = min(others)
+                    return
+            stop.wait(_POLL_SECONDS)
+
+    def _wait(self, future: Future, address: str, stop: threading.Event) -> dict[str, Any] | None:
+        """Return what came of an order; None if its worker died."""
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         while not done.wait(_POLL_SECONDS):
-            self._look_after(stop)
-            if stop.is_set():
+            try:
+                there = self._look(stop)
+            except run.Interrupted:
                 future.cancel()
-                raise run.Interrupted
+                raise
+            if address not in there and not done.is_set():
+                future.cancel()
+                return None
         if future.status == "finished":
             return future.result()
         if future.status != "error":  # cancelled or lost: the scheduler is gone, and with it what it was to do
-            self._give_up(stop, "The Dask scheduler is gone: stopping.")
+            self._give_up(stop, _GONE)
             raise run.Interrupted
         error = cast("BaseException", future.exception())
         if isinstance(error, KilledWorker):
-            raise run.Failed("every worker that tried it died, several in a row") from error
+            return None
+        if isinstance(error, ImportError):
+            return {"refused": f"has not this code ({error})"}
         raise run.Failed(f"the worker could not run it: {error!r}") from error
 
-    def _look_after(self, stop: threading.Event) -> None:
-        """Say when no worker is left, and stop the sweep if none comes."""
+    def _look(self, stop: threading.Event) -> frozenset[str]:
+        """Return the addresses of the workers that may be given something, as of a moment ago.
+
+        Says when none is left, and stops the sweep if none comes.
+
+        Raises:
+            Interrupted: If the sweep is to stop.
+        """
         with self._lock:
-            if self._client.status in ("closed", "closing"):
-                return self._give_up(stop, "The Dask scheduler is gone: stopping.")
-            if self._client.ncores():
-                self._alone_since = None
-            elif self._alone_since is None:
-                self._alone_since = time.monotonic()
-                self._say(f"No worker is left; waiting {_ALONE_SECONDS:.0f} s for one ({START} ADDRESS).")
-            elif time.monotonic() - self._alone_since > _ALONE_SECONDS:
-                self._give_up(stop, "No worker came: stopping.")
-        return None
+            if not stop.is_set() and time.monotonic() - self._looked >= _POLL_SECONDS:
+                self._there = self._ask() - self._refused
+                self._looked = time.monotonic()
+                self._look_after(stop)
+            if stop.is_set():
+                raise run.Interrupted
+            return self._there
+
+    def _ask(self) -> frozenset[str]:
+        """Return the addresses of all workers; those of the last time if the scheduler is too busy to say."""
+        try:
+            asked: Any = self._client.scheduler
+            answer: Any = self._client.sync(asked.ncores, callback_timeout=_ANSWER_SECONDS)
+            return frozenset(answer)
+        except (OSError, TimeoutError):
+            return self._there
+
+    def _look_after(self, stop: threading.Event) -> None:
+        if self._client.status in ("closed", "closing"):
+            self._give_up(stop, _GONE)
+        elif self._there:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+            self._say(f"No worker is left; waiting {_ALONE_SECONDS:.0f} s for one ({START} ADDRESS).")
+        elif time.monotonic() - self._alone_since > _ALONE_SECONDS:
+            self._give_up(stop, "No worker came: stopping.")
+
+    def _refuse(self, address: str, why: str) -> None:
+        """Give a worker nothing more."""
+        with self._lock:
+            self._refused.add(address)
+            self._there -= {address}
+        self._say(f"The worker at {address} {why}: it is given nothing.")
 
     def _give_up(self, stop: threading.Event, why: str) -> None:
         if not stop.is_set():
             stop.set()
             self._say(why)
+
+
+def _files_of(order: run.Order, outcome: dict[str, Any]) -> dict[str, bytes]:
+    if outcome["interrupted"]:
+        raise run.Interrupted
+    if outcome["failed"] is not None:
+        _write_all(order.directory, outcome["files"])
+        raise run.Failed(outcome["failed"])
+    return outcome["files"]
 
 
 # A lambda travels by value: the scheduler, which looks at what it passes on, then needs nothing of this project.
@@ -279,9 +369,9 @@ def _from_anywhere(trial: Any) -> Any:
     return trial.model_copy(update={"persistent": full})
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    staged.write_bytes(content)
-    staged.replace(path)
+def _write_all(directory: Path, files: dict[str, bytes]) -> None:
+    """Write files, each at once or not at all."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)

@@ -30,8 +30,10 @@ def leave_on_interrupt(said: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: threading.Event, announce: Callable[[], None]) -> Iterator[None]:
-    """While in here, SIGINT and SIGTERM set ``stop``; a second one ends the process at once.
+def stop_on_signals(stop: threading.Event, announce: Callable[[], None], abandon: Callable[[], None]) -> Iterator[None]:
+    """While in here, SIGINT and SIGTERM set ``stop`` and announce it; a second one ends the process at once.
+
+    ``abandon`` is called then; it must not wait for anything that this thread may hold.
 
     Prefect would wait for running tasks and start queued ones. With ``stop`` set, running ones end their processes
     and queued ones do not start, so that every state is set and what was done is reported. Trials' processes die with
@@ -43,6 +45,7 @@ def stop_on_signals(stop: threading.Event, announce: Callable[[], None]) -> Iter
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
+            abandon()
             os._exit(130)
         stop.set()
         announce()

@@ -26,12 +26,13 @@ from jaxcache.lab.trial import Reference, TrialResult, write_json
 
 from . import artifacts, keeper, killed_run, resume
 from .interrupt import stop_on_signals
-from .plan import CONFIG_NAME, Plan, PlannedTrial, check_directories, make_plan
+from .plan import CONFIG_NAME, Plan, PlannedTrial, UsageError, check_directories, make_plan
 from .progress import Progress
 from .workers import Workers, open_workers
 
 CONFIG = "config.yaml"
 _INTERRUPTED = "interrupted: its process was ended"
+_LONGEST_NAME = 120
 
 
 class Session:
@@ -41,8 +42,7 @@ class Session:
         self.plan, self.directory, self.progress, self.workers = plan, directory, progress, workers
         self.stop = threading.Event()
         self.references: dict[str, Reference] = {}
-        saved = directory / run.COSTS  # of a run that was cut off: its trials decided by it
-        self.costs = CostTable.load(saved).merge(plan.costs) if saved.exists() else plan.costs
+        self.costs = _saved_costs(directory).merge(plan.costs)
         self.known = _known(plan, directory, workers.environment)
         self._costs_lock = threading.Lock()
         self.task_runs: dict[str, UUID] = {}  # by trial, in the order in which they were submitted
@@ -71,6 +71,14 @@ class Session:
             self.references[reference.program_id] = reference
             self.costs = self.costs.merge({name: Cost(*row) for name, row in reference.costs.items()})
             self.costs.save(self.directory / run.COSTS)
+
+
+def _saved_costs(directory: Path) -> CostTable:
+    """Return the table of a run that was cut off: its trials decided by it. References know their rows as well."""
+    try:
+        return CostTable.load(directory / run.COSTS)
+    except (OSError, ValueError):
+        return CostTable()
 
 
 def _known(plan: Plan, directory: Path, here: Environment) -> dict[str, TrialResult]:
@@ -124,7 +132,7 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
     order = session.order("trial", planned, place)
     try:
         if obstacle is not None:
-            result = run.failed_result(order, obstacle)
+            result = run.failed_result(order, obstacle, attempted=False)
         else:
             result = session.workers.trial(
                 order, session.stop, partial(session.progress.trial_started, planned.name, place)
@@ -161,9 +169,11 @@ def report(directory: Path, task_runs: dict[str, UUID]) -> str:
 
 
 def _run_name() -> str:
-    """Name a run after its directory; one started by a deployment has none yet, and is named after what it varies."""
+    """Name a run after what it varies, and its directory; one that a deployment starts has none yet."""
     given = flow_run.parameters
-    return given.get("directory") or " ".join(given.get("overrides") or ()) or "sweep"
+    told = " ".join(given.get("overrides") or ()) or "sweep"
+    short = told if len(told) <= _LONGEST_NAME else f"{told[:_LONGEST_NAME]}…"
+    return f"{short} · {Path(given['directory']).name}" if given.get("directory") else short
 
 
 @flow(name="sweep", flow_run_name=_run_name, persist_result=False)
@@ -179,7 +189,7 @@ def sweep(
 
     Args:
         overrides: What the command line takes, such as ``["eviction=lru,gdsf", "seed=0,1"]``.
-        directory: Where the sweep's files go, as :func:`flows.resume.claim` gave it; claimed here if not given.
+        directory: Where the sweep's files go, as :func:`flows.resume.claim` gave it; left empty, it is chosen here.
         config_name: The primary config.
         config_dir: Where to look for it first.
         quiet: Print no progress.
@@ -191,7 +201,10 @@ def sweep(
     resume.hold(place)
     began = time.monotonic()
     before = resume.read_manifest(place)
-    assert before is not None  # claiming wrote it
+    if before is None:
+        raise UsageError(f"directory={place} is not the directory of a sweep; leave it empty, and one is made")
+    if before.run_url is not None:
+        killed_run.close(before.run_url)  # before it is forgotten
     manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(place / MANIFEST, manifest)
     with (
@@ -203,24 +216,20 @@ def sweep(
         session = Session(plan, place, progress, workers)
         if before.run_url is not None:
             progress.resuming(place, len(session.known))
-            killed_run.close(before.run_url)
         preparing = threading.Thread(target=prepare_report)
         if trials:
             preparing.start()
-        with stop_on_signals(session.stop, progress.stopping):
+        with stop_on_signals(session.stop, progress.stopping, lambda: progress.abandon(resume.command(place))):
             with artifacts.publishing(progress):
                 states = _execute(session, trials)
-            ended = (
-                "interrupted" if session.stop.is_set()
-                else "completed" if all(state.is_completed() for state in states)
-                else "failed"
-            )  # fmt: skip
+            ended = _how_it_ended(session, states, trials)
             told = {
                 "ended": ended,
                 "wall_seconds": time.monotonic() - began + (before.wall_seconds or 0),
                 "order": tuple(dict.fromkeys([*session.task_runs, *manifest.order])),
             }
             write_json(place / MANIFEST, manifest.model_copy(update=told))
+            progress.finish()  # what comes next may end the process
             keeper.finish(place)
             if trials:
                 preparing.join()
@@ -228,7 +237,23 @@ def sweep(
             else:
                 said = " · ".join(dict.fromkeys(state.message or state.name or "" for state in states))
             resume.mark_reported(place)
+    if ended is None:
+        faults = [state.message or str(state.type) for state in states if not state.is_completed()]
+        return Failed(message=f"{said}; some could not be run: {faults[0]}")
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=said)
+
+
+def _how_it_ended(session: Session, states: list[State[Any]], trials_too: bool) -> str | None:
+    """Return what the manifest is to say; None, as of a sweep that was killed, if trials have no result.
+
+    Of these the sweep itself is to blame, or a full disk: it is not finished, and can go on.
+    """
+    if session.stop.is_set():
+        return "interrupted"
+    if all(state.is_completed() for state in states):
+        return "completed"
+    results = (session.directory / run.TRIALS / one.trial_id / run.RESULT for one in session.plan.trials)
+    return "failed" if not trials_too or all(path.exists() for path in results) else None
 
 
 def _execute(session: Session, trials_too: bool) -> list[State[Any]]:

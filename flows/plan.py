@@ -302,7 +302,8 @@ def _names(combinations: list[dict[str, Override]], configs: list[dict[str, Any]
     varied = [key for key in named if len({one.get(key) for one in values}) > 1]
     if not varied:
         return [f"eviction={config['eviction']['name']}" for config in configs]
-    return [" ".join(f"{key}={one[key]}" for key in varied if key in one) for one in values]
+    names = [" ".join(f"{key}={one[key]}" for key in varied if key in one) for one in values]
+    return [name or f"eviction={config['eviction']['name']}" for name, config in zip(names, configs, strict=True)]
 
 
 def _value(override: Override) -> str:

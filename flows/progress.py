@@ -1,5 +1,6 @@
 """What a person at the terminal sees while trials run: a live table, or a plain line a trial."""
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ class Progress:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Take away what is live: all trials have ended."""
         self._live.stop()
 
     @property
@@ -78,6 +83,11 @@ class Progress:
     def stopping(self) -> None:
         """Say that the sweep is being stopped."""
         self.say("Stopping: ending the trials that run. Results so far are kept. Once more to leave at once.")
+
+    def abandon(self, advice: str) -> None:
+        """Leave the terminal as it was, with a last word, in the middle of whatever is being printed."""
+        cursor = "\x1b[?25h" if self._console.is_terminal else ""
+        os.write(2, f"{cursor}\nLeft at once; finished trials are kept. To go on:\n{advice}\n".encode())
 
     def reference_done(self) -> None:
         """Count a reference run."""

@@ -51,6 +51,18 @@ def describe(tokens: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def difference_from(order: run.Order, of_sources: str) -> str | None:
+    """Return why this worker's results are not to be compared with those that an order belongs to, or None."""
+    device = own_device()
+    if sources() != of_sources:
+        return "runs other sources than this; check out the same commit"
+    if device.slot != order.device.slot:
+        return f"has {device.slot} where the others have {order.device.slot}"
+    if not environment().computes_as(order.environment):
+        return "computes otherwise than the others (other packages or processor)"
+    return None
+
+
 def _text(path: Path) -> str | None:
     try:
         return path.read_text()
@@ -75,15 +87,19 @@ class _GivenUp(threading.Event):
         return self.is_set()
 
 
-def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any]) -> dict[str, Any]:
+def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], sources_: str) -> dict[str, Any]:
     """Run what an order says on this worker's device.
 
     Returns:
+        ``refused``: why this worker, which may have come after the sweep had looked at all, is not to work for it; or
         ``files`` of the order's directory by relative name; ``failed``, why a reference did not finish, or None;
         ``interrupted``.
     """
+    told = ORDERS.validate_json(text)
+    if difference := difference_from(told, sources_):
+        return {"refused": f"{socket.gethostname()} {difference}"}
     place = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
-    order = replace(ORDERS.validate_json(text), directory=place, device=own_device(), environment=environment())
+    order = replace(told, directory=place, device=own_device(), environment=environment())
     bounds = run.Bounds(**bounded)
     given_up, failed, interrupted = _GivenUp(), None, False
     try:
@@ -97,6 +113,6 @@ def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any]) -> dic
         interrupted = True
     try:
         files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-        return {"files": files, "failed": failed, "interrupted": interrupted}
+        return {"refused": None, "files": files, "failed": failed, "interrupted": interrupted}
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -4,8 +4,11 @@ A sweep is recognised by content: the ids of its trials, which hold their settin
 Whoever works in a directory holds a lock on it that the system drops with the process.
 """
 
+import contextlib
+import itertools
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +20,10 @@ from jaxcache.lab.aggregate import MANIFEST, Manifest
 from jaxcache.lab.run import scratch
 from jaxcache.lab.trial import write_json
 
-from .plan import Plan, UsageError
+from .plan import PLUS, Plan, UsageError
 
 _LOCK, _CLAIMS = "sweep.lock", ".claims.lock"
+_RESUME = "sweep.resume="
 _CUT_OFF = (None, "interrupted")
 
 
@@ -31,11 +35,13 @@ def claim(plan: Plan) -> Path:
     Raises:
         UsageError: If ``sweep.resume`` names no unfinished sweep of these trials, or the sweep is under way elsewhere.
     """
-    with FileLock(plan.sweep.directory / _CLAIMS):  # two that start at once must not both find nothing
+    with _claiming(plan.sweep.directory):
         given = plan.sweep.resume
         if given is not None:
             _check(plan, given)
         found = given or next(_unfinished(plan), None)
+        if found is None:
+            _tell_of_other_sources(plan)
         directory = found or _new_directory(plan)
         hold(directory)
         if found is None:
@@ -43,6 +49,17 @@ def claim(plan: Plan) -> Path:
         for trial in directory.glob("*/*/"):  # of a process that had done its work when the sweep was killed
             shutil.rmtree(scratch(trial), ignore_errors=True)
         return directory
+
+
+@contextlib.contextmanager
+def _claiming(directory: Path) -> Iterator[None]:
+    """Be alone: two that start at once must not both find nothing."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(FileLock(directory / _CLAIMS))
+        except OSError as error:
+            raise UsageError(f"sweep.directory={directory} cannot be written to ({error.strerror})") from error
+        yield
 
 
 def begin(plan: Plan, directory: Path) -> None:
@@ -64,6 +81,8 @@ def hold(directory: Path) -> None:
         raise UsageError(
             f"this very sweep is under way in {directory}; wait for it, or give another sweep.directory"
         ) from None
+    except OSError as error:
+        raise UsageError(f"the sweep's directory {directory} cannot be written to ({error.strerror})") from error
     _held.append(lock)
 
 
@@ -98,11 +117,18 @@ def advice(directory: Path) -> str:
     return f"To go on: {command(directory)}"
 
 
-def saved_words(word: str) -> list[str]:
-    """Return the words of the sweep that ``sweep.resume=<directory>`` names, and that word."""
+def saved_words(words: list[str]) -> list[str]:
+    """Return the words of the sweep that ``sweep.resume=<directory>`` names, with what is given beside it.
+
+    Of each list, if they are several.
+    """
+    word = next(one for one in words if one.startswith(_RESUME))
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
-    words = () if manifest is None else manifest.words
-    return [*(one for one in words if not one.startswith("sweep.resume=")), word]
+    saved = () if manifest is None else manifest.words
+    anew = {one.partition("=")[0] for one in words}
+    kept = [one for one in saved if one.partition("=")[0] not in anew]
+    lists = [list(each) for plus, each in itertools.groupby(kept, PLUS.__eq__) if not plus] or [[]]
+    return [*lists[0], *words, *(one for each in lists[1:] for one in (PLUS, *each, *words))]
 
 
 def _check(plan: Plan, directory: Path) -> None:
@@ -123,6 +149,20 @@ def _unfinished(plan: Plan) -> Iterator[Path]:
         manifest = read_manifest(path.parent)
         if manifest is not None and _is_unfinished(manifest) and _same(plan, manifest):
             yield path.parent
+
+
+def _tell_of_other_sources(plan: Plan) -> None:
+    """Say that the newest sweep of these words is unfinished, but cannot be gone on with: its trials were others."""
+    for path in sorted(plan.sweep.directory.glob(f"*/{MANIFEST}"), reverse=True):
+        manifest = read_manifest(path.parent)
+        if manifest is not None and manifest.words == plan.command:
+            if manifest.ended in _CUT_OFF:
+                print(
+                    f"sweep: {path.parent} is an unfinished sweep of this command, but of other sources, configs or "
+                    "costs: starting anew",
+                    file=sys.stderr,
+                )
+            return
 
 
 def _is_unfinished(manifest: Manifest) -> bool:

@@ -25,10 +25,10 @@ def main(words: list[str] | None = None) -> int:
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
         with leave_on_interrupt(_INTERRUPTED):
-            if len(words) == 1 and words[0].startswith("sweep.resume="):
+            if any(word.startswith("sweep.resume=") for word in words):
                 from .resume import saved_words
 
-                words = saved_words(words[0])
+                words = saved_words(words)
             options = _parse(words)
         return _run(options, quiet) if options else 0
     except KeyboardInterrupt:
@@ -127,14 +127,16 @@ def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) 
         print(f"sweep: {problem}", file=sys.stderr)
         return 1
     results = read_sweep(place)
-    if problem is not None and not results.failed:
+    ended = results.manifest.ended if results.manifest else None
+    if problem is not None and (ended is None or not results.failed):
         print(f"sweep: {problem}", file=sys.stderr)
     console = terminal()
     if not quiet:
         print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
     console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
-    ended = results.manifest.ended if results.manifest else None
+    if ended is None:
+        print(resume.advice(place), file=sys.stderr)
     if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
         console.print(resume.command(place), highlight=False, soft_wrap=True)

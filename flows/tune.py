@@ -50,7 +50,14 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     from jaxcache.lab.tuning_report import Tuned, Verified
 
     from .plan import UsageError, make_plan
-    from .tune_settings import derive_recordings, find_setting, new_place, replay_present
+    from .tune_settings import (
+        derive_recordings,
+        find_setting,
+        loaded_share,
+        new_place,
+        replay_present,
+        replay_recorded,
+    )
 
     plan = make_plan(tuple(program))  # for the directory
     try:
@@ -65,10 +72,15 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     recordings, lengths, silent = derive_recordings(settings, trace)
     tuning = find_setting(settings, recordings, present.seed)
     named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
-    now = replay_present(tuning, present) if named else None
+    now = replay_present(tuning, present) if named else replay_recorded(tuning)
     place = new_place(plan)
     told = None if now is None else Verified(now, None)
     _finish(Tuned(f"the trace {settings.trace}", _command(words), tuning, (), told, None, lengths), place)
+    if share := loaded_share(trace):
+        print(
+            f"{share:.0%} of the programs were first loaded from a directory, not compiled: they are weighed by what "
+            "loading took. Record without one, or with an empty one, to weigh them by what compiling takes."
+        )
     if silent:
         print(f"Nothing is said of buckets: {silent}.")
     return 0

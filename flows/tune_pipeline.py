@@ -1,12 +1,15 @@
 """The Prefect flow of the tuning: its recordings are one sweep, its verifications another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from prefect import flow
 
 from jaxcache.lab.aggregate import read_sweep
+from jaxcache.lab.buckets import Optimal
 from jaxcache.lab.requests import load_requests
 from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES
 from jaxcache.lab.trial import Reference, Trial, TrialResult
@@ -18,6 +21,7 @@ from .pipeline import sweep
 from .plan import PLUS, make_plan
 from .tune_settings import TuneSettings, find_setting, replay_present
 
+_LEAST_PRICE = 1e-12
 _SETTING = ("eviction", "memory_limit", "buckets", "costs")
 
 
@@ -46,43 +50,95 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
     present = make_plan(tuple(program)).trials[0].trial
     fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING]
     sets = list(dict.fromkeys([*settings.buckets, present.buckets.name]))
-    recorded = place / "recorded"
-    references = _record([*fixed, "eviction=none", "memory_limit=null", f"buckets={','.join(sets)}"], recorded)
-    by_set = {trial.buckets.name: (trial, reference) for trial, reference in references}
-    recordings = [_recording(recorded, name, by_set[name][1]) for name in sets]
-    tuning = find_setting(settings, recordings, present.seed)
+    recorded = _record_sets(fixed, sets, place)
+    tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed)
     now = replay_present(tuning, present)
     checked = list(
         {one.setting: one for one in [*tuning.contenders(settings.verify), *([now] if now else [])]}.values()
     )
     results = _verify(checked, fixed, recorded, place / "verified") if checked else {}
+    optimal = recorded["optimal"].trial.buckets if "optimal" in sets else None
     return Tuned(
         what=present.program_name,
         command=command,
         tuning=tuning,
         verified=tuple(Verified(one, results[one.setting]) for one in tuning.contenders(settings.verify)),
         present=None if now is None else Verified(now, results[now.setting]),
-        reference=by_set[sets[0]][1],
-        lengths=_lengths({name: trial for name, (trial, _) in by_set.items()}),
+        reference=recorded[sets[0]].reference,
+        lengths=_lengths({name: recorded[name].trial for name in sets}),
+        optimal=optimal if isinstance(optimal, Optimal) else None,
     )
 
 
-def _record(overrides: list[str], directory: Path) -> list[tuple[Trial, Reference]]:
+@dataclass(frozen=True)
+class _Recorded:
+    """The unbounded run of a program with one set of buckets: what was said of them, and what came of it."""
+
+    words: tuple[str, ...]
+    trial: Trial
+    reference: Reference
+    recording: Recording
+    directory: Path
+
+
+def _record_sets(fixed: Sequence[str], sets: Sequence[str], place: Path) -> dict[str, _Recorded]:
+    """Record a program with each set of buckets; first without, which says what the optimal ones are chosen by."""
+    first = _record([("none", ("buckets=none",))], [*fixed], place / "recorded")
+    words = {name: (f"buckets={name}", *(_prices(first["none"]) if name == "optimal" else ())) for name in sets}
+    others = [one for one in words.items() if one[0] != "none"]
+    if not others:
+        return first
+    costs = f"costs={place / 'recorded' / COSTS}"
+    return {**first, **_record(others, [*fixed, costs], place / "recorded_buckets")}
+
+
+def _record(sets: Sequence[tuple[str, tuple[str, ...]]], fixed: Sequence[str], directory: Path) -> dict[str, _Recorded]:
     """Make the reference run of each program, and no trials: these would do it once more."""
-    _run(overrides, directory, trials=False)
-    trials = [one.trial for one in make_plan(tuple(overrides)).trials]
-    return [(trial, _reference(directory, trial.program_id)) for trial in trials]
+    words = _joined([[*fixed, "eviction=none", "memory_limit=null", *own] for _, own in sets])
+    _run(words, directory, trials=False)
+    own = dict(sets)
+    found: dict[str, _Recorded] = {}
+    for trial in (one.trial for one in make_plan(tuple(words)).trials):
+        name, reference = trial.buckets.name, _reference(directory, trial.program_id)
+        recording = Recording(name, load_requests(directory, trial.program_id), reference.run_seconds)
+        found[name] = _Recorded(own[name], trial, reference, recording, directory)
+    return found
+
+
+def _prices(recorded: _Recorded) -> tuple[str, ...]:
+    """Return what the programs of a length took to compile, and an element of a call to run, as overrides."""
+    trial, reference = recorded.trial, recorded.reference
+    lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
+    elements = float(np.sum(trial.workload.elements(np.asarray(lengths, float))))
+    compiling = reference.unbounded_cost_seconds / len(np.unique(lengths))
+    running = reference.run_seconds / elements
+    return (
+        f"buckets.compile_seconds={max(compiling, _LEAST_PRICE):.4g}",
+        f"buckets.seconds_per_element={max(running, _LEAST_PRICE):.4g}",
+    )
+
+
+def _joined(lists: Sequence[Sequence[str]]) -> list[str]:
+    """Return lists of overrides as one sweep of them all."""
+    return [*lists[0], *(word for each in lists[1:] for word in (PLUS, *each))]
 
 
 def _verify(
-    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Path, place: Path
+    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Mapping[str, _Recorded], place: Path
 ) -> dict[tuple[str, str, int], TrialResult]:
     """Run settings for real, as one sweep over a list of them; return the results by setting."""
-    words: list[str] = []
-    for one in candidates:
-        setting = [f"eviction={one.replayed.policy}", f"memory_limit={one.limit_bytes}", f"buckets={one.buckets}"]
-        words += [*([PLUS] if words else []), *fixed, *setting, f"costs={recorded / COSTS}"]
-    _run(words, place, trials=True)
+    costs = f"costs={[*recorded.values()][-1].directory / COSTS}"  # the last table has the rows of those before
+    lists = [
+        [
+            *fixed,
+            f"eviction={one.replayed.policy}",
+            f"memory_limit={one.limit_bytes}",
+            *recorded[one.buckets].words,
+            costs,
+        ]
+        for one in candidates
+    ]
+    _run(_joined(lists), place, trials=True)
     ran = [(result.config, result) for result in read_sweep(place).results]
     return {(config.buckets.name, config.eviction.name, config.memory_limit or 0): result for config, result in ran}
 
@@ -99,10 +155,6 @@ def _run(overrides: list[str], directory: Path, *, trials: bool) -> None:
 
 def _reference(recorded: Path, program_id: str) -> Reference:
     return Reference.model_validate_json((recorded / REFERENCES / program_id / REFERENCE).read_bytes())
-
-
-def _recording(recorded: Path, buckets: str, reference: Reference) -> Recording:
-    return Recording(buckets, load_requests(recorded, reference.program_id), reference.run_seconds)
 
 
 def _lengths(configs: dict[str, Trial]) -> dict[str, tuple[int, ...]]:

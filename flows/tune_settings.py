@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
 
@@ -89,7 +90,10 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
         plain = message if message.startswith("tune.") else f"{name}: {message}, but is {first['input']!r}"
         raise UsageError(plain) from error
     program = [word for word in words if word not in own]
+    if settings.memory_limit is not None and settings.limits is not None:
+        raise UsageError("tune.memory_limit and tune.limits say both what to look at; give one of them")
     if settings.trace is None:
+        _refuse_own_prices(program)
         _refuse_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
     else:
         _refuse_for_a_trace(program)
@@ -101,6 +105,16 @@ def _refuse_below(settings: TuneSettings, smallest_bytes: int, why: str) -> None
         if limit < smallest_bytes:
             least = format_size(smallest_bytes)
             raise UsageError(f"{name} must be at least {least}, {why}, but is {format_size(limit)}")
+
+
+def _refuse_own_prices(program: list[str]) -> None:
+    """Refuse what would hold for the run of one setting and not for the recording that it is replayed on."""
+    for word in program:
+        key = word.partition("=")[0]
+        if key.startswith("buckets."):
+            raise UsageError(f"{word}: sets of buckets are compared as conf/buckets has them; change them there")
+        if key == "costs":
+            raise UsageError(f"{word}: tuning measures what programs cost; leave costs out")
 
 
 def _refuse_for_a_trace(program: list[str]) -> None:
@@ -128,7 +142,9 @@ def derive_recordings(
         return [Recording("none", trace, 0.0)], {}, str(error)
     linear: Any = OmegaConf.load(CONF / "buckets" / "linear.yaml")
     lengths = {name: choose(name, prices, linear.count) for name in named}
-    unpadded = replace(derive("none", prices, None), trace=trace)
+    unpadded = derive("none", prices, None)
+    if prices.recorded_without_buckets:
+        unpadded = replace(unpadded, trace=trace)
     return [unpadded, *(derive(name, prices, buckets) for name, buckets in lengths.items())], lengths, None
 
 
@@ -153,6 +169,24 @@ def replay_present(tuning: Tuning, trial: Trial) -> Candidate | None:
         return None
     recording = next(one for one in tuning.recordings if one.buckets == trial.buckets.name)
     return replay_settings([recording], [trial.eviction.name], memory_limit=trial.memory_limit, seed=trial.seed).best
+
+
+def replay_recorded(tuning: Tuning) -> Candidate | None:
+    """Return the replay of the setting that a trace was recorded with; None if it had no limit, or is not known."""
+    recording = tuning.recordings[0]
+    eviction, limit = (recording.trace.setting.get(name) for name in ("eviction", "limit_bytes"))
+    if eviction not in POLICIES or not isinstance(limit, int):
+        return None
+    seed = recording.trace.setting.get("seed", 0)
+    return replay_settings([recording], [str(eviction)], memory_limit=limit, seed=seed).best
+
+
+def loaded_share(trace: Trace) -> float:
+    """Return the share of the signatures whose first program came from a directory: its price is that of loading it."""
+    tiers = trace.columns.get("tier")
+    if tiers is None or not len(trace):
+        return 0.0
+    return float(np.mean(tiers[np.unique(trace.signatures, return_index=True)[1]] == "disk"))
 
 
 def new_place(plan: Plan) -> Path:

@@ -25,6 +25,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("address", help="of the Dask scheduler, such as tcp://head:8786 (on head: dask scheduler)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: GPUs if there are any")
     parser.add_argument("--workers", type=int, metavar="N", help="default: every GPU, or a slot for every two cores")
+    parser.add_argument("--host", help="the address to listen at; default: that from which the scheduler is reached")
     parser.add_argument("--scratch", metavar="DIRECTORY", help="for files of running trials; default: the system's")
     options = parser.parse_args(words)
     try:
@@ -34,16 +35,16 @@ def main(words: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"worker: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(_work(options.address, devices, options.scratch))
+    return asyncio.run(_work(options, devices))
 
 
-async def _work(address: str, devices: list[Device], scratch: str | None) -> int:
+async def _work(options: argparse.Namespace, devices: list[Device]) -> int:
     nannies: list[Any] = []
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    print(f"{_listed(devices)} for {address}; Ctrl-C ends it. Connecting …", flush=True)
-    work, asked = asyncio.create_task(_serve(address, devices, scratch, nannies)), asyncio.create_task(stop.wait())
+    print(f"{_listed(devices)} for {options.address}; Ctrl-C ends it. Connecting …", flush=True)
+    work, asked = asyncio.create_task(_serve(options, devices, nannies)), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -64,14 +65,18 @@ def _listed(devices: list[Device]) -> str:
     return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
 
 
-async def _serve(address: str, devices: list[Device], scratch: str | None, nannies: list[Any]) -> None:
+async def _serve(options: argparse.Namespace, devices: list[Device], nannies: list[Any]) -> None:
     """Put a worker for each device into ``nannies``; return when all ended for good: the dead start again."""
     from distributed import Nanny
+    from distributed.comm.addressing import get_address_host
+    from distributed.utils import get_ip
 
     from .dask_workers import ask_scheduler, nanny_options
 
+    address, scratch = options.address, options.scratch
     await ask_scheduler(address, address)  # the workers themselves would not say why they do not start
-    nannies += [Nanny(address, local_directory=scratch, **nanny_options(device)) for device in devices]
+    host = options.host or str(get_ip(get_address_host(address)))
+    nannies += [Nanny(address, local_directory=scratch, **nanny_options(device, host)) for device in devices]
     await asyncio.gather(*nannies)
     print("Ready.", flush=True)
     await asyncio.gather(*(nanny.finished() for nanny in nannies))

@@ -1,5 +1,6 @@
 """Sizes: people type ``64MiB`` and read ``64 MiB``; code passes ints in bytes."""
 
+import operator
 import re
 
 _UNITS = {
@@ -24,8 +25,8 @@ def parse_size(value: int | float | str, name: str = "size") -> int:
         ValueError: If the text is not a size, or the size is not positive.
         TypeError: If ``value`` is neither a number nor text.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TypeError(f"{name} must be a size in bytes or text such as '64MiB', but is {value!r}")
+    if not isinstance(value, float | str):
+        value = _whole(value, name)
     match = _SIZE.fullmatch(str(value))
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
@@ -34,6 +35,16 @@ def parse_size(value: int | float | str, name: str = "size") -> int:
     if size <= 0:
         raise ValueError(f"{name} must be positive, such as 64MiB, but is {value}")
     return size
+
+
+def _whole(value: object, name: str) -> int:
+    """Return a whole number, NumPy's too."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be a size in bytes or text such as '64MiB', but is {value!r}")
 
 
 def format_size(size_bytes: int | float) -> str:

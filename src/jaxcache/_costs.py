@@ -51,14 +51,20 @@ class CostTable(Mapping[str, Cost]):
         return hashlib.sha256(repr(sorted(self._costs.items())).encode()).hexdigest()[:12]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as JSON, sorted, so that equal tables are equal files. Replaces ``path`` in one step."""
+        """Write the table as JSON, sorted, so that equal tables are equal files.
+
+        Replaces ``path`` in one step, and is on the disk before.
+        """
         rows = {
             signature: {"size_bytes": cost.size_bytes, "seconds": cost.seconds}
             for signature, cost in sorted(self._costs.items())
         }
         target = Path(path)
         staged = target.with_name(f".{target.name}.{os.getpid()}")
-        staged.write_text(json.dumps({"format": _FORMAT, "signatures": rows}, indent=1) + "\n")
+        with staged.open("w") as file:
+            file.write(json.dumps({"format": _FORMAT, "signatures": rows}, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         staged.replace(target)
 
     @classmethod

@@ -1,6 +1,7 @@
 """Any policy at any limit over a trace: what a run with them would have hit, missed and evicted."""
 
 import math
+import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from ._policies import POLICIES, Policy, make_policy, options_of
 from ._residents import Residents, Weight
 from ._trace import Event, Trace
 
-HIT, MISS, REJECTED, EVENT = range(4)  # outcomes
+HIT, MISS, REJECTED, EVENT, UNKEPT = range(5)  # outcomes; the last, of what was made ahead, is told as an event
 SAMPLES = 1024  # points of bytes over time, at most
 SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
 
@@ -31,7 +32,8 @@ class ReplayResult:
         hits: Requests for what was held.
         misses: The others.
         evictions: Entries that went to make room.
-        rejected: Programs that were made but not kept: refused by the policy, or larger than the limit.
+        rejected: Programs that were made, also ahead of a request, but not kept: refused by the policy, or larger than
+            the limit.
         compile_seconds: The cost of each miss's signature, added up. With a directory under the cache, what was
             loaded from it is not in it.
         load_seconds: Of the misses that a directory served.
@@ -119,12 +121,12 @@ def replay(
         TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
         ImportError: If ``compiled`` is True and numba is missing.
     """
-    limit_bytes = check_arguments(trace, policy, limit)
+    limit_bytes, seed = check_arguments(trace, policy, limit), operator.index(seed)
     rows = _with_warm(trace, list(warm))
     ahead = len(rows) - len(trace)
     runner = _runner(rows, policy, compiled)
     decisions = runner(rows, policy, limit_bytes, seed)
-    return _result(trace, _name(policy), limit_bytes, decisions, ahead, disk)
+    return _result(rows, _name(policy), limit_bytes, decisions, ahead, disk)
 
 
 def replay_grid(
@@ -234,6 +236,8 @@ def run_objects(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -
             evicted = residents.offer(signature, weights[signature], costs[signature])
             if event == Event.REQUEST:
                 outcomes[row] = REJECTED if evicted is None else MISS
+            elif evicted is None:
+                outcomes[row] = UNKEPT
             if evicted is not None:
                 evictions += len(evicted)
                 held.difference_update(evicted)
@@ -264,14 +268,16 @@ def _name(policy: Any) -> str:
 def _result(
     trace: Trace, policy: str, limit_bytes: int | None, decisions: Decisions, ahead: int, disk: Disk | None
 ) -> ReplayResult:
-    outcomes = decisions.outcomes[ahead:]
+    """Put a result together; the first ``ahead`` rows of the trace are not the caller's."""
+    unkept = decisions.outcomes == UNKEPT
+    outcomes = np.where(unkept, np.uint8(EVENT), decisions.outcomes)[ahead:]
     by_signature, requests = decisions.misses, trace.requests
     misses = int(by_signature.sum())
     compiles, loads = by_signature, np.zeros_like(by_signature)
     if disk is not None:
-        compiles = np.zeros_like(by_signature) if disk.warm else np.minimum(by_signature, 1)
+        compiles = np.zeros_like(by_signature) if disk.warm else np.minimum(by_signature, _compiled_when_asked(trace))
         loads = by_signature - compiles
-    rows = sample_rows(len(trace) + ahead) - ahead
+    rows = sample_rows(len(trace)) - ahead
     kept = rows >= 0
     return ReplayResult(
         policy=policy,
@@ -280,7 +286,7 @@ def _result(
         hits=requests - misses,
         misses=misses,
         evictions=decisions.evictions,
-        rejected=int(np.count_nonzero(outcomes == REJECTED)),
+        rejected=int(np.count_nonzero(outcomes == REJECTED) + np.count_nonzero(unkept)),
         compile_seconds=math.fsum((compiles * trace.compile_seconds).tolist()),
         load_seconds=math.fsum((loads * trace.compile_seconds).tolist()) * (disk.load_share if disk else 0.0),
         peak_bytes=decisions.peak_bytes,
@@ -289,3 +295,11 @@ def _result(
         sampled_rows=rows[kept],
         sampled_bytes=decisions.sampled_bytes[kept],
     )
+
+
+def _compiled_when_asked(trace: Trace) -> NDArray[np.int64]:
+    """Return 1 for each signature that its first request compiles, 0 for what was made ahead: a directory has it."""
+    firsts = np.full(len(trace.labels), Event.REQUEST, np.uint8)
+    seen, rows = np.unique(trace.signatures, return_index=True)
+    firsts[seen] = trace.events[rows]
+    return (firsts == Event.REQUEST).astype(np.int64)

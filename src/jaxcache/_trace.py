@@ -144,15 +144,25 @@ class Trace:
         size: str = "size",
         cost: str = "cost",
         time: str | None = None,
+        lengths: str | None = None,
+        size_bytes: int | Callable[[NDArray[np.int64]], ArrayLike] | None = None,
+        compile_seconds: float | Callable[[NDArray[np.int64]], ArrayLike] | None = None,
+        call_seconds: float | Callable[[NDArray[np.int64]], ArrayLike] | None = None,
     ) -> "Trace":
-        """Read a CSV file with a header and a row a request.
+        """Read a CSV file with a header and a row a request; with ``lengths``, such as a serving log.
 
         Args:
             path: Of the file.
             key: The column of keys, taken as text.
             size: The column of bytes.
             cost: The column of compile seconds.
-            time: The column of seconds; None to take ``time`` if there is one.
+            time: The column of times, in seconds or as dates such as ``2023-11-16 18:15:46.68``; None to take ``time``
+                if there is one.
+            lengths: The column of lengths, in place of those of keys, bytes and compile seconds: programs are priced as
+                by :meth:`from_lengths`, from the arguments that follow.
+            size_bytes: See :meth:`from_lengths`.
+            compile_seconds: Likewise.
+            call_seconds: Likewise.
 
         Raises:
             OSError: If the file cannot be read.
@@ -160,13 +170,25 @@ class Trace:
         """
         from ._trace_files import read_csv  # a room that builds on this one
 
-        found = read_csv(Path(path), [key, size, cost], [time or "time"], required_times=time is not None)
-        return cls.from_arrays(
-            keys=found[key],
-            size_bytes=_numbers(found[size], size, path),
-            compile_seconds=_numbers(found[cost], cost, path),
-            time_seconds=_numbers(found[time or "time"], time or "time", path) if (time or "time") in found else None,
-        )
+        if (lengths is None) != (size_bytes is None or compile_seconds is None):
+            raise ValueError("lengths, size_bytes and compile_seconds must be given together, or none of them")
+        columns = [key, size, cost] if lengths is None else [lengths]
+        found = read_csv(Path(path), columns, [time or "time"], required_times=time is not None)
+        times = _seconds(found[time or "time"], time or "time", path) if (time or "time") in found else None
+        try:
+            if lengths is not None and size_bytes is not None and compile_seconds is not None:
+                return cls.from_lengths(
+                    _numbers(found[lengths], lengths, path), size_bytes=size_bytes, compile_seconds=compile_seconds,
+                    time_seconds=times, call_seconds=call_seconds,
+                )  # fmt: skip
+            return cls.from_arrays(
+                keys=found[key], size_bytes=_numbers(found[size], size, path),
+                compile_seconds=_numbers(found[cost], cost, path), time_seconds=times,
+            )  # fmt: skip
+        except ValueError as error:
+            if os.fspath(path) in str(error):
+                raise
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":
@@ -231,7 +253,8 @@ def _number(keys: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[An
 
 def _as_array(keys: Any) -> NDArray[Any]:
     listed = keys if isinstance(keys, list | tuple | range) else list(keys)
-    if all(type(key) is int for key in listed) or all(type(key) is str for key in listed):
+    plain = all(type(key) is str and "\0" not in key for key in listed)  # NumPy would cut off a NUL at the end
+    if plain or all(type(key) is int for key in listed):
         array = np.asarray(listed)
         if array.dtype.kind in "iuU":
             return array
@@ -291,6 +314,20 @@ def _never_falling(values: Any, rows: int) -> NDArray[np.float64]:
 def _modelled(model: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
     told = np.asarray(model(lengths) if callable(model) else model, np.float64)
     return np.broadcast_to(told, lengths.shape)
+
+
+def _seconds(texts: list[str], column: str, path: Any) -> NDArray[np.float64]:
+    """Return times that are numbers as they are, and dates as seconds since the first."""
+    try:
+        return _numbers(texts, column, path)
+    except ValueError:
+        try:
+            dates = np.array(texts, "datetime64[ns]")
+        except ValueError:
+            dates = np.array(["NaT"], "datetime64[ns]")
+        if np.isnat(dates).any():  # not dates either: the first message says which row
+            raise
+        return (dates - dates[0]).astype(np.float64) / 1e9
 
 
 def _numbers(texts: list[str], column: str, path: Any) -> NDArray[np.float64]:

@@ -96,8 +96,7 @@ def save_trace(trace: Trace, path: Path) -> None:
         raise IsADirectoryError(f"path must be that of a file to write, but {path} is a directory")
     pyarrow, _ = import_pyarrow()
     rows = trace.signatures
-    labels = [one if isinstance(one, str) else int(one) if isinstance(one, int | np.integer) else str(one)
-              for one in trace.labels]  # fmt: skip
+    labels = [_stored(label) for label in trace.labels]
     if len({type(label) for label in labels}) > 1:
         labels = [str(label) for label in labels]
     columns: dict[str, Any] = {
@@ -115,6 +114,13 @@ def save_trace(trace: Trace, path: Path) -> None:
             columns[name] = numbers(values) if name in _NUMBERS else pyarrow.array(values.tolist(), pyarrow.string())
     setting = {**trace.setting, "mappings_limit": trace.mappings_limit}
     write_part(columns, setting, path)
+
+
+def _stored(label: Any) -> int | str:
+    """Return a label as a column can hold it: text, unless it is a number of 64 bits with a sign."""
+    if isinstance(label, int | np.integer) and -(2**63) <= label < 2**63:
+        return int(label)
+    return str(label)
 
 
 def _lists(lengths: NDArray[np.int64]) -> Any:
@@ -220,14 +226,22 @@ def _matrix(column: Any) -> NDArray[np.int64]:
 
 def read_csv(path: Path, names: list[str], optional: list[str], *, required_times: bool) -> dict[str, list[str]]:
     """Return columns of a CSV file as text; ``optional`` ones if they are there, or must be."""
-    with path.open(newline="") as file:
+    try:
+        return _columns(path, names, optional, required_times)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a CSV file in UTF-8, but cannot be read as one: {error}") from error
+
+
+def _columns(path: Path, names: list[str], optional: list[str], required_times: bool) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # some programs put a byte order mark first
         rows = csv.DictReader(file)
         header = rows.fieldnames or []
         wanted = names + [name for name in optional if required_times or name in header]
         missing = [name for name in wanted if name not in header]
         if missing:
             raise ValueError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'none'}: name the one to take"
+                f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'none'}: name the one to take, as "
+                "in Trace.from_csv(path, key='…'), or lengths='…' for a log of lengths, and save() the trace"
             )
         found: dict[str, list[str]] = {name: [] for name in wanted}
         for row in rows:

@@ -165,7 +165,7 @@ def test_a_worker_says_in_one_line_that_no_scheduler_answers(place):
     )
 
 
-def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_home, scheduler, tmp_path):
+def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_home, scheduler, other_sources, tmp_path):
     address, _ = scheduler
     words = ("runner=dask", f"runner.address={address}")
     done = run_sweep(prefect_home, tmp_path, *words)
@@ -175,17 +175,49 @@ def test_a_cluster_that_cannot_do_the_work_is_refused_with_the_reason(prefect_ho
         == f"sweep: no worker is connected to {address}; on each machine: python -m flows.worker {address}\n"
     )
 
-    other = tmp_path / "checkout"
-    for name in ("flows", "conf", "src"):
-        shutil.copytree(PROJECT / name, other / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "src/jaxcache/_policies/_lru.py").open("a") as source:
-        source.write("# another version\n")
-    with started("flows.worker", address, "--device", "cpu", "--workers", "1", cwd=other,
-                 PYTHONPATH=f"{other / 'src'}:{other}") as process:  # fmt: skip
+    with started("flows.worker", address, "--device", "cpu", "--workers", "1", **other_sources) as process:
         until_ready(process)
         done = run_sweep(prefect_home, tmp_path, *words)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "runs other sources than this; check out the same commit" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def other_sources(tmp_path_factory):
+    """A checkout in which a source differs."""
+    other = tmp_path_factory.mktemp("checkout")
+    for name in ("flows", "conf", "src"):
+        shutil.copytree(PROJECT / name, other / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "src/jaxcache/_policies/_lru.py").open("a") as source:
+        source.write("# another version\n")
+    return {"cwd": other, "PYTHONPATH": f"{other / 'src'}:{other}"}
+
+
+def listening(process):
+    return {one.laddr.ip for one in psutil.Process(process.pid).net_connections("tcp") if one.status == "LISTEN"}
+
+
+def test_a_worker_that_comes_later_and_differs_is_given_nothing(prefect_home, scheduler, other_sources, tmp_path):
+    address, _ = scheduler
+    words = ("runner=dask", f"runner.address={address}", *COMPILING)
+    one = ("flows.worker", address, "--device", "cpu", "--workers", "1")
+    with host(address, tmp_path / "a") as first:
+        until_ready(first)
+        assert listening(dask_processes(first)[0]) == {"127.0.0.1"}  # as the scheduler; else anyone could run code
+        sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
+        wait_for(lambda: trials_of(first))
+        with started(*one, **other_sources) as wrong:
+            until_ready(wrong)
+            first.terminate()
+            refused = "runs other sources than this; check out the same commit: it is given nothing."
+            assert refused in wait_for_line(sweep.stderr, "it is given nothing")
+            with host(address, tmp_path / "b"):
+                out, error = sweep.communicate(timeout=200)
+        assert sweep.returncode == 0, out + error
+
+
+def wait_for_line(stream, words):
+    return next(line for line in iter(stream.readline, "") if words in line)
 
 
 def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home, scheduler, tmp_path):

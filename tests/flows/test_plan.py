@@ -42,6 +42,11 @@ def test_a_lone_trial_is_named_after_its_policy():
     assert names("workload=monte_carlo") == ["eviction=lru"]
 
 
+def test_a_list_that_sets_nothing_that_varies_is_named_after_its_policy():
+    plan = make_plan(("workload=monte_carlo", "eviction=lru", "+", "workload=monte_carlo", "eviction=lru", "seed=3"))
+    assert sorted(one.name for one in plan.trials) == ["eviction=lru", "seed=3"]
+
+
 def test_a_plus_adds_the_trials_of_two_lists():
     assert names(
         "workload=monte_carlo", "eviction=lru,gdsf", "+", "workload=monte_carlo", "eviction=lfu", "seed=3"

@@ -45,6 +45,13 @@ def test_a_failure_is_told_with_its_reason_and_square_brackets_are_no_markup(cap
     assert capsys.readouterr().err == "[1/1] failed  shapes=[1,2]: out of [memory]\n"
 
 
+def test_who_leaves_at_once_is_told_how_to_go_on(capfd):
+    Progress(2).abandon("python -m flows.sweep sweep.resume=x")
+    said = capfd.readouterr().err
+    assert said.splitlines()[-2:] == ["Left at once; finished trials are kept. To go on:",
+                                      "python -m flows.sweep sweep.resume=x"]  # fmt: skip
+
+
 def test_quiet_says_nothing(capsys):
     with Progress(trials=1, quiet=True) as progress:
         progress.say("anything")

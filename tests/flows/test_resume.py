@@ -10,8 +10,11 @@ import psutil
 import pytest
 
 from flows.plan import UsageError, make_plan
-from flows.resume import claim, mark_reported
+from flows.resume import claim, mark_reported, saved_words
 from flows.sweep import main
+from jaxcache.lab.run import RESULT, known_result
+from jaxcache.lab.trial import write_json
+from tests.lab.results import failed
 
 from .conftest import command
 from .test_sweep import (
@@ -180,6 +183,35 @@ def test_a_directory_that_cannot_be_resumed_is_refused_in_one_line(tmp_path, man
     assert main([*WORDS, f"sweep.directory={tmp_path}", f"sweep.resume={tmp_path}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"sweep: sweep.resume={tmp_path} {message}")
+
+
+def manifest_of(directory, **changes):
+    plan = make_plan((*WORDS, f"sweep.directory={directory.parent}"))
+    directory.mkdir(parents=True)
+    begun = {"command": "x", "order": [one.trial_id for one in plan.trials], "persistent": [], "words": plan.command,
+             "started_at": "2026-01-01", "costs_hash": plan.costs.digest}  # fmt: skip
+    (directory / "sweep.json").write_text(json.dumps({**begun, **changes}))
+    return plan
+
+
+def test_what_is_given_beside_the_directory_takes_the_place_of_what_was_said(tmp_path):
+    manifest_of(tmp_path / "one", words=["eviction=lru", "runner.workers=2", "+", "eviction=gdsf", "seed=1"])
+    given = [f"sweep.resume={tmp_path / 'one'}", "runner.workers=1"]
+    assert saved_words(given) == ["eviction=lru", *given, "+", "eviction=gdsf", "seed=1", *given]
+
+
+def test_an_unfinished_sweep_of_other_sources_is_told_of(tmp_path, capsys):
+    plan = manifest_of(tmp_path / "20-one", order=["of other sources"])
+    assert claim(plan) != tmp_path / "20-one"
+    assert f"{tmp_path / '20-one'} is an unfinished sweep of this command, but of other" in capsys.readouterr().err
+
+
+def test_trials_that_were_never_attempted_are_run_when_the_sweep_goes_on(tmp_path):
+    result = failed("its reference run failed: took more than 1 s")
+    for attempted in (True, False):
+        write_json(tmp_path / RESULT, result.model_copy(update={"attempted": attempted}))
+        known = known_result(tmp_path, result.trial_id, result.environment)
+        assert (known is not None) == attempted
 
 
 def test_ctrl_c_before_anything_runs_is_one_line(prefect_home, tmp_path):

@@ -1,6 +1,7 @@
 """The tuning as a user runs it, and what it refuses before anything starts."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from jaxcache import JitCache, Trace, replay
 from .conftest import command
 
 SMALL = ("workload=gradient_optimization", "workload.requests=16", "shapes.distinct=5", "shapes.largest=40",
-         "memory_limit=6MiB", "persistent=off", "tune.buckets=none,pow2", "tune.verify=1")  # fmt: skip
+         "memory_limit=6MiB", "persistent=off", "tune.buckets=none,optimal", "tune.verify=1")  # fmt: skip
 
 
 def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_home, tmp_path, capsys):
@@ -31,7 +32,7 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     assert len(rows) == 2
     assert len(list(place.glob("verified/trials/*/result.json"))) == 2  # one sweep for all
     assert not (place / "recorded/trials").exists()  # what is recorded is not run once more
-    for _, predicted, run, predicted_seconds, seconds, *_ in rows:
+    for _, predicted, run, predicted_seconds, _, seconds, *_ in rows:
         assert int(predicted) == int(run)
         assert float(predicted_seconds) == pytest.approx(float(seconds), abs=0.011)
     trace = next(place.glob("recorded/references/*/trace.parquet"))
@@ -96,6 +97,31 @@ def test_a_trace_is_held_against_the_present_setting_where_one_is_named(heavy, t
     assert "| not run |" in next(tmp_path.glob("tune_*/tune.md")).read_text()
 
 
+def test_a_trace_is_held_against_the_setting_that_it_was_recorded_with(heavy, tmp_path, capsys):
+    recorded = replace(Trace.load(heavy), setting={"eviction": "lru", "limit_bytes": 8 * 1024**2})
+    recorded.save(heavy)
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "tune.memory_limit=12MiB"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "less than with eviction=lru, memory_limit=8 MiB" in said
+    assert "jax.jit alone would compile 2.5 s and hold 16 MiB without a limit" in said
+
+
+def test_a_present_limit_above_the_recommended_one_is_told_with_what_it_holds(heavy, tmp_path, capsys):
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "eviction=lru", "memory_limit=16MiB",
+                 "tune.memory_limit=8MiB"]) == 0  # fmt: skip
+    assert re.search(
+        r"memory_limit=16 MiB takes \d+\.\d s less, for 8 MiB more", " ".join(capsys.readouterr().out.split())
+    )
+
+
+def test_programs_that_came_from_a_directory_are_said_to_be_priced_so(heavy, tmp_path, capsys):
+    tiers = np.array(["disk"] * 4 + ["memory"] * 16, object)
+    loaded = Trace.load(heavy)
+    replace(loaded, columns={**loaded.columns, "tier": tiers}).save(heavy)
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}"]) == 0
+    assert "100% of the programs were first loaded from a directory" in capsys.readouterr().out
+
+
 def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path, capsys):
     lengths = np.random.default_rng(0).integers(1, 200, 400)
     trace = Trace.from_lengths(lengths, size_bytes=2**20, compile_seconds=1.0, call_seconds=lambda n: 1e-4 * n)
@@ -119,6 +145,9 @@ def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path,
         ("workload=monte_carlo tune.memory_limit=-3", "tune.memory_limit must be positive, such as 64MiB, but is -3"),
         ("workload=monte_carlo tune.buckets=some", "tune.buckets must be among linear, .*, but is 'some'"),
         ("workload=monte_carlo tune.verify=-1", "tune.verify: .* but is '-1'"),
+        ("workload=monte_carlo tune.limits=1MiB tune.memory_limit=1MiB", "tune.memory_limit and tune.limits say both"),
+        ("workload=monte_carlo buckets=linear buckets.count=4", "buckets.count=4: sets of buckets are compared as"),
+        ("workload=monte_carlo costs=c.json", "costs=c.json: tuning measures what programs cost"),
         ("workload=monte_carlo tune.nope=1", "tune.nope=1: there is no setting tune.nope; there are: trace, tune.pol"),
     ],
 )

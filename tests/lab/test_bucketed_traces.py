@@ -1,11 +1,14 @@
 """What a trace would be with buckets, against traces that were made with them."""
 
+from dataclasses import replace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcache import Trace, judge_buckets
+from jaxcache import JitCache, Trace, bucketed, judge_buckets
 from jaxcache.lab.bucketed_traces import choose, derive, read_prices
 
 
@@ -72,13 +75,56 @@ def test_calls_that_were_not_waited_for_take_what_lies_between_those_that_were()
     ("trace", "message"),
     [
         (Trace.from_arrays(keys=[1], size_bytes=[1], compile_seconds=[1.0]), "has no lengths"),
-        (made([3, 4, 5], buckets=[4, 8]), "must have one program a length, but has several, or was made with buckets"),
         (made([3, 5], call_seconds=None), "does not say how long calls take"),
     ],
 )
 def test_a_trace_that_does_not_say_enough_is_refused(trace, message):
     with pytest.raises(ValueError, match=message):
         read_prices(trace)
+
+
+def test_a_recording_made_with_buckets_says_what_others_would_cost():
+    """Each program is taken to be for the longest of its lengths, here the bucket itself."""
+    lengths = [3, 4, 5, 8, 16, 12]
+    recorded, direct = made(lengths, buckets=[4, 8, 16]), made(lengths, buckets=[8, 16])
+    recorded.columns["finished_seconds"][:] = [4e-3, 4e-3, 8e-3, 8e-3, 16e-3, 16e-3]
+    prices = read_prices(recorded)
+    assert prices.distinct.tolist() == [4, 8, 16]
+    assert not prices.recorded_without_buckets
+    derived = derive("some", prices, (8, 16))
+    assert derived.trace.size_bytes.tolist() == direct.size_bytes.tolist()
+    assert derived.run_seconds == pytest.approx(4 * 8e-3 + 2 * 16e-3)
+
+
+def test_a_recording_of_a_bucketed_function_is_weighed_with_its_checks_left_out_and_others_kept(tmp_path):
+    with JitCache(record=tmp_path / "trace") as cache:
+
+        @bucketed(cache=cache, buckets=(8, 16, 32))
+        def total(x, mask):
+            return jnp.sum(jnp.where(mask, x, 0))
+
+        other = cache.jit(lambda x: x + 1)
+        for n in (3, 5, 8, 12, 30, 9, 3):
+            total(np.ones(n, np.float32))
+            other(jnp.ones(4))
+    trace = Trace.load(tmp_path / "trace")
+    assert len(trace) > 14  # with the calls that check whether padding is safe
+    prices = read_prices(trace)
+    assert prices.lengths.tolist() == [3, 5, 8, 12, 30, 9, 3]
+    assert prices.distinct.tolist() == [8, 12, 30]
+    derived = derive("some", prices, (8, 30)).trace
+    assert len(derived) == 14
+    assert np.bincount(derived.signatures).tolist() == [4, 7, 3]
+
+
+def test_lengths_of_several_functions_or_programs_are_refused():
+    trace = made([3, 5, 3])
+    several = np.array(["f", "g", "f"], object)
+    with pytest.raises(ValueError, match="must have lengths of one function, but has those of f, g"):
+        read_prices(replace(trace, columns={**trace.columns, "function": several}))
+    mixed = Trace.from_arrays(keys=["3 float32", "3 int32"], size_bytes=[1, 1], compile_seconds=[1, 1])
+    with pytest.raises(ValueError, match="must have one program a length, but has several"):
+        read_prices(replace(mixed, columns={"lengths": np.array([[3], [3]])}))
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])

@@ -89,6 +89,18 @@ def test_gpus_that_are_not_there_are_refused(three_gpus, settings, message):
         find_devices(**{"platform": "gpu", **settings})
 
 
+def test_gpus_that_are_not_alike_are_refused_with_those_that_are(tmp_path, monkeypatch):
+    models = ("NVIDIA A100", "NVIDIA H100", "NVIDIA A100")
+    listed = "".join(f"GPU {i}: {models[i]} (UUID: {name})\n" for i, name in enumerate(NAMES))
+    fake_nvidia_smi(tmp_path, monkeypatch, listed)
+    with pytest.raises(
+        ValueError, match=r"must be alike, but they are NVIDIA A100, NVIDIA H100; .*runner.gpus=\[0,2\]"
+    ):
+        find_devices("gpu")
+    first, second = find_devices("gpu", gpus=[0, 2])
+    assert (first.slot, second.identity) == ("gpu NVIDIA A100", NAMES[2])
+
+
 def test_a_machine_without_gpus_says_so(tmp_path, monkeypatch):
     fake_nvidia_smi(tmp_path, monkeypatch, "NVIDIA-SMI has failed\n", code=9)
     with pytest.raises(ValueError, match=r"runner\.device is gpu, but .* write runner\.device=cpu"):

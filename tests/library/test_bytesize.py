@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from jaxcache import format_size, parse_size
 @pytest.mark.parametrize(
     ("text", "size"),
     [(4096, 4096), ("4096", 4096), ("64MiB", 64 * 1024**2), ("64 mib", 64 * 1024**2), ("1.5KiB", 1536),
-     ("2GB", 2_000_000_000), ("1TiB", 1024**4), ("7B", 7), ("3k", 3000)],
+     ("2GB", 2_000_000_000), ("1TiB", 1024**4), ("7B", 7), ("3k", 3000), (np.int64(4096), 4096), (np.uint8(7), 7)],
 )  # fmt: skip
 def test_sizes_are_read_with_their_unit(text, size):
     assert parse_size(text) == size

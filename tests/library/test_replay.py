@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcache import POLICIES, Disk, Trace, replay, replay_grid
+from jaxcache import POLICIES, Disk, Trace, limits_of, replay, replay_grid
 from jaxcache._policies import make_policy
 from jaxcache._replay import EVENT, HIT, MISS, REJECTED
 from jaxcache._trace import Event
@@ -174,6 +174,26 @@ def test_a_directory_loads_what_was_compiled_once():
     assert warm.load_seconds == pytest.approx(0.6)
     with pytest.raises(ValueError, match="load_share must be 0 or more"):
         Disk(load_share=-1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_directory_has_what_was_made_ahead(compiled):
+    trace = Trace.from_arrays(keys=["a", "b"] * 3, size_bytes=[10] * 6, compile_seconds=[1.0, 2.0] * 3)
+    result = replay(trace, "lru", 10, warm=["a", "b"], disk=Disk(load_share=0.1), compiled=compiled)
+    assert (result.misses, result.compile_seconds) == (6, 0.0)
+    assert result.load_seconds == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@EVERY
+def test_what_is_made_ahead_and_not_kept_is_counted_as_rejected(name, compiled):
+    trace = Trace.from_arrays(keys=["a", "b"], size_bytes=[10, 10], compile_seconds=[1.0, 2.0])
+    assert replay(trace, name, 5, warm=["a"], compiled=compiled).rejected == 3
+
+
+def test_limits_and_seeds_may_be_numbers_of_numpy():
+    trace = Trace.from_arrays(keys=[1, 2, 1], size_bytes=[10, 20, 10], compile_seconds=[1.0, 2.0, 1.0])
+    assert replay(trace, "random", limits_of(trace)[0], seed=np.int64(1)).misses == 3
 
 
 def test_the_bytes_held_are_sampled_over_the_trace():

@@ -135,6 +135,52 @@ def test_a_csv_that_is_no_trace_is_refused(tmp_path, text, message):
         Trace.load(path)
 
 
+def test_a_log_of_lengths_is_priced_as_it_is_read(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("when,tokens\n2023-11-16 18:15:46.6805900,374\n2023-11-16 18:15:50,396\n2023-11-16 18:16:46,374\n")
+    trace = Trace.from_csv(
+        path, lengths="tokens", time="when", size_bytes=lambda n: 100 * n, compile_seconds=0.5, call_seconds=0.1
+    )
+    assert trace.size_bytes.tolist() == [37_400, 39_600]
+    assert trace.columns["time_seconds"] == pytest.approx([0, 3.31941, 59.31941])
+    assert trace.columns["lengths"].tolist() == [[374], [396], [374]]
+
+
+def test_a_log_of_lengths_without_prices_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="lengths, size_bytes and compile_seconds must be given together"):
+        Trace.from_csv(tmp_path / "log.csv", lengths="tokens")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"key,size,cost\n\xff,1,2\n", "t.csv must be a CSV file in UTF-8"),
+        (b'key,size,cost\n"a,1,2\n' + b"x" * 200_000, "t.csv must be a CSV file .* field larger"),
+        (b"key,size,cost\na,1,2\nb,-3,1\n", "t.csv: size_bytes must be whole numbers from 1 .* row 1 is -3"),
+        (b"key,size,cost,time\na,1,2,yesterday\n", "column 'time' of .*t.csv must be numbers, but row 0"),
+    ],
+)
+def test_a_damaged_csv_is_refused_by_name(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        Trace.from_csv(tmp_path / "t.csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfkey,size,cost\na,1,2\n")
+    assert Trace.from_csv(tmp_path / "t.csv").labels.tolist() == ["a"]
+
+
+def test_keys_that_no_column_of_numbers_holds_are_saved_as_text(tmp_path):
+    keys = np.array([2**63 + 5, 1], np.uint64)
+    Trace.from_arrays(keys=keys, size_bytes=[1, 2], compile_seconds=[1, 1]).save(tmp_path / "t.parquet")
+    assert Trace.load(tmp_path / "t.parquet").labels.tolist() == [str(2**63 + 5), "1"]
+
+
+def test_keys_that_differ_in_a_nul_are_different():
+    assert len(Trace.from_arrays(keys=["a", "a\0"], size_bytes=[1, 2], compile_seconds=[1, 1]).labels) == 2
+
+
 def test_an_empty_trace_is_a_trace(tmp_path):
     trace = Trace.from_arrays(keys=[], size_bytes=[], compile_seconds=[])
     trace.save(tmp_path / "t.parquet")

@@ -47,7 +47,7 @@ class Adaptive:
     Victims are taken from the lowest up until they cover ``size``: all that would go if there were no free byte. The
     records of keys that are not held are kept in a :class:`History`.
 
-    As priorities fall with time, at rates of their own, not all entries are compared but 64: the lowest 32 of the
+    As priorities fall with time, at rates of their own, not all entries are compared but 64: the lowest 16 of the
     last time and others drawn anew. A hit is O(1), anything else O(1) with those 64, and now and then a renewal of
     the hazard, O(1) amortised: at most once in as many requests as there are records. Choose it where little is
     known of the requests to come (docs/adaptive.md has the numbers).

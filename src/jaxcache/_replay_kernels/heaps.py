@@ -5,7 +5,7 @@ from numba import njit
 
 from .compiler import compiled
 
-HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
+HIT, MISS, REJECTED, EVENT, UNKEPT = 0, 1, 2, 3, 4
 LFU, SIZE, GDSF, GDSF_ADMIT = 0, 1, 2, 3
 
 
@@ -117,7 +117,7 @@ def by_priority(
                 kept = clock + (past[key] + 1) * costs[key] / size >= highest
                 if not kept:
                     remembered = _remember(older, newer, past, key, past[key] + 1, remembered, history)
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:

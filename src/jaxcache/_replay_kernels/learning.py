@@ -11,7 +11,7 @@ from .._policies._hazard import WIDTHS as _WIDTHS
 from .compiler import compiled
 from .urns import _draw
 
-HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
+HIT, MISS, REJECTED, EVENT, UNKEPT = 0, 1, 2, 3, 4
 WIDTHS = np.array(_WIDTHS)
 ALL_BRIEF, ALL_RECENT = 0, 1  # in ``sums``, followed by the three weights
 TIME, RENEWED = 0, 1  # in ``clock``
@@ -262,7 +262,7 @@ def adaptive(
                 live -= sizes[victim]
                 live_mappings -= mappings[victim]
                 evictions += 1
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 if noted[key]:

@@ -5,7 +5,7 @@ from numba import njit
 
 from .compiler import compiled
 
-HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
+HIT, MISS, REJECTED, EVENT, UNKEPT = 0, 1, 2, 3, 4
 
 
 @compiled
@@ -34,7 +34,7 @@ def in_turn(
             size, count = sizes[key], mappings[key]
             fits = live + size <= limit and live_mappings + count <= mappings_limit
             kept = fits or (size <= limit and count <= mappings_limit and admits)
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
@@ -92,7 +92,7 @@ def sieve(signatures, events, sizes, mappings, costs, limit, mappings_limit, str
         else:
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
@@ -140,7 +140,7 @@ def s3fifo(signatures, events, sizes, mappings, costs, limit, mappings_limit, st
         else:
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:

@@ -5,7 +5,7 @@ from numba import njit
 
 from .compiler import compiled
 
-HIT, MISS, REJECTED, EVENT = 0, 1, 2, 3
+HIT, MISS, REJECTED, EVENT, UNKEPT = 0, 1, 2, 3, 4
 K = 4
 
 
@@ -59,7 +59,7 @@ def at_random(
         else:
             size, count = sizes[key], mappings[key]
             kept = size <= limit and count <= mappings_limit
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 while live + size > limit or live_mappings + count > mappings_limit:
@@ -236,7 +236,7 @@ def lnc_ra(
                 live -= sizes[victim]
                 live_mappings -= mappings[victim]
                 evictions += 1
-            outcomes[row] = EVENT if not request else MISS if kept else REJECTED
+            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
             misses[key] += request
             if kept:
                 if noted[key]:

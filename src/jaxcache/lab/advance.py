@@ -36,7 +36,8 @@ class AdvanceWriter:
         if time.monotonic() - self._written < _EVERY_SECONDS:
             return
         hit_rate = self._cache.stats().hit_rate
-        write_json(self._path, Advance(served=self._served, requests=self._requests, hit_rate=hit_rate))
+        advance = Advance(served=self._served, requests=self._requests, hit_rate=hit_rate)
+        write_json(self._path, advance, durable=False)
         self._written = time.monotonic()
 
 

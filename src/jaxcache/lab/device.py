@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 
-from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, visible_entry
+from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, model_and_identity, visible_entry
 from .trial import Device
 
 
@@ -44,10 +44,24 @@ def find_devices(
     chosen = _chosen(gpus, found)
     if workers is not None and workers > len(chosen):
         raise ValueError(f"runner.workers must be at most {len(chosen)}, the number of GPUs, but is {workers}")
-    return [
-        Device(platform="gpu", index=index, memory_fraction=gpu_memory_fraction)
-        for index in chosen[: workers or len(chosen)]
-    ]
+    return _alike([_gpu(index, gpu_memory_fraction) for index in chosen[: workers or len(chosen)]])
+
+
+def _gpu(index: int, memory_fraction: float | None) -> Device:
+    model, identity = model_and_identity(visible_entry(index))
+    return Device(platform="gpu", index=index, memory_fraction=memory_fraction, model=model, identity=identity)
+
+
+def _alike(gpus: list[Device]) -> list[Device]:
+    """Refuse GPUs of different models: results are compared bit for bit, and sums may round differently."""
+    models = {gpu.model for gpu in gpus}
+    if len(models) > 1:
+        same = [gpu.index for gpu in gpus if gpu.model == gpus[0].model]
+        raise ValueError(
+            f"a sweep compares its trials, so its GPUs must be alike, but they are {', '.join(sorted(models))}; "
+            f"name some of one kind, such as runner.gpus=[{','.join(map(str, same))}]"
+        )
+    return gpus
 
 
 def _chosen(gpus: Sequence[int] | None, found: int) -> list[int]:

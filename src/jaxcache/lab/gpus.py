@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_GPU = re.compile(r"^GPU (\d+): (.*?) *\(UUID: ([^)]+)\)", re.MULTILINE)  # a line of nvidia-smi -L
 
 
 def find_gpus() -> list[str]:
@@ -67,6 +68,17 @@ def visible_entry(index: int) -> str:
     return entries[index]
 
 
+def model_and_identity(entry: str) -> tuple[str, str]:
+    """Return what the driver calls the GPU of an entry of ``CUDA_VISIBLE_DEVICES``, and its UUID.
+
+    Of what is not listed, such as a part of a GPU, no model, and the entry.
+    """
+    for number, model, identity in _GPU.findall(_listed() or ""):
+        if entry == number or (not entry.isdigit() and identity.startswith(entry)):
+            return model, identity
+    return "", entry
+
+
 def jax_can_use_gpus() -> bool:
     """Whether JAX has a plugin for CUDA installed, and ``JAX_PLATFORMS`` does not keep it from it."""
     asked = os.environ.get("JAX_PLATFORMS")
@@ -81,10 +93,17 @@ def jax_can_use_gpus() -> bool:
 
 def _installed() -> tuple[int, list[str]]:
     """Return how many GPUs the driver shows, and the UUIDs of them and of their parts, as far as they are known."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except FileNotFoundError:  # in a container that has the driver but not its programs
+    listed = _listed()
+    if listed is None:  # in a container that has the driver but not its programs
         return sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in Path("/dev").glob("nvidia*")), []
-    except (OSError, subprocess.SubprocessError):
-        return 0, []
     return len(re.findall(r"^GPU \d+:", listed, re.MULTILINE)), re.findall(r"UUID: ([^)]+)\)", listed)
+
+
+def _listed() -> str | None:
+    """Return what ``nvidia-smi -L`` lists, nothing if it fails, and None if it is not there."""
+    try:
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except FileNotFoundError:
+        return None
+    except (OSError, subprocess.SubprocessError):
+        return ""

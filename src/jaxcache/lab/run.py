@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from .. import Cost, format_size
 from .environment import Environment
+from .gpu_turns import turn_on
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
 RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
@@ -138,13 +139,14 @@ def run_trial(order: Order, timeout_seconds: float, stop: threading.Event, bound
         return failed_result(order, str(error))
 
 
-def failed_result(order: Order, reason: str) -> TrialResult:
-    """Return the result of a trial that could not be run to its end, and write it to its directory."""
+def failed_result(order: Order, reason: str, attempted: bool = True) -> TrialResult:
+    """Return the result of a trial that could not be run to its end, or not at all, and write it to its directory."""
     result = TrialResult(
         trial_id=order.trial_id,
         program_id=order.program_id,
         label=order.trial.label,
         status="failed",
+        attempted=attempted,
         reason=reason,
         stderr_tail=stderr_tail(order.directory),
         config=order.trial,
@@ -157,12 +159,16 @@ def failed_result(order: Order, reason: str) -> TrialResult:
 
 
 def known_result(directory: Path, trial_id: str, here: Environment) -> TrialResult | None:
-    """Return the result that an earlier run of this very trial left, or None if it has to be run."""
+    """Return the result that an earlier run of this very trial left, or None if it has to be run.
+
+    One that was never attempted has to: its reference may have failed of what is otherwise now.
+    """
     try:
         result = TrialResult.model_validate_json((directory / RESULT).read_bytes())
     except (OSError, ValidationError):
         return None
-    return result if result.trial_id == trial_id and result.environment.computes_as(here) else None
+    wanted = result.attempted and result.trial_id == trial_id and result.environment.computes_as(here)
+    return result if wanted else None
 
 
 def run_reference(
@@ -213,11 +219,20 @@ def _run_again(order: Order, timeout_seconds: float, stop: threading.Event, writ
 
 
 def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: Path, memory_bytes: int | None) -> None:
-    """Run a child process to its end; it must leave ``written`` behind."""
+    """Run a child process to its end, alone on its GPU; it must leave ``written`` behind."""
+    with turn_on(order.device, stop) as ours:
+        if not ours:
+            raise Interrupted
+        code = _run_process(order, timeout_seconds, stop, written, memory_bytes)
+    _judge(code, order, stop, written)
+
+
+def _run_process(
+    order: Order, timeout_seconds: float, stop: threading.Event, written: Path, memory_bytes: int | None
+) -> int | None:
+    """Return the exit code of a child process."""
     from . import child  # imported late: only child processes need what it needs
 
-    if stop.is_set():
-        raise Interrupted
     written.unlink(missing_ok=True)
     shutil.rmtree(order.scratch, ignore_errors=True)  # of a run that was killed
     process: ForkServerProcess = _context.Process(target=child.main, args=(order,), name=order.trial.label)
@@ -234,7 +249,7 @@ def _run(order: Order, timeout_seconds: float, stop: threading.Event, written: P
         shutil.rmtree(order.scratch, ignore_errors=True)
     code = process.exitcode
     process.close()  # whoever lost its fork server hears by this that it is to end
-    _judge(code, order, stop, written)
+    return code
 
 
 def _judge(code: int | None, order: Order, stop: threading.Event, written: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -150,17 +151,21 @@ class Device(_Model):
         index: Which GPU, by its position among those that are visible; or which slot of CPU cores.
         cores: The CPU cores that the process is held to; empty for all.
         memory_fraction: How much of the GPU's memory JAX takes ahead; None to take what it needs when it needs it.
+        model: Of the GPU, as the driver calls it; empty if that is not known.
+        identity: The GPU's UUID, the same whichever are visible; empty if that is not known.
     """
 
     platform: Literal["cpu", "gpu"]
     index: NonNegativeInt
     cores: tuple[int, ...] = ()
     memory_fraction: float | None = None
+    model: str = ""
+    identity: str = ""
 
     @property
     def slot(self) -> str:
-        """What makes a device like another: sums may round differently on another number of cores."""
-        return f"{len(self.cores)} cores" if self.platform == "cpu" else self.platform
+        """What makes a device like another: sums may round differently on another number of cores, or another GPU."""
+        return f"{len(self.cores)} cores" if self.platform == "cpu" else f"gpu {self.model}".rstrip()
 
 
 class FunctionCounts(_Model):
@@ -302,9 +307,13 @@ class FunctionProfile(_Model):
 
 
 class TrialResult(_Model):
-    """What happened to one trial. ``statistics`` and what follows are None if it failed before it had them."""
+    """What happened to one trial. ``statistics`` and what follows are None if it failed before it had them.
+
+    ``attempted`` is False if its process was never started, since the reference of its program failed.
+    """
 
     schema_version: Literal[1] = 1
+    attempted: bool = True
     trial_id: str
     program_id: str
     label: str
@@ -360,8 +369,17 @@ class Reference(_Model):
     costs: dict[str, tuple[int, float]]
 
 
-def write_json(path: Path, model: BaseModel) -> None:
-    """Write a model in one step, so that whoever finds the file finds all of it."""
+def write_json(path: Path, model: BaseModel, durable: bool = True) -> None:
+    """Write a model in one step, so that whoever finds the file finds all of it, if durable also after a power cut."""
+    write_whole(path, f"{model.model_dump_json(indent=2)}\n".encode(), durable)
+
+
+def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file in one step; if durable, it is on the disk before it gets its name."""
     staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(model.model_dump_json(indent=2) + "\n")
+    with staged.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     staged.replace(path)

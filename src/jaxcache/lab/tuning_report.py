@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .._bytesize import format_size
+from .. import Trace, format_size
+from .buckets import Optimal
 from .curves_plot import draw
 from .trial import Reference, TrialResult
 from .tuning import Candidate, Tuning
@@ -34,6 +35,7 @@ class Tuned:
         present: The setting that the command named, likewise; None where there is none.
         reference: Of the program without padding; None for a trace from elsewhere.
         lengths: The buckets of each set that has any.
+        optimal: By what the optimal buckets were chosen, as measured; None where nothing was run.
     """
 
     what: str
@@ -43,6 +45,7 @@ class Tuned:
     present: Verified | None
     reference: Reference | None
     lengths: dict[str, tuple[int, ...]]
+    optimal: Optimal | None = None
 
 
 def write_tuning(tuned: Tuned, directory: Path) -> None:
@@ -70,18 +73,25 @@ def answer(tuned: Tuned) -> str:
     said = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
     said += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
     if tuned.present is not None:
-        before = tuned.present.candidate
-        saved = before.total_seconds - best.total_seconds
-        share = saved / before.total_seconds if before.total_seconds else 0.0
-        said += f"; compiling and running take {saved:.1f} s ({share:.0%}) less than with {_setting(before)}"
-        said = said if saved > 0 else f"{said}: nothing to gain on the present setting"
-    if tuned.reference is not None:
-        frame = tuned.reference
-        said += (
-            f". jax.jit alone would compile {frame.unbounded_cost_seconds:.1f} s and hold "
-            f"{format_size(frame.unbounded_bytes)} without a limit"
-        )
-    return said + "."
+        said += _against(best, tuned.present.candidate)
+    seconds, held = _without_a_limit(tuned.tuning.recordings[0].trace)
+    return f"{said}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
+
+
+def _against(best: Candidate, before: Candidate) -> str:
+    saved = before.total_seconds - best.total_seconds
+    if saved > 0:
+        share = saved / before.total_seconds
+        return f"; compiling and running take {saved:.1f} s ({share:.0%}) less than with {_setting(before)}"
+    fewer = before.limit_bytes - best.limit_bytes
+    if fewer > 0:
+        return f"; {_setting(before)} takes {-saved:.1f} s less, for {format_size(fewer)} more"
+    return f"; that is no gain on {_setting(before)}"
+
+
+def _without_a_limit(trace: Trace) -> tuple[float, int]:
+    """Return what compiling each program once takes, in seconds, and what holding all of them weighs, in bytes."""
+    return float(trace.compile_seconds.sum()), trace.working_set_bytes
 
 
 _COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
@@ -96,7 +106,7 @@ def _row(one: Candidate) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run, as recorded", "run, measured",
+_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
             "total s predicted", "run ")  # fmt: skip
 _CHECKED_NOTE = (
     "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
@@ -110,9 +120,11 @@ def _checked_row(one: Verified) -> tuple[str, ...]:
     stats, timing = (None, None) if result is None else (result.statistics, result.timing)
     if result is None or stats is None or timing is None:
         reason = "not run" if result is None else result.reason or "failed"
-        return (_setting(one.candidate), str(replayed.misses), reason, "–", "–", "–", "–", "–")
+        predicted = (f"{replayed.compile_seconds:.2f}", f"{one.candidate.over_bound:.2f}")
+        return (_setting(one.candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
     return (
         _setting(one.candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
+        f"{one.candidate.over_bound:.2f}",
         f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
         f"{stats.cost_seconds + timing.run_seconds:.2f}",
     )  # fmt: skip
@@ -161,6 +173,10 @@ def _best(tuned: Tuned) -> Iterator[str]:
     yield f"  - override /eviction: {best.replayed.policy}"
     if best.buckets in ("pow2", "linear", "optimal"):
         yield f"  - override /buckets: {best.buckets}"
+    if best.buckets == "optimal" and tuned.optimal is not None:
+        yield "buckets:"
+        yield f"  compile_seconds: {tuned.optimal.compile_seconds} # of a length's programs, as measured"
+        yield f"  seconds_per_element: {tuned.optimal.seconds_per_element}"
     yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
 
 
