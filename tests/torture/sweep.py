@@ -50,7 +50,7 @@ def words(trials: int, runner: str) -> list[str]:
     """Return the command of so many short trials, in tens, of two programs."""
     limits = ",".join(f"{4 + 4 * number}MiB" for number in range(max(1, trials // (2 * len(POLICIES)))))
     return [
-        f"runner={runner}", "runner.workers=2", "runner.retries=20", "workload=monte_carlo", "workload.requests=8",
+        f"runner={runner}", "runner.workers=2", "runner.retries=20", "workload=monte_carlo", "workload.requests=4",
         "workload.paths=32", "workload.steps=2", "shapes.distinct=3", "shapes.largest=24", "seed=0,1",
         f"eviction={','.join(POLICIES)}", f"memory_limit={limits}",
     ]  # fmt: skip
