@@ -87,7 +87,7 @@ class _GivenUp(threading.Event):
         return self.is_set()
 
 
-def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], sources_: str) -> dict[str, Any]:
+def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], of_sources: str) -> dict[str, Any]:
     """Run what an order says on this worker's device.
 
     Returns:
@@ -96,7 +96,7 @@ def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], source
         ``interrupted``.
     """
     told = ORDERS.validate_json(text)
-    if difference := difference_from(told, sources_):
+    if difference := difference_from(told, of_sources):
         return {"refused": f"{socket.gethostname()} {difference}"}
     place = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
     order = replace(told, directory=place, device=own_device(), environment=environment())

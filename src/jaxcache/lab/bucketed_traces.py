@@ -61,11 +61,12 @@ def read_prices(trace: Trace) -> Prices:
         raise ValueError(
             "the trace has no lengths; calls of bucketed functions have, and Trace.from_lengths makes some"
         )
-    if bool((np.count_nonzero(lengths > 0, axis=1) > 1).any()):
+    given = np.count_nonzero(lengths > 0, axis=1)
+    if bool((given > 1).any()):
         raise ValueError("the trace must have one length a request, but has calls with several")
     if bool((trace.events != Event.REQUEST).any()):
         raise ValueError("the trace must have requests alone, but programs were made ahead of them or cleared")
-    rows, others = _split(trace, (lengths > 0).any(axis=1))
+    rows, others = _split(trace, given > 0)
     own = lengths[rows].max(axis=1).astype(np.int64)
     programs, of_program = np.unique(trace.signatures[rows], return_inverse=True)
     longest = np.zeros(len(programs), np.int64)
