@@ -171,7 +171,7 @@ def report(directory: Path, task_runs: dict[str, UUID]) -> str:
 def _run_name() -> str:
     """Name a run after what it varies, and its directory; one that a deployment starts has none yet."""
     given = flow_run.parameters
-    told = " ".join(given.get("overrides") or ()) or "sweep"
+    told = " ".join(word for word in given.get("overrides") or () if not word.startswith("sweep.")) or "sweep"
     short = told if len(told) <= _LONGEST_NAME else f"{told[:_LONGEST_NAME]}…"
     return f"{short} · {Path(given['directory']).name}" if given.get("directory") else short
 
