@@ -89,7 +89,9 @@ def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
     if bounds:
         rows = [{"limit": (limit or 0) / MIB, "seconds": seconds} for limit, seconds in sorted(bounds.items())]
         layers.append(chart_of(rows).mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y="seconds:Q"))
-        note = chart_of([{**rows[0], "name": "bound"}]).mark_text(align="left", baseline="bottom", dy=-5)
+        # The curve falls, and nothing is below it: there its name is clear of what policies draw.
+        note = chart_of([{**rows[len(rows) // 2], "name": "bound"}])
+        note = note.mark_text(align="right", baseline="top", dx=-4, dy=4)
         layers.append(note.encode(x=x, y="seconds:Q", text="name:N"))
     return layers
 
