@@ -228,6 +228,7 @@ def test_a_stop_ends_the_process_and_leaves_no_result(tmp_path):
 
 EARLY = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started to ignore it
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 from jaxcache.lab.child import leave_the_terminal
 os.kill(os.getpid(), signal.SIGINT)
