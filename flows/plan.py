@@ -204,7 +204,7 @@ def _compose(
     with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
         loader = GlobalHydra.instance().config_loader()
         try:
-            lists = _summands(overrides)
+            lists = summands(overrides)
             combinations = [one for words in lists for one in _expand(loader, config_name, search, words, own)]
             configs = Composer(loader, config_name, search).compose_all(combinations)
             plain = [OmegaConf.to_container(config, resolve=True) for config in configs]
@@ -219,7 +219,12 @@ def _compose(
 # Expanding: which values does each key take?
 
 
-def _summands(words: tuple[str, ...]) -> list[list[str]]:
+def added(lists: Iterable[Iterable[str]]) -> list[str]:
+    """Return the words of one sweep of several lists of overrides."""
+    return [word for each in lists for word in (PLUS, *each)][1:]
+
+
+def summands(words: tuple[str, ...]) -> list[list[str]]:
     """Return the lists of overrides between the pluses."""
     ends = [*(place for place, word in enumerate(words) if word == PLUS), len(words)]
     starts = [0, *(end + 1 for end in ends)]

@@ -5,7 +5,6 @@ Whoever works in a directory holds a lock on it that the system drops with the p
 """
 
 import contextlib
-import itertools
 import shlex
 import shutil
 import sys
@@ -20,7 +19,7 @@ from jaxcache.lab.aggregate import MANIFEST, Manifest
 from jaxcache.lab.run import scratch
 from jaxcache.lab.trial import write_json
 
-from .plan import PLUS, Plan, UsageError
+from .plan import Plan, UsageError, added, summands
 
 _LOCK, _CLAIMS = "sweep.lock", ".claims.lock"
 _RESUME = "sweep.resume="
@@ -126,9 +125,7 @@ def saved_words(words: list[str]) -> list[str]:
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
     saved = () if manifest is None else manifest.words
     anew = {one.partition("=")[0] for one in words}
-    kept = [one for one in saved if one.partition("=")[0] not in anew]
-    lists = [list(each) for plus, each in itertools.groupby(kept, PLUS.__eq__) if not plus] or [[]]
-    return [*lists[0], *words, *(one for each in lists[1:] for one in (PLUS, *each, *words))]
+    return added([*(one for one in each if one.partition("=")[0] not in anew), *words] for each in summands(saved))
 
 
 def _check(plan: Plan, directory: Path) -> None:

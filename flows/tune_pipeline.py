@@ -18,7 +18,7 @@ from jaxcache.lab.tuning_report import Tuned, Verified
 
 from . import resume
 from .pipeline import sweep
-from .plan import PLUS, make_plan
+from .plan import added, make_plan
 from .tune_settings import TuneSettings, find_setting, replay_present
 
 _LEAST_PRICE = 1e-12
@@ -83,25 +83,26 @@ class _Recorded:
 
 def _record_sets(fixed: Sequence[str], sets: Sequence[str], place: Path) -> dict[str, _Recorded]:
     """Record a program with each set of buckets; first without, which says what the optimal ones are chosen by."""
-    first = _record([("none", ("buckets=none",))], [*fixed], place / "recorded")
-    words = {name: (f"buckets={name}", *(_prices(first["none"]) if name == "optimal" else ())) for name in sets}
-    others = [one for one in words.items() if one[0] != "none"]
+    first = _record({"none": ("buckets=none",)}, fixed, place / "recorded")
+    others = {
+        name: (f"buckets={name}", *(_prices(first["none"]) if name == "optimal" else ()))
+        for name in sets if name != "none"
+    }  # fmt: skip
     if not others:
         return first
     costs = f"costs={place / 'recorded' / COSTS}"
     return {**first, **_record(others, [*fixed, costs], place / "recorded_buckets")}
 
 
-def _record(sets: Sequence[tuple[str, tuple[str, ...]]], fixed: Sequence[str], directory: Path) -> dict[str, _Recorded]:
+def _record(sets: Mapping[str, tuple[str, ...]], fixed: Sequence[str], directory: Path) -> dict[str, _Recorded]:
     """Make the reference run of each program, and no trials: these would do it once more."""
-    words = _joined([[*fixed, "eviction=none", "memory_limit=null", *own] for _, own in sets])
+    words = added([*fixed, "eviction=none", "memory_limit=null", *own] for own in sets.values())
     _run(words, directory, trials=False)
-    own = dict(sets)
     found: dict[str, _Recorded] = {}
     for trial in (one.trial for one in make_plan(tuple(words)).trials):
         name, reference = trial.buckets.name, _reference(directory, trial.program_id)
         recording = Recording(name, load_requests(directory, trial.program_id), reference.run_seconds)
-        found[name] = _Recorded(own[name], trial, reference, recording, directory)
+        found[name] = _Recorded(sets[name], trial, reference, recording, directory)
     return found
 
 
@@ -116,11 +117,6 @@ def _prices(recorded: _Recorded) -> tuple[str, ...]:
         f"buckets.compile_seconds={max(compiling, _LEAST_PRICE):.4g}",
         f"buckets.seconds_per_element={max(running, _LEAST_PRICE):.4g}",
     )
-
-
-def _joined(lists: Sequence[Sequence[str]]) -> list[str]:
-    """Return lists of overrides as one sweep of them all."""
-    return [*lists[0], *(word for each in lists[1:] for word in (PLUS, *each))]
 
 
 def _verify(
@@ -138,7 +134,7 @@ def _verify(
         ]
         for one in candidates
     ]
-    _run(_joined(lists), place, trials=True)
+    _run(added(lists), place, trials=True)
     ran = [(result.config, result) for result in read_sweep(place).results]
     return {(config.buckets.name, config.eviction.name, config.memory_limit or 0): result for config, result in ran}
 

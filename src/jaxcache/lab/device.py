@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 
-from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, model_and_identity, visible_entry
+from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, models_and_identities, visible_entry
 from .trial import Device
 
 
@@ -44,12 +44,14 @@ def find_devices(
     chosen = _chosen(gpus, found)
     if workers is not None and workers > len(chosen):
         raise ValueError(f"runner.workers must be at most {len(chosen)}, the number of GPUs, but is {workers}")
-    return _alike([_gpu(index, gpu_memory_fraction) for index in chosen[: workers or len(chosen)]])
-
-
-def _gpu(index: int, memory_fraction: float | None) -> Device:
-    model, identity = model_and_identity(visible_entry(index))
-    return Device(platform="gpu", index=index, memory_fraction=memory_fraction, model=model, identity=identity)
+    taken = chosen[: workers or len(chosen)]
+    known = models_and_identities([visible_entry(index) for index in taken])
+    return _alike(
+        [
+            Device(platform="gpu", index=index, memory_fraction=gpu_memory_fraction, model=model, identity=identity)
+            for index, (model, identity) in zip(taken, known, strict=True)
+        ]
+    )
 
 
 def _alike(gpus: list[Device]) -> list[Device]:

@@ -6,6 +6,7 @@ import os
 import pkgutil
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -68,15 +69,20 @@ def visible_entry(index: int) -> str:
     return entries[index]
 
 
-def model_and_identity(entry: str) -> tuple[str, str]:
-    """Return what the driver calls the GPU of an entry of ``CUDA_VISIBLE_DEVICES``, and its UUID.
+def models_and_identities(entries: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what the driver calls the GPU of each entry of ``CUDA_VISIBLE_DEVICES``, and its UUID.
 
     Of what is not listed, such as a part of a GPU, no model, and the entry.
     """
-    for number, model, identity in _GPU.findall(_listed() or ""):
-        if entry == number or (not entry.isdigit() and identity.startswith(entry)):
-            return model, identity
-    return "", entry
+    listed = _GPU.findall(_listed() or "")
+    return [
+        next(
+            ((model, identity) for number, model, identity in listed
+             if entry == number or (not entry.isdigit() and identity.startswith(entry))),
+            ("", entry),
+        )
+        for entry in entries
+    ]  # fmt: skip
 
 
 def jax_can_use_gpus() -> bool:
