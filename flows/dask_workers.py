@@ -5,11 +5,10 @@ whatever happens to a worker, and workers need not reach the Prefect server. A w
 is given its order.
 """
 
-import asyncio
 import contextlib
 import importlib
-import logging
 import queue
+import shutil
 import threading
 import time
 import uuid
@@ -18,43 +17,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from dask import config
-from distributed import Client, Future, Nanny, Scheduler, Security, SpecCluster, rpc
+from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from jaxcache.lab import run
-from jaxcache.lab.environment import Environment
-from jaxcache.lab.trial import Device, Persistent, Reference, TrialResult, write_json, write_whole
+from jaxcache.lab.advance import Advance, write_advance
+from jaxcache.lab.trial import Persistent, Reference, TrialResult, write_json, write_whole
 
 from . import remote
-from .plan import Plan, UsageError
+from .dask_cluster import START, Found, join
+from .plan import Plan
 from .workers import Say, Workers, limits
 
 _POLL_SECONDS = 0.2
-_CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 5.0  # for a scheduler to say who is there, while Ctrl-C waits
 _ALONE_SECONDS = 300.0  # with no worker left, a sweep waits so long for one
 _MOST_DEATHS = 4  # of workers, with one order
 _GONE = "The Dask scheduler is gone: stopping."
-_NO_PAGES: dict[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a server comes all the same
-_QUIET: dict[str, Any] = {"silence_logs": logging.ERROR}
-config.set({"distributed.worker.daemon": False})  # daemonic processes may not have children, and trials are children
-START = "python -m flows.worker"  # what starts workers on a host
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A worker that answered."""
+@contextlib.contextmanager
+def connect(plan: Plan, say: Say) -> Iterator[Workers]:
+    """Take up the workers of a plan's Dask cluster; see :func:`flows.dask_cluster.join`.
 
-    address: str
-    host: str
-    device: Device
-    environment: Environment
-    unseen: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.host} {self.device.platform} {self.device.index}"
+    Raises:
+        UsageError: If there is none that can do the work.
+    """
+    with join(plan) as (client, found):
+        yield DaskWorkers(client, found, plan, say)
 
 
 @dataclass(eq=False)
@@ -65,133 +55,33 @@ class _Place:
     name: str
 
 
-@contextlib.contextmanager
-def connect(plan: Plan, say: Say) -> Iterator[Workers]:
-    """Connect to the scheduler at ``runner.address``, or start workers on this machine if there is none.
+class _Scratches:
+    """Keeps how far trials on other machines are where those of this machine do, for whoever watches."""
 
-    Raises:
-        UsageError: If nobody answers, nobody works there, or what works there does not compute alike.
-    """
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in a line of ours
-    with contextlib.ExitStack() as opened:
-        address = plan.runner.address
-        if address is None:
-            cluster = opened.enter_context(_own_cluster(plan.devices))
-            client = opened.enter_context(Client(cluster, set_as_default=False))
-            client.wait_for_workers(len(plan.devices))
-        else:
-            client = opened.enter_context(_client(address))
-        found = _look(client, plan, address or "a cluster of its own")
-        yield DaskWorkers(client, found, plan, say)
+    def __init__(self) -> None:
+        self._places: dict[str, Path] = {}
+        self._lock = threading.Lock()
 
+    @contextlib.contextmanager
+    def of(self, order: run.Order) -> Iterator[None]:
+        """Take note of what is heard of a trial, until it ends."""
+        with self._lock:
+            self._places[order.trial_id] = order.scratch
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._places[order.trial_id]
+                shutil.rmtree(order.scratch, ignore_errors=True)
 
-def _client(address: str) -> Client:
-    told = f"runner.address={address}"
-    asyncio.run(ask_scheduler(address, told))  # a client that cannot connect is left half open
-    with _answering(told):
-        return Client(address, set_as_default=False)
-
-
-async def ask_scheduler(address: str, told: str) -> None:
-    """Ask whether a Dask scheduler is there.
-
-    Raises:
-        UsageError: If none answers; the message speaks of the address as ``told``.
-    """
-    with _answering(told):
-        arguments = Security().get_connection_args("client")
-        async with rpc(address, timeout=_CONNECT_SECONDS, connection_args=arguments) as scheduler:
-            await asyncio.wait_for(scheduler.identity(), 2 * _CONNECT_SECONDS)
-
-
-@contextlib.contextmanager
-def _answering(told: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"no Dask scheduler answers at {told} ({reason}); start one with: dask scheduler") from error
-
-
-def _own_cluster(devices: tuple[Device, ...]) -> SpecCluster:
-    """Return a cluster of this process's own: a worker a device, on the loopback interface alone."""
-    options = {"host": "127.0.0.1", "port": 0, **_NO_PAGES}
-    workers = {one.index: {"cls": Nanny, "options": nanny_options(one, "127.0.0.1")} for one in devices}
-    return SpecCluster(scheduler={"cls": Scheduler, "options": options}, workers=workers, **_QUIET)
-
-
-def nanny_options(device: Device, host: str) -> dict[str, Any]:
-    """Return how Dask is to start the worker of a device; its orders run in processes of their own beside it.
-
-    Args:
-        device: The worker's.
-        host: The address that it listens at: whoever reaches it can run code in it.
-    """
-    return {
-        "host": host,
-        "nthreads": 1,
-        "memory_limit": 0,  # what the trials hold is not the worker's
-        **_NO_PAGES,
-        **_QUIET,
-        "env": {remote.DEVICE: device.model_dump_json()},
-    }
-
-
-def _look(client: Client, plan: Plan, where: str) -> list[_Found]:
-    """Return the workers, all of which can do the plan's work and compute alike."""
-    with _tokens(plan) as tokens:
-        answers = cast("dict[str, Any]", client.run(remote.describe, tokens, on_error="return"))
-    if not answers:
-        raise UsageError(f"no worker is connected to {where}; on each machine: {START} {where}")
-    found = [_checked(address, answer, plan) for address, answer in sorted(answers.items())]
-    first = found[0]
-    for one in found:
-        if not one.environment.computes_as(first.environment) or one.device.slot != first.device.slot:
-            raise UsageError(
-                f"{one.name} computes otherwise than {first.name} (other packages, processor or kind of device); "
-                "a sweep compares its trials, so give it workers that are alike"
-            )
-    return found[: plan.runner.workers]
-
-
-@contextlib.contextmanager
-def _tokens(plan: Plan) -> Iterator[dict[str, str]]:
-    """Write a file into each shared directory, for workers to find; yield the contents by path."""
-    places = {one.trial.persistent.directory for one in plan.trials} - {None}
-    tokens = {str(place.absolute() / f".seen-{uuid.uuid4().hex}"): uuid.uuid4().hex for place in places if place}
-    try:
-        for path, token in tokens.items():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(token)
-        yield tokens
-    finally:
-        for path in tokens:
-            Path(path).unlink(missing_ok=True)
-
-
-def _checked(address: str, answer: Any, plan: Plan) -> _Found:
-    if isinstance(answer, Exception):
-        raise UsageError(
-            f"the worker at {address} has not this code ({' '.join(str(answer).split())}); "
-            f"start it in a checkout of this project: {START} {plan.runner.address}"
-        )
-    one = _Found(
-        address, answer["host"], Device.model_validate(answer["device"]),
-        Environment.model_validate(answer["environment"]), tuple(answer["unseen"]),
-    )  # fmt: skip
-    if answer["sources"] != remote.sources():
-        raise UsageError(f"the worker {one.name} at {address} runs other sources than this; check out the same commit")
-    if answer["daemon"]:
-        raise UsageError(f"the worker {one.name} at {address} must not have children; start it with {START}")
-    if plan.runner.device not in ("auto", one.device.platform):
-        raise UsageError(f"runner.device is {plan.runner.device}, but the worker {one.name} is a {one.device.platform}")
-    if one.unseen:
-        raise UsageError(
-            f"the worker {one.name} does not see {Path(one.unseen[0]).parent}; give a persistent.directory on a file "
-            "system that all machines share, or persistent=fresh"
-        )
-    return one
+    def heard(self, event: tuple[float, Any]) -> None:
+        """Take note of an event that :func:`flows.remote.carry_out` logged."""
+        _, told = event
+        with self._lock:
+            place = self._places.get(told["trial_id"])
+            if place is not None:
+                with contextlib.suppress(OSError):
+                    write_advance(place, Advance.model_validate(told["advance"]))
 
 
 class DaskWorkers:
@@ -201,7 +91,7 @@ class DaskWorkers:
     of other code, or not alike, which say so when they are given something.
     """
 
-    def __init__(self, client: Client, found: list[_Found], plan: Plan, say: Say) -> None:
+    def __init__(self, client: Client, found: list[Found], plan: Plan, say: Say) -> None:
         self.count, self.device, self.environment = len(found), found[0].device, found[0].environment
         self._limits, self._say = limits(plan), say
         self._client, self._sources = client, remote.sources()
@@ -214,11 +104,15 @@ class DaskWorkers:
         self._looked = time.monotonic()
         self._alone_since: float | None = None
         self._lock = threading.Lock()
+        self._scratches = _Scratches()
+        self._topic = f"jaxcache-{uuid.uuid4().hex}"
+        client.subscribe_topic(self._topic, self._scratches.heard)
 
     def trial(self, order: run.Order, stop: threading.Event, started: Say) -> TrialResult:
         """Run a trial on a worker."""
         try:
-            files = self._carry_out(order, stop, started)
+            with self._scratches.of(order):
+                files = self._carry_out(order, stop, started)
         except run.Failed as error:
             return run.failed_result(order, str(error))
         result = TrialResult.model_validate_json(files.pop(run.RESULT)).model_copy(update={"config": order.trial})
@@ -243,7 +137,7 @@ class DaskWorkers:
                 self._settle(at, stop)
                 started(at.name)
                 future = self._client.submit(
-                    _carry_out, told, self._limits.timeout_seconds, bounds, self._sources,
+                    _carry_out, told, self._limits.timeout_seconds, bounds, self._sources, self._topic,
                     key=f"{order.kind}-{order.trial_id}-{uuid.uuid4().hex[:8]}", pure=False,
                     workers=[at.address], allow_other_workers=False,
                 )  # fmt: skip

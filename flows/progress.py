@@ -153,7 +153,7 @@ def _table(running: dict[str, _Running]) -> Table:
     for name in ("elapsed", "requests", "hits so far"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, one in list(running.items())[:_MOST_ROWS]:
-        advance = read_advance(scratch(one.directory))  # none of a trial on another machine
+        advance = read_advance(scratch(one.directory))
         served, hits = ("–", "–") if advance is None else (
             f"{advance.served}/{advance.requests}", f"{advance.hit_rate:.1%}",
         )  # fmt: skip

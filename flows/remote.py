@@ -3,6 +3,7 @@
 Orders and files travel, and nothing else: the sweep's directory need not be seen from here.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from distributed import get_worker
 from pydantic import TypeAdapter
 
 from jaxcache.lab import run
+from jaxcache.lab.advance import read_advance
 from jaxcache.lab.device import find_devices
 from jaxcache.lab.environment import code_version, environment
 from jaxcache.lab.trial import Device
 
 DEVICE = "JAXCACHE_WORKER_DEVICE"  # which of its host's devices a worker has, as python -m flows.worker says
 ORDERS = TypeAdapter(run.Order)  # they travel as JSON
+_TOLD_EVERY_SECONDS = 1.0  # how far a trial is
 _HERE = Path(__file__).resolve().parent
 
 
@@ -87,8 +91,32 @@ class _GivenUp(threading.Event):
         return self.is_set()
 
 
-def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], of_sources: str) -> dict[str, Any]:
-    """Run what an order says on this worker's device.
+@contextlib.contextmanager
+def _telling(scratch: Path, trial_id: str, topic: str) -> Iterator[None]:
+    """Log on a topic of Dask how far the trial is that has this directory, as often as that changes."""
+    worker, over = get_worker(), threading.Event()
+
+    def tell() -> None:
+        before = None
+        while not over.wait(_TOLD_EVERY_SECONDS):
+            advance = read_advance(scratch)
+            if advance != before and advance is not None:
+                worker.log_event(topic, {"trial_id": trial_id, "advance": advance.model_dump()})
+                before = advance
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def carry_out(
+    text: str, timeout_seconds: float, bounded: dict[str, Any], of_sources: str, topic: str
+) -> dict[str, Any]:
+    """Run what an order says on this worker's device, and log on the topic how far it is.
 
     Returns:
         ``refused``: why this worker, which may have come after the sweep had looked at all, is not to work for it; or
@@ -106,7 +134,8 @@ def carry_out(text: str, timeout_seconds: float, bounded: dict[str, Any], of_sou
         if order.kind == "reference":
             run.run_reference(order, timeout_seconds, given_up, bounds)
         else:
-            run.run_trial(order, timeout_seconds, given_up, bounds)
+            with _telling(order.scratch, order.trial_id, topic):
+                run.run_trial(order, timeout_seconds, given_up, bounds)
     except run.Failed as error:
         failed = str(error)
     except run.Interrupted:

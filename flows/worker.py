@@ -71,7 +71,7 @@ async def _serve(options: argparse.Namespace, devices: list[Device], nannies: li
     from distributed.comm.addressing import get_address_host
     from distributed.utils import get_ip
 
-    from .dask_workers import ask_scheduler, nanny_options
+    from .dask_cluster import ask_scheduler, nanny_options
 
     address, scratch = options.address, options.scratch
     await ask_scheduler(address, address)  # the workers themselves would not say why they do not start

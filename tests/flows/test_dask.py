@@ -13,7 +13,9 @@ import time
 import psutil
 import pytest
 
-from .conftest import PROJECT, environment
+from jaxcache.lab.advance import read_advance
+
+from .conftest import PROJECT, command, environment
 from .test_sweep import COMPILING, SMALL, decisions, newest, results, run_sweep
 
 PROGRAMS = ("workload=monte_carlo,iterative_solver", "eviction=lru,gdsf_admit")
@@ -43,23 +45,29 @@ def started(*words, cwd=PROJECT, **more):
         process.communicate()
 
 
-@pytest.fixture
-def scheduler():
-    address = f"tcp://127.0.0.1:{free_port()}"
-    words = ("--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard")
-    with started("distributed.cli.dask_scheduler", *words) as process:
+@contextlib.contextmanager
+def scheduling(protocol="tcp", **more):
+    port = free_port()
+    words = ("--protocol", protocol, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    with started("distributed.cli.dask_scheduler", *words, **more) as process:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(words[3])), timeout=1):
-                yield address, process
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                yield f"{protocol}://127.0.0.1:{port}", process
                 return
             time.sleep(0.1)
         raise TimeoutError("the scheduler does not answer")
 
 
-def host(address, scratch, *words, cwd=PROJECT):
-    return started("flows.worker", address, "--device", "cpu", "--workers", "1", "--scratch", str(scratch), *words,
-                   cwd=cwd)  # fmt: skip
+@pytest.fixture
+def scheduler():
+    with scheduling() as found:
+        yield found
+
+
+def host(address, scratch, **more):
+    words = ("--device", "cpu", "--workers", "1", "--scratch", str(scratch))
+    return started("flows.worker", address, *words, **more)
 
 
 def wait_for(found, seconds=120):
@@ -107,6 +115,12 @@ def test_dask_decides_as_the_local_runner_does(prefect_home, tmp_path):
     assert (newest(dask) / "report.html").exists()
 
 
+def hits_so_far(outputs):
+    """Return what the live table reads of trials that run elsewhere."""
+    found = [read_advance(path) for path in outputs.glob("20*/trials/*/scratch")]
+    return [one.hit_rate for one in found if one is not None and one.requests == int(COMPILING[4].partition("=")[2])]
+
+
 def sweeping(home, outputs, *words):
     """Start a sweep and do not wait for it."""
     return subprocess.Popen(
@@ -124,6 +138,7 @@ def test_killed_workers_and_killed_sweeps_lose_no_trial_and_leave_no_process(pre
         ran = {child.pid for child in wait_for(lambda: trials_of(first))}
         dask_processes(first)[0].kill()
         wait_for(lambda: {child.pid for child in trials_of(first)} - ran)  # Dask gave it to a worker again
+        wait_for(lambda: hits_so_far(tmp_path / "outputs"))
         sweep.send_signal(signal.SIGINT)
         out, error = sweep.communicate(timeout=60)
         assert sweep.returncode == 130, out + error
@@ -139,6 +154,7 @@ def test_killed_workers_and_killed_sweeps_lose_no_trial_and_leave_no_process(pre
         assert done.returncode == 0, done.stdout + done.stderr
         assert "2 of 2 trials succeeded" in done.stdout
         assert len([path for path in (tmp_path / "outputs").iterdir() if path.name.startswith("20")]) == 1
+        assert not list((tmp_path / "outputs").rglob("scratch"))
 
 
 def test_without_a_scheduler_nothing_starts(prefect_home, tmp_path):
@@ -233,3 +249,23 @@ def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home,
         assert "The Dask scheduler is gone: stopping.\n" in error
         assert "Traceback" not in error, error
         assert f"python -m flows.sweep sweep.resume={tmp_path}" in out
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="docs/many-machines.md makes the key with openssl")
+def test_with_the_documented_tls_only_who_has_the_key_gets_in(prefect_home, tmp_path):
+    safety = (PROJECT / "docs/many-machines.md").read_text().partition("## Safety")[2]
+    made = subprocess.run(
+        ["bash", "-ec", f"{safety.split('```')[1]}\nenv"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    keys = dict(line.split("=", 1) for line in made.stdout.splitlines() if line.startswith("DASK_"))
+    with scheduling("tls", **keys) as (address, _), host(address, tmp_path / "a", **keys) as only:
+        until_ready(only)
+        words = ("runner=dask", *COMPILING, f"sweep.directory={tmp_path / 'outputs'}")
+        for stranger in (address, address.replace("tls:", "tcp:")):
+            done = command(prefect_home, "sweep", *words, f"runner.address={stranger}")
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert done.stderr.startswith(f"sweep: no Dask scheduler answers at runner.address={stranger} (")
+            assert done.stderr.count("\n") == 1
+        done = command(prefect_home, "sweep", *words, f"runner.address={address}", **keys)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 of 1 trials succeeded" in done.stdout

@@ -39,6 +39,7 @@ FAULTS = {"local": SURVIVED, "dask": (*SURVIVED, "worker")}  # that a run is to 
 ENDED_RUNS, FAULTY_RUNS, MOST_RUNS = 3, 5, 8  # the last ones are left in peace
 MOST_FAULTS = 8  # of a run, which on a slow machine is to end as well
 RUN_SECONDS, SERVER_SECONDS = 600.0, 120.0
+PATIENCE_SECONDS = 10.0  # to wait for something that a fault may hit
 WRONG_OUTPUT = ("Traceback", "Error logging to API")
 # CPython's fork server, when the flow is killed in the middle of a request to it.
 ABANDONED = re.compile(
@@ -182,7 +183,7 @@ def run_once(sweep: Sweep, number: int) -> int:
     try:
         delay = drawn.choice([drawn.uniform(1, 4), drawn.uniform(4, 20), drawn.uniform(4, 20)])
         ending = began + delay if number < ENDED_RUNS else None
-        fault_at = began + drawn.uniform(2, 6)
+        fault_at, fault = began + drawn.uniform(2, 6), drawn.choice(sweep.faults)
         faults = drawn.randrange(1, MOST_FAULTS) if number < FAULTY_RUNS else 0
         while flow.poll() is None:
             now = time.monotonic()
@@ -190,9 +191,11 @@ def run_once(sweep: Sweep, number: int) -> int:
             if ending is not None and now > ending:
                 end(sweep, flow, drawn.choice(ENDINGS))
                 ending = None
-            if now > fault_at and faults:
-                faults -= hit(sweep, flow.pid, drawn.choice(sweep.faults))  # on a slow machine there is nothing yet
-                fault_at = now + drawn.uniform(0.5, 6)
+            if faults and now > fault_at and hit(sweep, flow.pid, fault):
+                faults -= 1
+                fault_at, fault = now + drawn.uniform(0.5, 6), drawn.choice(sweep.faults)
+            elif now > fault_at + PATIENCE_SECONDS:  # that a killed server comes back is not to be waited for
+                fault_at, fault = now, drawn.choice(sweep.faults)
             if now - began > RUN_SECONDS:
                 sweep.wrong.append(f"a run took more than {RUN_SECONDS:.0f} s")
                 return flow.wait(0) if flow.poll() is not None else -signal.SIGKILL

@@ -26,8 +26,7 @@ class AdvanceWriter:
     """Writes the file now and then, between requests: what that takes does not count as serving."""
 
     def __init__(self, scratch: Path, requests: int, cache: JitCache) -> None:
-        scratch.mkdir(exist_ok=True)
-        self._path, self._requests, self._cache = scratch / _FILE, requests, cache
+        self._scratch, self._requests, self._cache = scratch, requests, cache
         self._served, self._written = 0, time.monotonic()
 
     def after(self) -> None:
@@ -36,9 +35,14 @@ class AdvanceWriter:
         if time.monotonic() - self._written < _EVERY_SECONDS:
             return
         hit_rate = self._cache.stats().hit_rate
-        advance = Advance(served=self._served, requests=self._requests, hit_rate=hit_rate)
-        write_json(self._path, advance, durable=False)
+        write_advance(self._scratch, Advance(served=self._served, requests=self._requests, hit_rate=hit_rate))
         self._written = time.monotonic()
+
+
+def write_advance(scratch: Path, advance: Advance) -> None:
+    """Say how far the trial is that has this directory, which may have to be made."""
+    scratch.mkdir(exist_ok=True)
+    write_json(scratch / _FILE, advance, durable=False)
 
 
 def read_advance(scratch: Path) -> Advance | None:
