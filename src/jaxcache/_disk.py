@@ -423,7 +423,7 @@ class DiskCache:
                     "min_entry_bytes": self._min_entry_bytes,
                     "limit_bytes": self._limits.limit_bytes,
                 }
-                program = " ".join(sys.argv)[:500]
+                program = " ".join(sys.argv)[:500].encode(errors="replace").decode()  # SQLite keeps UTF-8 only
                 run = self.index.runs.begin(os.uname().nodename, os.getpid(), program, self.fingerprint.id, settings)
                 self._run, self._noted = (os.getpid(), run), 0
             self._noted += 1

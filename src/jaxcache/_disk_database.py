@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
@@ -26,6 +27,27 @@ class IndexDamaged(Exception):
     """The index is no database of ours."""
 
 
+@dataclass(eq=False)
+class _Connection:
+    """A thread's connection; whoever uses or closes it holds its lock, since SQLite crashes where both go on at once."""
+
+    db: sqlite3.Connection
+    inode: int  # of the file
+    thread: threading.Thread = field(default_factory=threading.current_thread)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # of a kind that a signal handler may take again
+    closed: bool = False
+
+    def close(self) -> bool:
+        """Close, as soon as nobody uses it; say whether it is closed."""
+        if not self.lock.acquire(timeout=2 * _BUSY_SECONDS):
+            return False
+        with contextlib.suppress(sqlite3.Error):
+            self.db.close()
+        self.closed = True
+        self.lock.release()
+        return True
+
+
 class Database:
     """One SQLite file in WAL mode, and the lock that its writers take around changes to files."""
 
@@ -43,7 +65,7 @@ class Database:
         self.path = path
         self._on_new = on_new
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[_Connection] = []
         self._guard = threading.Lock()
         self._rests_until = 0.0
         self._fault = ""
@@ -55,11 +77,14 @@ class Database:
 
     def close(self) -> None:
         """Close the connections of all threads; whoever asks next opens one again."""
+        self._close(lambda _: True)
+
+    def _close(self, chosen: Callable[[_Connection], bool]) -> None:
         with self._guard:
-            connections, self._connections, self._local = self._connections, [], threading.local()
-        for one in connections:
-            with contextlib.suppress(sqlite3.Error):
-                one.close()
+            connections = [one for one in self._connections if chosen(one)]
+        closed = [one for one in connections if one.close()]
+        with self._guard:
+            self._connections = [one for one in self._connections if one not in closed]
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
@@ -71,7 +96,6 @@ class Database:
         if getattr(self._local, "has_mutex", False):
             yield
             return
-        local = self._local
         try:
             if not self.path.parent.is_dir():
                 self._make_folder()
@@ -79,11 +103,11 @@ class Database:
             self._wait_for(lambda: locks.try_acquire(0))
         except (OSError, LocksUnsupported) as error:
             raise self._rest(f"its lock cannot be had ({error})") from error
-        local.has_mutex = True
+        self._local.has_mutex = True
         try:
             yield
         finally:
-            local.has_mutex = False
+            self._local.has_mutex = False
             locks.release(0)
 
     def _wait_for(self, acquired: Callable[[], bool]) -> None:
@@ -102,19 +126,29 @@ class Database:
         Raises:
             IndexUnavailable: If it is locked or cannot be written; for a while then at once.
         """
-        connection = self._connection()
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+            with self._in_use() as db:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    db.rollback()
+                    raise
+                db.commit()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
-    def _connection(self) -> sqlite3.Connection:
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[sqlite3.Connection]:
+        """Hand out the thread's connection, which nobody closes meanwhile."""
+        while True:
+            connection = self._connection()
+            with connection.lock:
+                if not connection.closed:  # by another thread, just now
+                    yield connection.db
+                    return
+
+    def _connection(self) -> _Connection:
         self._refuse_while_resting()
         try:
             inode = os.stat(self.path).st_ino
@@ -122,12 +156,12 @@ class Database:
             inode = 0
         except OSError as error:
             raise self._rest(str(error)) from error
-        known: tuple[int, sqlite3.Connection] | None = getattr(self._local, "connection", None)
-        if known is not None and known[0] == inode:
-            return known[1]
+        known: _Connection | None = getattr(self._local, "connection", None)
+        if known is not None and known.inode == inode and not known.closed:
+            return known
         return self._open_again() if inode else self._make()
 
-    def _open_again(self) -> sqlite3.Connection:
+    def _open_again(self) -> _Connection:
         try:
             return self._open()
         except IndexDamaged:
@@ -135,14 +169,14 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
 
-    def _make(self) -> sqlite3.Connection:
+    def _make(self) -> _Connection:
         """Make the index anew, unless somebody else just did."""
         with self.mutex():
             with contextlib.suppress(IndexDamaged, sqlite3.Error, OSError):
                 if self.path.exists():
                     return self._open()
             try:
-                self.close_own()
+                self._close_own()
                 for suffix in ("", "-wal", "-shm"):
                     self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
                 staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
@@ -161,10 +195,11 @@ class Database:
             except (sqlite3.Error, OSError, IndexDamaged) as error:
                 raise self._rest(str(error)) from error
 
-    def _open(self) -> sqlite3.Connection:
-        self.close_own()
+    def _open(self) -> _Connection:
+        """Open a connection for this thread, in the place of those that it and threads that are gone had."""
+        self._close(lambda one: one.thread is threading.current_thread() or not one.thread.is_alive())
         inode = os.stat(self.path).st_ino
-        connection = sqlite3.connect(
+        db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
             timeout=_BUSY_SECONDS,
@@ -172,44 +207,33 @@ class Database:
             check_same_thread=False,
         )
         try:
-            connection.execute("PRAGMA trusted_schema = OFF")
-            if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            db.execute("PRAGMA trusted_schema = OFF")
+            if db.execute("PRAGMA user_version").fetchone() != (VERSION,):
                 raise IndexDamaged("it is of another version")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if connection.execute("SELECT COUNT(*) FROM state").fetchone() != (1,):
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            if db.execute("SELECT COUNT(*) FROM state").fetchone() != (1,):
                 raise IndexDamaged("it has no state")
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if "no such table" in str(error):
+        except IndexDamaged:
+            db.close()
+            raise
+        except sqlite3.Error as error:
+            db.close()
+            if _tells_of_damage(error):
                 raise IndexDamaged(str(error)) from error
             raise
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise IndexDamaged(str(error)) from error
-        except IndexDamaged:
-            connection.close()
-            raise
+        made = self._local.connection = _Connection(db, inode)
         with self._guard:
-            self._connections.append(connection)
-        self._local.connection = (inode, connection)
-        return connection
+            self._connections.append(made)
+        return made
 
-    def close_own(self) -> None:
-        """Close this thread's connection, if it has one."""
-        known = getattr(self._local, "connection", None)
-        self._local.connection = None
-        if known is not None:
-            with self._guard, contextlib.suppress(ValueError):
-                self._connections.remove(known[1])
-            with contextlib.suppress(sqlite3.Error):
-                known[1].close()
+    def _close_own(self) -> None:
+        self._close(lambda one: one.thread is threading.current_thread())
 
     def _failed(self, error: sqlite3.Error | OSError) -> IndexUnavailable:
         """Turn an error into what callers expect; a damaged file is out of the way for the next request."""
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        if damaged or "no such table" in str(error) or "malformed" in str(error):
-            self.close_own()
+        if _tells_of_damage(error):
+            self._close_own()
             with contextlib.suppress(OSError):
                 self.path.replace(self.path.with_suffix(".damaged"))
             return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
@@ -222,3 +246,9 @@ class Database:
     def _refuse_while_resting(self) -> None:
         if monotonic() < self._rests_until:
             raise IndexUnavailable(self._fault)
+
+
+def _tells_of_damage(error: Exception) -> bool:
+    """Whether the file is to blame: its bytes, or tables that are not ours. A mistake in a query is no damage."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error)

@@ -170,9 +170,10 @@ def _tell_of_compiles(compilation_cache: Any) -> None:
 
     @functools.wraps(put)
     def told(*args: Any, **kwargs: Any) -> Any:
-        if _plugged is None:
+        plugged = _plugged  # once: another thread may close it meanwhile
+        if plugged is None:
             return put(*args, **kwargs)
-        _plugged.cache.compiled()
+        plugged.cache.compiled()
         _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
         started = time.perf_counter()
         try:
@@ -187,8 +188,9 @@ def _tell_of_compiles(compilation_cache: Any) -> None:
 
 def _landed(event: str, duration_secs: float, **_: object) -> None:
     """Let others compile what this thread has compiled and not put, or failed to compile."""
-    if event == "/jax/core/compile/backend_compile_duration" and _plugged is not None:
-        _plugged.cache.land()
+    plugged = _plugged  # once: another thread may close it meanwhile
+    if event == "/jax/core/compile/backend_compile_duration" and plugged is not None:
+        plugged.cache.land()
 
 
 monitoring.register_event_duration_secs_listener(_landed)

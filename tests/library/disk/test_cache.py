@@ -164,6 +164,53 @@ def test_of_threads_that_miss_at_once_one_leads_and_the_others_get_its_value(ope
     assert 0.1 <= cache.index.rows()[0].compile_seconds < 10
 
 
+CLOSING = """
+import threading
+over = threading.Event()
+def use(number):
+    while not over.is_set():
+        one = caches[-1]
+        one.get(f"key-{number}")
+        one.put(f"key-{number}", b"value", 1.0)
+        one.stats()
+caches = [cache]
+threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+for one in threads:
+    one.start()
+for _ in range(150):
+    before = caches[-1]
+    caches.append(DiskCache(sys.argv[1], fingerprint={"jax": "test", "cpu": "test"}))
+    before.close()
+over.set()
+for one in threads:
+    one.join()
+print([one.stats().process.faults for one in caches if one.stats().process.faults], caches[-1].get("key-0"))
+"""
+
+
+def test_a_cache_may_be_closed_while_other_threads_use_it(tmp_path):
+    closing = start(CLOSING, tmp_path / "shared")
+    assert closing.communicate(timeout=120)[0] == "[] b'value'\n"
+    assert closing.returncode == 0
+    assert not list((tmp_path / "shared").rglob("*.damaged"))
+
+
+def test_threads_that_have_ended_leave_no_file_open(open_cache):
+    cache = open_cache()
+    cache.put("key-1", b"value", 1.0)
+
+    def open_files():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    for _ in range(30):
+        one = threading.Thread(target=cache.get, args=("key-1",))
+        one.start()
+        one.join()
+    assert open_files() <= before + 6  # those of the last thread, and of this one
+    assert cache.stats().hits == 30
+
+
 def test_when_the_process_that_compiles_is_killed_the_next_takes_over(open_cache):
     cache = open_cache(wait_seconds=30.0)
     other = start("print(cache.get('key-1'), flush=True); time.sleep(60)", cache.path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jaxcache import DiskCacheWarning
+from jaxcache._disk_database import IndexUnavailable
 from jaxcache._disk_files import place_of
 
 VALUE = b"the program" * 50
@@ -101,6 +102,28 @@ def test_a_damaged_index_is_made_again_from_the_entries(open_cache, content):
     again = open_cache(None, "1MiB", "gdsf")
     assert sorted((row.key, row.size_bytes, row.compile_seconds) for row in again.index.rows()) == rows
     assert again.get("key-3") == VALUE
+
+
+def test_an_error_of_ours_is_not_taken_for_a_damaged_index(open_cache):
+    cache = open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    with pytest.raises(IndexUnavailable), cache.index.database.transaction() as db:
+        db.execute("SELECT ?", ())  # a ProgrammingError
+    with pytest.raises(IndexUnavailable), cache.index.database.transaction() as db:
+        db.execute("INSERT INTO state SELECT * FROM entries")
+    assert not list(cache.path.rglob("*.damaged"))
+    again = open_cache()
+    assert [row.key for row in again.index.rows()] == ["key-1"]
+
+
+def test_a_command_line_that_is_no_utf_8_is_no_fault(open_cache, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["program", os.fsdecode(b"caf\xe9")])
+    cache = open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    assert cache.get("key-1") == VALUE
+    stats = cache.stats()
+    assert (stats.faults, stats.fault) == (0, None)
+    assert [one["program"] for one in cache.index.runs.last()] == ["program caf?"]
 
 
 def test_a_removed_index_is_made_again_while_in_use(open_cache):
