@@ -1,5 +1,6 @@
 """Dynamic shapes: pad up to a bucket, mask, call, trim what follows the input."""
 
+import contextlib
 import functools
 import inspect
 import math
@@ -16,7 +17,7 @@ from jax.tree_util import tree_leaves
 
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
-from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments, is_float
+from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments
 from ._signature import Key
 from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
 
@@ -88,9 +89,10 @@ def bucketed(
         pad_value: What is added, as for ``np.full``; or by name of the argument.
         check: On the first call of a bucket that is padded, and later if a call is padded more than twice as much as
             any that was compared, compile and run at the own size too, and refuse ``fun`` if the answers differ by more
-            than rounding. Floating-point inputs are also compared with their signs changed, unless ``fun`` has a
-            ``while`` loop or calls the host: the largest of positive numbers does not change with zeros, that of
-            negative ones does. Each comparison is one more compile, and runs ``fun`` up to five times.
+            than rounding. The negated values are compared too, unless ``fun`` fails for them, has a ``while`` loop or
+            calls the host: the largest of positive numbers does not change with zeros, that of negative ones does.
+            (Numbers that are never negative can be given as unsigned ones.) Each comparison is one more compile, and
+            runs ``fun`` up to five times.
         **options: What ``cache.jit`` takes.
 
     Raises:
@@ -221,23 +223,24 @@ class BucketedFunction:
         return self._cached._call_of_lengths(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
 
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
-        """Refuse the function if padding has changed the answer, or would for the same numbers of the other sign."""
+        """Refuse the function if padding has changed the answer, or would for the same values negated."""
         exact = _jax.jit(self.__wrapped__, **self._options)
 
         def change_at(given: Arguments, padded: Any) -> str | None:
             own, beside = (
                 self._dynamic.bound(one, lengths, lengths)
-                for one in (given, self._dynamic.with_floats(given, _off_by_a_rounding))
+                for one in (given, self._dynamic.with_values(given, _off_by_a_rounding))
             )
             size = max((_largest(leaf) for leaf in tree_leaves(given)), default=0.0)
             return find_change(padded, exact(*own.args, **own.kwargs), exact(*beside.args, **beside.kwargs), size)
 
         change = change_at(arguments, result)
         if change is None and self._may_be_probed(arguments, lengths):
-            other = self._dynamic.with_floats(arguments, np.negative)
-            padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
-            change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
-            change = change and f"{change} if the numbers have the other sign"
+            with contextlib.suppress(Exception):  # of a program that is not for such values; they say nothing then
+                other = self._dynamic.with_values(arguments, _negated)
+                padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
+                change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
+            change = change and f"{change} if the values are negated"
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
@@ -247,7 +250,7 @@ class BucketedFunction:
 
     def _may_be_probed(self, arguments: Arguments, lengths: Bucket) -> bool:
         """Whether numbers that the caller did not give can neither loop for ever nor be seen outside."""
-        if not self._dynamic.has_floats(arguments):
+        if not self._dynamic.has_values(arguments):
             return False
         own = self._dynamic.bound(arguments, lengths, lengths)
         program = str(self._cached.trace(*own.args, **own.kwargs).jaxpr)
@@ -255,16 +258,38 @@ class BucketedFunction:
 
 
 def _largest(leaf: Any) -> float:
-    """Return the largest finite magnitude in an array of floating point; 0 for anything else."""
-    if not hasattr(leaf, "dtype") or not is_float(leaf):
+    """Return the largest finite magnitude in an array of real or complex numbers; 0 for anything else."""
+    if not hasattr(leaf, "dtype") or not _is_inexact(leaf):
         return 0.0
-    values = np.abs(np.asarray(leaf, np.float64))
+    values = np.abs(_widened(np.asarray(leaf)))
     return float(np.max(values, where=np.isfinite(values), initial=0.0))
 
 
-def _off_by_a_rounding(values: Any) -> Any:
+def _is_inexact(values: Any) -> bool:
+    return jax.numpy.issubdtype(values.dtype, jax.numpy.inexact)
+
+
+def _widened(values: Any) -> Any:
+    return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
+
+
+def _off_by_a_rounding(values: Any, _padding: Any) -> Any:
+    """Return the values off by one rounding of the precision that JAX takes them in; whole numbers as they are."""
+    if not _is_inexact(values):
+        return values
     signs = np.random.default_rng(0).choice([-1.0, 1.0], values.shape)
-    return values.astype(np.float64) * (1 + float(jax.numpy.finfo(values.dtype).eps) * signs)
+    eps = float(jax.numpy.finfo(jax.dtypes.canonicalize_dtype(values.dtype)).eps)
+    return _widened(values) * (1 + eps * signs)
+
+
+def _negated(values: Any, padding: Any) -> Any:
+    """Return values on the other side of zero; what is true or false is all that the padding is not."""
+    if values.dtype == np.bool_:
+        return np.full_like(values, not padding)
+    if _is_inexact(values):
+        return -values
+    of = jax.numpy.iinfo(values.dtype)
+    return ~values if values.dtype.kind in "iu" else of.min + of.max - values.astype(np.int64)  # ~ of small types
 
 
 def _note(known: dict[Any, Any], key: Any, what: Any) -> None:

@@ -29,7 +29,7 @@ class IndexDamaged(Exception):
 
 @dataclass(eq=False)
 class _Connection:
-    """A thread's connection; whoever uses or closes it holds its lock, since SQLite crashes where both go on at once."""
+    """A thread's connection. Who uses or closes it holds its lock: SQLite crashes where both go on at once."""
 
     db: sqlite3.Connection
     inode: int  # of the file

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
 from ._signature import abstract_leaf
-from ._trimming import Bucket, on_host, place_like
+from ._trimming import Bucket, is_key, on_host, place_like
 
 Arguments = dict[str, Any]
 AxesOfArgument = int | None | Sequence[int | None]
@@ -82,8 +82,7 @@ class DynamicArguments:
                 return leaf
             own = on_host(leaf)
             shape = _resized(own.shape, axes, bucket)
-            value = self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
-            padded = np.full(shape, _of_dtype(value, own.dtype, name), own.dtype)
+            padded = np.full(shape, _of_dtype(self._padding(name), own.dtype, name), own.dtype)
             padded[tuple(map(slice, own.shape))] = own
             return place_like(leaf, padded) if _is_placed(leaf) else padded
 
@@ -108,21 +107,24 @@ class DynamicArguments:
             sized["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered(sized)
 
-    def has_floats(self, arguments: Arguments) -> bool:
-        """Say whether a dynamic argument is of floating point."""
+    def has_values(self, arguments: Arguments) -> bool:
+        """Say whether a dynamic argument is of numbers, or of what is true or false."""
         leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
-        return any(self._axes_of(name, leaf) is not None and is_float(leaf) for name, leaf in leaves)
+        return any(self._axes_of(name, leaf) is not None and not is_key(leaf) for name, leaf in leaves)
 
-    def with_floats(self, arguments: Arguments, change: Callable[[Any], Any]) -> Arguments:
-        """Return the arguments with the dynamic ones of floating point changed."""
+    def with_values(self, arguments: Arguments, change: Callable[[Any, Any], Any]) -> Arguments:
+        """Return the arguments with the values of the dynamic ones changed: ``change(values, padding)``."""
 
         def changed(name: str, leaf: Any) -> Any:
-            if self._axes_of(name, leaf) is None or not is_float(leaf):
+            if self._axes_of(name, leaf) is None or is_key(leaf):
                 return leaf
-            values = np.asarray(change(np.asarray(leaf)), leaf.dtype)
+            values = np.asarray(change(np.asarray(leaf), self._padding(name)), leaf.dtype)
             return place_like(leaf, values) if _is_placed(leaf) else values
 
         return _map(changed, arguments)
+
+    def _padding(self, name: str) -> Any:
+        return self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
 
     def _axes_of(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
         """Return the leaf's axis in each dimension; None if it is passed as it is."""
@@ -137,11 +139,6 @@ class DynamicArguments:
     def _ordered(self, arguments: Arguments) -> inspect.BoundArguments:
         ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
         return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
-
-
-def is_float(leaf: Any) -> bool:
-    """Say whether an array is of floating point."""
-    return jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
 
 
 def _map(change: Callable[[str, Any], Any], arguments: Arguments) -> Arguments:
@@ -159,7 +156,7 @@ def _resized(shape: Sequence[int], axes: Sequence[int | None], size: Sequence[An
 
 def _is_placed(leaf: Any) -> bool:
     """Whether an array has to stay on its devices, or cannot be one of NumPy's."""
-    return isinstance(leaf, jax.Array) and (leaf.committed or jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    return isinstance(leaf, jax.Array) and (is_key(leaf) or leaf.committed or leaf.weak_type)
 
 
 def _of_dtype(value: Any, dtype: Any, name: str) -> Any:

@@ -137,6 +137,21 @@ def call_and_make_shortcut(
     return shortcut(*args, **kwargs), shortcut if learnt == [True] else None
 
 
+def weakly_typed(array: jax.Array) -> jax.Array:
+    """Return an array of the same buffers whose type gives way to others; where JAX does not allow that, as it is.
+
+    JAX has no public way but a program, which would be compiled for each shape.
+    """
+    try:
+        from jax._src.array import ArrayImpl
+
+        aval: Any = array.aval
+        buffers = [one.data for one in array.addressable_shards]
+        return ArrayImpl(aval.update(weak_type=True), array.sharding, buffers, committed=is_committed(array))
+    except Exception:  # who compares what comes of it finds another type
+        return array
+
+
 def payload_bytes(compiled: Any) -> int | None:
     """Return the length of the serialized executable, or None where it cannot be serialized."""
     try:

@@ -83,7 +83,7 @@ def least_squares(
 
         small = float(jnp.finfo(x.dtype).eps) ** (2 / 3) if tolerance is None else tolerance
         x, count, status, cost, gradient = _levenberg_marquardt(flat, x, limit, small)
-        return unravel(x), count, status, cost, jnp.max(jnp.abs(gradient))
+        return tree_map(_as_given, unravel(x), params), count, status, cost, jnp.max(jnp.abs(gradient))
 
     cached = (cache or JitCache()).jit(_named(fit, residuals))
     all_steps = jnp.int32(max_steps)
@@ -96,11 +96,17 @@ def least_squares(
 
 
 def _as_real(param: Any) -> jax.Array:
-    """Return a parameter in floating point, so that a whole number beside others is fitted too."""
+    """Return a parameter as it is fitted: in floating point, whole numbers too, and in at least single precision."""
     x = jnp.asarray(param)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"params must be real numbers, but one is {x.dtype}; fit real and imaginary parts")
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else float)
+
+
+def _as_given(fitted: jax.Array, param: Any) -> jax.Array:
+    """Return a parameter in the precision that it was given in, if that was floating point."""
+    given = jnp.asarray(param).dtype
+    return fitted.astype(given) if jnp.issubdtype(given, jnp.floating) else fitted
 
 
 def _levenberg_marquardt(

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import export
-from jax.sharding import NamedSharding, PartitionSpec
-from jax.tree_util import keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.tree_util import GetAttrKey, keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
+
+from . import _jax
 
 Bucket = tuple[int, ...]  # a length for each dynamic dimension
 
@@ -103,12 +105,11 @@ def declared_rules(out_axes: Any, output: Any, dimensions: int) -> list[Rule]:
     for path, leaf in tree_flatten_with_path(output)[0]:
         axes = out_axes
         for step in path:
-            if not isinstance(axes, dict | list | tuple) or _is_axes(axes, dimensions):
+            if axes is None or isinstance(axes, int) or _is_axes(axes, dimensions):
                 break
-            at: Any = getattr(step, "idx", getattr(step, "key", None))
             try:
-                axes = axes[at]  # pyright: ignore[reportCallIssue, reportArgumentType]
-            except (KeyError, IndexError, TypeError):
+                axes = getattr(axes, step.name) if isinstance(step, GetAttrKey) else axes[_index(step)]
+            except (AttributeError, KeyError, IndexError, TypeError):
                 raise ValueError(
                     f"out_axes={out_axes} does not fit the output: it has nothing at {keystr(path)}"
                 ) from None
@@ -120,8 +121,17 @@ def declared_rules(out_axes: Any, output: Any, dimensions: int) -> list[Rule]:
     return rules
 
 
+def _index(step: Any) -> Any:
+    return getattr(step, "idx", getattr(step, "key", None))
+
+
 def _is_axes(value: Any, dimensions: int) -> bool:
-    return dimensions > 1 and len(value) == dimensions and all(one is None or isinstance(one, int) for one in value)
+    return (
+        dimensions > 1
+        and isinstance(value, tuple | list)
+        and len(value) == dimensions
+        and all(one is None or isinstance(one, int) for one in value)
+    )
 
 
 def trim(output: Any, rules: Sequence[Rule], lengths: Bucket) -> Any:
@@ -140,27 +150,31 @@ def _trim_leaf(leaf: Any, rule: Rule, lengths: Bucket) -> Any:
     return place_like(leaf, own) if isinstance(leaf, jax.Array) else own
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Say whether an array is of random keys."""
     return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def on_host(leaf: Any) -> np.ndarray[Any, Any]:
     """Return an array as NumPy's; of random keys their data, with one axis more."""
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def place_like(leaf: jax.Array, values: np.ndarray[Any, Any]) -> jax.Array:
-    """Put values where an array is, or on all of its devices if they cannot be split in the same way."""
-    if _is_key(leaf):
+    """Put values where an array is, as weakly typed; on all of its devices if they cannot be split in the same way."""
+    if is_key(leaf):
         return jax.random.wrap_key_data(jax.device_put(values), impl=jax.random.key_impl(leaf))
-    if not leaf.committed:
-        return jax.device_put(values)
+    placed = jax.device_put(values, _sharding_for(leaf, values.shape) if leaf.committed else None)
+    return _jax.weakly_typed(placed) if leaf.weak_type else placed
+
+
+def _sharding_for(leaf: jax.Array, shape: tuple[int, ...]) -> Sharding | None:
     sharding = leaf.sharding
     try:
-        sharding.shard_shape(values.shape)
+        sharding.shard_shape(shape)
     except ValueError:
-        sharding = NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
-    return jax.device_put(values, sharding)
+        return NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
+    return sharding
 
 
 def find_change(padded: Any, exact: Any, nearby: Any, size: float) -> str | None:
@@ -177,9 +191,15 @@ def find_change(padded: Any, exact: Any, nearby: Any, size: float) -> str | None
         place = f"output{keystr(path)}"
         if got.shape != wanted.shape:
             return f"the {place} has the shape {got.shape} instead of {wanted.shape}"
+        if _type_of(got) != _type_of(wanted):
+            return f"the {place} is {_type_of(got)} instead of {_type_of(wanted)}"
         if (off := _error(on_host(got), on_host(wanted), on_host(beside), size)) is not None:
             return f"the {place} differs by {off:.2g} of its size"
     return None
+
+
+def _type_of(leaf: Any) -> str:
+    return f"{'weakly ' if getattr(leaf, 'weak_type', False) else ''}{leaf.dtype}"  # keys have none
 
 
 def _error(

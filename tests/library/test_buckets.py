@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -273,13 +274,14 @@ def test_a_wrong_element_is_seen_beside_a_large_one():
         f(np.full(3000, 7, np.float32))
 
 
-def test_sums_that_cancel_are_not_taken_for_wrong():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])  # JAX cuts 64 bits to 32
+def test_sums_that_cancel_are_not_taken_for_wrong(dtype):
     def centred(x, mask):
         return jnp.sum(jnp.where(mask, x - jnp.mean(x, where=mask), 0))
 
     for seed in range(5):
-        x = np.random.default_rng(seed).normal(10, 1, 3000).astype(np.float32)
-        assert abs(float(bucketed(centred, cache=JitCache(), buckets=(4096,))(x))) < 0.1
+        x = np.random.default_rng(seed).normal(10, 1, 3000).astype(dtype)
+        assert abs(bucketed(centred, cache=JitCache(), buckets=(4096,))(x)) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -287,8 +289,90 @@ def test_sums_that_cancel_are_not_taken_for_wrong():
 )
 def test_numbers_that_padding_does_not_change_by_chance_do_not_pass_the_check(function):
     f = bucketed(function, cache=JitCache(), buckets=(8,))
-    with pytest.raises(PaddingError, match="if the numbers have the other sign"):
+    with pytest.raises(PaddingError, match="if the values are negated"):
         f(np.arange(1, 6, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (lambda x: jnp.max(x), np.array([3, 1, 2], np.int32)),
+        (lambda x: jnp.argmax(x), np.array([3, 1, 2], np.int64)),
+        (lambda x: jnp.argsort(-x), np.array([3, 1, 2], np.int8)),
+        (lambda x: jnp.all(x), np.array([3, 0, 2], np.uint8)),
+        (lambda x: jnp.all(x), np.array([True, False, True])),
+        (lambda x: jnp.sort(x)[::-1].sum() + jnp.max(x), np.array([3, 1, 2j], np.complex64)),
+        (lambda x: jnp.max(x), np.array([3, 1, 2]).astype("int4")),
+    ],
+)
+def test_nor_do_whole_and_complex_numbers_and_truth_values(function, x):
+    f = bucketed(function, cache=JitCache(), buckets=(8,))
+    with pytest.raises(PaddingError, match="if the values are negated"):
+        f(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "options"),
+    [
+        (lambda x: jnp.max(x), np.array([3, 1, 2], np.uint32), {}),  # nothing is less than the padding
+        (lambda x: jnp.any(x), np.array([False, True]), {}),
+        (lambda x: jnp.all(x), np.array([False, True]), {"pad_value": True}),
+        (lambda x, mask: jnp.max(x, where=mask, initial=-(2**31)), np.array([3, 1, 2], np.int32), {}),
+        (lambda x: jnp.arange(10.0)[x], np.array([3, 1, 2], np.int32), {}),
+        (lambda x, mask: jnp.zeros(4).at[x].add(mask), np.array([3, 1, 2], np.int32), {}),
+        (lambda x: jnp.fft.ifft(jnp.fft.fft(jnp.ones(4) * x.sum())) - x.mean(where=x != 0),
+         np.random.default_rng(0).normal(size=2000).astype(np.complex64), {}),
+    ],
+)  # fmt: skip
+def test_programs_of_such_values_that_leave_the_padding_out_pass(function, x, options):
+    f = bucketed(function, cache=JitCache(), buckets=(4, 4096), **options)
+    extra = {"mask": np.ones(len(x), bool)} if "mask" in inspect.signature(function).parameters else {}
+    np.testing.assert_allclose(f(x), jax.jit(function)(x, **extra), rtol=1e-4, atol=1e-5)
+
+
+def test_values_that_a_program_does_not_take_say_nothing_of_it():
+    f = bucketed(lambda x, mask: jnp.log(jnp.where(mask, x, 1)).sum(), cache=JitCache(), buckets=(4,))
+    with jax.debug_nans(True):
+        assert float(f(np.ones(3, np.float32))) == 0
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_weak_types_stay_weak(committed):
+    def scaled(x):
+        return x * jnp.ones(1, jnp.bfloat16), x + 1
+
+    x = jnp.broadcast_to(3.0, 5)
+    x = jax.device_put(x, jax.devices()[0]) if committed else x
+    assert x.weak_type
+    for one in (x, jnp.asarray(np.ones(5, np.float32))):
+        got, exact = bucketed(scaled, cache=JitCache(), buckets=(8,))(one), jax.jit(scaled)(one)
+        assert [a.aval for a in got] == [a.aval for a in exact]
+        assert [a.tolist() for a in got] == [a.tolist() for a in exact]
+
+
+def test_an_answer_of_another_type_is_another_answer():
+    f = bucketed(
+        lambda x: jnp.ones((), jnp.float16 if x.shape[0] == 3 else jnp.float32), cache=JitCache(), buckets=(4,)
+    )
+    with pytest.raises(PaddingError, match="the output is float32 instead of float16"):
+        f(np.ones(3, np.float32))
+
+
+def test_declared_axes_may_be_named_as_the_output_is():
+    class Moments(NamedTuple):
+        centred: jax.Array
+        mean: jax.Array
+
+    def moments(x, mask):
+        mean = jnp.mean(x, where=mask)
+        return Moments(x - mean, mean)
+
+    f = bucketed(moments, cache=JitCache(), buckets=(4,), out_axes=Moments(0, None))
+    got = f(np.array([1, 2, 3], np.float32))
+    assert (got.centred.tolist(), float(got.mean)) == ([-1, 0, 1], 2)
+    f = bucketed(moments, cache=JitCache(), buckets=(4,), out_axes=(0, None))
+    with pytest.raises(ValueError, match=r"out_axes=\(0, None\) does not fit the output: it has nothing at .centred"):
+        f(np.array([1, 2, 3], np.float32))
 
 
 def test_programs_that_might_not_end_are_compared_for_the_callers_numbers_only():

@@ -370,6 +370,15 @@ def test_whole_numbers_among_parameters_are_fitted_too():
     assert {name: float(value) for name, value in params.items()} == pytest.approx({"a": 2.5, "b": 0.5}, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precisions_are_fitted_in_single_and_come_back_as_they_were(dtype):
+    x = np.linspace(0, 1, 32).astype(np.float32)
+    fit = least_squares(lambda p, x, y: p[0] * x + p[1] - y, cache=JitCache())
+    result = fit(jnp.zeros(2, dtype), x.astype(dtype), (2 * x + 1).astype(dtype))
+    assert (result.converged, result.params.dtype) == (True, dtype)
+    np.testing.assert_allclose(result.params.astype(np.float32), np.polyfit(x, 2 * x + 1, 1), rtol=0.01)
+
+
 def test_parameters_that_cannot_be_fitted_are_refused():
     fit = least_squares(lambda p: jnp.abs(p))
     with pytest.raises(TypeError, match="params must be real numbers, but one is complex64"):

@@ -29,6 +29,15 @@ def test_the_payload_of_an_executable_has_a_length():
     assert _jax.reported_code_bytes(object()) == 0
 
 
+def test_an_array_can_be_had_weakly_typed():
+    weak = _jax.weakly_typed(jax.device_put(np.ones(3, np.float32)))
+    assert (weak.weak_type, weak.tolist(), weak.committed) == (True, [1, 1, 1], False)
+    f = jax.jit(lambda x: x * jax.numpy.ones(3, jax.numpy.bfloat16))
+    assert [f(one).dtype.name for one in (weak, jax.numpy.ones(3), weak)] == ["bfloat16", "float32", "bfloat16"]
+    nothing = object()
+    assert _jax.weakly_typed(nothing) is nothing
+
+
 def test_a_held_entry_keeps_no_mlir_module_and_still_answers():
     from jaxlib.mlir import ir
 
