@@ -1,8 +1,10 @@
 """CachedFunction: what ``cache.jit`` returns, and the way of a hit."""
 
+import contextlib
 import functools
 import inspect
 import operator
+import sys
 import types
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from jax.tree_util import tree_leaves
 
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
-from ._signature import Key, Statics, call_key, context_token, resolve_statics
+from ._signature import Key, Statics, Uncacheable, call_key, context_token, resolve_statics
 from ._variants import Entry
 from ._warm import warm
 
@@ -144,7 +146,8 @@ class CachedFunction:
             if len(self._log) >= _SETTLE_AFTER:
                 self._ledger.settle_hits()
         elif not _is_abstract(args, kwargs):
-            entry = self._cache._miss(self, key, args, kwargs)
+            with contextlib.suppress(Uncacheable):  # jax.jit knows what to do
+                entry = self._cache._miss(self, key, args, kwargs)
         if entry is None:
             return self._bypass(args, kwargs)
         result = _serve(entry, args, kwargs)
@@ -185,7 +188,15 @@ class CachedFunction:
         return self._plain(*args, **kwargs)
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
-        return describe_call(self._variants.name, self._parameter_names, self._statics, args, kwargs)
+        """Describe a call.
+
+        Raises:
+            Uncacheable: If it cannot be, as with what is no array.
+        """
+        try:
+            return describe_call(self._variants.name, self._parameter_names, self._statics, args, kwargs)
+        except Exception as error:  # of the caller's values, such as a static one without a hash
+            raise Uncacheable from error
 
     @functools.cached_property
     def _parameter_names(self) -> Callable[[int], str]:
@@ -210,6 +221,19 @@ class CachedFunction:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CachedFunction":
         return self  # as functions are
+
+    def __reduce__(self) -> Any:
+        """Travel by name where that leads to this function elsewhere, and otherwise uncached, as ``jax.jit`` has it.
+
+        As with ``jax.jit``, a function of ``__main__`` or without a name needs cloudpickle.
+        """
+        found: Any = sys.modules.get(self.__module__)
+        own_name: str = getattr(self, "__qualname__", "")
+        for name in own_name.split("."):
+            found = getattr(found, name, None)
+        if found is self and self.__module__ != "__main__":
+            return own_name
+        return functools.partial(jax.jit, **self._options), (self.__wrapped__,)
 
     def __repr__(self) -> str:
         return f"<cached {self._variants.name} of {self._cache!r}>"

@@ -1,5 +1,6 @@
 """JitCache: look-up, miss, limit, statistics."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -24,7 +25,7 @@ from ._policies import Policy, make_policy, options_of
 from ._recorded_function import RecordedFunction
 from ._recorder import Recorder
 from ._residents import Residents
-from ._signature import Key
+from ._signature import Key, Uncacheable
 from ._statistics import CacheStats
 from ._variants import Entry, Flight
 
@@ -177,15 +178,16 @@ class JitCache:
             TypeError: If ``fun`` is not from ``cache.jit`` of this cache.
         """
         cached, args = self._own_function(fun, args)
-        key = cached._key_of(args, kwargs)
-        if key is None or not self._enabled:
+        key, description = cached._key_of(args, kwargs), None
+        with contextlib.suppress(Uncacheable):
+            description = cached._describe(args, kwargs)
+        if key is None or description is None or not self._enabled:
             why = (
                 "under a transformation, with jit disabled, or with arguments that no executable can be looked up by"
                 if self._enabled
                 else "the cache is not enabled"
             )
             return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}")
-        description = cached._describe(args, kwargs)
         hits, miss = self._ledger.look_up(cached._programs, key, description, cached._key is not None)
         if miss is not None:
             return Explanation(description.text, "miss", miss, miss.reason)
@@ -214,6 +216,9 @@ class JitCache:
         """Return an entry for a call that found none: compiled here, or by another thread meanwhile.
 
         None if this thread is itself compiling and would have to wait for another, which might wait for it.
+
+        Raises:
+            Uncacheable: If the call has what no executable is called with, which only an own key lets come so far.
         """
         flights = cached._variants.flights
         while True:
@@ -244,9 +249,10 @@ class JitCache:
         try:
             if not self._take_off(cached, key, flight):
                 return None
-            self._check_max_compiles(cached, key, args, kwargs)
+            description = cached._describe(args, kwargs)
+            self._check_max_compiles(cached, key, description)
             executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
-            self._keep(cached, key, cached._describe(args, kwargs), executable, flight, requested=True)
+            self._keep(cached, key, description, executable, flight, requested=True)
         finally:  # also after an error or an interrupt: whoever waits tries for itself
             self._compiling.depth -= 1
             self._land(cached, key, flight)
@@ -273,9 +279,7 @@ class JitCache:
                 function.compiling -= 1
                 self._programs -= flight.entry is None
 
-    def _check_max_compiles(
-        self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _check_max_compiles(self, cached: CachedFunction, key: Key, description: Description) -> None:
         function = cached._variants
         for whose, limit, programs in (
             ("this cache", self._max_compiles, self._programs),
@@ -283,7 +287,6 @@ class JitCache:
         ):
             if limit is not None and programs > limit:
                 with self._ledger.lock:
-                    description = cached._describe(args, kwargs)
                     miss = self._ledger.diagnose(function, key, description, cached._key is not None)
                 raise CompileLimitExceeded(
                     f"max_compiles={limit} allows {whose} no more programs, and {miss}; "

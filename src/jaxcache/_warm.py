@@ -1,13 +1,15 @@
 """Compile ahead of the first call, several programs at a time."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ._describe import Description
 from ._executable import Program
-from ._signature import Call, Key
+from ._signature import Call, Key, Uncacheable
 from ._variants import Flight
 
 if TYPE_CHECKING:
@@ -27,10 +29,10 @@ def warm(cached: "CachedFunction", signatures: Iterable[Any], threads: int | Non
     pending: deque[Future[None]] = deque()
     made = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
-        for key, call in calls.items():
+        for key, (call, description) in calls.items():
             while len(pending) >= 2 * workers:
                 pending.popleft().result()
-            compiling = _begin(cached, key, call, pool)
+            compiling = _begin(cached, key, call, description, pool)
             if compiling is not None:
                 pending.append(compiling)
                 made += 1
@@ -39,17 +41,19 @@ def warm(cached: "CachedFunction", signatures: Iterable[Any], threads: int | Non
     return made
 
 
-def _calls_by_key(cached: "CachedFunction", signatures: Iterable[Any]) -> dict[Key, Call]:
-    calls: dict[Key, Call] = {}
+def _calls_by_key(cached: "CachedFunction", signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
+    calls: dict[Key, tuple[Call, Description]] = {}
     for signature in signatures:
         call = signature if isinstance(signature, Call) else Call(*_positional(signature))
-        key = cached._key_of(call.args, call.kwargs)
-        if key is None:
+        key, description = cached._key_of(call.args, call.kwargs), None
+        with contextlib.suppress(Uncacheable):
+            description = cached._describe(call.args, call.kwargs)
+        if key is None or description is None:
             raise TypeError(
                 "signatures must be of arrays or jax.ShapeDtypeStruct, outside of transformations and with jit "
                 f"enabled, but one is {call}"
             )
-        calls[key] = call
+        calls[key] = call, description
     return calls
 
 
@@ -58,15 +62,16 @@ def _positional(signature: Any) -> tuple[Any, ...]:
     return signature if isinstance(signature, tuple) and not named else (signature,)
 
 
-def _begin(cached: "CachedFunction", key: Key, call: Call, pool: ThreadPoolExecutor) -> "Future[None] | None":
+def _begin(
+    cached: "CachedFunction", key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
+) -> "Future[None] | None":
     """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
     cache, flight = cached._cache, Flight()
     try:
         if not cache._take_off(cached, key, flight):
             return None
-        cache._check_max_compiles(cached, key, call.args, call.kwargs)
+        cache._check_max_compiles(cached, key, description)
         program = Program(cached.__wrapped__, cached._options, call.args, call.kwargs)
-        description = cached._describe(call.args, call.kwargs)
 
         def finish() -> None:
             try:

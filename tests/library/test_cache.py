@@ -1,6 +1,9 @@
 """The cache: what is compiled, what is held, what is counted."""
 
+import functools
 import gc
+import importlib
+import pickle
 import sys
 import threading
 import warnings
@@ -303,6 +306,40 @@ def test_own_keys_replace_the_signature_and_still_give_right_results():
     assert f(np.ones(6, np.float32)) == 12  # same key, other shape
     stats = cache.stats()
     assert (stats.misses, stats.hits) == (1, 1)
+
+
+def test_with_an_own_key_what_no_executable_takes_goes_to_jit():
+    def add(ref, x):
+        return ref[...] + x
+
+    cache = JitCache()
+    f, g = cache.jit(add, key=lambda *_: 1), cache.jit(double, key=lambda x: 1)
+    ref = jax.new_ref(jnp.ones(3))
+    assert [f(ref, 1.0).tolist() for _ in range(2)] == [[2, 2, 2]] * 2
+    with pytest.raises(TypeError, match="<class 'object'>"):
+        g(object())
+    with pytest.raises(ValueError, match="Non-hashable static"):
+        cache.jit(lambda x, n: x * len(n), static_argnums=1, key=lambda *_: 1)(np.ones(3), [1, 2])
+    assert cache.explain(g, object()).outcome == "bypassed"
+    with pytest.raises(TypeError, match="signatures must be of arrays"):
+        g.warm(object())
+    stats = cache.stats()
+    assert (stats.bypassed, stats.misses, stats.compiled) == (4, 0, 0)
+
+
+def test_cached_functions_travel_by_name_or_as_functions_of_jit(tmp_path, monkeypatch):
+    (tmp_path / "travelling.py").write_text(
+        "import jaxcache\ncache = jaxcache.JitCache()\n@cache.jit\ndef double(x):\n    return 2 * x\n"
+        "def scale(x, n):\n    return n * x\nscaled = cache.jit(scale, static_argnums=1)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    travelling = importlib.import_module("travelling")
+    assert pickle.loads(pickle.dumps(travelling.double)) is travelling.double
+    partial = JitCache().jit(functools.partial(travelling.scale, n=3))
+    assert pickle.loads(pickle.dumps(partial))(np.ones(2)).tolist() == [3, 3]
+    there = pickle.loads(pickle.dumps(travelling.scaled))
+    assert type(there) is type(jax.jit(double))
+    assert there(np.ones(3), 3).tolist() == [3, 3, 3]
 
 
 def test_an_own_key_that_cannot_be_hashed_is_refused():
