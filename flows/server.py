@@ -29,6 +29,7 @@ from .server_settings import LOOPBACK, ServerError, ServerSettings, SettingError
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
+_LET_GO_SECONDS = 5.0  # a killed server keeps its port until its memory is freed, also when it counts as dead already
 _PORTS = range(4200, 4300)  # below those that the system gives to outgoing connections: one can be had again
 _START_SECONDS = 120.0
 _EVERY_ADDRESS = "0.0.0.0"
@@ -161,16 +162,27 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
 def _free_port(host: str = LOOPBACK) -> int:
     """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
     last = _last()
+    if last is not None:
+        deadline = time.monotonic() + _LET_GO_SECONDS
+        while _bindable(host, last.port) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
     others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere
     for port in (*(() if last is None else (last.port,)), _PORTS[0], *others, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
+        found = _bindable(host, port)
+        if found is not None:
+            return found
     raise ServerError(f"no free port on {host} for the Prefect server; is this an address of this machine?")
+
+
+def _bindable(host: str, port: int) -> int | None:
+    """Return the port, for 0 any, if a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return None
+        return probe.getsockname()[1]
 
 
 def _launch(port: int, chosen: ServerSettings) -> Server:

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -67,11 +68,23 @@ def test_a_sweep_whose_server_is_gone_for_good_ends_by_itself(tmp_path, order):
     )
 
 
-def test_a_server_that_was_killed_gets_its_port_back(tmp_path, monkeypatch):
+def test_a_server_that_was_killed_gets_its_port_back_as_soon_as_it_has_let_go(tmp_path, monkeypatch):
     monkeypatch.setattr(flows_server, "HOME", tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
+        letting_go = threading.Timer(0.3, held.close)
+        letting_go.start()
+        assert flows_server._free_port() == port
+        letting_go.join()
+
+
+def test_a_port_that_another_has_taken_for_good_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows_server, "HOME", tmp_path)
+    monkeypatch.setattr(flows_server, "_LET_GO_SECONDS", 0.1)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
         (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
         assert flows_server._free_port() != port
-    assert flows_server._free_port() == port
