@@ -18,12 +18,15 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
 from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments
+from ._padding_check import find_change, has_negative, lowered, may_be_probed, off_by_roundings, raised, size_of
 from ._signature import Key
-from ._trimming import Bucket, PaddingError, Rule, declared_rules, find_change, prove_rules, trim
+from ._trimming import Bucket, PaddingError, Rule, declared_rules, prove_rules, trim
 
 if TYPE_CHECKING:
     from ._memory import JitCache
 
+_SHAKES = 4  # roundings of the input that are tried where an answer is off
+_OF_THE_CACHE = ("key", "max_compiles")  # options that jax.jit does not know
 _MOST_KNOWN = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
 
 
@@ -87,12 +90,13 @@ def bucketed(
             for each dimension, or None. If not given, abstract evaluation at a symbolic length has to prove it.
         max_deviation: The padding that is accepted, added elements over own elements; None for any.
         pad_value: What is added, as for ``np.full``; or by name of the argument.
-        check: On the first call of a bucket that is padded, and later if a call is padded more than twice as much as
-            any that was compared, compile and run at the own size too, and refuse ``fun`` if the answers differ by more
-            than rounding. The negated values are compared too, unless ``fun`` fails for them, has a ``while`` loop or
-            calls the host: the largest of positive numbers does not change with zeros, that of negative ones does.
-            (Numbers that are never negative can be given as unsigned ones.) Each comparison is one more compile, and
-            runs ``fun`` up to five times.
+        check: On the first call of a bucket that is padded, the first with negative whole numbers, and later if a call
+            is padded more than twice as much as any that was compared, compile and run at the own size too, and refuse
+            ``fun`` if the answers differ by more than rounding. Values raised above zero and lowered below it are
+            compared too, unless ``fun`` fails for them, has a ``while`` loop or calls the host: the largest of positive
+            numbers does not change with zeros, that of negative ones does. Whole numbers are lowered only if there is a
+            negative one among them, since they may be indices. Each comparison is one more compile, and runs ``fun``
+            some six times.
         **options: What ``cache.jit`` takes.
 
     Raises:
@@ -130,8 +134,9 @@ class BucketedFunction:
         self.__wrapped__ = fun
         self._cached = cache.jit(fun, **options)
         # Of the exact call: what it donates would be the caller's own.
-        self._options = {name: value for name, value in options.items() if not name.startswith("donate")}
-        self._donates = len(self._options) < len(options)
+        of_jit = {name: value for name, value in options.items() if name not in _OF_THE_CACHE}
+        self._options = {name: value for name, value in of_jit.items() if not name.startswith("donate")}
+        self._donates = len(self._options) < len(of_jit)
         self._dynamic = DynamicArguments(self.__name__, inspect.signature(fun), axes, pad_value)
         self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
@@ -139,7 +144,7 @@ class BucketedFunction:
             raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation!r}")
         self._max_deviation = max_deviation
         self._check = check
-        self._checked: dict[Key, int] = {}  # the most elements of padding that were compared
+        self._checked: dict[tuple[Key, bool], int] = {}  # the most elements of padding that were compared
         self._rules: dict[Key | tuple[Key, Bucket], list[Rule]] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -157,12 +162,13 @@ class BucketedFunction:
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
-        if not self._check or (key is not None and added <= 2 * self._checked.get(key, 0)):
+        known = None if key is None else (key, any(map(has_negative, self._dynamic.values(arguments))))
+        if not self._check or (known is not None and added <= 2 * self._checked.get(known, 0)):
             return trim(self._cached._call_of_lengths(lengths, padded.args, padded.kwargs), rules, lengths)
         result = trim(self._call_keeping(padded, lengths), rules, lengths)
         self._compare(result, rules, arguments, lengths, bucket)
-        if key is not None:
-            _note(self._checked, key, added)
+        if known is not None:
+            _note(self._checked, known, added)
         return result
 
     def stats(self) -> BucketStats:
@@ -223,24 +229,18 @@ class BucketedFunction:
         return self._cached._call_of_lengths(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
 
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
-        """Refuse the function if padding has changed the answer, or would for the same values negated."""
-        exact = _jax.jit(self.__wrapped__, **self._options)
-
-        def change_at(given: Arguments, padded: Any) -> str | None:
-            own, beside = (
-                self._dynamic.bound(one, lengths, lengths)
-                for one in (given, self._dynamic.with_values(given, _off_by_a_rounding))
-            )
-            size = max((_largest(leaf) for leaf in tree_leaves(given)), default=0.0)
-            return find_change(padded, exact(*own.args, **own.kwargs), exact(*beside.args, **beside.kwargs), size)
-
-        change = change_at(arguments, result)
-        if change is None and self._may_be_probed(arguments, lengths):
+        """Refuse the function if padding has changed the answer, or would for values on either side of zero."""
+        own = self._dynamic.bound(arguments, lengths, lengths)
+        probed = may_be_probed(self._cached.trace(*own.args, **own.kwargs))
+        change = self._change(result, arguments, lengths, probed)
+        for turned in (raised, lowered) if change is None and probed and self._dynamic.values(arguments) else ():
             with contextlib.suppress(Exception):  # of a program that is not for such values; they say nothing then
-                other = self._dynamic.with_values(arguments, _negated)
+                other = self._dynamic.with_values(arguments, turned)
                 padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
-                change = change_at(other, trim(self._call_keeping(padded), rules, lengths))
-            change = change and f"{change} if the values are negated"
+                change = self._change(trim(self._call_keeping(padded), rules, lengths), other, lengths, probed)
+            if change is not None:
+                change += f" if the values are {turned.__name__}"
+                break
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
@@ -248,48 +248,24 @@ class BucketedFunction:
                 "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
             )
 
-    def _may_be_probed(self, arguments: Arguments, lengths: Bucket) -> bool:
-        """Whether numbers that the caller did not give can neither loop for ever nor be seen outside."""
-        if not self._dynamic.has_values(arguments):
-            return False
-        own = self._dynamic.bound(arguments, lengths, lengths)
-        program = str(self._cached.trace(*own.args, **own.kwargs).jaxpr)
-        return "while[" not in program and "callback" not in program
+    def _change(self, padded: Any, arguments: Arguments, lengths: Bucket, probed: bool) -> str | None:
+        """Say what padding has changed of the answer for these arguments."""
+        exact = _jax.jit(self.__wrapped__, **self._options)
 
+        def answer(given: Arguments) -> Any:
+            own = self._dynamic.bound(given, lengths, lengths)
+            return exact(*own.args, **own.kwargs)
 
-def _largest(leaf: Any) -> float:
-    """Return the largest finite magnitude in an array of real or complex numbers; 0 for anything else."""
-    if not hasattr(leaf, "dtype") or not _is_inexact(leaf):
-        return 0.0
-    values = np.abs(_widened(np.asarray(leaf)))
-    return float(np.max(values, where=np.isfinite(values), initial=0.0))
-
-
-def _is_inexact(values: Any) -> bool:
-    return jax.numpy.issubdtype(values.dtype, jax.numpy.inexact)
-
-
-def _widened(values: Any) -> Any:
-    return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
-
-
-def _off_by_a_rounding(values: Any, _padding: Any) -> Any:
-    """Return the values off by one rounding of the precision that JAX takes them in; whole numbers as they are."""
-    if not _is_inexact(values):
-        return values
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], values.shape)
-    eps = float(jax.numpy.finfo(jax.dtypes.canonicalize_dtype(values.dtype)).eps)
-    return _widened(values) * (1 + eps * signs)
-
-
-def _negated(values: Any, padding: Any) -> Any:
-    """Return values on the other side of zero; what is true or false is all that the padding is not."""
-    if values.dtype == np.bool_:
-        return np.full_like(values, not padding)
-    if _is_inexact(values):
-        return -values
-    of = jax.numpy.iinfo(values.dtype)
-    return ~values if values.dtype.kind in "iu" else of.min + of.max - values.astype(np.int64)  # ~ of small types
+        wanted, size = answer(arguments), size_of(arguments)
+        change = find_change(padded, wanted, (), size)
+        if change is None:
+            return None
+        nearby = None
+        if probed:
+            with contextlib.suppress(Exception):  # at the edge of what the program is for
+                shaken = [self._dynamic.with_values(arguments, off_by_roundings(one)) for one in range(_SHAKES)]
+                nearby = [answer(one) for one in shaken]
+        return find_change(padded, wanted, nearby, size)
 
 
 def _note(known: dict[Any, Any], key: Any, what: Any) -> None:

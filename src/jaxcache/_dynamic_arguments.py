@@ -107,10 +107,10 @@ class DynamicArguments:
             sized["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered(sized)
 
-    def has_values(self, arguments: Arguments) -> bool:
-        """Say whether a dynamic argument is of numbers, or of what is true or false."""
+    def values(self, arguments: Arguments) -> list[Any]:
+        """Return the dynamic arrays; of random keys none."""
         leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
-        return any(self._axes_of(name, leaf) is not None and not is_key(leaf) for name, leaf in leaves)
+        return [leaf for name, leaf in leaves if self._axes_of(name, leaf) is not None and not is_key(leaf)]
 
     def with_values(self, arguments: Arguments, change: Callable[[Any, Any], Any]) -> Arguments:
         """Return the arguments with the values of the dynamic ones changed: ``change(values, padding)``."""

@@ -1,4 +1,4 @@
-"""What of an output follows the padded dimensions of the input: proved, trimmed, compared."""
+"""What of an output follows the padded dimensions of the input: proved, trimmed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import export
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
-from jax.tree_util import GetAttrKey, keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
+from jax.tree_util import GetAttrKey, keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
 
 from . import _jax
 
@@ -175,51 +175,3 @@ def _sharding_for(leaf: jax.Array, shape: tuple[int, ...]) -> Sharding | None:
     except ValueError:
         return NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
     return sharding
-
-
-def find_change(padded: Any, exact: Any, nearby: Any, size: float) -> str | None:
-    """Say which output padding changes by more than rounding, and by how much; None if none.
-
-    Args:
-        padded: The outputs of the padded call, trimmed.
-        exact: Those of the exact call.
-        nearby: Those of the exact call for inputs off by a rounding: how much that matters differs by element.
-        size: The largest input.
-    """
-    pairs = zip(tree_flatten_with_path(padded)[0], tree_leaves(exact), tree_leaves(nearby), strict=True)
-    for (path, got), wanted, beside in pairs:
-        place = f"output{keystr(path)}"
-        if got.shape != wanted.shape:
-            return f"the {place} has the shape {got.shape} instead of {wanted.shape}"
-        if _type_of(got) != _type_of(wanted):
-            return f"the {place} is {_type_of(got)} instead of {_type_of(wanted)}"
-        if (off := _error(on_host(got), on_host(wanted), on_host(beside), size)) is not None:
-            return f"the {place} differs by {off:.2g} of its size"
-    return None
-
-
-def _type_of(leaf: Any) -> str:
-    return f"{'weakly ' if getattr(leaf, 'weak_type', False) else ''}{leaf.dtype}"  # keys have none
-
-
-def _error(
-    got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], beside: np.ndarray[Any, Any], size: float
-) -> float | None:
-    if not jax.numpy.issubdtype(wanted.dtype, jax.numpy.inexact):
-        return None if np.array_equal(got, wanted) else float(np.mean(got != wanted))
-    wide = np.complex128 if np.iscomplexobj(wanted) else np.float64
-    a, b, c = got.astype(wide), wanted.astype(wide), beside.astype(wide)
-    finite = np.isfinite(b)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.all(np.isfinite(a[finite])):
-        return float("inf")
-    eps = float(jax.numpy.finfo(wanted.dtype).eps)
-    roundings = 64 if eps < 1e-4 else 2  # half precisions are added up in a wider one
-    a, b, c = a[finite], b[finite], np.where(np.isfinite(c), c, b)[finite]
-    largest = np.max(np.abs(b), initial=0.0)
-    # A sum that cancels is off by roundings of its terms; more than half of the digits is no rounding.
-    allowed = np.minimum(roundings * (eps * np.abs(b) + np.abs(c - b)), eps**0.5 * max(largest, size))
-    off = np.abs(a - b)
-    if np.all(off <= allowed):
-        return None
-    at = int(np.argmax(off - allowed))
-    return float(off[at] / (np.abs(b[at]) or largest or 1.0))

@@ -284,50 +284,100 @@ def test_sums_that_cancel_are_not_taken_for_wrong(dtype):
         assert abs(bucketed(centred, cache=JitCache(), buckets=(4096,))(x)) < 0.1
 
 
-@pytest.mark.parametrize(
-    "function", [lambda x: jnp.max(x), lambda x: jnp.sort(-x), lambda x: jax.nn.relu(-x).min() - x]
-)
-def test_numbers_that_padding_does_not_change_by_chance_do_not_pass_the_check(function):
-    f = bucketed(function, cache=JitCache(), buckets=(8,))
-    with pytest.raises(PaddingError, match="if the values are negated"):
-        f(np.arange(1, 6, dtype=np.float32))
+MIXED, LATER = np.array([1, -2, 3, -1, 2]), np.array([-1, -2, -3, -1])
 
 
 @pytest.mark.parametrize(
     ("function", "x"),
     [
-        (lambda x: jnp.max(x), np.array([3, 1, 2], np.int32)),
-        (lambda x: jnp.argmax(x), np.array([3, 1, 2], np.int64)),
-        (lambda x: jnp.argsort(-x), np.array([3, 1, 2], np.int8)),
+        (lambda x: jnp.max(x), np.arange(1.0, 6)),
+        (lambda x: jnp.sort(-x), np.arange(1.0, 6)),
+        (lambda x: jax.nn.relu(-x).min() - x, np.arange(1.0, 6)),
+        (lambda x: jnp.max(x), MIXED.astype(np.float32)),
+        (lambda x: jnp.mean(x), np.zeros(5, np.float32)),
+        (lambda x: jnp.all(x > 0.5), np.array([0.1, 0.9, 0.9])),
+        (lambda x: jnp.max(x), MIXED),
+        (lambda x: jnp.argmax(x), MIXED.astype(np.int8)),
+        (lambda x: jnp.max(x), MIXED.astype("int4")),
         (lambda x: jnp.all(x), np.array([3, 0, 2], np.uint8)),
+        (lambda x: jnp.min(x), np.array([3, 0, 2], np.int32)),
         (lambda x: jnp.all(x), np.array([True, False, True])),
-        (lambda x: jnp.sort(x)[::-1].sum() + jnp.max(x), np.array([3, 1, 2j], np.complex64)),
-        (lambda x: jnp.max(x), np.array([3, 1, 2]).astype("int4")),
+        (lambda x: jnp.max(x), np.array([3, 1, 2j], np.complex64)),
     ],
 )
-def test_nor_do_whole_and_complex_numbers_and_truth_values(function, x):
+def test_values_that_padding_does_not_change_by_chance_do_not_pass_the_check(function, x):
     f = bucketed(function, cache=JitCache(), buckets=(8,))
-    with pytest.raises(PaddingError, match="if the values are negated"):
+    with pytest.raises(PaddingError, match=r"if the values are (raised|lowered)"):
         f(x)
 
 
+def test_whole_numbers_are_compared_again_when_there_are_negative_ones():
+    f = bucketed(lambda x: jnp.max(x), cache=JitCache(), buckets=(8,))
+    assert f(np.array([3, 1, 2])) == 3  # they may be indices, of which none is less than the padding
+    with pytest.raises(PaddingError):
+        f(LATER)
+
+
+ORDER, LINE = np.array([4, 3, 2, 1, 0], np.int32), np.arange(5, dtype=np.float32)
+
+
 @pytest.mark.parametrize(
-    ("function", "x", "options"),
+    ("function", "given", "options"),
     [
-        (lambda x: jnp.max(x), np.array([3, 1, 2], np.uint32), {}),  # nothing is less than the padding
-        (lambda x: jnp.any(x), np.array([False, True]), {}),
-        (lambda x: jnp.all(x), np.array([False, True]), {"pad_value": True}),
-        (lambda x, mask: jnp.max(x, where=mask, initial=-(2**31)), np.array([3, 1, 2], np.int32), {}),
-        (lambda x: jnp.arange(10.0)[x], np.array([3, 1, 2], np.int32), {}),
-        (lambda x, mask: jnp.zeros(4).at[x].add(mask), np.array([3, 1, 2], np.int32), {}),
-        (lambda x: jnp.fft.ifft(jnp.fft.fft(jnp.ones(4) * x.sum())) - x.mean(where=x != 0),
-         np.random.default_rng(0).normal(size=2000).astype(np.complex64), {}),
+        (lambda x, p: x[p], (LINE, ORDER), {}),
+        (lambda x, p: x[p], (LINE, ORDER.astype(np.uint8)), {}),
+        (lambda x, p: jnp.take(x, p, mode="clip"), (LINE, ORDER.astype(np.uint32)), {}),
+        (lambda x, p: jnp.zeros_like(x).at[p].add(x), (LINE, ORDER), {}),
+        (lambda x, p: jax.ops.segment_sum(x, p, 5), (LINE, ORDER), {}),
+        (lambda x: x[jnp.sum(x >= 0) - 1], (np.array([3, 5, 7, 2, 9], np.int32),), {"pad_value": -1}),
+        (lambda x, q: jnp.digitize(q, x), (LINE, np.linspace(-1, 6, 9)), {"axes": {"x": 0}, "pad_value": np.inf}),
+        (lambda x, mask: jnp.max(jnp.where(mask, x, -1)), (ORDER,), {}),
+        (lambda x, mask: jnp.max(x, where=mask, initial=-(2**31)), (MIXED.astype(np.int32),), {}),
+        (lambda x: jnp.max(x), (np.array([3, 1, 2], np.uint32),), {}),
+        (lambda x: jnp.any(x), (np.array([False, True, False]),), {}),
+        (lambda x: jnp.all(x), (np.array([False, True, False]),), {"pad_value": True}),
+        (lambda x: jnp.fft.ifft(jnp.fft.fft(jnp.ones(4) * x.sum())),
+         (np.random.default_rng(0).normal(size=2000).astype(np.complex64),), {}),
     ],
 )  # fmt: skip
-def test_programs_of_such_values_that_leave_the_padding_out_pass(function, x, options):
-    f = bucketed(function, cache=JitCache(), buckets=(4, 4096), **options)
-    extra = {"mask": np.ones(len(x), bool)} if "mask" in inspect.signature(function).parameters else {}
-    np.testing.assert_allclose(f(x), jax.jit(function)(x, **extra), rtol=1e-4, atol=1e-5)
+def test_programs_that_are_right_for_every_length_pass(function, given, options):
+    f = bucketed(function, cache=JitCache(), buckets=(8, 64, 4096), **options)
+    extra = {"mask": np.ones(len(given[0]), bool)} if "mask" in inspect.signature(function).parameters else {}
+    np.testing.assert_allclose(f(*given), jax.jit(function)(*given, **extra), rtol=1e-4, atol=1e-4)
+
+
+NOTHING_BUT_ROUNDING = [
+    lambda x, mask: (x - jnp.mean(x, where=mask)) / (jnp.std(x, where=mask) + 1e-6),
+    lambda x, mask: jnp.sum((x > jnp.mean(x, where=mask)) & mask),
+    lambda x, mask: jnp.floor(jnp.sum(jnp.where(mask, 10 * x, 0)) / jnp.sum(jnp.where(mask, x, 0))).astype(int),
+]
+
+
+@pytest.mark.parametrize("function", NOTHING_BUT_ROUNDING)
+def test_an_answer_that_roundings_decide_is_no_wrong_one(function):
+    for value in np.random.default_rng(0).normal(size=10):
+        bucketed(function, cache=JitCache(), buckets=(64,))(np.full(33, value, np.float32))
+
+
+@pytest.mark.parametrize("options", [{"max_compiles": 5}, {"key": lambda x: x.shape}])
+def test_what_the_cache_takes_can_be_given(options):
+    assert bucketed(lambda x: x * 2, cache=JitCache(), buckets=(8,), **options)(np.ones(3)).tolist() == [2, 2, 2]
+
+
+def test_numbers_that_the_caller_did_not_give_neither_loop_for_ever_nor_are_printed_nor_raise(capfd):
+    countdown = lambda x: jax.lax.while_loop(lambda v: jnp.any(v != 0), lambda v: jnp.where(v != 0, v - 1, v), x)  # noqa: E731
+    x = np.array([1, 2, 3, 2, 1], np.float32)
+    assert bucketed(countdown, cache=JitCache(), buckets=(8,))(x).tolist() == [0] * 5
+
+    def telling(x):
+        jax.debug.print("saw {}", x[0])
+        return x * 2
+
+    bucketed(telling, cache=JitCache(), buckets=(8,))(x)
+    jax.effects_barrier()
+    assert set(capfd.readouterr().out.split()) == {"saw", "1.0"}
+    with jax.debug_nans(True):
+        bucketed(lambda x: jnp.arcsin(x), cache=JitCache(), buckets=(8,))(np.ones(5, np.float32))
 
 
 def test_values_that_a_program_does_not_take_say_nothing_of_it():

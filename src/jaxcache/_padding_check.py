@@ -1,0 +1,174 @@
+"""Whether padding changes what a function answers: for the caller's values, and for others that it might see later."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves
+
+from ._trimming import on_host
+
+_Array = np.ndarray[Any, Any]
+Change = Callable[[Any, Any], Any]  # values and what they are padded with -> other values
+_LEAVES_JAX = re.compile(r"\b(?:while|\w*callback|debug_print)\[")  # primitives that loop, or are seen outside
+
+
+def may_be_probed(traced: Any) -> bool:
+    """Say whether values that the caller did not give can neither loop for ever nor be seen outside.
+
+    Args:
+        traced: What ``jax.jit(fun).trace`` returns.
+    """
+    return not traced.jaxpr.effects and _LEAVES_JAX.search(str(traced.jaxpr)) is None
+
+
+def has_negative(values: Any) -> bool:
+    """Say whether there is a negative one among whole numbers; those that have none may be indices."""
+    return jax.numpy.issubdtype(values.dtype, jax.numpy.signedinteger) and bool(np.any(np.asarray(values) < 0))
+
+
+def raised(values: Any, padding: Any) -> Any:
+    """Return values above zero in the same order.
+
+    Of whole numbers all are the largest, an index if they are; of truth values all are what the padding is not.
+    """
+    if values.dtype == np.bool_:
+        return np.full_like(values, not padding)
+    if _is_inexact(values):
+        wide, real = _widened(values), _real(values)
+        return wide + (_magnitude(values) - np.min(real, where=np.isfinite(real), initial=np.inf))
+    top = values.astype(object).max() if values.size else 0
+    return values if values.size < 2 else np.full_like(values, max(top, 1))
+
+
+def lowered(values: Any, _padding: Any) -> Any:
+    """Return values below zero in the same order; truth values, and whole numbers of which none is negative, stay."""
+    if _is_inexact(values):
+        wide, real = _widened(values), _real(values)
+        return wide - (_magnitude(values) + np.max(real, where=np.isfinite(real), initial=-np.inf))
+    if not has_negative(values):
+        return values
+    wide = values.astype(np.int64)
+    return np.maximum(wide - np.max(wide) - np.max(np.abs(wide)), jax.numpy.iinfo(values.dtype).min)
+
+
+def off_by_roundings(number: int) -> Change:
+    """Return what puts values off by a few roundings of the precision that JAX takes them in; whole numbers stay.
+
+    Args:
+        number: 0 and 1 put all off in one direction, which sums show most; others each in some direction.
+    """
+
+    def change(values: Any, _padding: Any) -> Any:
+        if not _is_inexact(values):
+            return values
+        signs = np.random.default_rng(number).choice([-1.0, 1.0], values.shape) if number > 1 else (1.0, -1.0)[number]
+        eps = _eps(values)
+        return _widened(values) * (1 + _shaken(eps) * eps * signs)
+
+    return change
+
+
+def _shaken(eps: float) -> int:
+    """By how many roundings values are put off."""
+    return 4 if eps < 1e-4 else 1
+
+
+def size_of(arguments: Any) -> float:
+    """Return how large sums over the arguments may get: their largest finite number times the root of how many."""
+    leaves = [leaf for leaf in tree_leaves(arguments) if hasattr(leaf, "dtype") and _is_inexact(leaf)]
+    return max((_largest(leaf) * leaf.size**0.5 for leaf in leaves), default=0.0)
+
+
+def _largest(leaf: Any) -> float:
+    values = np.abs(_widened(np.asarray(leaf)))
+    return float(np.max(values, where=np.isfinite(values), initial=0.0))
+
+
+def _magnitude(values: Any) -> float:
+    return _largest(values) or 1.0
+
+
+def _is_inexact(values: Any) -> bool:
+    return jax.numpy.issubdtype(values.dtype, jax.numpy.inexact)
+
+
+def _widened(values: Any) -> Any:
+    return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
+
+
+def _real(values: Any) -> Any:
+    return np.real(_widened(values))
+
+
+def _eps(values: Any) -> float:
+    return float(jax.numpy.finfo(jax.dtypes.canonicalize_dtype(values.dtype)).eps)
+
+
+def find_change(padded: Any, exact: Any, nearby: Sequence[Any] | None, size: float) -> str | None:
+    """Say which output padding changes by more than rounding, and by how much; None if none.
+
+    Args:
+        padded: The outputs of the padded call, trimmed.
+        exact: Those of the exact call.
+        nearby: Those of exact calls for inputs off by roundings: how much that matters differs by element. None if
+            there cannot be any.
+        size: Of what the inputs add up to, as far as roundings do: the largest, times the root of their number.
+    """
+    beside = None if nearby is None else [tree_leaves(one) for one in nearby]
+    pairs = zip(tree_flatten_with_path(padded)[0], tree_leaves(exact), strict=True)
+    for number, ((path, got), wanted) in enumerate(pairs):
+        place = f"output{keystr(path)}"
+        if got.shape != wanted.shape:
+            return f"the {place} has the shape {got.shape} instead of {wanted.shape}"
+        if _type_of(got) != _type_of(wanted):
+            return f"the {place} is {_type_of(got)} instead of {_type_of(wanted)}"
+        others = None if beside is None else [on_host(one[number]) for one in beside]
+        if (off := _error(on_host(got), on_host(wanted), others, size)) is not None:
+            return f"the {place} differs by {off:.2g} of its size"
+    return None
+
+
+def _type_of(leaf: Any) -> str:
+    return f"{'weakly ' if getattr(leaf, 'weak_type', False) else ''}{leaf.dtype}"  # keys have none
+
+
+def _error(got: _Array, wanted: _Array, nearby: Sequence[_Array] | None, size: float) -> float | None:
+    """Return how far an output is off, or None; where a rounding of the input decides, nothing is said."""
+    others = nearby or ()
+    if not _is_inexact(wanted):
+        wrong = got != wanted
+        for one in others:
+            wrong &= one == wanted
+        return float(np.mean(wrong)) if np.any(wrong) else None
+    a, b, finite = _widened(got), _widened(wanted), np.isfinite(wanted)
+    decided, spread = np.ones(b.shape, bool), np.zeros(b.shape)
+    for one in others:
+        decided &= np.isfinite(one) == finite
+        both = finite & decided
+        spread = np.maximum(spread, np.abs(np.where(both, _widened(one), 0) - np.where(both, b, 0)))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if np.any(decided & ~same & ~(finite & np.isfinite(a))):
+        return float("inf")
+    known = decided & finite & np.isfinite(a)
+    a, b, spread = a[known], b[known], spread[known]
+    top = np.max(np.abs(b), initial=0.0)
+    allowed = _allowed(np.abs(b), None if nearby is None else spread, max(float(top), size), _eps(wanted))
+    off = np.abs(a - b)
+    if np.all(off <= allowed):
+        return None
+    at = int(np.argmax(np.where(off > allowed, off - allowed, 0)))
+    return float(off[at] / (np.abs(b[at]) or top or 1.0))
+
+
+def _allowed(sizes: _Array, spread: _Array | None, top: float, eps: float) -> _Array:
+    """Return by how much roundings may put outputs of these sizes off."""
+    roundings = 64 if eps < 1e-4 else 2  # half precisions are added up in a wider one
+    if spread is None:  # a loop may take another turn: half of the digits
+        return eps**0.5 * sizes + roundings * eps * top
+    half = eps**0.5 * top
+    # A sum that cancels is off by roundings of its terms. More than half of the digits is no rounding, unless one of
+    # the input does as much, as to what is nothing but rounding.
+    return np.where(spread > half, np.inf, np.minimum(roundings * (eps * sizes + spread / _shaken(eps)), half))
