@@ -134,7 +134,7 @@ class DiskCache:
         self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
         self._counts: Counter[str] = Counter()
         self._request = _Request()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
         self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
         self._closed = False
         self._cleaned = -math.inf
@@ -155,7 +155,7 @@ class DiskCache:
             self.index.use(eviction, self._limits)
 
     def _after_fork(self) -> None:
-        self._lock, self._counts = threading.Lock(), Counter()
+        self._lock, self._counts = threading.RLock(), Counter()
         self._faults.forget_locks()
         self._flights.forget()
         self.index.database.forget()

@@ -35,6 +35,7 @@ class _Connection:
     inode: int  # of the file
     thread: threading.Thread = field(default_factory=threading.current_thread)
     lock: threading.RLock = field(default_factory=threading.RLock)  # of a kind that a signal handler may take again
+    busy: bool = False  # within a transaction
     closed: bool = False
 
     def close(self) -> bool:
@@ -66,14 +67,14 @@ class Database:
         self._on_new = on_new
         self._local = threading.local()
         self._connections: list[_Connection] = []
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._rests_until = 0.0
         self._fault = ""
 
     def forget(self) -> None:
         """In a forked child: use connections of its own."""
         _inherited.append((self._connections, self._local))
-        self._local, self._connections, self._guard = threading.local(), [], threading.Lock()
+        self._local, self._connections, self._guard = threading.local(), [], threading.RLock()
 
     def close(self) -> None:
         """Close the connections of all threads; whoever asks next opens one again."""
@@ -93,21 +94,22 @@ class Database:
         Raises:
             IndexUnavailable: If somebody holds it for too long, or there are no locks.
         """
-        if getattr(self._local, "has_mutex", False):
-            yield
-            return
         try:
             if not self.path.parent.is_dir():
                 self._make_folder()
             locks = range_locks(self.path.with_suffix(".lock"))
-            self._wait_for(lambda: locks.try_acquire(0))
         except (OSError, LocksUnsupported) as error:
             raise self._rest(f"its lock cannot be had ({error})") from error
-        self._local.has_mutex = True
-        try:
+        if locks.is_mine(0):
             yield
-        finally:
-            self._local.has_mutex = False
+            return
+        try:
+            try:
+                self._wait_for(lambda: locks.try_acquire(0))
+            except LocksUnsupported as error:
+                raise self._rest(f"its lock cannot be had ({error})") from error
+            yield
+        finally:  # also where an interrupt came as soon as it was had
             locks.release(0)
 
     def _wait_for(self, acquired: Callable[[], bool]) -> None:
@@ -127,25 +129,23 @@ class Database:
             IndexUnavailable: If it is locked or cannot be written; for a while then at once.
         """
         try:
-            with self._in_use() as db:
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield db
-                except BaseException:
-                    db.rollback()
-                    raise
-                db.commit()
+            with self._in_use() as connection:
+                if connection.busy:  # this is a signal handler's, in the middle of one of the same thread
+                    yield connection.db
+                    return
+                with _transaction(connection):
+                    yield connection.db
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     @contextlib.contextmanager
-    def _in_use(self) -> Iterator[sqlite3.Connection]:
+    def _in_use(self) -> Iterator[_Connection]:
         """Hand out the thread's connection, which nobody closes meanwhile."""
         while True:
             connection = self._connection()
             with connection.lock:
                 if not connection.closed:  # by another thread, just now
-                    yield connection.db
+                    yield connection
                     return
 
     def _connection(self) -> _Connection:
@@ -246,6 +246,23 @@ class Database:
     def _refuse_while_resting(self) -> None:
         if monotonic() < self._rests_until:
             raise IndexUnavailable(self._fault)
+
+
+@contextlib.contextmanager
+def _transaction(connection: _Connection) -> Iterator[None]:
+    """Keep to a transaction of which an interrupt, wherever it comes, leaves nothing open: that locks everybody out."""
+    db = connection.db
+    try:
+        connection.busy = True
+        if db.in_transaction:  # even so: an interrupt came between two lines
+            db.rollback()
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.commit()
+    finally:
+        connection.busy = False
+        if db.in_transaction:
+            db.rollback()
 
 
 def _tells_of_damage(error: Exception) -> bool:

@@ -20,13 +20,13 @@ class Faults:
         """Speak of ``path``, and call ``count`` for every fault."""
         self._path = path
         self._count = count
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._said: set[str] = set()
         self.last: str | None = None
 
     def forget_locks(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @contextlib.contextmanager
     def guarded(self, done: str) -> Iterator[None]:

@@ -56,6 +56,7 @@ class Flights:
         if locks is None:
             return Boarding.ALONE
         byte = int(place.name[:15], 16) ^ int(place.fingerprint.encode().hex()[-8:] or "0", 16)
+        self._held.byte = byte  # before it is: an interrupt must not leave it to this process for ever
         until, pause, waited = monotonic() + self._wait_seconds, _FIRST_WAIT_SECONDS, False
         while True:
             try:
@@ -64,7 +65,6 @@ class Flights:
                 self._locks, self.fault = None, str(error)
                 return Boarding.ALONE
             if leads:
-                self._held.byte = byte
                 if arrived():
                     self.land()
                     return Boarding.ARRIVED

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
-_guard = threading.Lock()
+_guard = threading.RLock()  # these locks are of a kind that a signal handler may take again
 _open: dict[tuple[int, int], "RangeLocks"] = {}
 
 
@@ -25,16 +25,16 @@ class RangeLocks:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._mutex = threading.Lock()
-        self._held: set[int] = set()
+        self._mutex = threading.RLock()
+        self._held: dict[int, int] = {}  # which thread holds a byte
 
     def forget(self) -> None:
         """In a forked child."""
-        self._mutex = threading.Lock()
-        self._held = set()  # a child inherits no record locks
+        self._mutex = threading.RLock()
+        self._held = {}  # a child inherits no record locks
 
     def try_acquire(self, byte: int) -> bool:
-        """Take the lock of a byte if nobody has it.
+        """Take the lock of a byte for this thread if nobody has it. An interrupt may leave it taken: release it anyway.
 
         Raises:
             LocksUnsupported: If the file system has none.
@@ -42,20 +42,25 @@ class RangeLocks:
         with self._mutex:
             if byte in self._held:
                 return False
+            self._held[byte] = threading.get_ident()
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
             except OSError as error:
+                del self._held[byte]
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     return False
                 raise LocksUnsupported(error.errno, f"the file system has no locks ({error})") from error
-            self._held.add(byte)
             return True
 
+    def is_mine(self, byte: int) -> bool:
+        """Say whether this thread has the lock of a byte."""
+        return self._held.get(byte) == threading.get_ident()
+
     def release(self, byte: int) -> None:
-        """Give a lock back that this process holds."""
+        """Give a lock back, if this thread has it."""
         with self._mutex:
-            if byte in self._held:
-                self._held.discard(byte)
+            if self.is_mine(byte):
+                del self._held[byte]
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
 
 
@@ -83,7 +88,7 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
 
 def _after_fork() -> None:
     global _guard
-    _guard = threading.Lock()
+    _guard = threading.RLock()
     for locks in _open.values():
         locks.forget()
 

@@ -195,6 +195,58 @@ def test_a_cache_may_be_closed_while_other_threads_use_it(tmp_path):
     assert not list((tmp_path / "shared").rglob("*.damaged"))
 
 
+INTERRUPTED = """
+import os, signal, sqlite3, threading
+cache.put("key-1", b"value", 1.0)
+other = sqlite3.connect(cache.index.database.path, isolation_level=None, check_same_thread=False)
+other.execute("BEGIN IMMEDIATE")
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Timer(0.8, other.execute, ("COMMIT",)).start()
+try:
+    cache.get("key-1")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+input()
+print(cache.get("key-1"), cache.stats().fault)
+"""
+
+
+def test_an_interrupt_leaves_nothing_locked(open_cache, tmp_path):
+    cache = open_cache()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + INTERRUPTED, str(cache.path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == "interrupted\n"
+        cache.put("key-2", b"value", 1.0)
+        assert cache.get("key-2") == b"value"
+        assert other.communicate("\n", timeout=60)[0] == "b'value' None\n"
+    assert cache.stats().fault is None
+
+
+HANDLING = """
+import random, signal
+asked = []
+def handle(*_):
+    asked.append(cache.get("key-0"))
+    cache.put(f"handled-{len(asked) % 5}", b"value", 1.0)
+signal.signal(signal.SIGALRM, handle)
+until = time.monotonic() + 3
+number = 0
+while time.monotonic() < until:
+    signal.setitimer(signal.ITIMER_REAL, random.Random(number).uniform(1e-4, 4e-3))
+    cache.put(f"key-{number % 7}", b"value", 1.0)
+    number += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(asked) > 20, all(one == b"value" for one in asked[5:]), cache.stats().fault)
+"""
+
+
+def test_signal_handlers_may_ask_in_the_middle_of_a_request(tmp_path):
+    handling = start(HANDLING, tmp_path / "shared")
+    assert handling.communicate(timeout=60)[0] == "True True None\n"
+
+
 def test_threads_that_have_ended_leave_no_file_open(open_cache):
     cache = open_cache()
     cache.put("key-1", b"value", 1.0)
