@@ -8,7 +8,6 @@ SEED ?= 0
 SEEDS ?= 50
 TRIALS ?= 40
 RUNNER ?= local
-JOBS ?= 2
 # Not ?=: some shells export a HOST, which is not meant.
 HOST =
 DB =
@@ -34,8 +33,8 @@ $(READY): requirements.lock pyproject.toml
 sweep: $(READY) ## Run the default study: lru and size_based on all three workloads
 	$(BIN)/python -m flows.sweep eviction=lru,size_based
 
-test: $(READY) ## Run the tests, so many files at a time (JOBS=2)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
 
 torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)
@@ -47,7 +46,7 @@ check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
-	$(MAKE) test
+	$(BIN)/python -m pytest
 
 format: $(READY) ## Format the code and sort imports
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ for the workers of that pool, on whichever machines these are: see docs/many-mac
 """
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -40,7 +41,9 @@ def main(words: list[str] | None = None) -> int:
     offer: dict[str, Any] = {
         "name": "sweep", "parameters": {"overrides": []}, "entrypoint_type": EntrypointType.MODULE_PATH,
     }  # fmt: skip
+    run = f"PREFECT_API_URL={os.environ['PREFECT_API_URL']} {_RUN}"
     if options.pool is None:
+        print(f"To start a sweep, from the UI or with:\n  {run}", flush=True)
         sweep.serve(**offer)
         return 0
     deployment: Any = sweep.to_deployment(
@@ -49,7 +52,7 @@ def main(words: list[str] | None = None) -> int:
     deployment.apply()
     print(f"sweep/sweep waits for workers of the pool {options.pool}. On each machine, in {options.directory}:")
     print(f"  prefect worker start --pool {options.pool}")
-    print(f"To start a sweep, from the UI or with:\n  {_RUN}")
+    print(f"To start a sweep, from the UI or with:\n  {run}")
     return 0
 
 

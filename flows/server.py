@@ -226,20 +226,23 @@ def wait(server: Server) -> None:
 
 
 def stop() -> bool:
-    """End our server and whatever it started; return whether there was one."""
-    server = running()
-    forget(HOME)
-    if server is None:
+    """End our server and whatever it started; return whether there was one. A sweep that runs starts one again."""
+    if not HOME.is_dir():
         return False
-    process = psutil.Process(server.pid)
-    family = [process, *process.children(recursive=True)]
-    for member in family:
-        _quietly(member.terminate)
-    _, left = psutil.wait_procs(family, timeout=10)
-    for member in left:
-        _quietly(member.kill)
-    (HOME / "server.json").unlink(missing_ok=True)
-    return True
+    with FileLock(HOME / "server.lock"):  # whoever starts one meanwhile waits, or its record would be removed here
+        server = running()
+        forget(HOME)
+        if server is None:
+            return False
+        process = psutil.Process(server.pid)
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            _quietly(member.terminate)
+        _, left = psutil.wait_procs(family, timeout=10)
+        for member in left:
+            _quietly(member.kill)
+        (HOME / "server.json").unlink(missing_ok=True)
+        return True
 
 
 def _quietly(end: Callable[[], None]) -> None:

@@ -24,7 +24,9 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("address", help="of the Dask scheduler, such as tcp://head:8786 (on head: dask scheduler)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: GPUs if there are any")
-    parser.add_argument("--workers", type=int, metavar="N", help="default: every GPU, or a slot for every two cores")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="default: every GPU, or a slot for every two cores, at least two"
+    )
     parser.add_argument("--host", help="the address to listen at; default: that from which the scheduler is reached")
     parser.add_argument("--scratch", metavar="DIRECTORY", help="for files of running trials; default: the system's")
     options = parser.parse_args(words)
@@ -60,7 +62,8 @@ async def _work(options: argparse.Namespace, devices: list[Device]) -> int:
 
 def _listed(devices: list[Device]) -> str:
     slots = ", ".join(
-        f"{one.platform} {one.index}" + (f" ({len(one.cores)} cores)" if one.cores else "") for one in devices
+        f"{one.platform} {one.index}" + (f" ({len(one.cores)} core{'s' * (len(one.cores) > 1)})" if one.cores else "")
+        for one in devices
     )
     return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
 

@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
               "       python -m jaxcache run --dir DIR [options] -m module [arguments]",
     )  # fmt: skip
     run.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
-    run.add_argument("--eviction", default="lru", choices=STORED_POLICIES, help="who goes first (lru)")
+    run.add_argument(
+        "--eviction",
+        default="lru",
+        choices=STORED_POLICIES,
+        help="who goes first, whatever the directory's own policy is (lru)",
+    )
     run.add_argument("--max-entries", type=int, metavar="N")
     run.add_argument("--min-compile-seconds", type=float, default=0.0, metavar="S", help="what is faster is not kept")
     run.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")
@@ -87,16 +92,21 @@ def _parser() -> argparse.ArgumentParser:
 
     listed = command("list", _list, "The entries.")
     listed.add_argument("--sort", choices=_ORDERS, default="largest")
-    listed.add_argument("--top", type=int, default=20, metavar="N", help="how many; 0 is all (20)")
+    listed.add_argument("--top", type=_count, default=20, metavar="N", help="how many; 0 is all (20)")
     listed.add_argument("--json", action="store_true")
 
     verify = command("verify", _verify, "Check every byte of every entry, and the index; bad files go to quarantine.")
     verify.add_argument("--json", action="store_true")
 
     prune = command("prune", _prune, "Remove entries until the directory keeps to a limit, or those not used for long.")
-    prune.add_argument("--limit", metavar="SIZE")
-    prune.add_argument("--max-entries", type=int, metavar="N")
-    prune.add_argument("--policy", default="lru", choices=STORED_POLICIES, help="who goes first (lru)")
+    prune.add_argument("--limit", metavar="SIZE", help="keep no more bytes: 20GiB, 500MiB")
+    prune.add_argument("--max-entries", type=_count, metavar="N", help="keep no more")
+    prune.add_argument(
+        "--policy",
+        default="lru",
+        choices=STORED_POLICIES,
+        help="who goes first, whatever the directory's own policy is (lru)",
+    )
     prune.add_argument("--older-than", metavar="TIME", help="not used for so long: 30d, 12h, 90m")
     prune.add_argument("--dry-run", action="store_true", help="say what would go")
     prune.add_argument("--json", action="store_true")
@@ -114,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     taken.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
     taken.add_argument("--json", action="store_true")
     return parser
+
+
+def _count(text: str) -> int:
+    """Return a number of things."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, but is {text!r}")
+    return int(text)
 
 
 def _open(given: argparse.Namespace) -> DiskCache:

@@ -216,8 +216,13 @@ def stack_bytes(signatures: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDAr
     return distances
 
 
+_ON_THE_CHORD = 1e-9  # of its height: what roundings do
+
+
 def find_knee(limits_bytes: ArrayLike, compile_seconds: ArrayLike) -> int:
     """Return the limit from which on more bytes save little: where the curve is farthest below its chord.
+
+    The largest limit if it is nowhere below: then every byte saves as much as those before it.
 
     Source: V. Satopää, J. Albrecht, D. Irwin, B. Raghavan, Finding a "Kneedle" in a Haystack, ICDCSW 2011, without
     its smoothing: replays are exact.
@@ -234,7 +239,8 @@ def find_knee(limits_bytes: ArrayLike, compile_seconds: ArrayLike) -> int:
     if not (width > 0 and height > 0):
         return int(limits[0])
     below = (seconds[0] - seconds) / height - (limits - limits[0]) / width
-    return int(limits[np.argmax(below)])
+    at = int(np.argmax(below))
+    return int(limits[at if below[at] > _ON_THE_CHORD else -1])
 
 
 def pareto_front(results: Iterable[Any]) -> list[Any]:

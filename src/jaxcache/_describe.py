@@ -15,7 +15,7 @@ import jax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_structure
 
 from . import _jax
-from ._signature import Statics, abstract_leaf, placement
+from ._signature import Statics, Uncacheable, abstract_leaf, placement
 
 # How two calls can differ, in the order in which one is named as the cause: what is first explains what follows.
 KINDS = (
@@ -113,6 +113,10 @@ def _describe_leaf(leaf: Any) -> Leaf:
 
 
 def _describe_static(place: int | str, kind: type, value: Any) -> Static:
+    try:
+        bool(value == value)  # JAX looks at identity first, but compares where it is told to compile
+    except Exception as error:
+        raise Uncacheable from error
     try:
         text = repr(value)
     except Exception:  # the caller's own __repr__

@@ -35,6 +35,7 @@ from ._fingerprint import Fingerprint, fingerprint_of, machine_parts
 _REFRESH_SECONDS = 600.0  # how often to look for what those have put who keep an index of their own
 _CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
+_MOST_BYTES = 2**63 - 1  # that SQLite counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class DiskCache:
             UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
         """
         self.path = Path(path).absolute()
-        limit_bytes = None if limit is None else parse_size(limit, "limit")
+        limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
         self._limits = Limits(limit_bytes, _positive(max_entries, "max_entries"))
         self._eviction = None if eviction is None else check_stored_policy(eviction)
         self._min_compile_seconds = _seconds(min_compile_seconds, "min_compile_seconds")
@@ -278,14 +279,15 @@ class DiskCache:
             compile_seconds: What it took; by default the time since this thread's ``get`` missed the key.
 
         Raises:
-            ValueError: If ``key`` is empty.
+            ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
         """
         if not key:
             raise ValueError("key must not be empty, but is ''")
+        told = None if compile_seconds is None else _seconds(compile_seconds, "compile_seconds")
         try:
             if not self._closed:
                 with self._faults.guarded("written"):
-                    self._put(key, bytes(value), self._took(key) if compile_seconds is None else compile_seconds)
+                    self._put(key, bytes(value), self._took(key) if told is None else told)
         finally:
             self._request.key = ""
             self._flights.land()

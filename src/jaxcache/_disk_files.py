@@ -27,6 +27,7 @@ from ._disk_entry import EntryFault
 SUFFIX = ".entry"
 _QUARANTINED_FILES = 16
 _QUARANTINED_BYTES = 64 * 1024  # of each file: enough to see what happened
+_QUARANTINED_NAME = 100  # characters: a file's name has 255 at most
 _STAGING_SECONDS = 10.0  # what is younger may belong to somebody who has not locked it yet
 _FINGERPRINT = re.compile(r"[0-9a-zA-Z._-]{1,64}")
 
@@ -178,11 +179,14 @@ class EntryFiles:
 
     def set_path_aside(self, path: Path, reason: str) -> None:
         self.make(self.quarantine)
-        target = self.quarantine / f"{time.time_ns()}-{reason}-{path.name}"
+        target = self.quarantine / f"{time.time_ns()}-{reason}-{path.name[-_QUARANTINED_NAME:]}"
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path, target)
-            if target.is_file() and not target.is_symlink() and target.stat().st_size > _QUARANTINED_BYTES:
-                os.truncate(target, _QUARANTINED_BYTES)
+            if path.is_file() and not path.is_symlink() and path.stat().st_size > _QUARANTINED_BYTES:
+                with path.open("rb") as file:  # not cut to size: a backup may share it by a hard link
+                    target.write_bytes(file.read(_QUARANTINED_BYTES))
+                path.unlink()
+            else:
+                os.replace(path, target)
         for old in sorted(self.quarantine.iterdir())[:-_QUARANTINED_FILES]:
             with contextlib.suppress(OSError):
                 old.unlink()

@@ -1,6 +1,7 @@
 """The settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``limit`` and ``eviction`` for :class:`JitCache`.
 
     The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
-    or plainly as ``eviction``. Buckets are for whoever calls :func:`jaxcache.bucketed`.
+    or plainly as ``eviction``. Buckets are for whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
 
     Raises:
         ImportError: If PyYAML is missing; the message names the extra to install.
@@ -40,4 +41,11 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     missing = [key for key in ("eviction", "memory_limit") if key not in settings]
     if missing:
         raise ValueError(f"{os.fspath(path)} has no {missing[0]}; write it as the best.yaml of flows.tune does")
+    if settings.get("buckets", "none") != "none":
+        warnings.warn(
+            f"{os.fspath(path)} was found for buckets, {settings['buckets']}: without "
+            "jaxcache.bucketed(f, cache=cache, buckets=…) its limit holds less",
+            UserWarning,
+            stacklevel=3,
+        )
     return {"limit": settings["memory_limit"], "eviction": settings["eviction"]}

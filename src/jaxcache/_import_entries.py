@@ -29,7 +29,7 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
         FileNotFoundError: If there is no such directory.
         NotADirectoryError: If it is none.
     """
-    cache.note_import(str(source))
+    cache.note_import(str(source.absolute()))
     for path in sorted(source.iterdir()):
         if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
             continue

@@ -22,11 +22,11 @@ def run_script(script: str, args: Sequence[str]) -> None:
     """
     try:
         with open(script, "rb") as file:
-            code = compile(file.read(), script, "exec", dont_inherit=True)
+            code = compile(file.read(), os.path.abspath(script), "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise ProgramNotFound(f"{script} cannot be run: {error}") from error
-    sys.path[0] = os.path.dirname(os.path.realpath(script))
-    _run(code, [script, *args], script, None)
+    _look_first_in(os.path.dirname(os.path.realpath(script)))
+    _run(code, [script, *args], os.path.abspath(script), None)
 
 
 def run_module(name: str, args: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def run_module(name: str, args: Sequence[str]) -> None:
         ProgramNotFound: If there is none of that name.
         BaseException: Whatever it raises.
     """
-    sys.path[0] = os.getcwd()
+    _look_first_in(os.getcwd())
     spec = _find(name)
     if spec is not None and spec.submodule_search_locations is not None:
         spec = _find(f"{name}.__main__")
@@ -44,6 +44,12 @@ def run_module(name: str, args: Sequence[str]) -> None:
     if spec is None or code is None or spec.origin is None:
         raise ProgramNotFound(f"there is no module {name} that can be run")
     _run(code, [spec.origin, *args], spec.origin, spec)
+
+
+def _look_first_in(folder: str) -> None:
+    """Put a folder where Python has put the one of ``python -m jaxcache``, unless it was told to put none there."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:

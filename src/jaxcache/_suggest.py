@@ -128,7 +128,7 @@ def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
     if new > repeated or stats.limit_bytes is None:
         return Suggestion(
             "low hit rate",
-            "Most calls bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
+            "Most misses bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
             evidence,
             f"at most {stats.cost_seconds - stats.repeated_cost_seconds:.1f} compile seconds saved, less the padding",
             "buckets=optimal",
@@ -137,7 +137,7 @@ def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
         )
     override, python = _larger_limit(stats)
     return Suggestion(
-        "low hit rate", "Most calls compile what was compiled before: raise the limit", evidence, _up_to(stats),
+        "low hit rate", "Most misses are of what was held before: raise the limit", evidence, _up_to(stats),
         override, python, stats.repeated_cost_seconds,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import threading
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from flows import server as flows_server
 
@@ -78,6 +79,21 @@ def test_a_server_that_was_killed_gets_its_port_back_as_soon_as_it_has_let_go(tm
         letting_go.start()
         assert flows_server._free_port() == port
         letting_go.join()
+
+
+def test_who_starts_a_server_while_one_is_being_stopped_waits_and_is_not_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows_server, "HOME", tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        told = {"pid": living.pid, "created": psutil.Process(living.pid).create_time(), "port": 1}
+        stopping = threading.Thread(target=flows_server.stop)
+        with FileLock(tmp_path / "server.lock"):  # a sweep starts one just now
+            stopping.start()
+            stopping.join(0.3)
+            (tmp_path / "server.json").write_text(json.dumps(told))
+            assert stopping.is_alive()
+        stopping.join()
+        living.wait(10)  # it is what was stopped
+    assert not (tmp_path / "server.json").exists()
 
 
 def test_a_port_that_another_has_taken_for_good_is_left_to_it(tmp_path, monkeypatch):

@@ -65,7 +65,14 @@ def test_equal_policies_have_no_winner(tmp_path):
     assert cheaper(sweep) == []
     decision = decide(sweep.groups)
     assert not decision.claimed
-    assert "Between gdsf and lru no difference was seen." in decision.notes[0]
+    assert "lru with a limit of 2 MiB took the fewest seconds, as did gdsf: " in decision.sentence
+    assert decision.notes[0].startswith("All policies took the same seconds in every trial")
+
+
+def test_policies_that_had_nothing_to_evict_are_called_that(tmp_path):
+    made = [result(name, seed, misses=8) for name in ("lru", "gdsf") for seed in range(2)]  # as many as are held
+    decision = decide(read_sweep(write_sweep(tmp_path / "s", made)).groups)
+    assert decision.notes[0].startswith("Nothing was evicted, so policies cannot differ")
 
 
 def test_a_policy_that_wins_for_some_seeds_only_is_no_winner(tmp_path):

@@ -75,6 +75,7 @@ def test_the_knee_is_where_more_bytes_save_little():
     assert find_knee([1, 2, 3, 4, 5], [100, 20, 19, 18, 17]) == 2
     assert find_knee([5, 1, 2, 4, 3], [17, 100, 20, 18, 19]) == 2
     assert find_knee([7], [1.0]) == 7
+    assert find_knee([1, 2, 3, 4], [40, 30, 20, 10]) == find_knee([1, 2, 3, 4], [40, 39, 37, 10]) == 4
     assert find_knee([7, 8], [1.0, 1.0]) == 7
     with pytest.raises(ValueError, match="as many"):
         find_knee([1, 2], [1.0])

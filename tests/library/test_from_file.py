@@ -23,9 +23,11 @@ def file(tmp_path):
 
 def test_the_limit_and_the_policy_come_from_the_file_and_arguments_win(file):
     file.write_text(BEST)
-    cache = JitCache.from_file(file)
+    with pytest.warns(UserWarning, match=r"best\.yaml was found for buckets, optimal: without jaxcache\.bucketed"):
+        cache = JitCache.from_file(file)
     assert cache.limit_bytes == 5598544
     assert type(cache._ledger.residents._policy).__name__ == "Gdsf"
+    file.write_text(BEST.replace("optimal", "none"))
     assert JitCache.from_file(str(file), limit="8MiB").limit_bytes == 8 * 1024**2
 
 

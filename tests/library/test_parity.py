@@ -465,6 +465,22 @@ def test_repeated_calls_keep_telling_signatures_apart():
     assert stats.misses == stats.compiled == len(stats.recent_misses)
 
 
+def test_static_values_that_cannot_be_compared_are_served_by_jit():
+    class Vague:
+        def __eq__(self, other):
+            return np.array([True, True])
+
+        def __hash__(self):
+            return 1
+
+    vague, cache = Vague(), JitCache()
+    f = cache.jit(lambda x, _: x + 1, static_argnums=1)
+    assert [f(x3, vague).tolist() for _ in range(2)] == [
+        jax.jit(lambda x, _: x + 1, static_argnums=1)(x3, vague).tolist()
+    ] * 2
+    assert (cache.stats().bypassed, cache.stats().compiled) == (2, 0)
+
+
 def test_a_programs_own_inner_functions_are_traced_once():
     traced = []
 

@@ -100,8 +100,10 @@ def decide(groups: Sequence[Group]) -> Decision:
     """Return what the sweep says."""
     if not groups:
         return Decision("No trial succeeded, so there is nothing to choose from.")
-    policies, buckets = compare(by_policy(groups)), compare(by_buckets(groups))
-    eviction = _lowest(by_policy(groups), policies)
+    measured = by_policy(groups)
+    policies, buckets = compare(measured), compare(by_buckets(groups))
+    eviction = _lowest(measured, policies)
+    equal = [name for name in measured if name != eviction and measured[name] == measured[eviction]]
     chosen_buckets = _lowest(by_buckets(groups), buckets)
     candidates = [g for g in groups if g.setting.eviction == eviction and g.setting.buckets == chosen_buckets]
     limit, limit_note = _limit(candidates or [g for g in groups if g.setting.eviction == eviction])
@@ -109,9 +111,10 @@ def decide(groups: Sequence[Group]) -> Decision:
     at_limit = [g for g in at_limit if g.setting == at_limit[0].setting]
     best = leaders(policies)
     claimed = eviction in best and any(one.verdict == "less" for one in _told_by(eviction, policies))
-    notes = [_policy_note(eviction, policies, best), _buckets_note(chosen_buckets, buckets), limit_note]
+    alike = _alike(groups) if len(equal) == len(measured) - 1 > 0 else ""
+    notes = [alike or _policy_note(eviction, policies, best), _buckets_note(chosen_buckets, buckets), limit_note]
     return Decision(
-        sentence=_sentence(at_limit, groups, claimed, len(groups)),
+        sentence=_sentence(at_limit, groups, claimed, equal),
         notes=tuple(note for note in notes if note),
         chosen=tuple(at_limit),
         policies=tuple(policies),
@@ -129,7 +132,14 @@ def _lowest(measured: dict[str, dict[tuple[Any, int], float]], comparisons: list
         logs[one.first].append(one.ratio.mean)
         logs[one.second].append(1 / one.ratio.mean)
     standing = leaders(comparisons) or set(logs)
-    return min(sorted(standing), key=lambda option: fmean(logs[option]))
+    return min(sorted(standing), key=lambda option: (round(fmean(logs[option]), 9), option != "lru"))  # the plainest
+
+
+def _alike(groups: Sequence[Group]) -> str:
+    """Say of policies that took the same seconds in every trial why, and what would tell them apart."""
+    if any(group.mean("evictions") for group in groups):
+        return "All policies took the same seconds in every trial: more seeds tell them apart hardly, other limits may."
+    return "Nothing was evicted, so policies cannot differ: a smaller memory_limit would tell them apart."
 
 
 def _excess(group: Group) -> float | None:
@@ -210,7 +220,7 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tried: int) -> str:
+def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, equal: list[str]) -> str:
     chosen = at_limit[0].setting
     limit = "no limit" if chosen.memory_limit is None else f"a limit of {chosen.limit}"
     buckets = f", buckets {chosen.buckets}" if len({g.setting.buckets for g in groups}) > 1 else ""
@@ -218,7 +228,7 @@ def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tri
     uncached = [group.frame.uncached_seconds for group in at_limit if group.frame]
     against = f" of the {fmean(uncached):.1f} that a compile at every call would take" if uncached else ""
     what = f"{chosen.eviction} with {limit}{buckets}"
-    if tried == 1:
+    if len(groups) == 1:
         return f"One setting was tried, {what}: {seconds:.1f} compile seconds a run{against}."
     rival = baseline_of(groups)
     saved = _saved(at_limit, groups, rival) if rival != chosen.eviction else None
@@ -228,6 +238,7 @@ def _sentence(at_limit: list[Group], groups: Sequence[Group], claimed: bool, tri
         lead = f"Take {what}"
     else:
         lead = f"No policy is shown to be better than the rest; {what} took the fewest seconds"
+        lead += f", as did {_listed(equal)}" if equal else ""
     words = f"{lead}: {seconds:.1f} compile seconds a run{against}"
     if saved is not None and abs(saved.mean) >= 0.05:  # less would be written as 0.0
         sign = "less" if saved.mean >= 0 else "more"

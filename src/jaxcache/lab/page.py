@@ -75,7 +75,7 @@ def _head(sweep: Sweep) -> Iterator[str]:
     if manifest:
         chips.append(f"started {escape(manifest.started_at.replace('T', ' ')[:16])}")
         if manifest.wall_seconds is not None:
-            chips.append(f"{manifest.wall_seconds:.0f} s")
+            chips.append(f"trials took {manifest.wall_seconds:.0f} s")
         chips.append(f"persistent cache: {escape(', '.join(manifest.persistent))}")
         if manifest.ended not in ("completed", "failed"):
             chips.append(f'<b class="bad">{escape(manifest.ended or "not ended")}</b>')

@@ -99,7 +99,7 @@ def conditions(sweep: Sweep) -> list[str]:
         lines.append(f"persistent cache: {', '.join(sweep.manifest.persistent)}")
         lines.append("the trials ran in a shuffled order, which sweep.json records")
         if sweep.manifest.wall_seconds is not None:
-            lines.append(f"wall time: {sweep.manifest.wall_seconds:.1f} s")
+            lines.append(f"the trials took {sweep.manifest.wall_seconds:.1f} s, without planning and reporting")
     for seen in list({result.environment.model_dump_json(): result.environment for result in sweep.results}.values())[
         :3
     ]:

@@ -103,6 +103,8 @@ def test_doctor_tells_what_keeps_programs_from_being_shared(shared, capsys):
      (["prune", "--dir", "{tmp}", "--older-than", "soon"], "such as 30d"),
      (["run", "--dir", "{tmp}"], "needs a program"),
      (["prune", "--dir", "{tmp}", "--limit", "-3"], "--limit must be"),
+     (["prune", "--dir", "{tmp}", "--max-entries", "-1"], "must be a whole number, 0 or more, but is '-1'"),
+     (["list", "--dir", "{tmp}", "--top", "-3"], "must be a whole number, 0 or more, but is '-3'"),
      (["run", "--dir", "{tmp}", "no.py"], "cannot be run"),
      (["run", "--dir", "{tmp}", "-m", "no_such_module"], "no module no_such_module")],
 )  # fmt: skip
@@ -143,6 +145,22 @@ def test_run_runs_a_script_as_python_does(tmp_path):
     assert list((tmp_path / "shared").rglob("*.entry"))
 
 
+def test_run_finds_the_scripts_file_and_leaves_the_path_to_who_wants_it_safe(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "mine.py").write_text("value = 3")
+    (tmp_path / "program.py").write_text(
+        "import os, sys\nos.chdir('/')\nimport mine\n"
+        "print(open(__file__).read()[:6], sys.argv[0], mine.value, sys.path[:2])"
+    )
+    safe = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path / "lib")}
+    runs = [
+        subprocess.run([sys.executable, *begin, "program.py"], capture_output=True, text=True, timeout=60, check=False,
+                       cwd=tmp_path, env=safe)
+        for begin in (["-m", "jaxcache", "run", "--dir", str(tmp_path / "shared")], [])
+    ]  # fmt: skip
+    assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
+
+
 def test_run_runs_a_module_as_python_does(tmp_path):
     package = tmp_path / "package"
     package.mkdir()
@@ -159,8 +177,9 @@ def test_run_runs_a_module_as_python_does(tmp_path):
     assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
 
 
-def test_import_takes_over_what_jax_has_kept_and_leaves_what_is_damaged(tmp_path, capsys):
+def test_import_takes_over_what_jax_has_kept_and_leaves_what_is_damaged(tmp_path, capsys, monkeypatch):
     jax_dir = tmp_path / "jax"
+    monkeypatch.chdir(tmp_path)
     program = """
 import sys, numpy as np, jax
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
@@ -169,7 +188,7 @@ for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
 """
     subprocess.run([sys.executable, "-c", program, jax_dir], check=True, timeout=60)
     os.truncate(sorted(jax_dir.glob("*-cache"))[0], 50)
-    code, text = told(capsys, "import", "--dir", tmp_path / "shared", jax_dir)
+    code, text = told(capsys, "import", "--dir", tmp_path / "shared", "jax")
     assert code == 1
     assert "imported 2 entries" in text
     assert "is damaged" in text

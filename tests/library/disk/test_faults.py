@@ -264,6 +264,54 @@ def test_a_disk_without_a_byte_left_costs_compiles_only_until_there_is_room(tmp_
     assert done.returncode == 0, done.stderr
 
 
+def test_signed_entries_are_left_to_who_has_the_key_also_when_nothing_tells_of_it(open_cache, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    key.chmod(0o600)
+    signing = open_cache(key_file=key)
+    signing.put("key-1", VALUE, 1.0)
+    for about in cache_files(signing, "about.json"):
+        about.unlink()
+    found = open_cache().verify()
+    assert (found.good, found.bad, found.unchecked) == (0, 0, 1)
+    assert signing.get("key-1") == VALUE
+
+
+def cache_files(cache, name):
+    return [path for path in cache.path.rglob(name) if path.is_file()]
+
+
+def test_a_stray_of_a_long_name_goes_to_quarantine_too(open_cache):
+    cache = open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    (path_of(cache, "key-1").parent / ("x" * 240)).touch()
+    assert (cache.verify().good, cache.verify().bad) == (1, 0)
+
+
+def test_quarantine_cuts_no_file_that_a_backup_shares(open_cache, tmp_path):
+    cache = open_cache()
+    cache.put("jit_f-1", bytes(200_000), 1.0)
+    backup = tmp_path / "backup"
+    os.link(path_of(cache), backup)
+    size = backup.stat().st_size
+    cache.files.set_aside(place_of(cache.fingerprint.id, "jit_f-1"), "not_loadable")
+    assert (backup.stat().st_size, path_of(cache).exists()) == (size, False)
+    (aside,) = cache.files.quarantine.iterdir()
+    assert aside.stat().st_size == 65536
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0])
+def test_seconds_that_are_none_are_refused(open_cache, seconds):
+    with pytest.raises(ValueError, match="compile_seconds must be seconds, 0 or more"):
+        open_cache().put("key-1", VALUE, seconds)
+
+
+def test_a_limit_beyond_what_is_counted_is_none_too_large(open_cache):
+    cache = open_cache(limit="99999999999TiB")
+    cache.put("key-1", VALUE, 1.0)
+    assert (cache.get("key-1"), cache.stats().fault) == (VALUE, None)
+
+
 def test_what_dead_writers_leave_is_removed_and_what_living_ones_write_is_not(open_cache):
     cache = open_cache()
     cache.put("key-1", VALUE, 1.0)
