@@ -1,6 +1,7 @@
 """Choosing a setting from recordings, and the files that say it."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -81,7 +82,9 @@ def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
     tuning = tune(recordings, ["lru", "gdsf"])
     tuned = Tuned("a program", "python -m flows.tune x", tuning, (), None, None, {"pow2": (8, 16)})
     write_tuning(tuned, tmp_path)
-    assert JitCache.from_file(tmp_path / "best.yaml").limit_bytes == tuning.best.limit_bytes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it may have been found for buckets
+        assert JitCache.from_file(tmp_path / "best.yaml").limit_bytes == tuning.best.limit_bytes
     text = (tmp_path / "tune.md").read_text()
     assert f"eviction={tuning.best.replayed.policy}" in text.splitlines()[2]
     assert "| pow2 |" in text

@@ -27,7 +27,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
     {"_recorder"},
-    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments"},
+    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
     {
         "_executable",
         "_from_file",
