@@ -162,7 +162,9 @@ class BucketedFunction:
         key = self._cached._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
-        known = None if key is None else (key, any(map(has_negative, self._dynamic.values(arguments))))
+        known = None
+        if self._check and key is not None:
+            known = key, any(map(has_negative, self._dynamic.values(arguments)))
         if not self._check or (known is not None and added <= 2 * self._checked.get(known, 0)):
             return trim(self._cached._call_of_lengths(lengths, padded.args, padded.kwargs), rules, lengths)
         result = trim(self._call_keeping(padded, lengths), rules, lengths)

@@ -71,12 +71,7 @@ def _parser() -> argparse.ArgumentParser:
               "       python -m jaxcache run --dir DIR [options] -m module [arguments]",
     )  # fmt: skip
     run.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
-    run.add_argument(
-        "--eviction",
-        default="lru",
-        choices=STORED_POLICIES,
-        help="who goes first, whatever the directory's own policy is (lru)",
-    )
+    run.add_argument("--eviction", default="lru", choices=STORED_POLICIES, help="who goes first (lru)")
     run.add_argument("--max-entries", type=int, metavar="N")
     run.add_argument("--min-compile-seconds", type=float, default=0.0, metavar="S", help="what is faster is not kept")
     run.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")

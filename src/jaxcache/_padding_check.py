@@ -37,17 +37,18 @@ def raised(values: Any, padding: Any) -> Any:
     if values.dtype == np.bool_:
         return np.full_like(values, not padding)
     if _is_inexact(values):
-        wide, real = _widened(values), _real(values)
-        return wide + (_magnitude(values) - np.min(real, where=np.isfinite(real), initial=np.inf))
-    top = values.astype(object).max() if values.size else 0
-    return values if values.size < 2 else np.full_like(values, max(top, 1))
+        wide, size = _widened(values), _magnitude(values)
+        return wide + (size - np.min(wide.real, where=np.isfinite(wide.real), initial=size))
+    if values.size < 2:  # 1 might be no index
+        return values
+    return np.full_like(values, max(values.astype(object).max(), 1))
 
 
 def lowered(values: Any, _padding: Any) -> Any:
     """Return values below zero in the same order; truth values, and whole numbers of which none is negative, stay."""
     if _is_inexact(values):
-        wide, real = _widened(values), _real(values)
-        return wide - (_magnitude(values) + np.max(real, where=np.isfinite(real), initial=-np.inf))
+        wide, size = _widened(values), _magnitude(values)
+        return wide - (size + np.max(wide.real, where=np.isfinite(wide.real), initial=-size))
     if not has_negative(values):
         return values
     wide = values.astype(np.int64)
@@ -97,10 +98,6 @@ def _is_inexact(values: Any) -> bool:
 
 def _widened(values: Any) -> Any:
     return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
-
-
-def _real(values: Any) -> Any:
-    return np.real(_widened(values))
 
 
 def _eps(values: Any) -> float:

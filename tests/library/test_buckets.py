@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -357,6 +358,15 @@ NOTHING_BUT_ROUNDING = [
 def test_an_answer_that_roundings_decide_is_no_wrong_one(function):
     for value in np.random.default_rng(0).normal(size=10):
         bucketed(function, cache=JitCache(), buckets=(64,))(np.full(33, value, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_values_none_of_which_is_finite_are_compared_without_a_warning(value):
+    f = bucketed(lambda x: x * 2, cache=JitCache(), buckets=(8,))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # as an error, the check would pass over it
+        np.testing.assert_array_equal(f(np.full(5, value, np.float32)), np.full(5, value, np.float32))
+    assert caught == []
 
 
 @pytest.mark.parametrize("options", [{"max_compiles": 5}, {"key": lambda x: x.shape}])
