@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,18 +23,41 @@ class Cost(NamedTuple):
     seconds: float
 
 
+def name_of_signature(text: str, identity: int) -> str:
+    """Return the name of a signature in cost tables and recordings: the call for people, the identity for the rest."""
+    return f"{text} #{identity & (2**64 - 1):016x}"
+
+
+_NAME = re.compile(r"(.*) #([0-9a-f]{16})", re.DOTALL)
+
+
 class CostTable(Mapping[str, Cost]):
-    """Signature, as described by the statistics, to its :class:`Cost`."""
+    """Names of signatures, such as ``solve(float32[512]) #1f0c…``, each to its :class:`Cost`.
+
+    A signature is found by what follows the ``#``, the same in every process; the call before it is for people. A row
+    without a ``#``, as people write them, and as tables had them until version 0.1, is for each signature of that text
+    which has no row of its own; and a text without one finds the row of its only signature.
+    """
 
     def __init__(self, costs: Mapping[str, Cost] | None = None) -> None:
         """Take rows; ValueError for one that nothing can weigh or cost."""
         self._costs = dict(costs or {})
+        self._by_identity: dict[str, str] = {}
+        self._by_text: dict[str, list[str]] = {}
+        for name in self._costs:
+            if match := _NAME.fullmatch(name):
+                self._by_identity[match[2]] = name
+                self._by_text.setdefault(match[1], []).append(name)
         for signature, cost in self._costs.items():
             if cost.size_bytes <= 0 or not (math.isfinite(cost.seconds) and cost.seconds >= 0):
                 raise ValueError(f"costs has an impossible row for {signature}: {cost}")
 
     def __getitem__(self, signature: str) -> Cost:
-        return self._costs[signature]
+        match = _NAME.fullmatch(signature)
+        if match:
+            return self._costs[self._by_identity.get(match[2], match[1])]
+        names = self._by_text.get(signature, [])
+        return self._costs[names[0] if len(names) == 1 and signature not in self._costs else signature]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._costs)
@@ -43,7 +67,11 @@ class CostTable(Mapping[str, Cost]):
 
     def merge(self, other: Mapping[str, Cost]) -> "CostTable":
         """Return a table with the rows of both; where both have one, this table's stands."""
-        return CostTable({**other, **self._costs})
+        return CostTable({**{name: cost for name, cost in other.items() if not self._has_row(name)}, **self._costs})
+
+    def _has_row(self, name: str) -> bool:
+        match = _NAME.fullmatch(name)
+        return name in self._costs or (match is not None and match[2] in self._by_identity)
 
     @property
     def digest(self) -> str:

@@ -4,26 +4,29 @@ A description holds nothing of the caller's: no array, no static value, no tree'
 """
 
 import functools
-import hashlib
 import inspect
+import itertools
 import operator
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jax.tree_util import keystr, tree_flatten_with_path, tree_structure
+from jax.tree_util import keystr, tree_flatten_with_path
 
 from . import _jax
-from ._signature import Statics, Uncacheable, abstract_leaf, placement
+from ._identity import Identifier
+from ._signature import Key, Statics, Uncacheable, abstract_leaf, placement
+from ._value_parts import NOT_GIVEN, STATIC_DATA, Part, changed_parts, parts_of_nodes, parts_of_value, shorten, show
 
 # How two calls can differ, in the order in which one is named as the cause: what is first explains what follows.
 KINDS = (
-    "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype", "weak_type", "new_shape",
+    "static_metadata", "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype",
+    "weak_type", "new_shape",
 )  # fmt: skip
 
 
-_LONGEST_STATIC, _LONGEST_CALL = 200, 1000  # characters; descriptions are kept, and read by people
+_LONGEST_CALL = 1000  # characters; descriptions are kept, and read by people
 
 
 class Leaf(NamedTuple):
@@ -38,14 +41,6 @@ class Leaf(NamedTuple):
         return f"{self.dtype}[{','.join(map(str, self.shape))}]{'~' if self.weak_type else ''}"
 
 
-class Static(NamedTuple):
-    """One static argument: its type and text, and its hash, which tells values of equal text apart."""
-
-    place: int | str
-    text: str
-    identity: int
-
-
 @dataclass(frozen=True, slots=True)
 class Description:
     """One call's signature.
@@ -54,17 +49,26 @@ class Description:
         text: ``solve(float32[512], n=3)``, the same in every process.
         places: Where each leaf stands: ``x``, ``params['w']``.
         leaves: The arrays.
-        statics: The static arguments.
-        tree: The hash of how the leaves are put together.
+        statics: The static arguments, taken apart.
+        nodes: The types of the pytrees' nodes.
+        metadata: The static metadata of the nodes, taken apart.
+        identity: Equal for equal keys, in every process where the arguments allow it, and for no others.
         context: JAX's configuration, see ``_jax.context_names``.
     """
 
     text: str
     places: tuple[str, ...]
     leaves: tuple[Leaf, ...]
-    statics: tuple[Static, ...]
-    tree: int
+    statics: tuple[Part, ...]
+    nodes: tuple[Part, ...]
+    metadata: tuple[Part, ...]
+    identity: bytes
     context: tuple[Hashable, ...]
+
+    @property
+    def parts(self) -> int:
+        """How many parts the description has, which is what its size depends on."""
+        return len(self.leaves) + len(self.statics) + len(self.nodes) + len(self.metadata)
 
 
 @dataclass(frozen=True)
@@ -112,72 +116,92 @@ def _describe_leaf(leaf: Any) -> Leaf:
     return _intern(Leaf(aval.shape, aval.dtype.name, bool(aval.weak_type), None if place is None else str(place)))
 
 
-def _describe_static(place: int | str, kind: type, value: Any) -> Static:
-    try:
-        bool(value == value)  # JAX looks at identity first, but compares where it is told to compile
-    except Exception as error:
-        raise Uncacheable from error
-    try:
-        text = repr(value)
-    except Exception:  # the caller's own __repr__
-        text = " at 0x"
-    text = f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing elsewhere
-    return Static(place, _shortened(text, _LONGEST_STATIC), hash((kind, value)))
+class _Argument(NamedTuple):
+    """One dynamic argument, described."""
+
+    words: str
+    places: list[str]
+    leaves: list[Leaf]
+    nodes: list[Part]
+    metadata: list[Part]
+
+    @classmethod
+    def of(cls, place: str, label: str, value: Any, identifier: Identifier) -> "_Argument":
+        flat = tree_flatten_with_path(value)[0]
+        leaves = [_describe_leaf(leaf) for _, leaf in flat]
+        nodes, metadata = parts_of_nodes(place, value, identifier)
+        places = [place + keystr(path) for path, _ in flat]
+        return cls(label + ", ".join(map(str, leaves)), places, leaves, nodes, metadata)
 
 
-def _shortened(text: str, longest: int) -> str:
-    """Return the text, or its beginning and a hash of it all: equal for equal texts in every process."""
-    if len(text) <= longest:
-        return text
-    return f"{text[:longest]}… #{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:12]}"
+def _joined(lists: Iterable[Iterable[Any]]) -> Any:
+    return _intern(tuple(itertools.chain.from_iterable(lists)))
 
 
 def describe_call(
-    name: str, positional: Callable[[int], str], statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str,
+    positional: Callable[[int], str],
+    statics: Statics | None,
+    key: Key,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    identifier: Identifier,
 ) -> Description:
-    """Describe a call of a function called ``name``.
+    """Describe a call of a function called ``name``, which is looked up by ``key``.
 
     The text marks a weak type with ``~``. It names x64 and a matmul precision that is not the default, and nothing
-    else of the configuration, nor devices, so that two signatures may share a text, never an executable.
+    else of the configuration, nor devices, nor static metadata, so that two signatures may share a text, never an
+    identity.
     """
     dynamic, named, fixed = (statics or Statics((), frozenset())).split(args, kwargs)
     at = [position for position in range(len(args)) if position not in {place for place, _, _ in fixed}]
-    words, places, leaves = [], [], []
-    for place, value, label in [
-        *((positional(position), value, "") for position, value in zip(at, dynamic, strict=True)),
-        *((key, named[key], f"{key}=") for key in sorted(named)),
-    ]:
-        flat = tree_flatten_with_path(value)[0]
-        mine = [_describe_leaf(leaf) for _, leaf in flat]
-        words.append(label + ", ".join(map(str, mine)))
-        places += [place + keystr(path) for path, _ in flat]
-        leaves += mine
-    described = tuple(_describe_static(*one) for one in fixed)
-    words += [f"{static.place}={static.text}" for static in described]
+    arguments = [_Argument.of(positional(n), "", value, identifier) for n, value in zip(at, dynamic, strict=True)]
+    arguments += [_Argument.of(name, f"{name}=", named[name], identifier) for name in sorted(named)]
+    for _, _, value in fixed:
+        _refuse_incomparable(value)
+    words = [argument.words for argument in arguments]
+    words += [f"{place}={shorten(show(value))}" for place, _, value in fixed]
+    parts = [
+        parts_of_value(str(place) if isinstance(place, str) else f"argument {place}", value, identifier)
+        for place, _, value in fixed
+    ]
     settings = " x64" if _jax.enable_x64.value else ""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return Description(
-        text=_shortened(f"{name}({', '.join(words)})", _LONGEST_CALL)
+        text=shorten(f"{name}({', '.join(words)})", _LONGEST_CALL)
         + f"{settings}{f' {precision}' if precision else ''}",
-        places=_intern(tuple(places)),
-        leaves=tuple(leaves),
-        statics=described,
-        tree=hash(tree_structure((dynamic, named))),
+        places=_joined(argument.places for argument in arguments),
+        leaves=tuple(leaf for argument in arguments for leaf in argument.leaves),
+        statics=_joined(parts),
+        nodes=_joined(argument.nodes for argument in arguments),
+        metadata=_joined(argument.metadata for argument in arguments),
+        identity=identifier.of_key(_jax.trace_context(), key),
         context=_intern(_jax.trace_context()),
     )
+
+
+def _refuse_incomparable(value: Any) -> None:
+    """Refuse a static value that JAX could not hash or compare: it looks at identity first, but is told to compile."""
+    try:
+        hash(value)
+        bool(value == value)
+    except Exception as error:
+        raise Uncacheable from error
 
 
 def distance(before: Description, after: Description) -> int:
     """Return in how many ways two calls of one function differ, cheaply."""
     if before.places is not after.places and before.places != after.places:
         return 1000 + abs(len(before.places) - len(after.places))
-    ways = (before.tree != after.tree) + (before.context is not after.context) + (before.statics != after.statics)
+    ways = (before.context is not after.context) + sum(
+        getattr(before, name) != getattr(after, name) for name in ("nodes", "metadata", "statics")
+    )
     return ways + sum(map(operator.is_not, before.leaves, after.leaves))
 
 
 def differences(before: Description, after: Description) -> list[Difference]:
     """Return in what two calls of one function differ, in the order of ``KINDS``."""
-    found = [*_trees(before, after), *_statics(before, after), *_contexts(before, after)]
+    found = [*_trees(before, after), *_metadata(before, after), *_statics(before, after), *_contexts(before, after)]
     if before.places == after.places:
         for place, old, new in zip(after.places, before.leaves, after.leaves, strict=True):
             if old is not new:
@@ -186,13 +210,14 @@ def differences(before: Description, after: Description) -> list[Difference]:
 
 
 def _trees(before: Description, after: Description) -> Iterator[Difference]:
+    for changed in changed_parts(before.nodes, after.nodes):
+        if NOT_GIVEN not in changed:
+            yield Difference("tree_structure", *changed)
     if before.places != after.places:
         known, now = set(before.places), set(after.places)
         gone = [place for place in before.places if place not in now]
         come = [place for place in after.places if place not in known]
         yield Difference("tree_structure", "", _listed(gone, before.places), _listed(come, after.places))
-    elif before.tree != after.tree:
-        yield Difference("tree_structure", "", "another container or its static data", "of the same leaves")
 
 
 def _listed(places: list[str], of: tuple[str, ...]) -> str:
@@ -200,16 +225,20 @@ def _listed(places: list[str], of: tuple[str, ...]) -> str:
     return f"{len(of)} arrays" + (f" (with {shown})" if shown else "")
 
 
+def _metadata(before: Description, after: Description) -> Iterator[Difference]:
+    found = [Difference("static_metadata", *changed) for changed in changed_parts(before.metadata, after.metadata)]
+    if before.nodes != after.nodes:  # those of nodes that only one of them has are told with the tree
+        found = [one for one in found if NOT_GIVEN not in (one.before, one.after)]
+    named = [one.place for one in found if STATIC_DATA not in one.place]
+    for one in found:  # as a whole only where no part of it has a name
+        node = one.place.partition(STATIC_DATA)[0]
+        if one.place in named or not any(place.startswith(f"{node}.") for place in named):
+            yield one
+
+
 def _statics(before: Description, after: Description) -> Iterator[Difference]:
-    old, new = ({one.place: one for one in call.statics} for call in (before, after))
-    for place in {**old, **new}:
-        a, b = old.get(place), new.get(place)
-        if a != b:
-            texts = [one.text if one else "not given" for one in (a, b)]
-            if texts[0] == texts[1]:
-                texts[1] = f"another {texts[1]}"
-            where = place if isinstance(place, str) else f"argument {place}"
-            yield Difference("static_value", where, *texts)
+    for changed in changed_parts(before.statics, after.statics):
+        yield Difference("static_value", *changed)
 
 
 def _contexts(before: Description, after: Description) -> Iterator[Difference]:

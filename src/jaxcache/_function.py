@@ -14,6 +14,7 @@ from jax.tree_util import tree_leaves
 
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
+from ._identity import combine
 from ._signature import Key, Statics, Uncacheable, call_key, context_token, resolve_statics
 from ._variants import Entry
 from ._warm import warm
@@ -187,16 +188,26 @@ class CachedFunction:
         self._ledger.count_bypass()
         return self._plain(*args, **kwargs)
 
-    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
-        """Describe a call.
+    def _describe(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
+        """Describe a call that is looked up by ``key``.
 
         Raises:
             Uncacheable: If it cannot be, as with what is no array.
         """
         try:
-            return describe_call(self._variants.name, self._parameter_names, self._statics, args, kwargs)
+            if not self._variants.identity:
+                self._variants.identity = self._identify()
+            return describe_call(
+                self._variants.name, self._parameter_names, self._statics, key, args, kwargs, self._ledger.identifier
+            )
         except Exception as error:  # of the caller's values, such as a static one without a hash
             raise Uncacheable from error
+
+    def _identify(self) -> bytes:
+        """Return what tells this function, under its options, from all others."""
+        identifier, variants = self._ledger.identifier, self._variants
+        parts = [variants.name.encode(), identifier.label(self.__wrapped__), identifier.of(_comparable(self._options))]
+        return identifier.next_of(combine("function", parts))
 
     @functools.cached_property
     def _parameter_names(self) -> Callable[[int], str]:

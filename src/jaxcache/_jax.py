@@ -7,6 +7,7 @@ installed JAX cannot be served, and the cache then hands every call to plain ``j
 
 import operator
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,47 @@ def _clear_lowerings() -> Callable[[], None]:
 
 
 _forget_lowerings = _clear_lowerings()
+
+
+class _WhenCleared:
+    """Stands among JAX's caches, and hands ``jax.clear_caches()`` on."""
+
+    def __init__(self) -> None:
+        self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def cache_clear(self) -> None:
+        for listener in list(self.listeners):
+            listener.clear()
+
+    def cache_info(self) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0  # hits, misses, limit, size: JAX's own debugging asks
+
+    def cache_keys(self) -> list[Any]:
+        return []
+
+
+_when_cleared = _WhenCleared()
+
+
+def _register_among_caches() -> bool:
+    try:
+        from jax._src import util
+
+        util.register_cache(_when_cleared, "jaxcache")
+    except Exception:  # what is compiled again after jax.clear_caches() counts as hits then, nothing else
+        return False
+    return True
+
+
+HEARS_CLEAR_CACHES = _register_among_caches()
+
+
+def clear_with_jax(listener: Any) -> None:
+    """Have ``listener.clear()`` called whenever the program calls ``jax.clear_caches()``, for as long as it lives.
+
+    JAX frees the executables of our entries too, and says so to nobody.
+    """
+    _when_cleared.listeners.add(listener)
 
 
 def context_names() -> tuple[str, ...]:

@@ -202,12 +202,12 @@ def own_module_context() -> Iterator[None]:
         config.set_local(shared)
 
 
-def forget_values() -> None:
-    """Empty the caches of values, at every 16th call."""
+def forget_values(*, now: bool = False) -> None:
+    """Empty the caches of values, at every 16th call or at once: static arguments are in them too."""
     global _builds_since
     with _lock:
         _builds_since += 1
-        due = _builds_since >= _BUILDS_BETWEEN
+        due = now or _builds_since >= _BUILDS_BETWEEN
         if due:
             _builds_since = 0
     if due:

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ._costs import Cost, CostTable
+from ._costs import Cost, CostTable, name_of_signature
 from ._describe import Description
 from ._executable import Executable
+from ._identity import Identifier
 from ._misses import MISS_CAUSES, REPEAT_CAUSES, Miss
 from ._recorder import HELD, Recorder, RequestLog
 from ._residents import Residents, Weight
-from ._signature import Key, interned_parts
+from ._signature import Key
 from ._statistics import CacheStats, FunctionStats, add_up
 from ._variants import (
     HISTORY,
@@ -41,6 +42,7 @@ class Ledger:
         lock: Guards all of it. Nobody compiles or frees executables while holding it.
         log: Hits, noted without the lock, and told to the policy in their order before it decides anything.
         residents: The limits and the policy.
+        identifier: Tells signatures apart.
     """
 
     def __init__(self, residents: Residents, known: CostTable, recorder: Recorder | None = None) -> None:
@@ -54,6 +56,7 @@ class Ledger:
         self._held: dict[int, Held] = {}  # by slot
         self._functions: dict[int, Variants] = {}
         self._families = Families()
+        self.identifier = Identifier()
         self._sources = Sources()
         self._retired: dict[str, FunctionStats] = {}
         self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
@@ -117,9 +120,10 @@ class Ledger:
     def costs(self) -> CostTable:
         """Return what each signature weighs and costs."""
         with self.lock:
-            past = [one for function in self._functions.values() for one in function.past.values()]
-            seen = {one.description.text: one.cost for one in [*past, *self._held.values()]}
-            return CostTable({**self._retired_costs, **seen})
+            rows = dict(self._retired_costs)
+            for function in self._functions.values():
+                rows.update(function.costs())
+            return CostTable(rows)
 
     def look_up(
         self, programs: Programs, key: Key, description: Description, own_key: bool
@@ -212,7 +216,7 @@ class Ledger:
 
     def diagnose(self, variants: Variants, key: Key, description: Description, own_key: bool) -> Miss:
         """Say why a call finds no entry. With the lock."""
-        past = variants.find_past(key, description)
+        past = variants.past.get(description.identity)
         if past is not None:
             return explain_repeat(past, self._requests + 1, time.monotonic())
         recreated = self._sources.recreated(variants, description)
@@ -245,24 +249,23 @@ class Ledger:
         with self._change():
             gone: list[object] = [self._catch_up()]
             miss = self.diagnose(variants, key, description, own_key) if requested else None
-            past = variants.find_past(key, description)
+            past = variants.past.get(description.identity)
             if past is None:
                 self._slots += 1
-                held = Held(variants, self._slots, description, self._cost_of(description, executable))
+                held = Held(variants, self._slots, description, self._cost_of(variants, description, executable))
             else:
                 held = Held(variants, past.slot, description, past.cost)
             entry = Entry(held, key, executable.call)
             held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
-            variants.forget_past(key, description)
+            variants.forget_past(description)
             self._count(variants, held.cost, executable, miss)
             self._sources.note_call(variants, description)
             if self._recorder is not None:
-                held.identity = self._recorder.identify(variants.number, key, description.text)
                 self._recorder.note_made(held, executable, requested)
             evicted = self.residents.offer(held.slot, held.weight, held.cost.seconds)
             if evicted is None:
                 self._rejected += 1
-                variants.remember(key, self._past(held, key, "not_kept"))
+                variants.remember(self._past(held, "not_kept"))
             else:
                 gone += [self._evict(slot, description) for slot in evicted]
                 held.live = True
@@ -271,9 +274,9 @@ class Ledger:
         del gone  # executables are freed here, without the lock
         return entry, miss
 
-    def _cost_of(self, description: Description, executable: Executable) -> Cost:
-        cost = self._known.get(description.text)
-        if cost is None or cost.size_bytes < executable.constants_bytes:  # another function of that name
+    def _cost_of(self, variants: Variants, description: Description, executable: Executable) -> Cost:
+        cost = self._known.get(name_of_signature(description.text, variants.identity_of(description)))
+        if cost is None or cost.size_bytes < executable.constants_bytes:  # of other constants, or of a bare text
             return Cost(executable.weight.size_bytes, executable.cost_seconds)
         return cost
 
@@ -317,12 +320,12 @@ class Ledger:
         function.avoided_seconds += held.hits * held.cost.seconds
         held.hits = 0
         if entry is not None:  # else it is gone with its function
-            function.remember(entry.key, self._past(held, entry.key, cause, made_room_for))
+            function.remember(self._past(held, cause, made_room_for))
         return entry
 
-    def _past(self, held: Held, key: Key, cause: str, made_room_for: str = "") -> Past:
-        now, interned = time.monotonic(), interned_parts(key)
-        return Past(held.slot, held.description, held.cost, cause, self._requests, now, interned, made_room_for)
+    def _past(self, held: Held, cause: str, made_room_for: str = "") -> Past:
+        now = time.monotonic()
+        return Past(held.slot, held.description, held.cost, cause, self._requests, now, made_room_for)
 
     def _catch_up(self) -> list[object]:
         """Take note of hits, and of functions that Python has collected. With the lock.
@@ -333,7 +336,7 @@ class Ledger:
         gone: list[object] = []
         while self._dead:
             function = self._functions.pop(self._dead.popleft())
-            costs = {one.description.text: one.cost for one in [*function.past.values(), *function.held.values()]}
+            costs = function.costs()
             gone += [self._drop(held, "cleared") for held in list(function.held.values())]
             self._retired_costs.update(costs)
             while len(self._retired_costs) > HISTORY:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
-from . import _jax
+from . import _jax, _jax_tracing
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
@@ -98,6 +98,7 @@ class JitCache:
         self._programs = 0  # made or in the making
         self._storms = StormWatch()
         self._warned: set[str] = set()
+        _jax.clear_with_jax(self)
         if _jax.FAULT:
             self._warn("fault", f"{_jax.FAULT}: every call goes to jax.jit, nothing is cached")
 
@@ -179,8 +180,9 @@ class JitCache:
         """
         cached, args = self._own_function(fun, args)
         key, description = cached._key_of(args, kwargs), None
-        with contextlib.suppress(Uncacheable):
-            description = cached._describe(args, kwargs)
+        if key is not None:
+            with contextlib.suppress(Uncacheable):
+                description = cached._describe(key, args, kwargs)
         if key is None or description is None or not self._enabled:
             why = (
                 "under a transformation, with jit disabled, or with arguments that no executable can be looked up by"
@@ -196,6 +198,7 @@ class JitCache:
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         self._ledger.clear(None if fun is None else self._own_function(fun, ())[0]._variants)
+        _jax_tracing.forget_values(now=True)
 
     def __enter__(self) -> Self:
         return self
@@ -249,7 +252,7 @@ class JitCache:
         try:
             if not self._take_off(cached, key, flight):
                 return None
-            description = cached._describe(args, kwargs)
+            description = cached._describe(key, args, kwargs)
             self._check_max_compiles(cached, key, description)
             executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
             self._keep(cached, key, description, executable, flight, requested=True)

@@ -3,14 +3,13 @@
 What a hit costs here is two looks at the clock, a tuple and a few numbers in arrays; a thread of its own writes them.
 """
 
-import hashlib
 import math
 import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,10 +86,11 @@ class Part:
         of_entry, told = np.empty(len(firsts), np.int64), []
         for entry in np.argsort(firsts):  # a signature that was evicted and made again has several
             held = helds[firsts[entry]]
-            of_entry[entry] = number = numbers.setdefault(held.identity, len(numbers))
+            identity = held.identity
+            of_entry[entry] = number = numbers.setdefault(identity, len(numbers))
             if number == len(told):
                 cost, name, text = held.cost, held.function.name, held.description.text
-                told.append((name, text, held.identity, cost.size_bytes, held.weight.mappings, cost.seconds))
+                told.append((name, text, identity, cost.size_bytes, held.weight.mappings, cost.seconds))
         return of_entry[inverse], told
 
     def columns(self, began: float, at_least: float) -> tuple[dict[str, Any], float]:
@@ -171,11 +171,6 @@ class Recorder:
         """Write down what this ledger notes from now on."""
         self._ledger = ledger
         self._writer.start()
-
-    def identify(self, function: int, key: Hashable, text: str) -> int:
-        """Return what stands for a signature in this recording."""
-        told = hashlib.blake2b(f"{function}\0{hash(key)}\0{text}".encode(), digest_size=8).digest()
-        return int.from_bytes(told, "little", signed=True)
 
     # With the ledger's lock.
 

@@ -185,11 +185,13 @@ def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
     """Return a trace that begins with the making ahead of some signatures."""
     if not labels:
         return trace
-    numbers = {label: number for number, label in enumerate(trace.labels.tolist())}
+    numbers: dict[Any, list[int]] = {}
+    for number, label in enumerate(trace.labels.tolist()):
+        numbers.setdefault(label, []).append(number)
     missing = [label for label in labels if label not in numbers]
     if missing:
         raise ValueError(f"warm must name labels of the trace, but {missing[0]!r} is none")
-    ahead = np.array([numbers[label] for label in labels], np.int64)
+    ahead = np.array([number for label in labels for number in numbers[label]], np.int64)
     return Trace(
         np.concatenate([ahead, trace.signatures]), trace.labels, trace.size_bytes, trace.compile_seconds,
         trace.mappings, np.concatenate([np.full(len(ahead), Event.WARM, np.uint8), trace.events]), trace.mappings_limit,

@@ -169,12 +169,3 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
     dynamic, named, fixed = statics.split(args, kwargs)
     leaves, tree = tree_flatten((dynamic, named))
     return (context_token(), *_leaves_key(leaves), tree, *fixed)
-
-
-def interned_parts(key: Key) -> Key:
-    """Return what JAX interns in the key of a call; no static value is among it, nor what a caller's own key holds.
-
-    JAX (``jax._src.core.ShapedArray``) has one object for equal abstract values, hashes it by its identity, and drops
-    it with its last holder. Who remembers a key by its hash has to hold these, or equal calls would be others later.
-    """
-    return key[1:3] if len(key) > 2 else ()

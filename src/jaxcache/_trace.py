@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._costs import name_of_signature
+
 LARGEST_SIZE_BYTES = 2**53  # a float holds every int up to here, and priorities are floats
 
 
@@ -29,7 +31,8 @@ class Trace:
 
     Attributes:
         signatures: Of each row, an index into what follows; int64.
-        labels: Of each signature, the key as it was given, or the call that was recorded.
+        labels: Of each signature, the key as it was given, or the call that was recorded; of two signatures that differ
+            in what a call's text does not say, such as static metadata, equal.
         size_bytes: Of each signature; int64.
         compile_seconds: Of each signature, its cost: lowering and compiling; float64.
         mappings: Of each signature, the memory mappings that it takes; int64, 0 where unknown.
@@ -37,6 +40,8 @@ class Trace:
         events: Of each row, an :class:`Event`; uint8.
         columns: What else is known of each row, by the names of the schema, such as ``time_seconds``.
         setting: What is known of the cache that was recorded, such as ``eviction`` and ``limit_bytes``.
+        identities: Of each signature, what it is called in cost tables and recordings of every process; int64. None if
+            the trace was not recorded.
     """
 
     signatures: NDArray[np.int64]
@@ -48,6 +53,7 @@ class Trace:
     mappings_limit: int | None = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     setting: Mapping[str, Any] = field(default_factory=dict)
+    identities: NDArray[np.int64] | None = None
 
     @classmethod
     def from_arrays(
@@ -227,6 +233,14 @@ class Trace:
     def working_set_bytes(self) -> int:
         """What all signatures weigh together: a limit of this many bytes never evicts."""
         return int(self.size_bytes.sum())
+
+    @property
+    def names(self) -> list[str]:
+        """What each signature is called in a cost table."""
+        labels = map(str, self.labels.tolist())
+        if self.identities is None:
+            return list(labels)
+        return [name_of_signature(*both) for both in zip(labels, self.identities.tolist(), strict=True)]
 
     def __repr__(self) -> str:
         return f"<Trace of {self.requests} requests for {len(self.labels)} signatures>"

@@ -10,7 +10,7 @@ event              string     ``request``; ``warm``: made ahead of one; ``clear`
 time_seconds       double     since the recording began, never falling; null if not known
 function           string     name of the function
 signature          any        the call, such as ``solve(float32[512])``, or the key given to ``Trace.from_arrays``
-signature_id       int64      equal for the same program, within one trace
+signature_id       int64      equal for the same program, within one trace; as recorded, in every process
 size_bytes         int64      what it weighs, as first measured
 mappings           int64      memory mappings that it takes
 compile_seconds    double     its cost, as first measured: lowering and compiling
@@ -102,7 +102,7 @@ def save_trace(trace: Trace, path: Path) -> None:
     columns: dict[str, Any] = {
         "event": coded(trace.events, EVENTS),
         "signature": coded(rows, labels),
-        "signature_id": rows,
+        "signature_id": rows if trace.identities is None else trace.identities[rows],
         "size_bytes": trace.size_bytes[rows],
         "mappings": trace.mappings[rows],
         "compile_seconds": trace.compile_seconds[rows],
@@ -181,7 +181,7 @@ def _from_table(table: Any, setting: dict[str, Any]) -> Trace:
         if not set(words) <= set(EVENTS):
             raise ValueError(f"its events must be {', '.join(EVENTS)}, but there are {words}")
         events = np.array([EVENTS.index(word) for word in words], np.uint8)[codes] if len(words) else events
-    labels = trace.labels
+    labels, identities = trace.labels, trace.labels if "eviction" in setting else None
     if "signature" in there:
         words, codes = _decode(table.column("signature"))
         firsts = np.unique(trace.signatures, return_index=True)[1]
@@ -197,7 +197,7 @@ def _from_table(table: Any, setting: dict[str, Any]) -> Trace:
     if "lengths" in there:
         columns["lengths"] = _matrix(table.column("lengths"))
     told = {name: value for name, value in setting.items() if name not in ("format", "mappings_limit")}
-    return replace(trace, events=events, labels=labels, columns=columns, setting=told)
+    return replace(trace, events=events, labels=labels, columns=columns, setting=told, identities=identities)
 
 
 def _times(values: NDArray[Any]) -> NDArray[np.float64] | None:

@@ -15,15 +15,16 @@ from types import CodeType
 from typing import Any
 
 from . import _jax
-from ._costs import Cost
+from ._costs import Cost, name_of_signature
 from ._describe import Description, differences, distance
+from ._identity import combine
 from ._misses import Miss
 from ._residents import Weight
 from ._signature import Key
 from ._statistics import FunctionStats
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
-HISTORY_LEAVES = 100_000  # arrays in them altogether, which is what their size depends on
+HISTORY_PARTS = 100_000  # arrays, nodes and static values in them altogether, which is what their size depends on
 _COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
 _SOURCES = 1024
 
@@ -33,7 +34,7 @@ SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same s
 class Held:
     """A resident of the cache, or one that was."""
 
-    __slots__ = ("cost", "description", "entry", "function", "hits", "identity", "live", "slot", "weight")
+    __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot", "weight")
 
     def __init__(self, function: "Variants", slot: int, description: Description, cost: Cost) -> None:
         self.function = function
@@ -41,10 +42,14 @@ class Held:
         self.description = description
         self.cost = cost
         self.weight = Weight(cost.size_bytes)
-        self.identity = 0  # in a recording
         self.live = False
         self.hits = 0
         self.entry: Callable[[], Entry | None] = lambda: None
+
+    @property
+    def identity(self) -> int:
+        """What tells the signature from all others, in cost tables and recordings."""
+        return self.function.identity_of(self.description)
 
 
 class Entry:
@@ -180,7 +185,6 @@ class Past:
     cause: str
     request: int
     seconds: float
-    interned: Key  # held, so that the key's hash stays what it is
     made_room_for: str = ""
 
 
@@ -193,9 +197,8 @@ class Variants:
     source: SourceKey | None
     owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
-    # By the key's hash and its text: no static value is kept, and hash(-1) == hash(-2).
-    past: OrderedDict[tuple[int, str], Past] = field(default_factory=OrderedDict)
-    past_leaves: int = 0
+    past: OrderedDict[bytes, Past] = field(default_factory=OrderedDict)  # by the call's identity
+    past_parts: int = 0
     flights: dict[Key, Flight] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
@@ -206,6 +209,7 @@ class Variants:
     compile_seconds: float = 0.0
     avoided_seconds: float = 0.0
     number: int = 0  # of the function, never given twice
+    identity: bytes = b""  # of the function with its options, the same in other processes where it can be
 
     @property
     def programs(self) -> int:
@@ -227,24 +231,31 @@ class Variants:
             compile_seconds_avoided=self.avoided_seconds + sum(one.hits * one.cost.seconds for one in held),
         )
 
-    def find_past(self, key: Key, description: Description) -> Past | None:
-        """Return what is remembered of a signature that is not held."""
-        return self.past.get((hash(key), description.text))
+    def identity_of(self, description: Description) -> int:
+        """Return what tells a signature of this function from all others; 64 bits with a sign."""
+        return int.from_bytes(combine("signature", [self.identity, description.identity])[:8], "little", signed=True)
 
-    def remember(self, key: Key, past: Past) -> None:
+    def costs(self) -> dict[str, Cost]:
+        """Return what its signatures weigh and cost, held or remembered."""
+        return {
+            name_of_signature(known.description.text, self.identity_of(known.description)): known.cost
+            for known in [*self.past.values(), *self.held.values()]
+        }
+
+    def remember(self, past: Past) -> None:
         """Remember a signature that is not held; the oldest is forgotten beyond a bound."""
-        self.forget_past(key, past.description)
-        self.past[hash(key), past.description.text] = past
-        self.past_leaves += len(past.description.leaves)
-        while len(self.past) > HISTORY or (self.past_leaves > HISTORY_LEAVES and len(self.past) > 1):
+        self.forget_past(past.description)
+        self.past[past.description.identity] = past
+        self.past_parts += past.description.parts
+        while len(self.past) > HISTORY or (self.past_parts > HISTORY_PARTS and len(self.past) > 1):
             _, gone = self.past.popitem(last=False)
-            self.past_leaves -= len(gone.description.leaves)
+            self.past_parts -= gone.description.parts
 
-    def forget_past(self, key: Key, description: Description) -> None:
+    def forget_past(self, description: Description) -> None:
         """Forget a signature that is held from now on."""
-        past = self.past.pop((hash(key), description.text), None)
+        past = self.past.pop(description.identity, None)
         if past is not None:
-            self.past_leaves -= len(past.description.leaves)
+            self.past_parts -= past.description.parts
 
     def most_similar(self, description: Description) -> Description | None:
         """Return the known signature that differs in the fewest ways; the latest among equals."""
@@ -287,7 +298,7 @@ class Source:
     """What was wrapped from one place in the source, by however many functions."""
 
     functions: int = 0
-    called: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes of descriptions
+    called: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # identities of calls
 
 
 class Sources:
@@ -309,14 +320,14 @@ class Sources:
         """Note a signature that was compiled."""
         source = self._sources.get(variants.source) if variants.source else None
         if source is not None:
-            source.called[hash(description.text)] = None
+            source.called[description.identity] = None
             if len(source.called) > HISTORY:
                 source.called.popitem(last=False)
 
     def recreated(self, variants: Variants, description: Description) -> bool:
         """Whether another function of the same code was called so before."""
         source = self._sources.get(variants.source) if variants.source else None
-        return source is not None and source.functions > 1 and hash(description.text) in source.called
+        return source is not None and source.functions > 1 and description.identity in source.called
 
 
 def source_of(fun: Callable[..., Any]) -> SourceKey | None:

@@ -46,8 +46,9 @@ def _calls_by_key(cached: "CachedFunction", signatures: Iterable[Any]) -> dict[K
     for signature in signatures:
         call = signature if isinstance(signature, Call) else Call(*_positional(signature))
         key, description = cached._key_of(call.args, call.kwargs), None
-        with contextlib.suppress(Uncacheable):
-            description = cached._describe(call.args, call.kwargs)
+        if key is not None:
+            with contextlib.suppress(Uncacheable):
+                description = cached._describe(key, call.args, call.kwargs)
         if key is None or description is None:
             raise TypeError(
                 "signatures must be of arrays or jax.ShapeDtypeStruct, outside of transformations and with jit "

@@ -472,7 +472,7 @@ def test_costs_of_functions_that_are_gone_are_in_the_table():
     cache.jit(double)(np.ones(3, np.float32))
     gc.collect()
     cache.stats()
-    assert list(cache.costs()) == ["double(float32[3])"]
+    assert [name.partition(" #")[0] for name in cache.costs()] == ["double(float32[3])"]
 
 
 def test_a_cached_method_does_not_keep_its_object_alive():

@@ -27,14 +27,14 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
     {"_recorder"},
-    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
+    {"_variants", "_statistics", "_misses", "_describe", "_value_parts", "_dynamic_arguments", "_padding_check"},
     {
         "_executable",
+        "_identity",
         "_from_file",
         "_residents",
         "_signature",
         "_policies",
-        "_costs",
         "_trace_files",
         "_replay_kernels",
         "_disk_files",
@@ -51,7 +51,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_same_program",
         "_fingerprint",
     },
-    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming"},
+    {"_jax", "_jax_tracing", "_bytesize", "_costs", "_bucket_choice", "_trimming"},
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),

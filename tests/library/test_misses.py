@@ -48,7 +48,7 @@ def missed(cache, cached, *args, **kwargs):
         (Call(x3, n=1), Call(x3, n=2), "static_value", "n: was 1, is 2"),
         (Call(x3, n=1), Call(x3, n=True), "static_value", "n: was 1, is True"),
         (Call({"a": x3}), Call({"a": x3, "b": x4}), "tree_structure", r"was 1 arrays, is 2 arrays \(with x\['b'\]\)"),
-        (Call([x3]), Call((x3,)), "tree_structure", "of the same leaves"),
+        (Call([x3]), Call((x3,)), "tree_structure", "x: was list, is tuple"),
         (Call(x3), Call(x3, 2.0), "tree_structure", r"with by\)"),
         (Call(x3), Call(jax.device_put(x3, jax.devices()[0])), "device_or_sharding", "x: was not committed, is Single"),
         (Call(x3, np.ones(3, np.int32)), Call(x4, np.ones(4, np.float32)), "new_dtype", "x axis 0: was 3, is 4"),

@@ -24,8 +24,8 @@ def load_requests(directory: Path, program_id: str) -> Trace:
     """
     trace = Trace.load(directory / REFERENCES / program_id / REQUESTS)
     table = CostTable.load(directory / COSTS) if (directory / COSTS).exists() else CostTable()
-    measured = zip(trace.labels.tolist(), trace.size_bytes.tolist(), trace.compile_seconds.tolist(), strict=True)
-    costs = [table.get(label, Cost(size, seconds)) for label, size, seconds in measured]
+    measured = zip(trace.names, trace.size_bytes.tolist(), trace.compile_seconds.tolist(), strict=True)
+    costs = [table.get(name, Cost(size, seconds)) for name, size, seconds in measured]
     return replace(
         trace,
         size_bytes=np.array([cost.size_bytes for cost in costs], np.int64),
