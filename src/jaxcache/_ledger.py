@@ -267,7 +267,7 @@ class Ledger:
                 gone += [self._evict(slot, description) for slot in evicted]
                 held.live = True
                 variants.held[held.slot] = self._held[held.slot] = held
-                programs.entries[key] = entry
+                programs.keep(entry)
         del gone  # executables are freed here, without the lock
         return entry, miss
 
