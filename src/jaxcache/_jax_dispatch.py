@@ -128,9 +128,8 @@ class Table:
         def answer(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
             thread = threading.get_ident()
             lesson = lessons.get(thread)
-            if lesson is None or not lesson.is_of(args, kwargs):
-                return _UNKNOWN
-            del lessons[thread]  # it is for this call, not for those within it
+            if lesson is None or not lesson.is_of(args, kwargs) or lessons.pop(thread, None) is not lesson:
+                return _UNKNOWN  # taken out at once: it is for this call, not for those within it
             path, result = lesson.program(*args, **kwargs).popitem()
             if path is None:
                 return {lesson.label: result}, None, True

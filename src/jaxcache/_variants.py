@@ -10,6 +10,8 @@ import threading
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent import futures
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -151,15 +153,36 @@ class Families:
 
 
 class Flight:
-    """A compile under way, which equal misses of other threads wait for."""
+    """A compile under way, which equal misses of other threads wait for.
 
-    __slots__ = ("done", "entry", "miss", "thread")
+    Attributes:
+        busy: Held by who compiles, in a ``with`` of the lock itself: no interrupt, nor a second one in the clean-up
+            of the first, leaves that without letting it go.
+        queued: What a pool still has to do for it, once it is handed over.
+        number: Its place among all that took off.
+        entry: What it brought.
+        miss: Why it was needed.
+    """
+
+    __slots__ = ("busy", "entry", "miss", "number", "queued")
 
     def __init__(self) -> None:
-        self.done = threading.Event()
-        self.thread = threading.get_ident()
-        self.entry: Entry | None = None  # what it brought
-        self.miss: Miss | None = None  # why it was needed
+        self.busy = threading.Lock()
+        self.queued: Future[None] | None = None
+        self.number = 0
+        self.entry: Entry | None = None
+        self.miss: Miss | None = None
+
+    def under_way(self) -> bool:
+        """Whether it may still bring something, and ends by itself."""
+        return self.busy.locked() or (self.queued is not None and not self.queued.done())
+
+    def wait(self) -> None:
+        """Return when it is no longer under way."""
+        with self.busy:
+            pass
+        if self.queued is not None:
+            futures.wait([self.queued])
 
 
 @dataclass(slots=True)
@@ -194,15 +217,14 @@ class Variants:
     causes: Counter[str] = field(default_factory=Counter)
     warmed: int = 0
     evictions: int = 0
-    compiling: int = 0
     compile_seconds: float = 0.0
     avoided_seconds: float = 0.0
     number: int = 0  # of the function, never given twice
 
     @property
-    def programs(self) -> int:
-        """Programs made or in the making."""
-        return self.misses + self.warmed + self.compiling
+    def made(self) -> int:
+        """Programs made."""
+        return self.misses + self.warmed
 
     def snapshot(self) -> FunctionStats:
         """Return the counts."""
