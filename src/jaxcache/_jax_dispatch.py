@@ -54,7 +54,7 @@ def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) 
     if state["version"] != 1:
         raise TypeError(f"unknown version {state['version']}")
     state.update(fun=fun, cache_miss=cache_miss, cache=type(state["cache"])(_SIGNATURES))
-    copy: Any = type(jitted).__new__(type(jitted))
+    copy: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
     copy.__setstate__(state)
     return copy
 
@@ -111,12 +111,13 @@ class Table:
         call: Returns ``{label: result}``, or ``OTHER`` for a call that was not taught.
     """
 
-    __slots__ = ("_lessons", "_registry", "call")
+    __slots__ = ("_lessons", "_served", "call")
 
     def __init__(self, jitted: Any = None, function: Callable[..., Any] | None = None) -> None:
         """Make an empty table for calls of ``jitted``, which is of ``function``; nothing is ever taught to None."""
         self.call: Callable[..., Any] = never
         self._lessons: dict[int, Lesson] = {}  # by thread
+        self._served: set[Any] = set()  # labels
         if jitted is None or function is None:
             return
         lessons, function_of = self._lessons, weakref.ref(function)  # the table must not keep it
@@ -157,9 +158,13 @@ class Table:
     ) -> Any:
         """Return what ``program`` returns, without its fast path; calls of this kind will be answered with ``label``.
 
-        JAX notes the signature before it asks, so that what is learnt is what was asked for, whatever happens
-        meanwhile to the arguments.
+        The first call of a label goes past the table, since noting a fast path takes JAX several hits, and where
+        programs come and go there may be no other. JAX notes the signature before it asks, so that what is learnt is
+        what was asked for, whatever happens meanwhile to the arguments.
         """
+        if label not in self._served:
+            self._served.add(label)
+            return program(*args, **kwargs).popitem()[1]
         thread = threading.get_ident()
         self._lessons[thread] = Lesson(label, program, args, kwargs)
         try:

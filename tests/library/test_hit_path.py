@@ -86,16 +86,15 @@ def test_static_values_at_random_are_decided_by_one_look(options):
     def call(n, *by_name):
         return f(x, n=n) if by_name else f(x, n)
 
-    [call(*arguments) for arguments in calls]
+    [call(*arguments) for arguments in calls * 2]
     order = np.random.default_rng(0).integers(len(calls), size=40)
     with Entered() as names:
         results = [call(*calls[number]) for number in order]
     assert names == ["__call__"] * 40
     assert [result.tolist() for result in results] == [[number + 1.0] * 3 for number in order]
-    assert {one.hits for one in f._variants.held.values()} == {0}  # noted, not told to the policy yet
-    cache.stats()
-    hits = {one.description.text: one.hits for one in f._variants.held.values()}
-    assert sorted(hits.values()) == sorted(np.bincount(order, minlength=8).tolist())
+    cache.stats()  # tells the policy
+    hits = [one.hits for one in f._variants.held.values()]
+    assert hits == (1 + np.bincount(order, minlength=8)).tolist()
 
 
 def test_trees_of_numpy_and_jax_arrays_are_decided_by_one_look():
@@ -136,7 +135,7 @@ def test_an_evicted_entry_takes_no_other_off_the_short_way_for_long():
     f, inputs = cache.jit(double), {n: jnp.ones(n) for n in range(1, 9)}
     before = live_executables()
     for newcomer in range(3, 9):
-        for n in (1, 2, newcomer, 1, 2):
+        for n in (1, 2, newcomer, 1, 2, 1, 2):
             assert f(inputs[n]).tolist() == [2.0] * n
         with Entered() as names:
             f(inputs[1]), f(inputs[2])
@@ -161,7 +160,7 @@ def test_decisions_are_those_of_a_cache_whose_hits_are_all_looked_up(eviction):
     draw = np.random.default_rng(5)
     arrays = [[jnp.ones(n), np.ones(n, np.float32)] for n in range(1, 7)]
     requests = [
-        (arrays[draw.integers(6)][draw.integers(2)], (np.float32(1), np.int32(1))[draw.integers(2)]) for _ in range(60)
+        (arrays[draw.integers(6)][draw.integers(2)], (np.float32(1), np.int32(1))[draw.integers(2)]) for _ in range(45)
     ]
 
     def outcomes(**options):
@@ -307,6 +306,7 @@ def test_a_call_that_raises_when_it_runs_is_a_hit_and_raises_what_jit_raises():
     assert (cache.stats().hits, cache.stats().misses) == (6, 1)
 
 
+@pytest.mark.filterwarnings("ignore::jaxcache.MissStormWarning")
 def test_threads_that_alternate_while_entries_come_and_go_get_right_results_and_lose_no_count():
     costs = {f"double(float32[{n}])": Cost(1000, 1.0) for n in range(1, 9)}
 
