@@ -15,6 +15,7 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
 from ._identity import combine
+from ._jax_dispatch import OTHER, is_reentrant
 from ._signature import Key, Statics, Uncacheable, call_key, context_token, resolve_statics
 from ._variants import Entry
 from ._warm import warm
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ._memory import JitCache
 
 _SETTLE_AFTER = 1024  # hits; noting them is cheap, and their number has a bound
-_OTHER = _jax.OTHER
 
 
 def name_of(fun: Callable[..., Any]) -> str:
@@ -69,19 +69,6 @@ def _comparable(options: dict[str, Any]) -> Hashable | None:
     return tuple(told)
 
 
-def _serve(entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call an entry, by its shortcut if that is for calls of this kind: to JAX, NumPy arrays are another one."""
-    if entry.shortcut is not None:
-        result = entry.shortcut(*args, **kwargs)
-        if result is not _OTHER:
-            return result
-    if not entry.shortcuts_left:
-        return entry.call(*args, **kwargs)
-    entry.shortcuts_left -= 1
-    result, entry.shortcut = _jax.call_and_make_shortcut(entry.call, args, kwargs)
-    return result
-
-
 def _is_abstract(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether there is nothing to call with: descriptions of arrays are for compiling ahead."""
     return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in tree_leaves((args, kwargs)))
@@ -115,23 +102,21 @@ class CachedFunction:
         self._variants = self._programs.variants
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        programs = self._programs
-        shortcut, entry = programs.guess
-        if entry is not None and not _jax.disable_jit.value:
-            try:
-                result = shortcut(*args, **kwargs)
-            except BaseException:
-                self._log.append(entry.held)  # a hit, whatever became of it
-                raise
-            if result is not _OTHER:
-                programs.latest = entry
-                programs.guess = entry.next_guess
-                log = self._log
-                log.append(entry.held)
-                if len(log) >= _SETTLE_AFTER:
-                    self._ledger.settle_hits()
-                return result
-        return self._look_up(args, kwargs)
+        try:
+            answer = self._programs.table.call(*args, **kwargs)
+        except BaseException as error:
+            if is_reentrant(error):
+                return self._look_up(args, kwargs)
+            self._count_raised(args, kwargs)
+            raise
+        if answer is OTHER:
+            return self._look_up(args, kwargs)
+        held, result = answer.popitem()
+        log = self._log
+        log.append(held)
+        if len(log) >= _SETTLE_AFTER:
+            self._ledger.settle_hits()
+        return result
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call by its key."""
@@ -151,11 +136,23 @@ class CachedFunction:
                 entry = self._cache._miss(self, key, args, kwargs)
         if entry is None:
             return self._bypass(args, kwargs)
-        result = _serve(entry, args, kwargs)
-        if self._key is None:
-            with self._ledger.lock:
-                self._programs.note(entry)
-        return result
+        return self._serve(entry, args, kwargs)
+
+    def _serve(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an entry; a table would not know what the caller's own key makes of a call."""
+        if self._key is not None:
+            return entry.serve(args, kwargs)
+        return self._programs.serve(entry, self._plain, self.__wrapped__, args, kwargs)
+
+    def _count_raised(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Count a call that raised before the table told what served it."""
+        self._programs.table.forget()  # what is interrupted within it is not served by it again
+        key = self._key_of(args, kwargs)
+        entry = None if key is None else self._programs.entries.get(key)
+        if entry is not None:
+            self._log.append(entry.held)  # a hit, whatever became of it
+        elif key is None:
+            self._ledger.count_bypass()
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
         """Return what the call is looked up by; None if ``jax.jit`` itself has to serve it."""

@@ -1,8 +1,8 @@
 """Every private JAX interface that we touch, each checked once at import.
 
 JAX offers no public way to ask whether it is tracing, which configuration a compilation depends on, or how large an
-executable is. What is read from private modules is read here and in ``_jax_tracing.py`` alone; ``FAULT`` says why an
-installed JAX cannot be served, and the cache then hands every call to plain ``jax.jit``.
+executable is. What is read from private modules is read here, in ``_jax_tracing.py`` and in ``_jax_dispatch.py`` alone;
+``FAULT`` says why an installed JAX cannot be served, and the cache then hands every call to plain ``jax.jit``.
 """
 
 import operator
@@ -132,51 +132,6 @@ def context_names() -> tuple[str, ...]:
         return tuple(config.trace_context_names())
     except Exception:  # only the wording of an explanation depends on it
         return ()
-
-
-OTHER: Any = object()  # what a shortcut answers to a call that it was not made for
-_SHORTCUT_SIGNATURES = 4  # of these one is its own; the others are calls that it was asked in vain
-
-
-def never(*_args: Any, **_kwargs: Any) -> Any:
-    """Answer as a shortcut that was made for no call."""
-    return OTHER
-
-
-def call_and_make_shortcut(
-    jitted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Callable[..., Any] | None]:
-    """Call ``jitted``; return the result, and a callable for calls of this one signature.
-
-    JAX's C++ dispatch compares a call with what it knows: shapes, dtypes, weak types, static values, shardings,
-    devices and configuration. For what it does not know it asks a Python function, which traces and compiles. The
-    shortcut is a copy with a memory of its own whose Python function answers ``OTHER`` instead. So a hit costs what
-    a call of ``jax.jit`` costs, and whether it is one is JAX's own verdict. None where JAX keeps no fast way for the
-    call, or does not let itself be copied.
-    """
-    try:
-        state = dict(jitted.__getstate__())
-        ask_jax, memory = state["cache_miss"], state["cache"]
-        state["cache"] = type(memory)(_SHORTCUT_SIGNATURES)
-    except Exception:
-        return jitted(*args, **kwargs), None
-    learnt: list[bool] = []
-
-    def ask_once(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
-        if learnt:
-            return OTHER, None, False
-        answer = ask_jax(*args, **kwargs)
-        learnt.append(answer[1] is not None)
-        return answer
-
-    state["cache_miss"] = ask_once
-    try:
-        shortcut: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
-        shortcut.__setstate__(state)
-        vars(shortcut).update(vars(jitted))  # JAX's debug_nans looks there for the function
-    except Exception:
-        return jitted(*args, **kwargs), None
-    return shortcut(*args, **kwargs), shortcut if learnt == [True] else None
 
 
 def weakly_typed(array: jax.Array) -> jax.Array:

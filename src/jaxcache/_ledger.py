@@ -22,6 +22,7 @@ from ._variants import (
     HISTORY,
     Entry,
     Families,
+    Flight,
     Held,
     Past,
     Programs,
@@ -79,7 +80,8 @@ class Ledger:
 
     def stats(self) -> CacheStats:
         """Return one consistent snapshot."""
-        with self._change():
+        inside = self._in_change()
+        with self.lock, self._change(inside):
             gone = self._catch_up()
             parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
             for function in self._functions.values():
@@ -129,7 +131,8 @@ class Ledger:
         self, programs: Programs, key: Key, description: Description, own_key: bool
     ) -> tuple[int | None, Miss | None]:
         """Return how many hits an entry has had, or why there is none."""
-        with self._change():
+        inside = self._in_change()
+        with self.lock, self._change(inside):
             gone = self._catch_up()
             entry = programs.entries.get(key)
             hits = None if entry is None else entry.held.hits
@@ -139,26 +142,31 @@ class Ledger:
 
     def clear(self, variants: Variants | None) -> None:
         """Free all entries, or those of one function."""
-        with self._change():
+        inside = self._in_change()
+        with self.lock, self._change(inside):
             gone: list[object] = [self._catch_up()]
             for held in list(self._held.values()):
                 if variants is None or held.function is variants:
                     gone.append(self._drop(held, "cleared"))
         del gone  # executables are freed here, without the lock
 
+    def _in_change(self) -> bool:
+        """Whether this thread has the lock already: in a finaliser or a signal handler within a change."""
+        return self.lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
+
     @contextmanager
-    def _change(self) -> Iterator[None]:
-        """Hold the lock while who is held is changed, or looked at as a whole.
+    def _change(self, inside: bool) -> Iterator[None]:
+        """Change who is held, or look at it as a whole, with the lock, within another change or not.
 
         What interrupts a change, Ctrl-C above all, may leave it half done: the next one begins by putting it right.
+        The lock is taken outside, by ``with`` itself, so that it is let go however often the way out is interrupted:
+        this generator lives as long as the traceback of such an interrupt.
         """
-        inside = self.lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]  # a finaliser, in a change
-        with self.lock:
-            if self._torn and not inside:
-                self._put_right()
-            before, self._torn = inside and self._torn, True  # who only has the lock is in no change
-            yield
-            self._torn = before
+        if self._torn and not inside:
+            self._put_right()
+        before, self._torn = inside and self._torn, True  # who only has the lock is in no change
+        yield
+        self._torn = before
 
     def _put_right(self) -> None:
         """Hold again just what functions have entries for; the policy begins anew."""
@@ -168,6 +176,8 @@ class Ledger:
             for programs in filter(None, [function.owner()])
             for entry in programs.entries.values()
         ]
+        for entry in entries:
+            entry.in_table = True
         self._held = {entry.held.slot: entry.held for entry in entries}
         for function in self._functions.values():
             function.held = {one.slot: one for one in self._held.values() if one.function is function}
@@ -209,9 +219,23 @@ class Ledger:
             self._own_elements += own_elements
             self._padded_elements += padded_elements
 
+    def made_and_under_way(self, flight: Flight, only: Variants | None = None) -> tuple[int, list[Flight]]:
+        """Return how many programs were made, of all functions or of one, and the flights that took off before."""
+        with self.lock:
+            functions = [only] if only is not None else list(self._functions.values())
+            made = self._compiled + self._disk_hits if only is None else only.made
+            earlier = [
+                other
+                for function in functions
+                for other in function.flights.values()
+                if other.number < flight.number and other.under_way()
+            ]
+        return made, earlier
+
     def settle_hits(self) -> None:
         """Tell the policy of the hits noted so far."""
-        with self._change():
+        inside = self._in_change()
+        with self.lock, self._change(inside):
             self._settle()
 
     def diagnose(self, variants: Variants, key: Key, description: Description, own_key: bool) -> Miss:
@@ -246,7 +270,8 @@ class Ledger:
             Its entry, held or not, and why the call missed.
         """
         variants = programs.variants
-        with self._change():
+        inside = self._in_change()
+        with self.lock, self._change(inside):
             gone: list[object] = [self._catch_up()]
             miss = self.diagnose(variants, key, description, own_key) if requested else None
             past = variants.past.get(description.identity)
@@ -270,7 +295,7 @@ class Ledger:
                 gone += [self._evict(slot, description) for slot in evicted]
                 held.live = True
                 variants.held[held.slot] = self._held[held.slot] = held
-                programs.entries[key] = entry
+                programs.keep(entry)
         del gone  # executables are freed here, without the lock
         return entry, miss
 

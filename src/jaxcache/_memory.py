@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -31,6 +32,16 @@ from ._variants import Entry, Flight
 
 _DECORATOR = object()  # in place of the function: it comes later
 _OWN_FILES = str(Path(__file__).parent / "_")
+
+
+class _Compiling(threading.local):
+    """Whether this thread compiles: it holds a lock of its own then, which it lets go in whatever way it ends."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def here(self) -> bool:
+        return self.lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class CompileLimitExceeded(RuntimeError):
@@ -94,8 +105,8 @@ class JitCache:
         if self._recorder is not None:
             self._recorder.begin(self._ledger)
             weakref.finalize(self, self._recorder.close)
-        self._compiling = threading.local()
-        self._programs = 0  # made or in the making
+        self._compiling = _Compiling()
+        self._flight_numbers = itertools.count(1)
         self._storms = StormWatch()
         self._warned: set[str] = set()
         _jax.clear_with_jax(self)
@@ -227,19 +238,16 @@ class JitCache:
         while True:
             with self._ledger.lock:
                 entry, flight = cached._programs.entries.get(key), flights.get(key)
-            if entry is None and flight is None:
+            if entry is None and (flight is None or not flight.under_way()):
                 entry = self._lead(cached, key, args, kwargs)
                 if entry is None:  # another thread was faster
                     continue
                 return entry
             if entry is None:
                 assert flight is not None
-                if getattr(self._compiling, "depth", 0):
+                if self._compiling.here():
                     return None
-                if flight.thread == threading.get_ident() or flight.done.is_set():  # its end was interrupted
-                    self._land(cached, key, flight)
-                    continue
-                flight.done.wait()
+                flight.wait()
                 entry = flight.entry
             if entry is not None:
                 self._ledger.log.append(entry.held)
@@ -247,48 +255,58 @@ class JitCache:
 
     def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
-        flight = Flight()
-        self._compiling.depth = getattr(self._compiling, "depth", 0) + 1
-        try:
-            if not self._take_off(cached, key, flight):
-                return None
-            description = cached._describe(key, args, kwargs)
-            self._check_max_compiles(cached, key, description)
-            executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
-            self._keep(cached, key, description, executable, flight, requested=True)
-        finally:  # also after an error or an interrupt: whoever waits tries for itself
-            self._compiling.depth -= 1
-            self._land(cached, key, flight)
+        flight, within = Flight(), self._compiling.here()
+        with self._compiling.lock, flight.busy:
+            try:
+                if not self._take_off(cached, key, flight):
+                    return None
+                description = cached._describe(key, args, kwargs)
+                self._check_max_compiles(cached, key, description, flight, within)
+                executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
+                self._keep(cached, key, description, executable, flight, requested=True)
+            finally:  # also after an error or an interrupt: whoever waits tries for itself
+                self._land(cached, key, flight)
         self._warn_of_misses(flight)
         return flight.entry
 
     def _take_off(self, cached: CachedFunction, key: Key, flight: Flight) -> bool:
-        """Begin to compile; say whether this flight is the one that does."""
-        function = cached._variants
+        """Begin to compile, holding ``flight.busy``; say whether this flight is the one that does."""
+        flights = cached._variants.flights
         with self._ledger.lock:
-            if key in cached._programs.entries or function.flights.setdefault(key, flight) is not flight:
-                return False
-            self._programs += 1
-            function.compiling += 1
-        return True
+            ended = [each for each, other in flights.items() if not other.under_way()]  # and were interrupted then
+            gone = [flights.pop(each) for each in ended]
+            flight.number = next(self._flight_numbers)
+            first = key not in cached._programs.entries and flights.setdefault(key, flight) is flight
+        del gone  # what they brought is freed without the lock
+        return first
 
     def _land(self, cached: CachedFunction, key: Key, flight: Flight) -> None:
         """End a flight, whether it brought an entry or not."""
-        flight.done.set()
-        function = cached._variants
+        flights = cached._variants.flights
         with self._ledger.lock:
-            if function.flights.get(key) is flight:
-                del function.flights[key]
-                function.compiling -= 1
-                self._programs -= flight.entry is None
+            if flights.get(key) is flight:
+                del flights[key]
 
-    def _check_max_compiles(self, cached: CachedFunction, key: Key, description: Description) -> None:
+    def _check_max_compiles(
+        self, cached: CachedFunction, key: Key, description: Description, flight: Flight, within: bool
+    ) -> None:
+        """Refuse a flight that would make more programs than allowed.
+
+        Those that took off before it count when they have made theirs, so it waits for them: they may fail. They wait
+        for earlier ones alone. A compile within another one waits for nobody, and counts them as made.
+        """
         function = cached._variants
-        for whose, limit, programs in (
-            ("this cache", self._max_compiles, self._programs),
-            (function.name, cached._max_compiles, function.programs),
+        for whose, limit, counted in (
+            ("this cache", self._max_compiles, self._ledger.made_and_under_way),
+            (function.name, cached._max_compiles, functools.partial(self._ledger.made_and_under_way, only=function)),
         ):
-            if limit is not None and programs > limit:
+            while limit is not None:
+                made, earlier = counted(flight)
+                if made + len(earlier) < limit:
+                    break
+                if made < limit and not within:
+                    earlier[0].wait()
+                    continue
                 with self._ledger.lock:
                     miss = self._ledger.diagnose(function, key, description, cached._key is not None)
                 raise CompileLimitExceeded(

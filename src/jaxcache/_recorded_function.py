@@ -4,12 +4,11 @@ import math
 from time import perf_counter
 from typing import Any
 
-from . import _jax
-from ._function import _SETTLE_AFTER, CachedFunction, _serve
+from ._function import _SETTLE_AFTER, CachedFunction
+from ._jax_dispatch import OTHER, is_reentrant
 from ._recorder import ENDED, HELD, Recorder
-from ._variants import Entry
+from ._variants import Held
 
-_OTHER = _jax.OTHER
 _SAMPLED = 256  # one in so many calls is watched until its result is there
 
 
@@ -20,29 +19,27 @@ class RecordedFunction(CachedFunction):
     _has_lengths = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        programs = self._programs
-        shortcut, entry = programs.guess
-        if entry is not None and not _jax.disable_jit.value:
-            started = perf_counter()
-            try:
-                result = shortcut(*args, **kwargs)
-            except BaseException:
-                self._log.append(entry.held)
-                raise
-            if result is not _OTHER:
-                ended = perf_counter()
-                programs.latest = entry
-                programs.guess = entry.next_guess
-                log: Any = self._log
-                noted = len(log)
-                if noted % _SAMPLED and not self._has_lengths:
-                    log.add((entry.held, started, ended))
-                else:
-                    self._note(entry, started, ended, result)
-                if noted >= _SETTLE_AFTER:
-                    self._ledger.settle_hits()
-                return result
-        return self._look_up(args, kwargs)
+        started = perf_counter()
+        try:
+            answer = self._programs.table.call(*args, **kwargs)
+        except BaseException as error:
+            if is_reentrant(error):
+                return self._look_up(args, kwargs)
+            self._count_raised(args, kwargs)
+            raise
+        if answer is OTHER:
+            return self._look_up(args, kwargs)
+        ended = perf_counter()
+        held, result = answer.popitem()
+        log: Any = self._log
+        noted = len(log)
+        if noted % _SAMPLED and not self._has_lengths:
+            log.add((held, started, ended))
+        else:
+            self._note(held, started, ended, result)
+        if noted >= _SETTLE_AFTER:
+            self._ledger.settle_hits()
+        return result
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         started = perf_counter()
@@ -54,7 +51,7 @@ class RecordedFunction(CachedFunction):
         if entry is None:
             return self._look_up_apart(started, args, kwargs)
         try:
-            result = _serve(entry, args, kwargs)
+            result = self._serve(entry, args, kwargs)
         except BaseException:
             self._log.append(entry.held)  # a hit, whatever became of it
             raise
@@ -64,23 +61,20 @@ class RecordedFunction(CachedFunction):
         if noted % _SAMPLED and not self._has_lengths:
             log.add((entry.held, started, ended))
         else:
-            self._note(entry, started, ended, result)
+            self._note(entry.held, started, ended, result)
         if noted >= _SETTLE_AFTER:
             self._ledger.settle_hits()
-        if self._key is None:
-            with self._ledger.lock:
-                self._programs.note(entry)
         return result
 
-    def _note(self, entry: Entry, started: float, ended: float, result: Any) -> None:
+    def _note(self, held: Held, started: float, ended: float, result: Any) -> None:
         """Note a hit, and when its result is there if it is one of the sample."""
         log: Any = self._log
         sampled = not len(log) % _SAMPLED
         lengths = self._recorder.here.lengths if self._has_lengths else None
         if not sampled and lengths is None:
-            log.add((entry.held, started, ended))
+            log.add((held, started, ended))
             return
-        row = [entry.held, started, ended, math.nan, lengths]
+        row = [held, started, ended, math.nan, lengths]
         log.add(row)
         if sampled:
             self._recorder.watch(row, result)

@@ -10,14 +10,16 @@ import threading
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent import futures
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
-from . import _jax
 from ._costs import Cost, name_of_signature
 from ._describe import Description, differences, distance
 from ._identity import combine
+from ._jax_dispatch import NO_TABLE, Table, with_fast_path
 from ._misses import Miss
 from ._residents import Weight
 from ._signature import Key
@@ -55,21 +57,19 @@ class Held:
 class Entry:
     """An executable, in the keeping of its :class:`Programs`."""
 
-    __slots__ = ("__weakref__", "call", "follower", "held", "key", "next_guess", "shortcut", "shortcuts_left")
+    __slots__ = ("__weakref__", "call", "held", "in_table", "key", "retired")
 
     def __init__(self, held: Held, key: Key, call: Callable[..., Any]) -> None:
         self.held = held
         self.key = key
-        self.call = call
-        self.shortcut: Callable[..., Any] | None = None
-        self.shortcuts_left = 4  # it is made anew for calls of another kind so often, no more
-        self.follower: Entry | None = None  # what was called after it the last time
-        self.next_guess = NO_GUESS  # the follower with its shortcut, if it was that twice in a row
+        self.call = with_fast_path(call)
+        self.in_table = False  # whether the function's table may learn of it
+        self.retired = NO_TABLE  # the table that it was in, to be freed with it
         held.entry = weakref.ref(self)
 
-
-Guess = tuple[Callable[..., Any], Entry | None]
-NO_GUESS: Guess = (_jax.never, None)
+    def serve(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call it, without the table."""
+        return self.call(*args, **kwargs).popitem()[1]
 
 
 class Programs:
@@ -78,51 +78,45 @@ class Programs:
     Attributes:
         variants: The cache's side.
         entries: What is held, by key.
-        latest: What served the last call.
-        guess: What very likely serves the next, tried before the call is looked up: programs are called in loops, for
-            one shape again and again, or for several in turn.
+        table: Tells what serves a call without a look at its key; labels are the entries' ``Held``.
     """
 
-    __slots__ = ("__weakref__", "entries", "guess", "latest", "variants")
+    __slots__ = ("__weakref__", "entries", "table", "variants")
 
     def __init__(self, variants: "Variants") -> None:
         self.variants = variants
         self.entries: dict[Key, Entry] = {}
-        self.latest: Entry | None = None
-        self.guess = NO_GUESS
+        self.table = NO_TABLE
         variants.owner = weakref.ref(self)
 
-    def __del__(self) -> None:
-        for entry in self.entries.values():  # they refer to each other, and are to go at once
-            entry.follower, entry.next_guess = None, NO_GUESS
+    def serve(
+        self, entry: Entry, jitted: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call an entry, and have the table answer such calls from now on. Without the cache's lock.
 
-    def note(self, entry: Entry) -> None:
-        """Note what served a call that was looked up, and guess what follows. With the cache's lock."""
-        before = self.latest
-        self.latest = entry if entry.held.live else None  # what is not held must not be kept by a guess
-        self.guess = entry.next_guess
-        if before is None or self.latest is None:
-            return
-        shortcut = entry.shortcut if before.follower is entry else None
-        before.next_guess = NO_GUESS if shortcut is None else (shortcut, entry)
-        before.follower = entry
-        if before is entry:
-            self.guess = entry.next_guess
+        ``let_go`` takes the entry out before the table, so that none that went is taught to a table in use.
+        """
+        table = self.table
+        if table is NO_TABLE:
+            table = self.table = Table(jitted, function)
+        if not entry.in_table:
+            return entry.serve(args, kwargs)
+        return table.serve(entry.held, entry.call, args, kwargs)
+
+    def keep(self, entry: Entry) -> None:
+        """Hold an entry. With the cache's lock."""
+        entry.in_table = True
+        self.entries[entry.key] = entry
 
     def let_go(self, entry: Entry) -> None:
         """Drop an entry that was evicted or cleared. With the cache's lock.
 
-        A call of another thread that is under way may still use it, once.
+        A call of another thread that is under way may still use it, once. What is freed goes with the entry, whose
+        last holder has no lock.
         """
+        entry.in_table = False
+        entry.retired, self.table = self.table, NO_TABLE
         self.entries.pop(entry.key, None)
-        entry.next_guess, entry.follower = NO_GUESS, None
-        for other in self.entries.values():
-            if other.follower is entry:
-                other.next_guess, other.follower = NO_GUESS, None
-        if self.latest is entry:
-            self.latest = None
-        if self.guess[1] is entry:
-            self.guess = NO_GUESS
 
 
 class Families:
@@ -164,15 +158,36 @@ class Families:
 
 
 class Flight:
-    """A compile under way, which equal misses of other threads wait for."""
+    """A compile under way, which equal misses of other threads wait for.
 
-    __slots__ = ("done", "entry", "miss", "thread")
+    Attributes:
+        busy: Held by who compiles, in a ``with`` of the lock itself: no interrupt, nor a second one in the clean-up
+            of the first, leaves that without letting it go.
+        queued: What a pool still has to do for it, once it is handed over.
+        number: Its place among all that took off.
+        entry: What it brought.
+        miss: Why it was needed.
+    """
+
+    __slots__ = ("busy", "entry", "miss", "number", "queued")
 
     def __init__(self) -> None:
-        self.done = threading.Event()
-        self.thread = threading.get_ident()
-        self.entry: Entry | None = None  # what it brought
-        self.miss: Miss | None = None  # why it was needed
+        self.busy = threading.Lock()
+        self.queued: Future[None] | None = None
+        self.number = 0
+        self.entry: Entry | None = None
+        self.miss: Miss | None = None
+
+    def under_way(self) -> bool:
+        """Whether it may still bring something, and ends by itself."""
+        return self.busy.locked() or (self.queued is not None and not self.queued.done())
+
+    def wait(self) -> None:
+        """Return when it is no longer under way."""
+        with self.busy:
+            pass
+        if self.queued is not None:
+            futures.wait([self.queued])
 
 
 @dataclass(slots=True)
@@ -205,16 +220,15 @@ class Variants:
     causes: Counter[str] = field(default_factory=Counter)
     warmed: int = 0
     evictions: int = 0
-    compiling: int = 0
     compile_seconds: float = 0.0
     avoided_seconds: float = 0.0
     number: int = 0  # of the function, never given twice
     identity: bytes = b""  # of the function with its options, the same in other processes where it can be
 
     @property
-    def programs(self) -> int:
-        """Programs made or in the making."""
-        return self.misses + self.warmed + self.compiling
+    def made(self) -> int:
+        """Programs made."""
+        return self.misses + self.warmed
 
     def snapshot(self) -> FunctionStats:
         """Return the counts."""

@@ -68,20 +68,23 @@ def _begin(
 ) -> "Future[None] | None":
     """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
     cache, flight = cached._cache, Flight()
-    try:
-        if not cache._take_off(cached, key, flight):
-            return None
-        cache._check_max_compiles(cached, key, description)
-        program = Program(cached.__wrapped__, cached._options, call.args, call.kwargs)
+    within = cache._compiling.here()
+    with cache._compiling.lock, flight.busy:
+        try:
+            if not cache._take_off(cached, key, flight):
+                return None
+            cache._check_max_compiles(cached, key, description, flight, within)
+            program = Program(cached.__wrapped__, cached._options, call.args, call.kwargs)
 
-        def finish() -> None:
-            try:
-                cache._keep(cached, key, description, program.compile(), flight, requested=False)
-            finally:
-                cache._land(cached, key, flight)
-            cache._warn_of_misses(flight)
+            def finish() -> None:
+                try:
+                    cache._keep(cached, key, description, program.compile(), flight, requested=False)
+                finally:
+                    cache._land(cached, key, flight)
+                cache._warn_of_misses(flight)
 
-        return pool.submit(finish)
-    except BaseException:
-        cache._land(cached, key, flight)
-        raise
+            flight.queued = pool.submit(finish)
+        except BaseException:
+            cache._land(cached, key, flight)
+            raise
+    return flight.queued

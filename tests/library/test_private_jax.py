@@ -85,30 +85,3 @@ assert [str(w.message) for w in caught if "every call goes to jax.jit" in str(w.
 
 def test_every_public_name_is_there():
     assert all(hasattr(jaxcache, name) for name in jaxcache.__all__)
-
-
-def test_a_shortcut_answers_its_own_signature_and_nothing_else():
-    ran = []
-    jitted = jax.jit(lambda x, n: ran.append(n) or x * n, static_argnums=1)
-    x = jax.numpy.ones(3)
-    result, shortcut = _jax.call_and_make_shortcut(jitted, (x, 2), {})
-    assert result.tolist() == shortcut(x, 2).tolist() == [2, 2, 2]
-    others = [(x, 3), (jax.numpy.ones(4), 2), (np.ones(3, np.float32), 2), (x.astype(int), 2)]
-    for other in others:
-        assert shortcut(*other) is _jax.OTHER
-        assert shortcut(x, 2).tolist() == [2, 2, 2]
-    with jax.enable_x64(True):
-        assert shortcut(x, 2) is _jax.OTHER
-    assert jax.jit(lambda: shortcut(x, 2) is _jax.OTHER)()
-    assert shortcut(x, 2).tolist() == [2, 2, 2]  # still
-    assert ran == [2]
-
-
-def test_a_program_without_a_fast_way_has_no_shortcut(capfd):
-    jitted = jax.jit(lambda x: jax.debug.callback(lambda y: None, x, ordered=True) or x + 1)
-    result, shortcut = _jax.call_and_make_shortcut(jitted, (np.ones(2),), {})
-    assert (result.tolist(), shortcut) == ([2, 2], None)
-
-
-def test_where_no_shortcut_can_be_made_the_function_is_called():
-    assert _jax.call_and_make_shortcut(lambda x: x + 1, (1,), {}) == (2, None)
