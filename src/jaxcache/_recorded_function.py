@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from . import _jax
-from ._function import _SETTLE_AFTER, CachedFunction, _serve
+from ._function import _SETTLE_AFTER, CachedFunction, Dispatcher, _serve
 from ._recorder import ENDED, HELD, Recorder
 from ._variants import Entry
 
@@ -13,36 +13,15 @@ _OTHER = _jax.OTHER
 _SAMPLED = 256  # one in so many calls is watched until its result is there
 
 
-class RecordedFunction(CachedFunction):
-    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+class RecordedDispatcher(Dispatcher):
+    """Serves the calls of a function whose requests are written down."""
 
-    _recorder: Recorder
     _has_lengths = False
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        programs = self._programs
-        shortcut, entry = programs.guess
-        if entry is not None and not _jax.disable_jit.value:
-            started = perf_counter()
-            try:
-                result = shortcut(*args, **kwargs)
-            except BaseException:
-                self._log.append(entry.held)
-                raise
-            if result is not _OTHER:
-                ended = perf_counter()
-                programs.latest = entry
-                programs.guess = entry.next_guess
-                log: Any = self._log
-                noted = len(log)
-                if noted % _SAMPLED and not self._has_lengths:
-                    log.add((entry.held, started, ended))
-                else:
-                    self._note(entry, started, ended, result)
-                if noted >= _SETTLE_AFTER:
-                    self._ledger.settle_hits()
-                return result
-        return self._look_up(args, kwargs)
+    @property
+    def _recorder(self) -> Recorder:
+        assert self._cache._recorder is not None
+        return self._cache._recorder
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         started = perf_counter()
@@ -99,11 +78,49 @@ class RecordedFunction(CachedFunction):
             self._recorder.watch(row, result)
         return result
 
-    def _call_of_lengths(self, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_of_lengths(
+        self, face: CachedFunction, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         self._has_lengths = True
         here = self._recorder.here
         before, here.lengths = here.lengths, lengths
         try:
-            return self(*args, **kwargs)
+            return face(*args, **kwargs)
         finally:
             here.lengths = before
+
+
+class RecordedFunction(CachedFunction):
+    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _dispatcher_type(cls) -> type[Dispatcher]:
+        return RecordedDispatcher
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        dispatcher: Any = self._jaxcache
+        programs = dispatcher._programs
+        shortcut, entry = programs.guess
+        if entry is not None and not _jax.disable_jit.value:
+            started = perf_counter()
+            try:
+                result = shortcut(*args, **kwargs)
+            except BaseException:
+                dispatcher._log.append(entry.held)
+                raise
+            if result is not _OTHER:
+                ended = perf_counter()
+                programs.latest = entry
+                programs.guess = entry.next_guess
+                log = dispatcher._log
+                noted = len(log)
+                if noted % _SAMPLED and not dispatcher._has_lengths:
+                    log.add((entry.held, started, ended))
+                else:
+                    dispatcher._note(entry, started, ended, result)
+                if noted >= _SETTLE_AFTER:
+                    dispatcher._ledger.settle_hits()
+                return result
+        return dispatcher._look_up(args, kwargs)

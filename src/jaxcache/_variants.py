@@ -18,6 +18,7 @@ from . import _jax
 from ._costs import Cost
 from ._describe import Description, differences, distance
 from ._misses import Miss
+from ._prepared import Prepared
 from ._residents import Weight
 from ._signature import Key
 from ._statistics import FunctionStats
@@ -74,16 +75,18 @@ class Programs:
         variants: The cache's side.
         entries: What is held, by key.
         latest: What served the last call.
+        prepared: What was traced, and has no entry.
         guess: What very likely serves the next, tried before the call is looked up: programs are called in loops, for
             one shape again and again, or for several in turn.
     """
 
-    __slots__ = ("__weakref__", "entries", "guess", "latest", "variants")
+    __slots__ = ("__weakref__", "entries", "guess", "latest", "prepared", "variants")
 
     def __init__(self, variants: "Variants") -> None:
         self.variants = variants
         self.entries: dict[Key, Entry] = {}
         self.latest: Entry | None = None
+        self.prepared = Prepared()
         self.guess = NO_GUESS
         variants.owner = weakref.ref(self)
 
