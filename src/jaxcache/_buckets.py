@@ -157,21 +157,28 @@ class BucketedFunction:
         bucket = lengths if traced else self._bucket_of(lengths)
         if bucket == lengths:
             own = self._dynamic.bound(arguments, lengths, lengths)
-            return self._cached._call_of_lengths(lengths, own.args, own.kwargs)
+            return self._call(lengths, own.args, own.kwargs)
         padded = self._dynamic.bound(self._dynamic.padded(arguments, bucket), lengths, bucket)
-        key = self._cached._key_of(padded.args, padded.kwargs)
+        key = self._cached._jaxcache._key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
         known = None
         if self._check and key is not None:
             known = key, any(map(has_negative, self._dynamic.values(arguments)))
         if not self._check or (known is not None and added <= 2 * self._checked.get(known, 0)):
-            return trim(self._cached._call_of_lengths(lengths, padded.args, padded.kwargs), rules, lengths)
+            return trim(
+                self._call(lengths, padded.args, padded.kwargs),
+                rules,
+                lengths,
+            )
         result = trim(self._call_keeping(padded, lengths), rules, lengths)
         self._compare(result, rules, arguments, lengths, bucket)
         if known is not None:
             _note(self._checked, known, added)
         return result
+
+    def _call(self, lengths: Bucket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._cached._jaxcache.call_of_lengths(self._cached, lengths, args, kwargs)
 
     def stats(self) -> BucketStats:
         """Return what was counted so far."""
@@ -201,7 +208,7 @@ class BucketedFunction:
             else:
                 self._by_bucket[bucket] += 1
                 self._counts["padded_elements"] += added
-        self._cached._ledger.count_padding(own, added)
+        self._cached._jaxcache._ledger.count_padding(own, added)
         return lengths if bucket is None or too_far else bucket
 
     # What of the output follows the input.
@@ -228,7 +235,7 @@ class BucketedFunction:
     def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket = ()) -> Any:
         """Call without giving away arrays that the comparison looks at again; lengths are those of a caller's call."""
         args, kwargs = (call.args, call.kwargs) if not self._donates else jax.tree.map(_copy, (call.args, call.kwargs))
-        return self._cached._call_of_lengths(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
+        return self._call(lengths, args, kwargs) if lengths else self._cached(*args, **kwargs)
 
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
         """Refuse the function if padding has changed the answer, or would for values on either side of zero."""

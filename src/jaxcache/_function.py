@@ -1,4 +1,4 @@
-"""CachedFunction: what ``cache.jit`` returns, and the way of a hit."""
+"""CachedFunction: what ``cache.jit`` returns, and the way of a hit; Dispatcher: all other ways of a call."""
 
 import contextlib
 import functools
@@ -10,13 +10,25 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jax.tree_util import tree_leaves
+from jax.tree_util import tree_leaves, tree_map
 
 from . import _jax
 from ._describe import Description, describe_call, parameter_names
+from ._executable import NotLowerable, OwnJit, Program
 from ._identity import combine
 from ._jax_dispatch import OTHER, is_reentrant
-from ._signature import Key, Statics, Uncacheable, call_key, context_token, resolve_statics
+from ._jitted import take_over
+from ._signature import (
+    Key,
+    Statics,
+    Uncacheable,
+    abstract_tracer,
+    call_key,
+    context_token,
+    resolve_statics,
+    unplaced,
+)
+from ._stages import shared
 from ._variants import Entry
 from ._warm import warm
 
@@ -24,6 +36,7 @@ if TYPE_CHECKING:
     from ._memory import JitCache
 
 _SETTLE_AFTER = 1024  # hits; noting them is cheap, and their number has a bound
+_OF_JAX = ("_fun", "_jit_info")  # attributes that it gives what it wraps; they are those of its own function
 
 
 def name_of(fun: Callable[..., Any]) -> str:
@@ -74,8 +87,8 @@ def _is_abstract(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in tree_leaves((args, kwargs)))
 
 
-class CachedFunction:
-    """What ``cache.jit`` returns: called as ``jax.jit(fun)`` would be."""
+class Dispatcher:
+    """Serves the calls of one function from the entries of a cache, or by ``jax.jit`` itself."""
 
     def __init__(
         self,
@@ -85,10 +98,11 @@ class CachedFunction:
         max_compiles: int | None,
         options: dict[str, Any],
     ) -> None:
-        options = _read_once(options)
-        self._plain: Any = _jax.jit(fun, **options)  # refuses what jax.jit refuses; serves what cannot be cached
-        functools.update_wrapper(self, fun, updated=())  # its attributes would take the place of ours
-        self.__wrapped__ = fun
+        given, own_options = fun, _read_once(options)
+        fun, options = take_over(fun, own_options, CachedFunction)
+        # It refuses what jax.jit refuses, and serves what cannot be cached.
+        self._plain: Any = _jax.jit(fun, **options) if own_options else _jax.jit_quietly(fun, options)
+        self._fun = fun
         self._cache = cache
         self._key = key
         self._max_compiles = max_compiles
@@ -98,25 +112,8 @@ class CachedFunction:
         )
         self._ledger = cache._ledger
         self._log = self._ledger.log
-        self._programs = self._ledger.programs_of(fun, name_of(fun), None if key else _comparable(options))
+        self._programs = self._ledger.programs_of(fun, name_of(given), None if key else _comparable(options))
         self._variants = self._programs.variants
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            answer = self._programs.table.call(*args, **kwargs)
-        except BaseException as error:
-            if is_reentrant(error):
-                return self._look_up(args, kwargs)
-            self._count_raised(args, kwargs)
-            raise
-        if answer is OTHER:
-            return self._look_up(args, kwargs)
-        held, result = answer.popitem()
-        log = self._log
-        log.append(held)
-        if len(log) >= _SETTLE_AFTER:
-            self._ledger.settle_hits()
-        return result
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call by its key."""
@@ -131,7 +128,7 @@ class CachedFunction:
             self._log.append(entry.held)
             if len(self._log) >= _SETTLE_AFTER:
                 self._ledger.settle_hits()
-        elif not _is_abstract(args, kwargs):
+        elif not _is_abstract(args, kwargs) and not self._programs.prepared.refuses(key):
             with contextlib.suppress(Uncacheable):  # jax.jit knows what to do
                 entry = self._cache._miss(self, key, args, kwargs)
         if entry is None:
@@ -142,7 +139,7 @@ class CachedFunction:
         """Call an entry; a table would not know what the caller's own key makes of a call."""
         if self._key is not None:
             return entry.serve(args, kwargs)
-        return self._programs.serve(entry, self._plain, self.__wrapped__, args, kwargs)
+        return self._programs.serve(entry, self._plain, self._fun, args, kwargs)
 
     def _count_raised(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count a call that raised before the table told what served it."""
@@ -177,13 +174,67 @@ class CachedFunction:
             ) from None
         return (context_token(), own)
 
-    def _call_of_lengths(self, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_of_lengths(
+        self, face: "CachedFunction", lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Call for arguments whose dynamic lengths were ``lengths`` before they were padded."""
-        return self(*args, **kwargs)
+        return face(*args, **kwargs)
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._ledger.count_bypass()
-        return self._plain(*args, **kwargs)
+        return self._jit_under_tracing(args, kwargs)(*args, **kwargs)
+
+    def _jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
+        """Return what has traced the signature, so that it is traced once, or ``jax.jit`` of the function."""
+        if self._key is not None or not self._cache._enabled or _jax.FAULT or _jax.is_top_level():
+            return self._plain
+        try:
+            abstract_args, abstract_kwargs = tree_map(abstract_tracer, (args, kwargs))
+            return self._traced_by(call_key(self._statics, abstract_args, abstract_kwargs)).call
+        except Exception:  # such as a tracer as a static argument: jax.jit knows what to say
+            return self._plain
+
+    def _traced_by(self, key: Key) -> OwnJit:
+        """Return what has traced a signature, or is to trace it; where its arrays are placed does not matter."""
+        entries, prepared = self._programs.entries, self._programs.prepared
+        entry = entries.get(key)
+        if entry is None and not prepared.has(key):
+            alike = (one for one in list(entries.values()) if unplaced(one.key) == unplaced(key))
+            entry = next(alike, None)
+        return self._to_trace(key) if entry is None else OwnJit(entry.jitted)
+
+    def _to_trace(self, key: Key) -> OwnJit:
+        return self._programs.prepared.get_or_make(key, lambda: OwnJit.over(self._fun, self._options))
+
+    def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """Trace and lower for a key that has no entry, unless that was done.
+
+        Raises:
+            NotLowerable: If it cannot be lowered ahead of a call.
+            Exception: Whatever ``jax.jit`` raises for such a call before it compiles.
+        """
+        if self._key is not None:
+            return Program(self._fun, self._options, args, kwargs)
+        own, keep = self._to_trace(key), False
+        try:
+            return Program(self._fun, self._options, args, kwargs, own)
+        except NotLowerable:
+            keep = True  # so that nobody tries again
+            raise
+        finally:
+            if not keep:
+                self._programs.prepared.forget(key)
+
+    def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what ``jax.jit(fun).trace`` does, and share with the entry what is traced."""
+        key = self._key_of(args, kwargs) if self._cache._enabled and self._key is None else None
+        if key is None:
+            return self._plain.trace(*args, **kwargs)
+        try:
+            own = self._traced_by(key)
+        except Exception:  # a static value that cannot be compared, a function without a hash
+            return self._plain.trace(*args, **kwargs)
+        return shared(own.trace(args, kwargs), self, key, own, args, kwargs)
 
     def _describe(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
         """Describe a call that is looked up by ``key``.
@@ -203,19 +254,77 @@ class CachedFunction:
     def _identify(self) -> bytes:
         """Return what tells this function, under its options, from all others."""
         identifier, variants = self._ledger.identifier, self._variants
-        parts = [variants.name.encode(), identifier.label(self.__wrapped__), identifier.of(_comparable(self._options))]
+        parts = [variants.name.encode(), identifier.label(self._fun), identifier.of(_comparable(self._options))]
         return identifier.next_of(combine("function", parts))
 
     @functools.cached_property
     def _parameter_names(self) -> Callable[[int], str]:
-        return parameter_names(self.__wrapped__)
+        return parameter_names(self._fun)
+
+    def warm(self, signatures: tuple[Any, ...], threads: int | None) -> int:
+        """Do what ``CachedFunction.warm`` promises."""
+        return warm(self, signatures, threads) if self._cache._enabled else 0
+
+    def clear(self) -> None:
+        """Free the function's entries, and what ``jax.jit`` holds for calls that went past the cache."""
+        self._ledger.clear(self._variants)
+        self._plain.clear_cache()
+
+
+class CachedFunction:
+    """What ``cache.jit`` returns: called as ``jax.jit(fun)`` would be.
+
+    Its attributes are those of the function, as those of ``jax.jit(fun)`` are; all else is in ``_jaxcache``.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_jaxcache")
+
+    def __init__(
+        self,
+        cache: "JitCache",
+        fun: Callable[..., Any],
+        key: Callable[..., Any] | None,
+        max_compiles: int | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._jaxcache = self._dispatcher_type()(cache, fun, key, max_compiles, options)
+        for attributes in (vars(self._jaxcache._plain), getattr(fun, "__dict__", {})):
+            self.__dict__.update({name: value for name, value in attributes.items() if name not in _OF_JAX})
+        self.__wrapped__ = fun
+
+    def __init_subclass__(cls) -> None:
+        cls.__name__ = cls.__qualname__ = CachedFunction.__name__
+
+    @classmethod
+    def _dispatcher_type(cls) -> type[Dispatcher]:
+        return Dispatcher
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        dispatcher = self._jaxcache
+        try:
+            answer = dispatcher._programs.table.call(*args, **kwargs)
+        except BaseException as error:
+            if is_reentrant(error):
+                return dispatcher._look_up(args, kwargs)
+            dispatcher._count_raised(args, kwargs)
+            raise
+        if answer is OTHER:
+            return dispatcher._look_up(args, kwargs)
+        held, result = answer.popitem()
+        log = dispatcher._log
+        log.append(held)
+        if len(log) >= _SETTLE_AFTER:
+            dispatcher._ledger.settle_hits()
+        return result
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the function, or of the ``jax.jit`` of it, as the latter has them."""
-        plain = vars(self).get("_plain")
-        if plain is None or (name.startswith("__") and name not in vars(plain)):
+        """Return an attribute of ``jax.jit`` of the function."""
+        if name == "_jaxcache" or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(plain, name)
+        return getattr(self._jaxcache._plain, name)
+
+    def __getstate__(self) -> Any:
+        return self._jaxcache._plain.__getstate__()
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -241,10 +350,10 @@ class CachedFunction:
             found = getattr(found, name, None)
         if found is self and self.__module__ != "__main__":
             return own_name
-        return functools.partial(jax.jit, **self._options), (self.__wrapped__,)
+        return functools.partial(jax.jit, **self._jaxcache._options), (self._jaxcache._fun,)
 
     def __repr__(self) -> str:
-        return f"<cached {self._variants.name} of {self._cache!r}>"
+        return repr(self._jaxcache._plain)
 
     def warm(self, *signatures: Any, threads: int | None = None) -> int:
         """Compile ahead of the first call.
@@ -263,24 +372,30 @@ class CachedFunction:
             TypeError: If a signature cannot be compiled ahead, such as one with tracers.
             Exception: What ``jax.jit`` raises for such a call. Programs made before it stay.
         """
-        return warm(self, signatures, threads) if self._cache._enabled else 0
+        return self._jaxcache.warm(signatures, threads)
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Lower for these arguments, as ``jax.jit(fun).lower`` does; nothing is cached."""
-        return self._plain.lower(*args, **kwargs)
+        """Lower for these arguments, as ``jax.jit(fun).lower`` does.
+
+        To compile what is returned makes the entry ahead of a call, as :meth:`warm` does.
+        """
+        return self._jaxcache.trace(args, kwargs).lower()
 
     def trace(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Trace for these arguments, as ``jax.jit(fun).trace`` does; nothing is cached."""
-        return self._plain.trace(*args, **kwargs)
+        """Trace for these arguments, as ``jax.jit(fun).trace`` does; once for a signature."""
+        return self._jaxcache.trace(args, kwargs)
 
     def eval_shape(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result, as ``jax.jit(fun).eval_shape`` does."""
-        return self._plain.eval_shape(*args, **kwargs)
+        return self._jaxcache.trace(args, kwargs).out_info
 
     def _cache_size(self) -> int:
-        return len(self._programs.entries)  # as jax.jit has it, for tests that count
+        return len(self._jaxcache._programs.entries)  # as jax.jit has it, for tests that count
 
     def clear_cache(self) -> None:
         """Free this function's entries, and what ``jax.jit`` holds for calls that went past the cache."""
-        self._cache.clear(self)
-        self._plain.clear_cache()
+        self._jaxcache.clear()
+
+
+# Libraries know a jitted function by the name of its type: chex.assert_max_traces, haiku.transform.
+CachedFunction.__name__ = CachedFunction.__qualname__ = _jax.jitted_type.__name__

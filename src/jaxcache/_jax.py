@@ -5,19 +5,25 @@ executable is. What is read from private modules is read here, in ``_jax_tracing
 ``FAULT`` says why an installed JAX cannot be served, and the cache then hands every call to plain ``jax.jit``.
 """
 
+import copy
+import math
 import operator
+import re
 import threading
+import warnings
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import monitoring
+from jax.experimental.layout import Format
 
 OLDEST = (0, 10)
 
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
+jitted_type = type(jit(lambda: None))
 array_types: set[type] = set()  # the type of concrete arrays, once bound
 
 # Read on every call, so bound directly; what stands here is replaced unless FAULT is set. ``trace_context`` is JAX's
@@ -134,6 +140,47 @@ def context_names() -> tuple[str, ...]:
         return ()
 
 
+def jit_quietly(fun: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return ``jax.jit(fun, **options)`` without a word on options that the user has been warned of already."""
+    if not options.keys() & {"device", "backend"}:
+        return jit(fun, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return jit(fun, **options)
+
+
+def taken_apart(jitted: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Return what ``jax.jit`` was given: the function, and the options without those left out.
+
+    Of ``pjit``, whose shardings mean something else to ``jax.jit``: itself, and what an outer ``jax.jit`` has to know.
+    None where JAX does not tell.
+    """
+    try:
+        info = jitted._jit_info
+        names = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
+        options = {name: getattr(info, name) for name in names if getattr(info, name)}
+        if info.use_resource_env:
+            return jitted, options
+        options |= {name: getattr(info, name) for name in ("device", "backend") if getattr(info, name) is not None}
+        options |= {"keep_unused": True} if info.keep_unused else {}
+        if info.inline and getattr(info.inline, "name", None) != "AUTO":
+            options["inline"] = info.inline
+        if info.compiler_options_kvs:
+            options["compiler_options"] = dict(info.compiler_options_kvs)
+        for side in ("in", "out"):
+            leaves, layouts = getattr(info, f"{side}_shardings_leaves"), getattr(info, f"{side}_layouts_leaves")
+            if not (len(leaves) == 1 and type(leaves[0]).__name__ == "UnspecifiedValue"):
+                treedef = getattr(info, f"{side}_shardings_treedef")
+                options[f"{side}_shardings"] = treedef.unflatten(map(_with_layout, leaves, layouts))
+        return jitted._fun, options
+    except Exception:
+        return None
+
+
+def _with_layout(sharding: Any, layout: Any) -> Any:
+    return sharding if layout is None else Format(layout, sharding)
+
+
 def weakly_typed(array: jax.Array) -> jax.Array:
     """Return an array of the same buffers whose type gives way to others; where JAX does not allow that, as it is.
 
@@ -150,11 +197,55 @@ def weakly_typed(array: jax.Array) -> jax.Array:
 
 
 def payload_bytes(compiled: Any) -> int | None:
-    """Return the length of the serialized executable, or None where it cannot be serialized."""
+    """Return the length of the serialized executable; None where JAX itself would not serialize it, or cannot.
+
+    XLA does not refuse a program with ordered effects or host callbacks, but may end the process over it. JAX's own
+    persistent cache asks first (``jax._src.compiler``), and so do we; where nothing can be asked, the answer is no.
+    """
     try:
+        call = compiled._executable.unsafe_call
+        if call.ordered_effects or call.has_host_callbacks:
+            return None
         return len(compiled.runtime_executable().serialize())
-    except Exception:  # callbacks and some backends cannot be serialized
+    except Exception:  # some backends cannot serialize
         return None
+
+
+_CONSTANT = re.compile(r" (pred|[a-z]+(\d+)\w*)\[([\d,]*)\]\S* constant\(")
+
+
+class Contents(NamedTuple):
+    """What an optimized program consists of: its text without the constants' values, both serialized, the constants."""
+
+    text_bytes: int
+    proto_bytes: int
+    constants_bytes: int
+
+
+def contents(compiled: Any) -> Contents | None:
+    """Return what the optimized program consists of; None where the backend does not show it.
+
+    The constants are those that are left after XLA has copied and folded what the program captured.
+    """
+    try:
+        modules = compiled.runtime_executable().hlo_modules()
+        texts = [module.to_string() for module in modules]
+        constants = sum(_bytes_of(*match) for text in texts for match in _CONSTANT.findall(text))
+        # To serialize a program is to copy its constants: only if there are any worth looking at.
+        protos = [len(module.as_serialized_hlo_module_proto()) for module in modules] if constants else [0]
+        return Contents(sum(map(len, texts)), sum(protos), constants)
+    except Exception:
+        return None
+
+
+def _bytes_of(kind: str, bits: str, lengths: str) -> int:
+    return -(-int(bits or 8) * math.prod(map(int, filter(None, lengths.split(",")))) // 8)
+
+
+def constant_arguments_bytes(lowered: Any) -> int:
+    """Return the bytes of captured arrays that the program is called with (``JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS``)."""
+    constants = getattr(getattr(lowered, "_lowering", None), "const_args", ())
+    return sum(int(getattr(constant, "nbytes", 0)) for constant in constants)
 
 
 def reported_code_bytes(compiled: Any) -> int:
@@ -178,6 +269,45 @@ def forget_module(lowered: Any) -> None:
     if lowering is not None and getattr(lowering, "_executable", None) is not None and not profile_guided:
         lowering._hlo = None
         _forget_lowerings()
+
+
+def own_module(traced: Any, lowered: Any) -> Any:
+    """Return a lowered program whose MLIR module nobody takes away; None if that cannot be had.
+
+    ``forget_module`` takes away that of a program that is compiled, and lowering it once more gives the same object.
+    """
+    try:
+        lowering = lowered._lowering
+        module = lowering._hlo
+        if module is None:
+            again: Any = jax.stages.Traced.lower(traced, _private_parameters=_parameters_of_their_own())
+            module, again._lowering._hlo = again._lowering._hlo, None
+            _forget_lowerings()
+        lowered._lowering = copy.copy(lowering)
+        lowered._lowering._hlo = module
+    except Exception:
+        return None
+    return lowered
+
+
+def _parameters_of_their_own() -> Any:
+    """Return JAX's parameters for lowering, equal to no others, so that none of its caches has a module for them."""
+    from jax._src.interpreters import mlir
+
+    class Parameters(mlir.LoweringParameters):
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+    return Parameters()
+
+
+def share_executable(compiled: Any, lowered: Any) -> None:
+    """Let a lowered program be compiled already: to what another, equal one was."""
+    executable = getattr(getattr(compiled, "_lowering", None), "_executable", None)
+    if executable is not None:
+        lowered._lowering._executable = executable
 
 
 class _Hits(threading.local):

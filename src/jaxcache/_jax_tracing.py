@@ -61,10 +61,15 @@ class _Patch:
         self._partial_eval: Any = partial_eval
         self._fun_name = util.fun_name
         self._at_top, self._folding = core.trace_state_clean, config.eager_constant_folding
-        hash((self._at_top(), self._folding.value))
+        self._checks_leaks = config.check_tracer_leaks
+        hash((self._at_top(), self._folding.value, self._checks_leaks.value))
         self._infer: Any = None
         self._trace: Any = None
         self._ours = (self._infer_params, _TraceToJaxpr(self))
+
+    def may_apply(self) -> bool:
+        """Whether nobody looks at what tracing leaves behind: ``jax.checking_leaks`` would find what stand-ins keep."""
+        return not self._checks_leaks.value
 
     def apply(self) -> None:
         """Take the place of what is there, JAX's own or another patch."""
@@ -152,7 +157,7 @@ _empty_value_caches = _bind_value_caches()
 @contextmanager
 def own_traces() -> Iterator[None]:
     """While this is open, what this thread traces belongs to what it builds."""
-    if _patch is None:
+    if _patch is None or not _patch.may_apply():
         yield
         return
     outer, build = _build.stand_ins, object()

@@ -148,6 +148,8 @@ class Ledger:
             for held in list(self._held.values()):
                 if variants is None or held.function is variants:
                     gone.append(self._drop(held, "cleared"))
+            owners = [one.owner() for one in self._functions.values() if variants is None or one is variants]
+            gone += [owner.prepared.clear() for owner in owners if owner is not None]
         del gone  # executables are freed here, without the lock
 
     def _in_change(self) -> bool:

@@ -17,9 +17,9 @@ from . import _jax, _jax_tracing
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
-from ._executable import Executable, Program, mappings_limit
+from ._executable import Executable, mappings_limit
 from ._from_file import read_settings
-from ._function import CachedFunction
+from ._function import CachedFunction, Dispatcher
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
 from ._policies import Policy, make_policy, options_of
@@ -163,9 +163,7 @@ class JitCache:
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
         if self._recorder is None:
             return CachedFunction(self, fun, key, check_max_compiles(max_compiles), options)
-        recorded = RecordedFunction(self, fun, key, check_max_compiles(max_compiles), options)
-        recorded._recorder = self._recorder
-        return recorded
+        return RecordedFunction(self, fun, key, check_max_compiles(max_compiles), options)
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
@@ -226,10 +224,13 @@ class JitCache:
 
     # What CachedFunction calls.
 
-    def _miss(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
+    def _miss(
+        self, cached: Dispatcher, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any], *, requested: bool = True
+    ) -> Entry | None:
         """Return an entry for a call that found none: compiled here, or by another thread meanwhile.
 
-        None if this thread is itself compiling and would have to wait for another, which might wait for it.
+        None if this thread is itself compiling and would have to wait for another, which might wait for it. What is
+        not ``requested`` is compiled ahead of a call.
 
         Raises:
             Uncacheable: If the call has what no executable is called with, which only an own key lets come so far.
@@ -239,7 +240,7 @@ class JitCache:
             with self._ledger.lock:
                 entry, flight = cached._programs.entries.get(key), flights.get(key)
             if entry is None and (flight is None or not flight.under_way()):
-                entry = self._lead(cached, key, args, kwargs)
+                entry = self._lead(cached, key, args, kwargs, requested)
                 if entry is None:  # another thread was faster
                     continue
                 return entry
@@ -250,10 +251,13 @@ class JitCache:
                 flight.wait()
                 entry = flight.entry
             if entry is not None:
-                self._ledger.log.append(entry.held)
+                if requested:
+                    self._ledger.log.append(entry.held)
                 return entry
 
-    def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
+    def _lead(
+        self, cached: Dispatcher, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any], requested: bool
+    ) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
         flight, within = Flight(), self._compiling.here()
         with self._compiling.lock, flight.busy:
@@ -262,14 +266,14 @@ class JitCache:
                     return None
                 description = cached._describe(key, args, kwargs)
                 self._check_max_compiles(cached, key, description, flight, within)
-                executable = Program(cached.__wrapped__, cached._options, args, kwargs).compile()
-                self._keep(cached, key, description, executable, flight, requested=True)
+                executable = cached.program(key, args, kwargs).compile()
+                self._keep(cached, key, description, executable, flight, requested=requested)
             finally:  # also after an error or an interrupt: whoever waits tries for itself
                 self._land(cached, key, flight)
         self._warn_of_misses(flight)
         return flight.entry
 
-    def _take_off(self, cached: CachedFunction, key: Key, flight: Flight) -> bool:
+    def _take_off(self, cached: Dispatcher, key: Key, flight: Flight) -> bool:
         """Begin to compile, holding ``flight.busy``; say whether this flight is the one that does."""
         flights = cached._variants.flights
         with self._ledger.lock:
@@ -280,7 +284,7 @@ class JitCache:
         del gone  # what they brought is freed without the lock
         return first
 
-    def _land(self, cached: CachedFunction, key: Key, flight: Flight) -> None:
+    def _land(self, cached: Dispatcher, key: Key, flight: Flight) -> None:
         """End a flight, whether it brought an entry or not."""
         flights = cached._variants.flights
         with self._ledger.lock:
@@ -288,7 +292,7 @@ class JitCache:
                 del flights[key]
 
     def _check_max_compiles(
-        self, cached: CachedFunction, key: Key, description: Description, flight: Flight, within: bool
+        self, cached: Dispatcher, key: Key, description: Description, flight: Flight, within: bool
     ) -> None:
         """Refuse a flight that would make more programs than allowed.
 
@@ -316,7 +320,7 @@ class JitCache:
 
     def _keep(
         self,
-        cached: CachedFunction,
+        cached: Dispatcher,
         key: Key,
         description: Description,
         executable: Executable,
@@ -329,13 +333,13 @@ class JitCache:
             cached._programs, key, description, executable, own_key=own_key, requested=requested
         )
 
-    def _own_function(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[CachedFunction, tuple[Any, ...]]:
+    def _own_function(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Dispatcher, tuple[Any, ...]]:
         """Return the cached function behind ``fun``, and its arguments with the ``self`` of a method."""
         if isinstance(fun, types.MethodType) and isinstance(fun.__func__, CachedFunction):
             fun, args = fun.__func__, (fun.__self__, *args)
-        if not isinstance(fun, CachedFunction) or fun._cache is not self:
+        if not isinstance(fun, CachedFunction) or fun._jaxcache._cache is not self:
             raise TypeError(f"fun must be a function from jit of this cache, such as f = cache.jit(g), but is {fun!r}")
-        return fun, args
+        return fun._jaxcache, args
 
     def _warn_of_misses(self, flight: Flight) -> None:
         """Warn of what a flight has shown, each once: a limit that is too small, a storm, a policy that failed."""

@@ -4,7 +4,7 @@ import math
 from time import perf_counter
 from typing import Any
 
-from ._function import _SETTLE_AFTER, CachedFunction
+from ._function import _SETTLE_AFTER, CachedFunction, Dispatcher
 from ._jax_dispatch import OTHER, is_reentrant
 from ._recorder import ENDED, HELD, Recorder
 from ._variants import Held
@@ -12,34 +12,15 @@ from ._variants import Held
 _SAMPLED = 256  # one in so many calls is watched until its result is there
 
 
-class RecordedFunction(CachedFunction):
-    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+class RecordedDispatcher(Dispatcher):
+    """Serves the calls of a function whose requests are written down."""
 
-    _recorder: Recorder
     _has_lengths = False
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        started = perf_counter()
-        try:
-            answer = self._programs.table.call(*args, **kwargs)
-        except BaseException as error:
-            if is_reentrant(error):
-                return self._look_up(args, kwargs)
-            self._count_raised(args, kwargs)
-            raise
-        if answer is OTHER:
-            return self._look_up(args, kwargs)
-        ended = perf_counter()
-        held, result = answer.popitem()
-        log: Any = self._log
-        noted = len(log)
-        if noted % _SAMPLED and not self._has_lengths:
-            log.add((held, started, ended))
-        else:
-            self._note(held, started, ended, result)
-        if noted >= _SETTLE_AFTER:
-            self._ledger.settle_hits()
-        return result
+    @property
+    def _recorder(self) -> Recorder:
+        assert self._cache._recorder is not None
+        return self._cache._recorder
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         started = perf_counter()
@@ -93,11 +74,47 @@ class RecordedFunction(CachedFunction):
             self._recorder.watch(row, result)
         return result
 
-    def _call_of_lengths(self, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_of_lengths(
+        self, face: CachedFunction, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         self._has_lengths = True
         here = self._recorder.here
         before, here.lengths = here.lengths, lengths
         try:
-            return self(*args, **kwargs)
+            return face(*args, **kwargs)
         finally:
             here.lengths = before
+
+
+class RecordedFunction(CachedFunction):
+    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _dispatcher_type(cls) -> type[Dispatcher]:
+        return RecordedDispatcher
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        dispatcher: Any = self._jaxcache
+        started = perf_counter()
+        try:
+            answer = dispatcher._programs.table.call(*args, **kwargs)
+        except BaseException as error:
+            if is_reentrant(error):
+                return dispatcher._look_up(args, kwargs)
+            dispatcher._count_raised(args, kwargs)
+            raise
+        if answer is OTHER:
+            return dispatcher._look_up(args, kwargs)
+        ended = perf_counter()
+        held, result = answer.popitem()
+        log = dispatcher._log
+        noted = len(log)
+        if noted % _SAMPLED and not dispatcher._has_lengths:
+            log.add((held, started, ended))
+        else:
+            dispatcher._note(held, started, ended, result)
+        if noted >= _SETTLE_AFTER:
+            dispatcher._ledger.settle_hits()
+        return result

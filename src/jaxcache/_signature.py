@@ -115,11 +115,25 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
     return jax.typeof(kind(0))
 
 
+class AbstractTracer:
+    """Stands for a tracer in the key of a call that is itself traced."""
+
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: Hashable) -> None:
+        self.aval = aval
+
+
+def abstract_tracer(leaf: Any) -> Any:
+    """Return what stands for a tracer; any other leaf as it is."""
+    return AbstractTracer(_jax.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
+
+
 def abstract_leaf(leaf: Any) -> Hashable:
     """Return the leaf's abstract value: shape, dtype and weak type, which ``x64`` has a say in."""
     if isinstance(leaf, Tracer):
         raise Uncacheable
-    if isinstance(leaf, jax.Array):
+    if isinstance(leaf, jax.Array | AbstractTracer):
         return leaf.aval
     if isinstance(leaf, jax.ShapeDtypeStruct):  # to compile ahead from
         return jax.typeof(leaf)
@@ -169,3 +183,8 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
     dynamic, named, fixed = statics.split(args, kwargs)
     leaves, tree = tree_flatten((dynamic, named))
     return (context_token(), *_leaves_key(leaves), tree, *fixed)
+
+
+def unplaced(key: Key) -> Key:
+    """Return the key of a call without where its arrays are committed to, which tracing does not depend on."""
+    return (*key[:2], None, *key[3:])

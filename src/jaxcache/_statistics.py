@@ -57,8 +57,8 @@ class CacheStats:
             ``function_recreated``, the first call of a function whose source was wrapped and called so before;
             ``static_metadata``, ``tree_structure``, ``static_value``, ``config_context``, ``device_or_sharding``,
             ``new_dtype``, ``weak_type``, ``new_shape``, the first of these in which the call differs from the most
-            similar known one; ``own_key``, a new value of ``key=``; ``other``. Signatures that were compiled before: ``evicted``;
-            ``not_kept``, because it was refused or larger than the limit; ``cleared`` by the program.
+            similar known one; ``own_key``, a new value of ``key=``; ``other``. Signatures that were compiled before:
+            ``evicted``; ``not_kept``, because it was refused or larger than the limit; ``cleared`` by the program.
         recent_misses: The last 64 of them with their reasons, the latest last.
         warmed: Programs made ahead of a call by ``warm``.
         disk_hits: Programs that JAX's persistent cache served, for misses and for warming.

@@ -21,6 +21,7 @@ from ._describe import Description, differences, distance
 from ._identity import combine
 from ._jax_dispatch import NO_TABLE, Table, with_fast_path
 from ._misses import Miss
+from ._prepared import Prepared
 from ._residents import Weight
 from ._signature import Key
 from ._statistics import FunctionStats
@@ -57,12 +58,13 @@ class Held:
 class Entry:
     """An executable, in the keeping of its :class:`Programs`."""
 
-    __slots__ = ("__weakref__", "call", "held", "in_table", "key", "retired")
+    __slots__ = ("__weakref__", "call", "held", "in_table", "jitted", "key", "retired")
 
     def __init__(self, held: Held, key: Key, call: Callable[..., Any]) -> None:
         self.held = held
         self.key = key
-        self.call = with_fast_path(call)
+        self.jitted = call  # behaves as ``jax.jit`` does, also for tracers
+        self.call = with_fast_path(call)  # tells which of JAX's fast paths it took
         self.in_table = False  # whether the function's table may learn of it
         self.retired = NO_TABLE  # the table that it was in, to be freed with it
         held.entry = weakref.ref(self)
@@ -79,14 +81,16 @@ class Programs:
         variants: The cache's side.
         entries: What is held, by key.
         table: Tells what serves a call without a look at its key; labels are the entries' ``Held``.
+        prepared: What was traced, and has no entry.
     """
 
-    __slots__ = ("__weakref__", "entries", "table", "variants")
+    __slots__ = ("__weakref__", "entries", "prepared", "table", "variants")
 
     def __init__(self, variants: "Variants") -> None:
         self.variants = variants
         self.entries: dict[Key, Entry] = {}
         self.table = NO_TABLE
+        self.prepared = Prepared()
         variants.owner = weakref.ref(self)
 
     def serve(

@@ -8,15 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ._describe import Description
-from ._executable import Program
+from ._executable import NotLowerable
 from ._signature import Call, Key, Uncacheable
 from ._variants import Flight
 
 if TYPE_CHECKING:
-    from ._function import CachedFunction
+    from ._function import Dispatcher
 
 
-def warm(cached: "CachedFunction", signatures: Iterable[Any], threads: int | None) -> int:
+def warm(cached: "Dispatcher", signatures: Iterable[Any], threads: int | None) -> int:
     """Do what ``CachedFunction.warm`` promises.
 
     Programs are traced and lowered in this thread, where the caller's configuration contexts hold, and since Python
@@ -41,7 +41,7 @@ def warm(cached: "CachedFunction", signatures: Iterable[Any], threads: int | Non
     return made
 
 
-def _calls_by_key(cached: "CachedFunction", signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
+def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
     calls: dict[Key, tuple[Call, Description]] = {}
     for signature in signatures:
         call = signature if isinstance(signature, Call) else Call(*_positional(signature))
@@ -64,7 +64,7 @@ def _positional(signature: Any) -> tuple[Any, ...]:
 
 
 def _begin(
-    cached: "CachedFunction", key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
+    cached: "Dispatcher", key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
 ) -> "Future[None] | None":
     """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
     cache, flight = cached._cache, Flight()
@@ -74,7 +74,7 @@ def _begin(
             if not cache._take_off(cached, key, flight):
                 return None
             cache._check_max_compiles(cached, key, description, flight, within)
-            program = Program(cached.__wrapped__, cached._options, call.args, call.kwargs)
+            program = cached.program(key, call.args, call.kwargs)
 
             def finish() -> None:
                 try:
@@ -84,6 +84,10 @@ def _begin(
                 cache._warn_of_misses(flight)
 
             flight.queued = pool.submit(finish)
+        except NotLowerable as error:
+            cache._land(cached, key, flight)
+            message = f"signatures must be of what can be compiled ahead of a call, but {call} is not"
+            raise TypeError(message) from error
         except BaseException:
             cache._land(cached, key, flight)
             raise

@@ -93,7 +93,7 @@ def test_a_second_interrupt_in_the_clean_up_of_the_first_leaves_no_thread_waitin
         assert result() == [2.0] * 3  # while the traceback is held, and this thread calls nothing
         del held
         assert cache.stats().variants == 1
-        assert not f._variants.flights
+        assert not f._jaxcache._variants.flights
         assert_counts_are_right(cache, f)
         if not interrupts.fired:
             break
@@ -125,11 +125,11 @@ def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(w
             held = error
         results = in_another_thread(lambda f=f: [f(inputs[n]).tolist() for n in (1, 2)])()
         assert results == [[2.0], [2.0, 2.0]], first
-        assert in_another_thread(cache.stats)().variants == len(f._programs.entries)
+        assert in_another_thread(cache.stats)().variants == len(f._jaxcache._programs.entries)
         del held  # the traceback, which was there until now
         if what != "stats":
             assert_counts_are_right(cache, f)
-        assert not [flight for flight in f._variants.flights.values() if flight.under_way()]
+        assert not [flight for flight in f._jaxcache._variants.flights.values() if flight.under_way()]
         cache.clear()
         assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0)
         if not interrupts.fired:

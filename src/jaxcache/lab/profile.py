@@ -61,22 +61,24 @@ class ProfilingCache(JitCache):
 
 
 class _TimedFunction(CachedFunction):
+    __slots__ = ()
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        cache = self._cache
+        cache, variants = self._jaxcache._cache, self._jaxcache._variants
         assert isinstance(cache, ProfilingCache)
         if getattr(cache._inside, "a_call", False):  # traced as a part of another: what it takes is the other's
             return super().__call__(*args, **kwargs)
         cache._inside.a_call = True
-        compiled, misses = self._variants.compile_seconds, self._variants.misses
+        compiled, misses = variants.compile_seconds, variants.misses
         started = time.perf_counter()
         try:
-            with jax.profiler.TraceAnnotation(self._variants.name):
+            with jax.profiler.TraceAnnotation(variants.name):
                 return jax.block_until_ready(super().__call__(*args, **kwargs))
         finally:
             cache._inside.a_call = False
-            total, compiled = time.perf_counter() - started, self._variants.compile_seconds - compiled
-            spent = cache._spent[self._variants.name]
+            total, compiled = time.perf_counter() - started, variants.compile_seconds - compiled
+            spent = cache._spent[variants.name]
             spent.calls += 1
-            spent.misses += self._variants.misses - misses
+            spent.misses += variants.misses - misses
             spent.compile_seconds += compiled
             spent.run_seconds += max(0.0, total - compiled)
