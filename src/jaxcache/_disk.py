@@ -159,7 +159,6 @@ class DiskCache:
         self._lock, self._counts = threading.RLock(), Counter()
         self._faults.forget_locks()
         self._flights.forget()
-        self.index.database.forget()
         self._run = None
 
     def __repr__(self) -> str:
@@ -313,15 +312,19 @@ class DiskCache:
         started = time.perf_counter()
         meta = EntryMeta(key, place.fingerprint, float(compile_seconds), float(int(time.time())))
         content = encode(meta, value, self._trust.secret)
-        self._tidy()
-        evicted = None
-        with self._faults.index_guarded(), self.files.staged(content) as staged:
-            evicted = self.index.put(place, meta, staged, len(content), self._limits)
-            if evicted is None:
-                self._count(refused=1)
-        if evicted is not None:
-            spent = compile_seconds + time.perf_counter() - started
-            self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
+        self.index.database.when_free(lambda: self._store(place, meta, content, started))
+
+    def _store(self, place: Place, meta: EntryMeta, content: bytes, started: float) -> None:
+        with self._faults.guarded("written"):
+            self._tidy()
+            evicted = None
+            with self._faults.index_guarded(), self.files.staged(content) as staged:
+                evicted = self.index.put(place, meta, staged, len(content), self._limits)
+                if evicted is None:
+                    self._count(refused=1)
+            if evicted is not None:
+                spent = meta.compile_seconds + time.perf_counter() - started
+                self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
 
     def _compare(self, key: str, value: bytes) -> None:
         known, self._request.to_compare = self._request.to_compare, None
@@ -348,6 +351,8 @@ class DiskCache:
             self._cleaned = now
             self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)
             self.files.clean_staging()
+            with self._faults.index_guarded():
+                self.index.database.check()
         if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
             self._refreshed = now
             with self._faults.index_guarded():

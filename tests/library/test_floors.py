@@ -38,6 +38,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_trace_files",
         "_replay_kernels",
         "_disk_files",
+        "_disk_integrity",
     },
     {
         "_range_lock",
