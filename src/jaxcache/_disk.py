@@ -195,8 +195,12 @@ class DiskCache:
         request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
         value = None
         if not self._closed:
-            with self._faults.guarded("read"):
-                value = self._get(key)
+            try:
+                with self._faults.guarded("read"):
+                    value = self._get(key)
+            except BaseException:  # an interrupt: nobody is to wait for a thread that does not compile
+                self._flights.land()
+                raise
         request.served = value is not None
         request.missed_at = time.perf_counter()
         return value

@@ -1,4 +1,4 @@
-"""The SQLite file behind the index: one connection a process, a new file when it is damaged, a rest when it is locked."""
+"""The SQLite file behind the index: one connection a process, a new file when damaged, a rest when locked."""
 
 import contextlib
 import os
@@ -330,6 +330,9 @@ class Database:
         except IndexDamaged:
             db.close()
             raise
+        except ValueError as error:  # a damaged text within the message of an error
+            db.close()
+            raise IndexDamaged(str(error)) from error
         except sqlite3.Error as error:
             db.close()
             if self._is_to_blame(error) or self._is_damaged(error):
@@ -360,7 +363,7 @@ class Database:
             return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
         if code & 0xFF == sqlite3.SQLITE_IOERR:
             return code == sqlite3.SQLITE_IOERR_SHORT_READ
-        return code & 0xFF in _GUILTY
+        return code & 0xFF in _GUILTY or "decode to UTF-8" in str(error)  # of texts, by Python
 
     def _is_damaged(self, error: sqlite3.Error | None = None) -> bool:
         """Look whether the index adds up, after an error that may be a mistake in a query as well."""
@@ -369,6 +372,8 @@ class Database:
         try:
             with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True)) as db:
                 return fault_of(db) is not None
+        except ValueError:  # a damaged text within the message of an error
+            return True
         except sqlite3.Error as found:
             return (getattr(found, "sqlite_errorcode", None) or 0) & 0xFF not in _BLAMELESS | {sqlite3.SQLITE_IOERR}
 

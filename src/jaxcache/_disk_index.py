@@ -373,9 +373,7 @@ def _mend_totals(db: sqlite3.Connection) -> bool:
     """Add the totals up if they are wrong; say whether they were."""
     if have_right_totals(db):
         return False
-    db.execute(
-        "UPDATE totals SET (entries, bytes) = (SELECT COUNT(*), CAST(TOTAL(size_bytes) AS INTEGER) FROM entries)"
-    )
+    db.execute("UPDATE totals SET (entries, bytes) = (SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM entries)")
     return True
 
 

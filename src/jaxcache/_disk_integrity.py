@@ -28,7 +28,7 @@ def fault_of(db: sqlite3.Connection) -> str | None:
     """
     try:
         return _fault_of(db)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         return f"it holds values that we never wrote ({error})"
 
 
@@ -42,6 +42,8 @@ def _fault_of(db: sqlite3.Connection) -> str | None:
         return "its state is none"
     if not have_right_totals(db):
         return "its totals are not the sums of its entries"
+    if not all(_is_counter(*row) for row in db.execute("SELECT fingerprint, counter, value FROM counters")):
+        return "its counters are none"
     eviction, _, clock, *_ = state[0]
     lowest = db.execute("SELECT MIN(priority) FROM entries WHERE pending IS NULL").fetchone()[0]
     if eviction in AGEING and lowest is not None and clock > lowest:
@@ -67,8 +69,13 @@ def _is_sound(eviction: Any, number: Any, clock: Any, *times: Any) -> bool:
     )
 
 
+def _is_counter(fingerprint: Any, counter: Any, value: Any) -> bool:
+    texts = isinstance(fingerprint, str) and isinstance(counter, str)
+    return texts and isinstance(value, float) and math.isfinite(value)
+
+
 def salvage(db: sqlite3.Connection) -> tuple[dict[str, Any], list[tuple[str, str, float]]]:
-    """Return what of a damaged index no entry can tell, as far as it can be read: policy and limits, and the counters."""
+    """Return what no entry can tell, as far as a damaged index can be read: policy and limits, and the counters."""
     db.execute("PRAGMA writable_schema = ON")  # SQLite then reads on where the text of another table is damaged
     state: dict[str, Any] = {}
     counters: list[tuple[str, str, float]] = []
@@ -79,6 +86,6 @@ def salvage(db: sqlite3.Connection) -> tuple[dict[str, Any], list[tuple[str, str
             state = {"eviction": eviction, "limit_bytes": limits[0], "max_entries": limits[1], "since": since}
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError):
         for fingerprint, counter, value in db.execute("SELECT fingerprint, counter, value FROM counters"):
-            if isinstance(fingerprint, str) and isinstance(counter, str) and isinstance(value, float):
+            if _is_counter(fingerprint, counter, value):
                 counters.append((fingerprint, counter, value))
     return state, counters

@@ -41,7 +41,7 @@ def entry_bytes(cache):
 
 
 def check_recovers(open_cache, where):
-    """Hold a new process's cache against the files: entries are served and put, the limit holds, nothing stays wrong."""
+    """Hold a new cache against the files: entries are served and put, the limit holds, nothing stays wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cache = open_cache(None, LIMIT, "gdsf")
