@@ -260,6 +260,23 @@ class DiskCache:
         self._count(**{"misses": 1, f"miss:{reason}": 1})
         self._note(key, reason)
 
+    def contains(self, key: str) -> bool:
+        """Say whether there is a whole entry of ``key``; it counts as no request, and nobody waits.
+
+        Raises:
+            ValueError: If ``key`` is empty.
+        """
+        if not key:
+            raise ValueError("key must not be empty, but is ''")
+        if self._closed:
+            return False
+        place = place_of(self.fingerprint.id, key)
+        try:
+            decode(self.files.read(place), key, place.fingerprint, self._trust.secret)
+        except (OSError, EntryFault):  # get finds out, and says so
+            return False
+        return True
+
     def compiled(self) -> None:
         """Note that what this thread missed is compiled now; else ``put`` is taken for that moment."""
         self._request.compiled_at = time.perf_counter()

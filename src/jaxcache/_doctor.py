@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ._bytesize import format_size
 from ._disk import DiskCache
 from ._disk_database import IndexUnavailable
@@ -16,6 +18,7 @@ from ._disk_stats import DISK_MISS_REASONS, FAULT_REASONS
 from ._fingerprint import Fingerprint
 
 _SHOWN = 5
+_CALLBACKS = "; JAX 0.10 keeps no programs with host callbacks" if jax.__version_info__ < (0, 11) else ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
     advice = {
         "evicted": "raise the limit, or choose another policy",
         "refused": "raise the limit, or choose a policy that admits everything",
-        "not_stored": "lower min_compile_seconds or min_entry_bytes; programs with host callbacks are never kept",
+        "not_stored": "lower min_compile_seconds or min_entry_bytes" + _CALLBACKS,
         "other_fingerprint": "the same program is there for another machine or build, and rightly not shared",
         "index_unavailable": "see above",
     }
