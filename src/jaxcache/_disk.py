@@ -423,9 +423,13 @@ class DiskCache:
             self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
         return self._fingerprint
 
+    def process_counts(self) -> DiskCounts:
+        """Return what this process has counted, without a look at the index."""
+        return DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is held."""
-        process = DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+        process = self.process_counts()
         stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
         with self._faults.index_guarded():
             stats = snapshot(self.index, self.files, process, self._faults.last)

@@ -2,9 +2,9 @@
 
 JAX offers no public way. What is touched: ``compilation_cache._cache`` and ``_cache_initialized``, which hold the
 cache in use, ``CacheInterface``, which it has to be, ``put_executable_and_time``, which is entered the moment a compile
-ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where they
-are there, ``is_executable_in_cache``, a probe that is no request, and ``get_file_cache``, which would make a cache of
-JAX's own after ``reset_cache``, are answered here too.
+ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
+they are there, ``is_executable_in_cache``, a probe that is no request, and ``get_file_cache``, which would make a cache
+of JAX's own after ``reset_cache``, are answered here too.
 """
 
 import functools
@@ -183,7 +183,7 @@ def _interface_of(cache: DiskCache, interface: Any) -> Any:
 
 
 def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
-    """Have ``answer(plugged, original, *args)`` asked in the place of a function of JAX, while a DiskCache is in use."""
+    """Have ``answer(plugged, original, *args)`` called in the place of JAX's function, while a DiskCache is in use."""
     original = getattr(module, name, None)
     if original is None or getattr(original, "_replaced_by_jaxcache", False):
         return

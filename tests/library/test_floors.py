@@ -16,6 +16,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_optimum"},
     {"_replay"},
     {"_commands"},
+    {"_environment"},
     {"_use_directory", "_import_entries", "_doctor", "_run_program"},
     {"_disk_plug"},
     {"_disk"},
