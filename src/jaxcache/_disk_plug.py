@@ -7,6 +7,7 @@ they are there, ``is_executable_in_cache``, a probe that is no request, and ``ge
 of JAX's own after ``reset_cache``, are answered here too.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -23,7 +24,7 @@ from jax import monitoring
 from . import _jax
 from ._disk import DiskCache, Surroundings
 from ._disk_faults import DiskCacheWarning
-from ._same_program import is_same_program
+from ._same_program import is_same_program, parts_of
 
 _OLDEST = (0, 10)
 _FREE_KEYS = (0, 11)  # from here on keys do not depend on JAX's own directory
@@ -38,9 +39,10 @@ _plugged: "_Plug | None" = None
 
 
 class _Made(threading.local):
-    """What this thread has just compiled."""
+    """What this thread has just compiled, and what it has just made a key of."""
 
     executable: Any = None
+    module: Any = None
 
 
 _made = _Made()
@@ -92,10 +94,11 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
         _replace(compilation_cache, "put_executable_and_time", _put_told)
         _replace(compilation_cache, "is_executable_in_cache", _is_there)
         _replace(compilation_cache, "get_file_cache", _cache_in_use)
+        _replace(compilation_cache, "get_cache_key", _key_noted)
         _plugged = plugged
         cache.surroundings = Surroundings(
             same=_same,
-            key_parts=_listen_for_parts() if explain else lambda _: {},
+            key_parts=_key_parts(_listen_for_parts() if explain else lambda _: {}),
             is_distributed=is_distributed,
             closed=lambda: unplug(cache),
         )
@@ -195,6 +198,26 @@ def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
 
     vars(replaced)["_replaced_by_jaxcache"] = True
     setattr(module, name, replaced)
+
+
+def _key_noted(_plugged: _Plug, get_cache_key: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Keep the program that a key is made of until it is known to be a hit or a miss."""
+    _made.module = args[0] if args else kwargs.get("module")
+    return get_cache_key(*args, **kwargs)
+
+
+def _key_parts(hashes: Callable[[str], Mapping[str, Any]]) -> Callable[[str, bool], Mapping[str, Any]]:
+    """Return what tells the parts of a key: their hashes, and of a program that is missed what is in it."""
+
+    def parts(key: str, is_hit: bool) -> Mapping[str, Any]:
+        module, _made.module = _made.module, None
+        told = dict(hashes(key))
+        if not is_hit and module is not None:
+            with contextlib.suppress(Exception):  # a JAX whose programs are made otherwise: less is explained
+                told |= parts_of(module)
+        return told
+
+    return parts
 
 
 def _put_told(plugged: _Plug, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -44,6 +44,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {
         "_range_lock",
         "_trace",
+        "_disk_arguments",
         "_disk_entry",
         "_disk_schema",
         "_disk_priority",

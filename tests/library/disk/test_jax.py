@@ -360,3 +360,47 @@ print(cache.index.rows()[0].key)
 """
     keys = {run(program, tmp_path / name) for name in ("one", "other")}
     assert len(keys) == (1 if jax.__version_info__ >= (0, 11) else 2)
+
+
+CONSTANT = """
+import sys, numpy as np, jax, jaxcache
+cache = jaxcache.use_directory(sys.argv[1])
+sys.argv = ["program.py", *sys.argv[2:]]
+rate, size = float(sys.argv[1]), int(sys.argv[2])
+table = np.arange(100, dtype=np.float32) * rate
+def step(x): return x * rate + 3
+def looked_up(x): return x + table[:x.shape[0]].sum() + jax.numpy.asarray(table).max()
+for f in (step, looked_up): jax.jit(f)(np.ones(size, np.float32))
+"""
+
+
+def findings(path):
+    with jaxcache.DiskCache(path, eviction=None) as cache:
+        return [f"{one.text} -> {one.advice}" for one in examine(cache, None)]
+
+
+def test_doctor_names_the_constant_that_the_command_line_has_changed(tmp_path):
+    shared = tmp_path / "shared"
+    run(CONSTANT, shared, 1.0, 4)
+    run(CONSTANT, shared, 1.0, 4)  # hits: what is in the programs is known of the run before
+    assert not any("another key" in one for one in findings(shared))
+    run(CONSTANT, shared, 1.5, 4)
+    texts = findings(shared)
+    assert any("new to 'program.py 1.5 4' after 'program.py 1.0 4'" in one for one in texts), texts
+    (step,) = [one for one in texts if one.startswith("jit_step was asked for under another key")]
+    assert "a constant in it was 1 (f32), and is 1.5 (f32)" in step
+    assert "if it is an argument of the function" in step
+    assert any(one.startswith("jit_looked_up was asked for under another key") for one in texts)
+
+
+def test_doctor_names_the_shapes_that_the_command_line_has_changed(tmp_path):
+    run(CONSTANT, tmp_path / "shared", 1.0, 4)
+    run(CONSTANT, tmp_path / "shared", 1.0, 5)
+    (step,) = [one for one in findings(tmp_path / "shared") if one.startswith("jit_step was asked for")]
+    assert "its arguments were (tensor<4xf32>) -> tensor<4xf32>, and are (tensor<5xf32>) -> tensor<5xf32>" in step
+
+
+def test_doctor_compares_with_the_run_that_was_called_alike(tmp_path):
+    for rate in (1.0, 1.5, 1.0):
+        run(CONSTANT, tmp_path / "shared", rate, 4)
+    assert not any("another key" in one for one in findings(tmp_path / "shared"))
