@@ -54,16 +54,15 @@ def load(name):
         number += 1
 threads = [threading.Thread(target=load, args=(name,)) for name in "abc"]
 for one in threads: one.start()
-statuses, slowest = [], 0.0
+statuses = []
 for child in range(25):
     time.sleep(0.01)
     pid = os.fork()
     if pid == 0:
         staged = [one for one in open_files() if "/staging/" in one or one.endswith(".entry")]
-        started = time.monotonic()
         work(f"child{child}", 3)
         stored = cache.get(f"child{child}-2") is not None
-        ok = stored and not cache.stats().process.faults and not staged and time.monotonic() - started < 8
+        ok = stored and not cache.stats().process.faults and not staged
         os._exit(0 if ok else 1)
     statuses.append(os.waitpid(pid, 0)[1])
 over.set()

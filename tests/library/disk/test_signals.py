@@ -74,14 +74,11 @@ def test_interrupts_leave_no_file_open_and_nothing_locked(tmp_path):
 
 
 HANDLED = """
-handled, slowest, over = [], 0.0, threading.Event()
+handled, over = [], threading.Event()
 def handle(*_):
-    global slowest
-    started = time.monotonic()
     key = f"handled-{len(handled)}"
     cache.put(key, b"value", 1.0)
     handled.append(key)
-    slowest = max(slowest, time.monotonic() - started)
 def load(cache):
     number = 0
     while not over.is_set():
@@ -90,17 +87,16 @@ def load(cache):
 others = [threading.Thread(target=load, args=(one,)) for one in caches()]
 for one in others: one.start()
 signal.signal(signal.SIGALRM, handle)
-drawn, until, longest = random.Random(1), time.monotonic() + 4, 0.0
+drawn, until = random.Random(1), time.monotonic() + 4
 while time.monotonic() < until and len(handled) < 400:
     signal.setitimer(signal.ITIMER_REAL, drawn.uniform(1e-4, 4e-3))
-    started = time.monotonic()
     DO
-    longest = max(longest, time.monotonic() - started)
 signal.setitimer(signal.ITIMER_REAL, 0)
 over.set()
 for one in others: one.join()
 missing = [key for key in handled if cache.get(key) is None]
-print(len(handled) > 30, missing, max(longest, slowest) < 1.9, cache.stats().process.faults)
+counts = cache.stats().process  # who waits in vain, for the index or for an entry, is counted
+print(len(handled) > 30, missing, counts.faults, counts.wait_timeouts)
 """
 
 
@@ -113,7 +109,7 @@ def test_a_put_of_a_handler_waits_for_nobody_and_is_kept_while_other_threads_put
         [sys.executable, "-c", program, str(tmp_path / "shared")],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.stdout == "True [] True 0\n", done.stderr
+    assert done.stdout == "True [] 0 0\n", done.stderr
     check_whole(tmp_path / "shared")
 
 
