@@ -284,7 +284,9 @@ class Index:
                 there = set(self._files.walk())
                 db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", known - there)
                 taken = sum(self._take_up(db, place) for place in there - known)
-                db.executemany(_CORRECT, (_corrected(place, *about) for place, about in (read or {}).items()))
+                for place, (meta, size_bytes) in (read or {}).items():
+                    if _size(self._files.path(place)) == size_bytes:  # else it was replaced meanwhile
+                        db.execute(_CORRECT, _corrected(place, meta, size_bytes))
                 db.execute("UPDATE state SET reconciled = ?", (time.time(),))
         return taken, len(known - there)
 
