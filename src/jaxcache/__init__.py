@@ -17,6 +17,7 @@ from ._describe import Difference
 from ._disk import DiskCache
 from ._disk_faults import DiskCacheWarning
 from ._disk_stats import DiskCounts, DiskStats, FingerprintStats
+from ._environment import use_directory_of_environment
 from ._function import CachedFunction
 from ._gradient_steps import update_step, value_and_grad_step
 from ._least_squares import LeastSquaresResult, least_squares
@@ -98,3 +99,5 @@ __all__ = [
     "use_directory",
     "value_and_grad_step",
 ]
+
+use_directory_of_environment()

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import re
 import sys
 import time
@@ -18,6 +19,7 @@ from ._disk_index import Limits, Row
 from ._disk_priority import STORED_POLICIES
 from ._disk_stats import DiskStats
 from ._doctor import examine
+from ._environment import DIRECTORY_VARIABLE, export
 from ._fingerprint import fingerprint_of, machine_parts
 from ._import_entries import import_entries
 from ._run_program import ProgramNotFound, run_module, run_script
@@ -61,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[..., int], text: str, **options: Any) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, **options)
         made.set_defaults(command=run)
-        made.add_argument("--dir", required=True, type=Path, metavar="DIR", help="the shared directory")
+        known = os.environ.get(DIRECTORY_VARIABLE) or None
+        made.add_argument("--dir", required=known is None, default=known, type=Path, metavar="DIR",
+                          help=f"the shared directory (or {DIRECTORY_VARIABLE})")  # fmt: skip
         made.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
         return made
 
@@ -128,10 +132,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _open(given: argparse.Namespace) -> DiskCache:
+def _open(given: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
     if not given.dir.is_dir():
         raise _Refused(f"--dir must be a shared directory, but there is none at {given.dir}")
-    return DiskCache(given.dir, eviction=None, key_file=given.key_file)
+    cache = DiskCache(given.dir, eviction=None, key_file=given.key_file)
+    cache.index.database.is_read_only = only_looks
+    return cache
 
 
 def _say(given: argparse.Namespace, told: Any, *lines: str) -> None:
@@ -144,19 +150,20 @@ def _run(given: argparse.Namespace) -> int:
         program = program[1:]
     if not program:
         raise _Refused("run needs a program: python -m jaxcache run --dir DIR script.py, or -m module")
+    options = {
+        "limit": given.limit,
+        "eviction": given.eviction,
+        "max_entries": given.max_entries,
+        "min_compile_seconds": given.min_compile_seconds,
+        "min_entry_bytes": given.min_entry_size,
+        "wait_seconds": given.wait_seconds,
+        "verify": given.verify,
+        "key_file": given.key_file,
+        "explain": given.explain,
+    }
     try:
-        use_directory(
-            given.dir,
-            given.limit,
-            given.eviction,
-            max_entries=given.max_entries,
-            min_compile_seconds=given.min_compile_seconds,
-            min_entry_bytes=given.min_entry_size,
-            wait_seconds=given.wait_seconds,
-            verify=given.verify,
-            key_file=given.key_file,
-            explain=given.explain,
-        )
+        use_directory(given.dir, **options)
+        export(os.environ, given.dir, options)
     except (ValueError, OSError) as error:
         raise _Refused(str(error)) from error
     if given.module:
@@ -167,7 +174,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _stats(given: argparse.Namespace) -> int:
-    with _open(given) as cache:
+    with _open(given, only_looks=True) as cache:
         stats = cache.stats()
         told = dataclasses.asdict(stats)
         del told["process"]
@@ -203,7 +210,7 @@ def _stats_lines(stats: DiskStats) -> list[str]:
 
 
 def _list(given: argparse.Namespace) -> int:
-    with _open(given) as cache:
+    with _open(given, only_looks=True) as cache:
         rows = sorted(cache.index.rows(), key=_ORDERS[given.sort])
     rows = rows[: given.top or None]
     now = time.time()
@@ -251,7 +258,7 @@ def _prune(given: argparse.Namespace) -> int:
         raise _Refused("prune needs --limit, --max-entries or --older-than")
     limits = Limits(None if given.limit is None else parse_size(given.limit, "--limit"), given.max_entries)
     before = None if given.older_than is None else time.time() - _duration(given.older_than)
-    with _open(given) as cache:
+    with _open(given, only_looks=given.dry_run) as cache:
         chosen = {} if before is None else {row.place: row for row in cache.index.rows() if row.used < before}
         chosen |= {row.place: row for row in cache.index.lowest(given.policy, limits, set(chosen))}
         if not given.dry_run:
@@ -283,7 +290,7 @@ def _clear(given: argparse.Namespace) -> int:
 
 def _doctor(given: argparse.Namespace) -> int:
     try:
-        cache = _open(given)
+        cache = _open(given, only_looks=True)
     except PermissionError as error:
         _say(given, [{"severity": "fault", "text": str(error), "advice": ""}], f"fault  {error}")
         return 1

@@ -8,7 +8,6 @@ import contextlib
 import math
 import operator
 import os
-import sys
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from time import monotonic  # bound now: a test may replace the clock that other
 
 from . import _trust
 from ._bytesize import format_size, parse_size
+from ._disk_arguments import checked_count, checked_key, checked_seconds, checked_share
 from ._disk_entry import EntryFault, EntryMeta, decode, encode
 from ._disk_faults import Faults
 from ._disk_files import EntryFiles, Place, place_of
@@ -44,13 +44,13 @@ class Surroundings:
 
     Attributes:
         same: Whether two values hold the same program; the second is what this thread has just compiled.
-        key_parts: Of a key just asked for, by name.
+        key_parts: Of a key just asked for, by name; the second argument says whether it was a hit.
         is_distributed: Whether one program runs over several processes, which then must not wait for each other.
         closed: Told when the DiskCache closes.
     """
 
     same: Callable[[bytes, bytes], bool] = operator.eq
-    key_parts: Callable[[str], Mapping[str, str]] = lambda _: {}
+    key_parts: Callable[[str, bool], Mapping[str, object]] = lambda _, __: {}
     is_distributed: Callable[[], bool] = bool
     closed: Callable[[], None] = lambda: None
 
@@ -118,18 +118,18 @@ class DiskCache:
         """
         self.path = Path(path).absolute()
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
-        self._limits = Limits(limit_bytes, _positive(max_entries, "max_entries"))
+        self._limits = Limits(limit_bytes, checked_count(max_entries, "max_entries"))
         self._eviction = None if eviction is None else check_stored_policy(eviction)
-        self._min_compile_seconds = _seconds(min_compile_seconds, "min_compile_seconds")
+        self._min_compile_seconds = checked_seconds(min_compile_seconds, "min_compile_seconds")
         self._min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
-        self._verify = _share(verify)
+        self._verify = checked_share(verify)
         self._trust = _trust.establish(self.path, key_file)
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
         self._flights = Flights(
-            self.path / "flights.lock", self._trust.mode & 0o666, _seconds(wait_seconds, "wait_seconds")
+            self.path / "flights.lock", self._trust.mode & 0o666, checked_seconds(wait_seconds, "wait_seconds")
         )
         self._elsewhere = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
@@ -140,8 +140,6 @@ class DiskCache:
         self._closed = False
         self._cleaned = -math.inf
         self._refreshed = monotonic()
-        self._run: tuple[int, int] | None = None  # process and number
-        self._noted = 0
         self._sampled = 0
         self.surroundings = Surroundings()
         _all.add(self)
@@ -159,8 +157,6 @@ class DiskCache:
         self._lock, self._counts = threading.RLock(), Counter()
         self._faults.forget_locks()
         self._flights.forget()
-        self.index.database.forget()
-        self._run = None
 
     def __repr__(self) -> str:
         limit = "no limit" if self._limits.limit_bytes is None else format_size(self._limits.limit_bytes)
@@ -190,14 +186,17 @@ class DiskCache:
         Raises:
             ValueError: If ``key`` is empty.
         """
-        if not key:
-            raise ValueError("key must not be empty, but is ''")
+        checked_key(key)
         request = self._request
         request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
         value = None
         if not self._closed:
-            with self._faults.guarded("read"):
-                value = self._get(key)
+            try:
+                with self._faults.guarded("read"):
+                    value = self._get(key)
+            except BaseException:  # an interrupt: nobody is to wait for a thread that does not compile
+                self._flights.land()
+                raise
         request.served = value is not None
         request.missed_at = time.perf_counter()
         return value
@@ -257,6 +256,20 @@ class DiskCache:
         self._count(**{"misses": 1, f"miss:{reason}": 1})
         self._note(key, reason)
 
+    def contains(self, key: str) -> bool:
+        """Say whether there is a whole entry of ``key``; it counts as no request, and nobody waits.
+
+        Raises:
+            ValueError: If ``key`` is empty.
+        """
+        checked_key(key)
+        place = place_of(self.fingerprint.id, key)
+        try:
+            decode(self.files.read(place), key, place.fingerprint, self._trust.secret)
+        except (OSError, EntryFault):  # get finds out, and says so
+            return False
+        return not self._closed
+
     def compiled(self) -> None:
         """Note that what this thread missed is compiled now; else ``put`` is taken for that moment."""
         self._request.compiled_at = time.perf_counter()
@@ -281,9 +294,8 @@ class DiskCache:
         Raises:
             ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
         """
-        if not key:
-            raise ValueError("key must not be empty, but is ''")
-        told = None if compile_seconds is None else _seconds(compile_seconds, "compile_seconds")
+        checked_key(key)
+        told = None if compile_seconds is None else checked_seconds(compile_seconds, "compile_seconds")
         try:
             if not self._closed:
                 with self._faults.guarded("written"):
@@ -313,15 +325,19 @@ class DiskCache:
         started = time.perf_counter()
         meta = EntryMeta(key, place.fingerprint, float(compile_seconds), float(int(time.time())))
         content = encode(meta, value, self._trust.secret)
-        self._tidy()
-        evicted = None
-        with self._faults.index_guarded(), self.files.staged(content) as staged:
-            evicted = self.index.put(place, meta, staged, len(content), self._limits)
-            if evicted is None:
-                self._count(refused=1)
-        if evicted is not None:
-            spent = compile_seconds + time.perf_counter() - started
-            self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
+        self.index.database.when_free(lambda: self._store(place, meta, content, started))
+
+    def _store(self, place: Place, meta: EntryMeta, content: bytes, started: float) -> None:
+        with self._faults.guarded("written"):
+            self._tidy()
+            evicted = None
+            with self._faults.index_guarded(), self.files.staged(content) as staged:
+                evicted = self.index.put(place, meta, staged, len(content), self._limits)
+                if evicted is None:
+                    self._count(refused=1)
+            if evicted is not None:
+                spent = meta.compile_seconds + time.perf_counter() - started
+                self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
 
     def _compare(self, key: str, value: bytes) -> None:
         known, self._request.to_compare = self._request.to_compare, None
@@ -348,6 +364,8 @@ class DiskCache:
             self._cleaned = now
             self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)
             self.files.clean_staging()
+            with self._faults.index_guarded():
+                self.index.database.check()
         if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
             self._refreshed = now
             with self._faults.index_guarded():
@@ -397,9 +415,13 @@ class DiskCache:
             self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
         return self._fingerprint
 
+    def process_counts(self) -> DiskCounts:
+        """Return what this process has counted, without a look at the index."""
+        return DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is held."""
-        process = DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+        process = self.process_counts()
         stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
         with self._faults.index_guarded():
             stats = snapshot(self.index, self.files, process, self._faults.last)
@@ -419,32 +441,10 @@ class DiskCache:
     def _note(self, key: str, outcome: str) -> None:
         """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
         with self._faults.guarded("written"), self._faults.index_guarded():
-            if self._run is None or self._run[0] != os.getpid():
-                settings = {
-                    "min_compile_seconds": self._min_compile_seconds,
-                    "min_entry_bytes": self._min_entry_bytes,
-                    "limit_bytes": self._limits.limit_bytes,
-                }
-                program = " ".join(sys.argv)[:500].encode(errors="replace").decode()  # SQLite keeps UTF-8 only
-                run = self.index.runs.begin(os.uname().nodename, os.getpid(), program, self.fingerprint.id, settings)
-                self._run, self._noted = (os.getpid(), run), 0
-            self._noted += 1
-            self.index.runs.note(self._run[1], self._noted, key, outcome, self.surroundings.key_parts(key))
-
-
-def _positive(value: int | None, name: str) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{name} must be a whole number, 1 or more, or None, but is {value!r}")
-    return value
-
-
-def _seconds(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be seconds, 0 or more, but is {value!r}")
-    return float(value)
-
-
-def _share(verify: bool | float) -> float:
-    if not isinstance(verify, int | float) or not 0 <= verify <= 1:
-        raise ValueError(f"verify must be True, False or a share from 0 to 1, such as 0.01, but is {verify!r}")
-    return float(verify)
+            settings = {
+                "min_compile_seconds": self._min_compile_seconds,
+                "min_entry_bytes": self._min_entry_bytes,
+                "limit_bytes": self._limits.limit_bytes,
+            }
+            parts = self.surroundings.key_parts(key, outcome == "hit")
+            self.index.runs.note_own(self.fingerprint.id, settings, key, outcome, parts)

@@ -40,11 +40,13 @@ class Faults:
 
     @contextlib.contextmanager
     def index_guarded(self) -> Iterator[None]:
-        """Go on without the index where it cannot be used."""
+        """Go on without the index where it cannot be used: no entry that is read is lost by it."""
         try:
             yield
         except IndexUnavailable as error:
             self.note(f"its index cannot be used: {error}")
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a defect of ours
+            self.note(f"its index cannot be used ({type(error).__name__}: {error})")
 
     def note(self, fault: str) -> None:
         """Note a fault; the first one is said."""

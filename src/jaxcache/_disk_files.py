@@ -10,8 +10,10 @@
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ._disk_entry import EntryFault
+from ._open_file import open_file
 
 SUFFIX = ".entry"
 _QUARANTINED_FILES = 16
@@ -101,19 +104,11 @@ class EntryFiles:
             EntryFault: If it is no regular file, or somebody else's.
             OSError: If it cannot be read.
         """
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            descriptor = os.open(self.path(place), flags)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            if self.path(place).is_symlink():
-                raise EntryFault("foreign", "the entry is a symbolic link") from error
-            raise
-        with open(descriptor, "rb", buffering=0) as file:
-            told = os.fstat(descriptor)
-            if not stat.S_ISREG(told.st_mode):
-                raise EntryFault("foreign", "the entry is not a regular file")
+        path = self.path(place)
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise EntryFault("foreign", "the entry is a symbolic link, a folder or a device")
+        with self._opened(path) as file:
+            told = os.fstat(file.fileno())
             if self._owner is not None and told.st_uid != self._owner:
                 raise EntryFault("foreign", f"the entry belongs to user {told.st_uid}")
             content = file.read(told.st_size)
@@ -123,6 +118,17 @@ class EntryFiles:
                     break
                 content += more
             return content or b""
+
+    @staticmethod
+    def _opened(path: Path) -> io.FileIO:
+        while True:
+            try:
+                return open_file(path, "rb")
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+            if not stat.S_ISREG(path.lstat().st_mode):  # else it was replaced meanwhile
+                raise EntryFault("foreign", "the entry is a symbolic link")
 
     def exists(self, place: Place) -> bool:
         return os.path.lexists(self.path(place))
@@ -137,23 +143,22 @@ class EntryFiles:
         self.make(self.staging)
         path = self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
         mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
+        process = os.getpid()
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        except FileNotFoundError:  # somebody has removed the folder: this one is lost, the next one finds it again
-            self.forget_folders()
-            raise
-        try:
-            with open(descriptor, "wb", buffering=0) as file:
+            with open_file(path, "xb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if mode != 0o600:
-                    os.fchmod(descriptor, mode)
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.fchmod(file.fileno(), mode)  # whatever the umask
                 left = memoryview(content)
                 while left:
                     left = left[file.write(left) :]
                 yield path
+        except FileNotFoundError:  # somebody has removed a folder: this one is lost, the next one finds it again
+            self.forget_folders()
+            raise
         finally:
-            path.unlink(missing_ok=True)
+            if os.getpid() == process:  # else this is a child, forked in the middle
+                path.unlink(missing_ok=True)
 
     def move_in(self, staged: Path, place: Place) -> None:
         """Put a staged file in its place, in one step; what stood there is replaced."""
@@ -197,6 +202,8 @@ class EntryFiles:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.staging) as found:
             for one in found:
                 with contextlib.suppress(OSError):
+                    if not one.is_file(follow_symlinks=False):
+                        continue
                     old = time.time() - one.stat(follow_symlinks=False).st_mtime >= min_age_seconds
                     if old and self._is_left_behind(one.path):
                         os.unlink(one.path)
@@ -205,13 +212,11 @@ class EntryFiles:
 
     @staticmethod
     def _is_left_behind(path: str) -> bool:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(descriptor)
+        with open_file(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
         return True
 
     def walk(self) -> Iterator[Place]:

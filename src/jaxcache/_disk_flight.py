@@ -60,11 +60,12 @@ class Flights:
         until, pause, waited = monotonic() + self._wait_seconds, _FIRST_WAIT_SECONDS, False
         while True:
             try:
-                leads = locks.try_acquire(byte)
+                leads = locks.is_mine(byte) or locks.try_acquire(byte)
             except LocksUnsupported as error:
                 self._locks, self.fault = None, str(error)
                 return Boarding.ALONE
             if leads:
+                self._held.byte = byte  # again: a signal handler may have landed meanwhile
                 if arrived():
                     self.land()
                     return Boarding.ARRIVED
@@ -81,9 +82,10 @@ class Flights:
 
     def land(self) -> None:
         """Let others have the flight that this thread leads, if it leads one."""
-        byte, self._held.byte = self._held.byte, None
+        byte = self._held.byte
         if byte is not None and self._locks is not None:
             self._locks.release(byte)
+        self._held.byte = None  # last: after an interrupt it is given back again
 
     def forget(self) -> None:
         """In a forked child: it leads nothing."""

@@ -10,12 +10,15 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._disk_database import Database
+from ._disk_database import Database, Salvaged
 from ._disk_entry import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from ._disk_files import EntryFiles, Place
+from ._disk_integrity import have_right_totals
 from ._disk_priority import RERANKED_BY_HITS, Worth, priority
 from ._disk_ranking import dearest, lowest_first, note_past, rank_all
 from ._disk_runs import Runs
+
+_MANY_VICTIMS = 8  # of one put: before so many go, the totals that ask for it are added up again
 
 Counts = Mapping[str, float]
 
@@ -38,6 +41,10 @@ class Row:
         return Place(self.fingerprint, self.name)
 
 
+_CORRECT = (
+    "UPDATE entries SET key = ?, size_bytes = ?, compile_seconds = ?, created = ? WHERE fingerprint = ? AND name = ? "
+    "AND (key, size_bytes, compile_seconds) != (?, ?, ?)"
+)
 _ROW = "fingerprint, name, key, size_bytes, compile_seconds, frequency, created, used"
 
 
@@ -67,6 +74,9 @@ class Index:
 
     def hit(self, place: Place, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
         """Note that an entry was read."""
+        self.database.when_free(lambda: self._hit(place, meta, size_bytes, counts))
+
+    def _hit(self, place: Place, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
         with self.database.transaction() as db:
             number, clock, eviction = _next(db)
             found = db.execute(
@@ -108,6 +118,9 @@ class Index:
         return "other_fingerprint" if other else "new"
 
     def count(self, fingerprint: str, counts: Counts) -> None:
+        self.database.when_free(lambda: self._count(fingerprint, counts))
+
+    def _count(self, fingerprint: str, counts: Counts) -> None:
         with self.database.transaction() as db:
             _count(db, fingerprint, counts)
 
@@ -118,6 +131,9 @@ class Index:
 
     def note_unstored(self, place: Place) -> None:
         """Note that a program was compiled and is not to be stored, so that nobody waits for it."""
+        self.database.when_free(lambda: self._note_unstored(place))
+
+    def _note_unstored(self, place: Place) -> None:
         with self.database.transaction() as db:
             note_past(db, place, 0, "not_stored", _next(db)[0])
 
@@ -168,6 +184,9 @@ class Index:
                 continue
             victims.append(row)
             entries, total, clock = entries - 1, total - row[2], row[3]
+        is_strange = len(victims) > _MANY_VICTIMS or min(entries, total) < 0
+        if (is_strange or limits.exceeded(entries + 1, total + size_bytes)) and _mend_totals(db):
+            return self._make_room(db, place, meta, size_bytes, limits)
         for row in victims:
             db.execute("UPDATE entries SET pending = 'evict' WHERE fingerprint = ? AND name = ?", row[:2])
             note_past(db, Place(*row[:2]), row[4], "evicted", number)
@@ -195,6 +214,9 @@ class Index:
 
     def forget(self, place: Place) -> None:
         """Forget an entry whose file is gone."""
+        self.database.when_free(lambda: self._forget(place))
+
+    def _forget(self, place: Place) -> None:
         with self.database.mutex(), self.database.transaction() as db:
             if not self._files.exists(place):
                 db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", place)
@@ -245,15 +267,26 @@ class Index:
             if known != eviction:
                 rank_all(db, eviction, clock)
 
-    def reconcile(self) -> tuple[int, int]:
-        """Make the index equal to the directory; return how many entries it had not known, and how many were gone."""
+    def reconcile(self, read: Mapping[Place, tuple[EntryMeta, int]] | None = None) -> tuple[int, int]:
+        """Make the index equal to the directory.
+
+        Args:
+            read: What entries that were just read say of themselves, and their sizes; rows that differ are corrected.
+
+        Returns:
+            How many entries it had not known, and how many were gone.
+        """
         with self.database.mutex():
+            self.database.check()
             self.settle()
             with self.database.transaction() as db:
                 known = {Place(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
                 there = set(self._files.walk())
                 db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", known - there)
                 taken = sum(self._take_up(db, place) for place in there - known)
+                for place, (meta, size_bytes) in (read or {}).items():
+                    if _size(self._files.path(place)) == size_bytes:  # else it was replaced meanwhile
+                        db.execute(_CORRECT, _corrected(place, meta, size_bytes))
                 db.execute("UPDATE state SET reconciled = ?", (time.time(),))
         return taken, len(known - there)
 
@@ -264,14 +297,20 @@ class Index:
             with path.open("rb") as file:
                 header = decode_header(file.read(HEADER_BYTES + 4096), told.st_size)
         except (OSError, EntryFault):
-            self._files.set_aside(place, "damaged")
+            if not self.database.is_read_only:
+                self._files.set_aside(place, "damaged")
             return False
         _insert(db, place, header.meta, told.st_size, told.st_mtime, frequency=1, pending=None)
         return True
 
-    def _fill(self, db: sqlite3.Connection) -> None:
+    def _fill(self, db: sqlite3.Connection, salvaged: Salvaged) -> None:
         now = time.time()
-        db.execute("INSERT INTO state VALUES (0, 0, ?, NULL, NULL, ?, ?)", (self._eviction, now, now))
+        state = {"eviction": self._eviction, "limit_bytes": None, "max_entries": None, "since": now, "now": now}
+        db.execute(
+            "INSERT INTO state VALUES (0, 0, :eviction, :limit_bytes, :max_entries, :since, :now)",
+            state | salvaged[0],
+        )
+        db.executemany("INSERT OR IGNORE INTO counters VALUES (?, ?, ?)", salvaged[1])
         known = [(place, _size(self._files.path(place), modified=True) or 0) for place in self._files.walk()]
         for place, _ in sorted(known, key=lambda one: one[1]):  # the order in which they were put
             self._take_up(db, place)
@@ -325,6 +364,19 @@ def _count(db: sqlite3.Connection, fingerprint: str, counts: Counts) -> None:
         "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(fingerprint, counter, value) for counter, value in counts.items()],
     )
+
+
+def _corrected(place: Place, meta: EntryMeta, size_bytes: int) -> tuple[object, ...]:
+    about = (meta.key, size_bytes, meta.compile_seconds)
+    return (*about, meta.created, *place, *about)
+
+
+def _mend_totals(db: sqlite3.Connection) -> bool:
+    """Add the totals up if they are wrong; say whether they were."""
+    if have_right_totals(db):
+        return False
+    db.execute("UPDATE totals SET (entries, bytes) = (SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM entries)")
+    return True
 
 
 def _insert(

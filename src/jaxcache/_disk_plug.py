@@ -2,11 +2,15 @@
 
 JAX offers no public way. What is touched: ``compilation_cache._cache`` and ``_cache_initialized``, which hold the
 cache in use, ``CacheInterface``, which it has to be, ``put_executable_and_time``, which is entered the moment a compile
-ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache.
+ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
+they are there, ``is_executable_in_cache``, a probe that is no request, and ``get_file_cache``, which would make a cache
+of JAX's own after ``reset_cache``, are answered here too.
 """
 
+import contextlib
 import functools
 import logging
+import os
 import threading
 import time
 import warnings
@@ -20,9 +24,10 @@ from jax import monitoring
 from . import _jax
 from ._disk import DiskCache, Surroundings
 from ._disk_faults import DiskCacheWarning
-from ._same_program import is_same_program
+from ._same_program import is_same_program, parts_of
 
 _OLDEST = (0, 10)
+_FREE_KEYS = (0, 11)  # from here on keys do not depend on JAX's own directory
 _SETTINGS: dict[str, Any] = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": 0,
@@ -34,9 +39,10 @@ _plugged: "_Plug | None" = None
 
 
 class _Made(threading.local):
-    """What this thread has just compiled."""
+    """What this thread has just compiled, and what it has just made a key of."""
 
     executable: Any = None
+    module: Any = None
 
 
 _made = _Made()
@@ -48,10 +54,17 @@ class _Plug:
     def __init__(self, cache: DiskCache, interface: Any) -> None:
         self.cache = cache
         self.settings = dict(_SETTINGS)
-        if (named := cache.imported_from()) and not getattr(jax.config, "jax_compilation_cache_dir", None):
-            self.settings["jax_compilation_cache_dir"] = named  # JAX's keys depend on it
+        if not getattr(jax.config, "jax_compilation_cache_dir", None):
+            self.settings["jax_compilation_cache_dir"] = _directory_for_xla(cache)
         self.before = {name: getattr(jax.config, name) for name in self.settings}
         self.interface = interface
+
+
+def _directory_for_xla(cache: DiskCache) -> str:
+    """Return where XLA keeps the caches that JAX derives from its own directory, such as that of its autotuning."""
+    if jax.__version_info__[:2] < _FREE_KEYS and (named := cache.imported_from()):
+        return named  # the keys of what was imported contain it
+    return str(cache.path)
 
 
 def plug(cache: DiskCache, explain: bool = False) -> bool:
@@ -68,22 +81,24 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
     with _lock:
         unplug()
         try:
-            modules = _modules()
+            compilation_cache, interface = _modules()
+            plugged = _Plug(cache, _interface_of(cache, interface))
         except Exception as error:  # whatever a future JAX does, the user's program must go on
             _fall_back(cache, error)
             return False
-        compilation_cache, interface = modules
-        plugged = _Plug(cache, _interface_of(cache, interface))
         for name, value in plugged.settings.items():
             jax.config.update(name, value)
         compilation_cache._cache = plugged.interface
         compilation_cache._cache_initialized = True
         compilation_cache._cache_checked = False  # it may have been found to be off
-        _tell_of_compiles(compilation_cache)
+        _replace(compilation_cache, "put_executable_and_time", _put_told)
+        _replace(compilation_cache, "is_executable_in_cache", _is_there)
+        _replace(compilation_cache, "get_file_cache", _cache_in_use)
+        _replace(compilation_cache, "get_cache_key", _key_noted)
         _plugged = plugged
         cache.surroundings = Surroundings(
             same=_same,
-            key_parts=_listen_for_parts() if explain else lambda _: {},
+            key_parts=_key_parts(_listen_for_parts() if explain else lambda _: {}),
             is_distributed=is_distributed,
             closed=lambda: unplug(cache),
         )
@@ -139,8 +154,8 @@ def _modules() -> tuple[Any, Any]:
 
     used = ("_cache", "_cache_initialized", "_cache_checked", "put_executable_and_time", "reset_cache")
     missing = [name for name in (*used, "decompress_executable") if not hasattr(compilation_cache, name)]
-    if missing or not set(CacheInterface.__abstractmethods__) <= {"get", "put"}:
-        raise LookupError(f"its compilation_cache has no {', '.join(missing) or 'get and put'}")
+    if missing:
+        raise LookupError(f"its compilation_cache has no {', '.join(missing)}")
     if jax.__version_info__[:2] < _OLDEST:
         raise LookupError(f"it is older than {'.'.join(map(str, _OLDEST))}")
     return compilation_cache, CacheInterface
@@ -159,31 +174,73 @@ def _interface_of(cache: DiskCache, interface: Any) -> Any:
         def put(self, key: str, value: bytes) -> None:
             cache.put(key, value)
 
+        def exists(self, key: str) -> bool:  # not asked for yet: JAX means to have such a method
+            return cache.contains(key)
+
+        contains = __contains__ = exists
+
+    unknown = sorted(name for name in interface.__abstractmethods__ if name not in vars(Plugged))
+    if unknown:
+        raise LookupError(f"its caches have to {' and '.join(unknown)}")
     return Plugged()
 
 
-def _tell_of_compiles(compilation_cache: Any) -> None:
-    """Have the DiskCache told when a compile ends: JAX hands over its time cut to whole seconds."""
-    put = compilation_cache.put_executable_and_time
-    if getattr(put, "_told_by_jaxcache", False):
+def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
+    """Have ``answer(plugged, original, *args)`` called in the place of JAX's function, while a DiskCache is in use."""
+    original = getattr(module, name, None)
+    if original is None or getattr(original, "_replaced_by_jaxcache", False):
         return
 
-    @functools.wraps(put)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
         plugged = _plugged  # once: another thread may close it meanwhile
-        if plugged is None:
-            return put(*args, **kwargs)
-        plugged.cache.compiled()
-        _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
-        started = time.perf_counter()
-        try:
-            return put(*args, **kwargs)
-        finally:
-            _made.executable = None
-            _jax.note_stored(time.perf_counter() - started)
+        return original(*args, **kwargs) if plugged is None else answer(plugged, original, *args, **kwargs)
 
-    vars(told)["_told_by_jaxcache"] = True
-    compilation_cache.put_executable_and_time = told
+    vars(replaced)["_replaced_by_jaxcache"] = True
+    setattr(module, name, replaced)
+
+
+def _key_noted(_plugged: _Plug, get_cache_key: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Keep the program that a key is made of until it is known to be a hit or a miss."""
+    _made.module = args[0] if args else kwargs.get("module")
+    return get_cache_key(*args, **kwargs)
+
+
+def _key_parts(hashes: Callable[[str], Mapping[str, Any]]) -> Callable[[str, bool], Mapping[str, Any]]:
+    """Return what tells the parts of a key: their hashes, and of a program that is missed what is in it."""
+
+    def parts(key: str, is_hit: bool) -> Mapping[str, Any]:
+        module, _made.module = _made.module, None
+        told = dict(hashes(key))
+        if not is_hit and module is not None:
+            with contextlib.suppress(Exception):  # a JAX whose programs are made otherwise: less is explained
+                told |= parts_of(module)
+        return told
+
+    return parts
+
+
+def _put_told(plugged: _Plug, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Tell the DiskCache when a compile ends: JAX hands over its time cut to whole seconds."""
+    plugged.cache.compiled()
+    _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
+    started = time.perf_counter()
+    try:
+        return put(*args, **kwargs)
+    finally:
+        _made.executable = None
+        _jax.note_stored(time.perf_counter() - started)
+
+
+def _is_there(plugged: _Plug, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Answer a probe: JAX looks for profiled programs, mostly in vain, before it asks for the one that it will load."""
+    key = args[1] if len(args) > 1 else kwargs.get("cache_key")
+    return plugged.cache.contains(key) if isinstance(key, str) and key else probe(*args, **kwargs)
+
+
+def _cache_in_use(plugged: _Plug, _make: Callable[..., Any], path: str) -> tuple[Any, str]:
+    """Return the DiskCache for the one of JAX's own that it would make, without a limit, once it was reset."""
+    return plugged.interface, path
 
 
 def _landed(event: str, duration_secs: float, **_: object) -> None:
@@ -193,7 +250,13 @@ def _landed(event: str, duration_secs: float, **_: object) -> None:
         plugged.cache.land()
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
 monitoring.register_event_duration_secs_listener(_landed)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Parts(logging.Handler):

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ._disk_entry import EntryFault, decode
-from ._disk_files import EntryFiles
+from ._disk_entry import EntryFault, EntryMeta, decode
+from ._disk_files import EntryFiles, Place
 from ._disk_index import Index
 
 
@@ -38,16 +38,18 @@ def verify_entries(files: EntryFiles, index: Index, secret: bytes | None, key_id
     Raises:
         IndexUnavailable: If the index cannot be used; bad files are in quarantine then.
     """
-    good, unchecked, reasons = 0, 0, Counter[str]()
+    unchecked, reasons = 0, Counter[str]()
+    read: dict[Place, tuple[EntryMeta, int]] = {}
     for place in files.walk():
         if files.about(place.fingerprint).get("authentication", key_id) != key_id:
             unchecked += 1
             continue
         try:
-            meta, _ = decode(files.read(place), None, place.fingerprint, secret)
+            content = files.read(place)
+            meta, _ = decode(content, None, place.fingerprint, secret)
             if files.place_name(meta.key) != place.name:
                 raise EntryFault("foreign", "the entry is of another key")
-            good += 1
+            read[place] = (meta, len(content))
         except FileNotFoundError:  # evicted meanwhile
             continue
         except EntryFault as fault:
@@ -61,5 +63,5 @@ def verify_entries(files: EntryFiles, index: Index, secret: bytes | None, key_id
     for stray in list(files.strays()):
         reasons["foreign"] += 1
         files.set_path_aside(stray, "foreign")
-    unknown, gone = index.reconcile()
-    return Verification(good, reasons.total(), dict(reasons), unchecked, unknown, gone, files.clean_staging())
+    unknown, gone = index.reconcile(read)
+    return Verification(len(read), reasons.total(), dict(reasons), unchecked, unknown, gone, files.clean_staging())

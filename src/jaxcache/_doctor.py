@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ._bytesize import format_size
 from ._disk import DiskCache
 from ._disk_database import IndexUnavailable
@@ -16,6 +18,10 @@ from ._disk_stats import DISK_MISS_REASONS, FAULT_REASONS
 from ._fingerprint import Fingerprint
 
 _SHOWN = 5
+_AS_ARGUMENTS = (
+    "what changes from run to run is not compiled again if it is an argument of the function, and no constant"
+)
+_CALLBACKS = "; JAX 0.10 keeps no programs with host callbacks" if jax.__version_info__ < (0, 11) else ""
 
 
 @dataclass(frozen=True)
@@ -110,14 +116,15 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
     stats = cache.stats()
     if stats.hits + stats.misses == 0:
         yield Finding("note", "nothing has been asked of this directory yet",
-                      "call use_directory before the first program compiles, or python -m jaxcache run")  # fmt: skip
+                      "call use_directory before the first program compiles, or python -m jaxcache run; processes that "
+                      "a program starts use it where JAXCACHE_DIR names it")  # fmt: skip
         return
     by_reason = stats.misses_by_reason
     yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_told(by_reason)}")
     advice = {
         "evicted": "raise the limit, or choose another policy",
         "refused": "raise the limit, or choose a policy that admits everything",
-        "not_stored": "lower min_compile_seconds or min_entry_bytes; programs with host callbacks are never kept",
+        "not_stored": "lower min_compile_seconds or min_entry_bytes" + _CALLBACKS,
         "other_fingerprint": "the same program is there for another machine or build, and rightly not shared",
         "index_unavailable": "see above",
     }
@@ -136,36 +143,58 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
 
 
 def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Compare the last run with the one of the same program before it."""
+    """Compare the last run with the one of the same program before it, called alike if there is one."""
     if not runs:
         return
     last = runs[0]
-    before = next((one for one in runs[1:] if one["program"] == last["program"]), None)
+    same = [one for one in runs[1:] if _script(one) == _script(last)]
+    before = next((one for one in same if one["program"] == last["program"]), same[0] if same else None)
     if before is None:
         return
     if before["fingerprint"] != last["fingerprint"]:
         yield Finding("note", f"the last two runs of {last['program']!r} had different fingerprints: "
                       f"{before['fingerprint']} and {last['fingerprint']}")  # fmt: skip
-    told = 0
     known = _by_program(before["requests"])
-    for name, keys in _by_program(last["requests"]).items():
-        new = [key for key in keys if key not in known.get(name, ())]
-        if not new or name not in known or told == _SHOWN:
-            continue
-        told += 1
-        yield _key_difference(name, new[0], known[name], last["requests"], before["requests"])
+    asked = {name: keys for name, keys in _by_program(last["requests"]).items() if name in known}
+    new = {name: [key for key in keys if key not in known[name]] for name, keys in asked.items()}
+    new = {name: keys for name, keys in new.items() if keys}
+    if new and before["program"] != last["program"]:
+        yield Finding("note", f"{sum(map(len, new.values()))} programs were new to {last['program']!r} after "
+                      f"{before['program']!r}", _AS_ARGUMENTS)  # fmt: skip
+    parts = {key: told for run in reversed(runs) for key, (_, told) in run["requests"].items() if told}
+    for name in list(new)[:_SHOWN]:
+        yield _key_difference(name, parts.get(new[name][0], {}), [parts.get(key, {}) for key in known[name]])
 
 
-def _key_difference(
-    name: str, key: str, candidates: list[str], now: Mapping[str, Any], then: Mapping[str, Any]
-) -> Finding:
-    parts = now[key][1]
-    others = [then[one][1] for one in candidates]
-    if not parts or not any(others):
-        return Finding("note", f"{name} was asked for under another key than in the run before",
-                       "run both with explain=True, or run --explain, to see in which parts")  # fmt: skip
-    differences = [[part for part in parts if parts[part] != other.get(part)] for other in others if other]
-    differing: list[str] = min(differences, key=len)
+def _script(run: Mapping[str, Any]) -> str:
+    return run["settings"].get("script", run["program"])
+
+
+def _key_difference(name: str, now: Mapping[str, Any], candidates: list[Mapping[str, Any]]) -> Finding:
+    """Say in what a key differs from the one of the run before that is nearest to it."""
+    text = f"{name} was asked for under another key than in the run before"
+    alike = [then for then in candidates if "constants" in then and then.get("types") == now.get("types")]
+    if alike:
+        nearest = min((_changed(then["constants"], now["constants"]) for then in alike), key=len)
+        if nearest:
+            return Finding("note", f"{text}: {'; '.join(nearest[:_SHOWN])}", _AS_ARGUMENTS)
+    if "types" in now and not alike and (others := [then["types"] for then in candidates if "types" in then]):
+        return Finding("note", f"{text}: its arguments were {others[0]}, and are {now['types']}",
+                       "pad to a few sizes, see bucketed, where sizes change from run to run")  # fmt: skip
+    return _hash_difference(text, now, candidates)
+
+
+def _changed(then: list[str], now: list[str]) -> list[str]:
+    if len(then) == len(now):
+        return [f"a constant in it was {old}, and is {new}" for old, new in zip(then, now, strict=True) if old != new]
+    return ["other constants are in it"]
+
+
+def _hash_difference(text: str, now: Mapping[str, Any], candidates: list[Mapping[str, Any]]) -> Finding:
+    hashes = {part: value for part, value in now.items() if part not in ("types", "constants")}
+    others = [then for then in candidates if any(part in then for part in hashes)]
+    if not others:
+        return Finding("note", text, "run both with explain=True, or run --explain, to see in which parts")
     reasons = {
         "computation": "the program itself differs: a constant, a shape, or a name in it",
         "XLA flags": "XLA_FLAGS, LIBTPU_INIT_ARGS or --xla arguments differ",
@@ -176,8 +205,8 @@ def _key_difference(
         "custom_hook": "a custom hook of the key",
         "compression": "the one has zstandard installed, the other not",
     }
-    why = "; ".join(reasons.get(part, part) for part in differing)
-    return Finding("note", f"{name} was asked for under another key than in the run before: {why}")
+    differing = min(([part for part in hashes if hashes[part] != other.get(part)] for other in others), key=len)
+    return Finding("note", f"{text}: {'; '.join(reasons.get(part, part) for part in differing)}")
 
 
 def _by_program(requests: Mapping[str, Any]) -> dict[str, list[str]]:

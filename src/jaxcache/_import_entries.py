@@ -22,8 +22,8 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
     """Put JAX's entries into ``cache``, under the fingerprint of this machine and this JAX.
 
     JAX's files do not tell which build they are of; what this machine did not write itself is not to be imported. The
-    compile seconds are those that JAX kept, in whole seconds. JAX's keys contain the path of its directory, so it is
-    noted, and programs that use ``cache`` from here on ask for keys that contain it.
+    compile seconds are those that JAX kept, in whole seconds. Keys of JAX 0.10 contain the path of its directory, so it
+    is noted, and programs that use ``cache`` from here on ask for keys that contain it.
 
     Raises:
         FileNotFoundError: If there is no such directory.
@@ -39,7 +39,7 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
         except Exception as error:  # whatever a damaged file does to JAX's own code
             yield Imported(path, False, f"is damaged ({type(error).__name__}: {error})")
             continue
-        before = cache.stats().process.puts
+        before = cache.process_counts().puts
         cache.put(path.name.removesuffix(_SUFFIX), value, float(seconds))
-        taken = cache.stats().process.puts > before
+        taken = cache.process_counts().puts > before
         yield Imported(path, taken, "" if taken else "does not fit, or cannot be written")

@@ -7,13 +7,18 @@ file once, whoever asks, and never closes it; between its threads a table decide
 import contextlib
 import errno
 import fcntl
+import io
 import os
+import stat
 import threading
 from pathlib import Path
+
+from ._open_file import open_uninterrupted
 
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 _guard = threading.RLock()  # these locks are of a kind that a signal handler may take again
 _open: dict[tuple[int, int], "RangeLocks"] = {}
+_never_closed: list[io.FileIO] = []
 
 
 class LocksUnsupported(OSError):
@@ -23,8 +28,8 @@ class LocksUnsupported(OSError):
 class RangeLocks:
     """The locks of one file; made by :func:`range_locks`."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
         self._mutex = threading.RLock()
         self._held: dict[int, int] = {}  # which thread holds a byte
 
@@ -44,7 +49,7 @@ class RangeLocks:
                 return False
             self._held[byte] = threading.get_ident()
             try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
             except OSError as error:
                 del self._held[byte]
                 if error.errno in (errno.EACCES, errno.EAGAIN):
@@ -59,9 +64,9 @@ class RangeLocks:
     def release(self, byte: int) -> None:
         """Give a lock back, if this thread has it."""
         with self._mutex:
-            if self.is_mine(byte):
-                del self._held[byte]
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
+            if self.is_mine(byte):  # after an interrupt between the two lines it is, and can be given back again
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+                self._held.pop(byte, None)  # a signal handler may have been faster
 
 
 def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
@@ -72,18 +77,23 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
     """
     with _guard:
         try:
-            told = os.stat(path, follow_symlinks=False)
+            told = os.lstat(path)
             known = _open.get((told.st_dev, told.st_ino))
             if known is not None:
                 return known
+            if stat.S_ISLNK(told.st_mode):
+                raise OSError(errno.ELOOP, "the lock must not be a symbolic link", str(path))
         except FileNotFoundError:
             pass
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        if mode & 0o077:
+        file = open_uninterrupted(path, "a+b")
+        told = os.fstat(file.fileno())
+        if stat.S_IMODE(told.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # somebody else's: it has its mode
-                os.fchmod(descriptor, mode)
-        told = os.fstat(descriptor)
-        return _open.setdefault((told.st_dev, told.st_ino), RangeLocks(descriptor))
+                os.fchmod(file.fileno(), mode)
+        locks = _open.setdefault((told.st_dev, told.st_ino), RangeLocks(file))
+        if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end
+            _never_closed.append(file)
+        return locks
 
 
 def _after_fork() -> None:

@@ -1,6 +1,7 @@
-"""Whether two of JAX's entries hold the same program, wherever in the source it was called from."""
+"""Comparison of programs: whether two entries hold the same one, and what is in one that another may differ in."""
 
 import re
+import zlib
 from typing import Any
 
 _SOURCE = re.compile(r", (?:stack_frame_id=\d+|metadata=\{[^}]*\})")
@@ -33,3 +34,57 @@ def is_same_program(known: bytes, made: bytes, executable: Any) -> bool:
 
 def _modules(executable: Any) -> list[str]:
     return [_SOURCE.sub("", _TABLES.sub("", one.to_string())) for one in executable.hlo_modules()]
+
+
+_MOST_OPERATIONS = 5_000  # looked at, of one program: a compile takes much longer
+_MOST_CONSTANTS = 64
+_MOST_WRITTEN = 8  # elements of a constant that is written out
+_MOST_HASHED_BYTES = 4 * 1024**2
+_DENSE = re.compile(r"dense<(.*)> : (?:tensor<)?(.*?)>?", re.DOTALL)
+
+
+def parts_of(module: Any) -> dict[str, str | list[str]]:
+    """Return the types of a lowered program's arguments and results, and its constants in order, as texts.
+
+    Raises:
+        Exception: If it is no module as JAX makes it.
+    """
+    import jax._src.lib.mlir as mlir
+
+    walk_result = getattr(mlir, "ir").WalkResult  # noqa: B009  # no name that it exports
+
+    constants: list[str] = []
+    seen = 0
+
+    def visit(operation: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if operation.name == "stablehlo.constant":
+            constants.append(_text_of(operation.attributes["value"]))
+        enough = seen >= _MOST_OPERATIONS or len(constants) >= _MOST_CONSTANTS
+        return walk_result.INTERRUPT if enough else walk_result.ADVANCE
+
+    types = [str(one.attributes["function_type"]) for one in module.body.operations if _is_main(one)]
+    module.operation.walk(visit)
+    return {"types": types[0] if types else "", "constants": constants}
+
+
+def _is_main(operation: Any) -> bool:
+    return "function_type" in operation.attributes and str(operation.attributes["sym_name"]) == '"main"'
+
+
+def _text_of(value: Any) -> str:
+    """Return a constant as ``1.5 (f32)``; a large one by its type and a checksum."""
+    if value.is_splat or len(value) <= _MOST_WRITTEN:
+        written = _DENSE.fullmatch(str(value))
+        return f"{_shortened(written[1])} ({written[2]})" if written else str(value)[:80]
+    view = memoryview(value)
+    checksum = f" of checksum {zlib.crc32(view.tobytes()):08x}" if view.nbytes <= _MOST_HASHED_BYTES else ""
+    return f"an array {value.type}{checksum}"
+
+
+def _shortened(number: str) -> str:
+    try:
+        return f"{float(number):g}"
+    except ValueError:  # of several elements, a truth value, or in hexadecimal
+        return number

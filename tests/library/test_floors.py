@@ -16,6 +16,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_optimum"},
     {"_replay"},
     {"_commands"},
+    {"_environment"},
     {"_use_directory", "_import_entries", "_doctor", "_run_program"},
     {"_disk_plug"},
     {"_disk"},
@@ -47,10 +48,12 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_trace_files",
         "_replay_kernels",
         "_disk_files",
+        "_disk_integrity",
     },
     {
         "_range_lock",
         "_trace",
+        "_disk_arguments",
         "_disk_entry",
         "_disk_schema",
         "_disk_priority",
@@ -60,7 +63,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_same_program",
         "_fingerprint",
     },
-    {"_jax", "_jitted", "_jax_dispatch", "_jax_tracing", "_bytesize", "_costs", "_bucket_choice", "_trimming"},
+    {"_jax", "_jitted", "_jax_dispatch", "_jax_tracing", "_bytesize", "_costs", "_bucket_choice", "_trimming", "_open_file"},
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),

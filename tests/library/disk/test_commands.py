@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from jaxcache._commands import main
+from jaxcache._environment import export
+from jaxcache._import_entries import import_entries
 
 
 @pytest.fixture
@@ -198,3 +201,115 @@ for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
     command = [sys.executable, "-c", reader, tmp_path / "shared"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "2 1\n"
+
+
+@pytest.mark.parametrize("command", [["stats"], ["stats", "--reset"], ["list"], ["doctor"],
+                                     ["prune", "--limit", "1KB", "--dry-run"]])  # fmt: skip
+@pytest.mark.parametrize("there", ["nothing", "another", "entries"])
+def test_commands_that_only_look_make_nothing(tmp_path, shared, capsys, command, there):
+    folder = tmp_path / there
+    folder.mkdir()
+    if there == "another":
+        (folder / "notes.txt").write_text("mine")
+    if there == "entries":  # of a directory whose index was removed
+        shutil.copytree(shared / "entries", folder / "entries")
+        next(folder.rglob("*.entry")).write_bytes(b"damaged")
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    _, text = told(capsys, *command, "--dir", folder, "--json")
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+    if command == ["stats"]:
+        assert json.loads(text)["entries"] == (3 if there == "entries" else 0)
+
+
+def test_an_imported_entry_costs_the_same_however_many_there_are(tmp_path, open_cache):
+    from jax._src import compilation_cache
+
+    value = compilation_cache.compress_executable(compilation_cache.combine_executable_and_time(b"program", 3))
+    steps = []
+
+    def import_some(count):
+        source = tmp_path / str(count)
+        source.mkdir()
+        for number in range(count):
+            (source / f"jit_f{count}-{number}-cache").write_bytes(value)
+        begun = len(steps)
+        assert all(one.taken for one in import_entries(cache, source))
+        return (len(steps) - begun) / count
+
+    cache = open_cache()
+    cache.put("first", b"value", 1.0)
+    with cache.index.database.transaction() as db:
+        db.set_progress_handler(lambda: steps.append(1) and None, 10)  # every ten steps of SQLite's machine
+    few, many = import_some(20), import_some(300)
+    assert many < 1.5 * few
+
+
+WORKERS = """
+import multiprocessing, subprocess, sys
+def work(number):
+    import numpy as np, jax
+    assert "jaxcache" not in globals()
+    return jax.jit(lambda x: x * 3 + 1)(np.ones(number + 2, np.float32)).tolist()[0]
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.map(work, [1, 2]) == [4, 4]
+    code = "import numpy, jax; jax.jit(lambda x: x * 5 - 2)(numpy.ones(9, numpy.float32))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+"""
+
+
+def test_processes_that_a_program_starts_use_the_directory_too(tmp_path, capsys):
+    (tmp_path / "program.py").write_text(WORKERS)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('own sitecustomize')")
+    shared = tmp_path / "shared"
+    command = [sys.executable, "-m", "jaxcache", "run", "--dir", str(shared), "--limit", "9MiB", "--eviction", "gdsf",
+               str(tmp_path / "program.py")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("own sitecustomize") >= 4  # the program's, and that of each process
+    stats = json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])
+    assert (stats["puts"], stats["hits"]) == (3, 2)  # the second pool reads what the first has compiled
+    assert (stats["limit_bytes"], stats["eviction"]) == (9 * 1024**2, "gdsf")
+
+
+NAMED = """
+import numpy, jax{more}
+jax.jit(lambda x: x * 5 - 2)(numpy.ones(9, numpy.float32))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "variables", "entries", "warned"),
+    [("", {"JAXCACHE_DIR": "{shared}"}, 0, ""), (", jaxcache", {}, 0, ""), (", jaxcache", {"JAXCACHE_DIR": ""}, 0, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}"}, 1, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_MIN_ENTRY_BYTES": "9MiB"}, 0, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_LIMIT": "much"}, 0, "is not used: limit must be"),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_MAX_ENTRIES": "x"}, 0, "JAXCACHE_MAX_ENTRIES must be")],
+)  # fmt: skip
+def test_only_a_variable_turns_the_directory_on_by_import(tmp_path, more, variables, entries, warned):
+    environment = {name: value.format(shared=tmp_path / "shared") for name, value in variables.items()}
+    done = subprocess.run([sys.executable, "-c", NAMED.format(more=more)], capture_output=True, text=True, timeout=60,
+                          check=True, env={**os.environ, **environment})  # fmt: skip
+    assert len(list(tmp_path.rglob("*.entry"))) == entries
+    assert (warned in done.stderr, "Traceback" in done.stderr) == (True, False), done.stderr
+
+
+def test_what_run_was_told_reaches_the_processes_that_it_starts(tmp_path):
+    environment = {"JAXCACHE_KEY_FILE": "/a/key", "JAXCACHE_MAX_ENTRIES": "7", "PYTHONPATH": "/own"}
+    options = {"limit": "1GiB", "max_entries": None, "wait_seconds": 0.0, "verify": 0.5, "key_file": None}
+    for _ in range(2):  # a run within a run
+        export(environment, tmp_path, {**options, "explain": False})
+    start = environment.pop("PYTHONPATH").split(os.pathsep)
+    assert (len(start), start[1]) == (2, "/own")
+    assert environment == {"JAXCACHE_DIR": str(tmp_path), "JAXCACHE_KEY_FILE": "/a/key", "JAXCACHE_LIMIT": "1GiB",
+                           "JAXCACHE_WAIT_SECONDS": "0.0", "JAXCACHE_VERIFY": "0.5"}  # fmt: skip
+
+
+def test_commands_take_the_directory_of_the_variable_and_turn_nothing_on(tmp_path, shared):
+    done = subprocess.run([sys.executable, "-m", "jaxcache", "stats"], capture_output=True, text=True, timeout=60,
+                          check=True, env={**os.environ, "JAXCACHE_DIR": str(shared)})  # fmt: skip
+    assert "entries         4, " in done.stdout
+    assert "eviction gdsf" in done.stdout

@@ -11,6 +11,7 @@ import pytest
 
 import jaxcache
 from jaxcache import _disk_plug, _jax
+from jaxcache._doctor import examine
 
 
 @pytest.fixture
@@ -220,8 +221,6 @@ jax.jit(solve)(np.ones(3, np.float32))
 """
     import os
 
-    from jaxcache._doctor import examine
-
     run(program, tmp_path / "shared", "a")
     cache = jaxcache.DiskCache(tmp_path / "shared", eviction=None)
     run(program, tmp_path / "shared", "a", env={**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"})
@@ -237,3 +236,171 @@ def test_a_program_that_is_distributed_waits_for_nobody(shared, monkeypatch):
     assert not cache.surroundings.is_distributed()
     monkeypatch.setattr(distributed.global_state, "client", object())
     assert _disk_plug.is_distributed()
+
+
+def autotune_directory():
+    from jax._src import compiler
+
+    options = compiler.get_compile_options(1, 1)  # held: what it hands out does not hold it
+    return options.executable_build_options.debug_options.xla_gpu_per_fusion_autotune_cache_dir
+
+
+def test_xla_keeps_its_autotuning_in_the_directory_as_with_jaxs_own_cache(shared, tmp_path):
+    assert autotune_directory() == ""
+    with jaxcache.use_directory(tmp_path / "shared"):
+        assert autotune_directory() == str(tmp_path / "shared" / "xla_gpu_per_fusion_autotune_cache_dir")
+    assert autotune_directory() == ""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    try:
+        with jaxcache.use_directory(tmp_path / "shared"):
+            assert autotune_directory() == str(tmp_path / "own" / "xla_gpu_per_fusion_autotune_cache_dir")
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_jax_makes_no_cache_of_its_own_when_somebody_resets_it(shared):
+    from jax._src import compilation_cache
+
+    cache = shared()
+    compiled_or_read(lambda x: x * 3 + 7, np.ones(7, np.float32))
+    compilation_cache.reset_cache()
+    assert compiled_or_read(lambda x: x * 3 + 7, np.ones(7, np.float32)) == 1
+    assert cache.stats().process.hits == 1
+    assert not list(cache.path.glob("*-cache"))
+
+
+PROBING = """
+import sys, warnings
+import numpy as np, jax, jaxcache
+jax.config.update("jax_enable_pgle", True)
+jax.config.update("jax_pgle_profiling_runs", 3)
+jax.config.update("jax_compilation_cache_expect_pgle", sys.argv[2] == "expected")
+warnings.simplefilter("ignore")
+cache = jaxcache.use_directory(sys.argv[1])
+jax.jit(lambda x: x * 3 + 7)(np.ones(7, np.float32))
+counts = cache.stats().process
+print(counts.hits, counts.misses, counts.puts, counts.waited)
+"""
+
+
+@pytest.mark.parametrize("expected", ["expected", "not"])
+def test_probes_for_profiled_programs_are_no_requests(tmp_path, expected):
+    assert run(PROBING, tmp_path / "shared", expected) == "0 1 1 0\n"
+    assert run(PROBING, tmp_path / "shared", expected) == "1 0 0 0\n"
+
+
+def test_a_probe_tells_of_whole_entries_alone_and_counts_nothing(shared):
+    from jax._src import compilation_cache
+
+    cache = shared()
+    compiled_or_read(lambda x: x * 3 + 9, np.ones(7, np.float32))
+    (row,) = cache.index.rows()
+    before = cache.stats()
+    backend = jax.devices()[0].client
+    asked = [compilation_cache.is_executable_in_cache(backend, key) for key in (row.key, "no-such-key")]
+    assert asked == [cache.contains(row.key), cache.contains("no-such-key")] == [True, False]
+    assert cache.stats() == before
+    path = cache.files.path(row.place)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not cache.contains(row.key)
+    with pytest.raises(ValueError, match="key must not be empty"):
+        cache.contains("")
+
+
+@pytest.mark.parametrize("names", ["exists", "contains", "exists contains"])
+def test_a_jax_that_asks_whether_a_key_is_there_is_served(names, tmp_path):
+    program = f"""
+import sys, warnings
+import numpy as np, jax
+import jax._src.compilation_cache_interface as m
+import jax._src.compilation_cache as c
+import jaxcache
+for name in {names.split()}:
+    setattr(m.CacheInterface, name, lambda self, key: None)
+    m.CacheInterface.__abstractmethods__ |= {{name}}
+warnings.simplefilter("error", jaxcache.DiskCacheWarning)
+cache = jaxcache.use_directory(sys.argv[1])
+jax.jit(lambda x: x + 3)(np.ones(3))
+(row,) = cache.index.rows()
+for name in {names.split()}:
+    assert getattr(c._cache, name)(row.key) is True and getattr(c._cache, name)("no-such") is False
+assert cache.stats().process.misses == 1
+"""
+    run(program, tmp_path / "shared")
+
+
+CALLBACK = """
+import sys
+import numpy as np, jax, jaxcache
+from jaxcache._doctor import examine
+cache = jaxcache.use_directory(sys.argv[1])
+def f(x): return jax.pure_callback(lambda y: np.asarray(y) * 2, jax.ShapeDtypeStruct(x.shape, x.dtype), x) + 1
+assert jax.jit(f)(np.ones(3, np.float32)).tolist() == [3, 3, 3]
+print(cache.stats().process.puts, cache.stats().process.hits)
+"""
+
+
+def test_what_is_said_of_host_callbacks_is_so_for_this_jax(tmp_path):
+    kept = jax.__version_info__ >= (0, 11)
+    assert run(CALLBACK, tmp_path / "shared") == ("1 0\n" if kept else "0 0\n")
+    assert run(CALLBACK, tmp_path / "shared") == ("0 1\n" if kept else "0 0\n")
+    with jaxcache.DiskCache(tmp_path / "shared", eviction=None) as cache:
+        said = [one for one in examine(cache, None) if one.severity == "note" and "not stored" in one.text]
+    assert [("host callbacks" in one.advice) for one in said] == ([] if kept else [True])
+
+
+def test_keys_depend_on_the_directory_only_where_jax_has_it_in_them(tmp_path):
+    program = """
+import sys, numpy as np, jax, jaxcache
+cache = jaxcache.use_directory(sys.argv[1])
+jax.jit(lambda x: x * 5 + 2)(np.ones(7, np.float32))
+print(cache.index.rows()[0].key)
+"""
+    keys = {run(program, tmp_path / name) for name in ("one", "other")}
+    assert len(keys) == (1 if jax.__version_info__ >= (0, 11) else 2)
+
+
+CONSTANT = """
+import sys, numpy as np, jax, jaxcache
+cache = jaxcache.use_directory(sys.argv[1])
+sys.argv = ["program.py", *sys.argv[2:]]
+rate, size = float(sys.argv[1]), int(sys.argv[2])
+table = np.arange(100, dtype=np.float32) * rate
+def step(x): return x * rate + 3
+def looked_up(x): return x + table[:x.shape[0]].sum() + jax.numpy.asarray(table).max()
+for f in (step, looked_up): jax.jit(f)(np.ones(size, np.float32))
+"""
+
+
+def findings(path):
+    with jaxcache.DiskCache(path, eviction=None) as cache:
+        return [f"{one.text} -> {one.advice}" for one in examine(cache, None)]
+
+
+def test_doctor_names_the_constant_that_the_command_line_has_changed(tmp_path):
+    shared = tmp_path / "shared"
+    run(CONSTANT, shared, 1.0, 4)
+    run(CONSTANT, shared, 1.0, 4)  # hits: what is in the programs is known of the run before
+    assert not any("another key" in one for one in findings(shared))
+    run(CONSTANT, shared, 1.5, 4)
+    texts = findings(shared)
+    assert any("new to 'program.py 1.5 4' after 'program.py 1.0 4'" in one for one in texts), texts
+    (step,) = [one for one in texts if one.startswith("jit_step was asked for under another key")]
+    assert "a constant in it was 1 (f32), and is 1.5 (f32)" in step
+    assert "not compiled again if it is an argument of the function" in step
+    assert any(one.startswith("jit_looked_up was asked for under another key") for one in texts)
+
+
+def test_doctor_names_the_shapes_that_the_command_line_has_changed(tmp_path):
+    run(CONSTANT, tmp_path / "shared", 1.0, 4)
+    run(CONSTANT, tmp_path / "shared", 1.0, 5)
+    (step,) = [one for one in findings(tmp_path / "shared") if one.startswith("jit_step was asked for")]
+    assert "its arguments were (tensor<4xf32>) -> tensor<4xf32>, and are (tensor<5xf32>) -> tensor<5xf32>" in step
+
+
+def test_doctor_compares_with_the_run_that_was_called_alike(tmp_path):
+    for rate in (1.0, 1.5, 1.0):
+        run(CONSTANT, tmp_path / "shared", rate, 4)
+    assert not any("another key" in one for one in findings(tmp_path / "shared"))

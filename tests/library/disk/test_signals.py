@@ -1,0 +1,121 @@
+"""Signals: an interrupt leaks and locks nothing wherever it comes, and a handler may use the directory."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jaxcache import DiskCache
+
+BEGIN = """
+import gc, os, random, signal, sys, threading, time
+from jaxcache import DiskCache
+LIMIT, PARTS = 40_000, {"jax": "test", "cpu": "test"}
+cache = DiskCache(sys.argv[1], LIMIT, "gdsf", fingerprint=PARTS, wait_seconds=2.0)
+def open_files():
+    gc.collect()
+    found = []
+    for one in os.listdir("/proc/self/fd"):
+        try: found.append(os.readlink(f"/proc/self/fd/{one}"))
+        except OSError: pass
+    return found
+"""
+
+INTERRUPTED = """
+drawn = random.Random(3)
+cache.put("key-0", bytes(3000), 1.0)
+cache.get("key-0")
+before = len(open_files())
+interrupts, number, until = 0, 0, time.monotonic() + 60
+while interrupts < 1200 and time.monotonic() < until:
+    number += 1
+    try:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, drawn.uniform(2e-5, 3e-3), 0.05)  # again: a destructor swallows some
+        while True:
+            number += 1
+            cache.put(f"put-{number % 20}", bytes(3000), 1.0)
+            if cache.get(f"key-{number % 23}") is None:
+                cache.put(f"key-{number % 23}", bytes(2000), 1.0)
+    except KeyboardInterrupt:
+        interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+cache.get("key-0")  # lets go of what it was to compile when an interrupt came between two requests
+cache.put("key-0", b"value", 1.0)
+left = [one for one in open_files() if one.endswith(".entry") or "/staging/" in one]
+print(interrupts >= 300, left, len(open_files()) - before <= 1, flush=True)
+input()  # another process uses the directory: nothing may be locked
+cache.put("key-last", b"value", 1.0)
+answer = []
+thread = threading.Thread(target=lambda: answer.append(cache.get("key-last")))
+thread.start()
+thread.join(10)
+print(answer, cache.stats().fault)
+"""
+
+
+def opened(root):
+    return DiskCache(root, 40_000, "gdsf", fingerprint={"jax": "test", "cpu": "test"}, wait_seconds=2.0)
+
+
+def test_interrupts_leave_no_file_open_and_nothing_locked(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN + INTERRUPTED, str(tmp_path / "shared")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as interrupted:  # fmt: skip
+        assert interrupted.stdout.readline() == "True [] True\n"
+        with opened(tmp_path / "shared") as cache:
+            for number in range(23):
+                if cache.get(f"key-{number}") is None:
+                    cache.put(f"key-{number}", b"value", 1.0)
+            assert (cache.stats().process.faults, cache.stats().process.wait_timeouts) == (0, 0)
+        assert interrupted.communicate("\n", timeout=60)[0] == "[b'value'] None\n"
+    check_whole(tmp_path / "shared")
+
+
+HANDLED = """
+handled, over = [], threading.Event()
+def handle(*_):
+    key = f"handled-{len(handled)}"
+    cache.put(key, b"value", 1.0)
+    handled.append(key)
+def load(cache):
+    number = 0
+    while not over.is_set():
+        cache.put(f"other-{number % 9}", bytes(500), 1.0)
+        number += 1
+others = [threading.Thread(target=load, args=(one,)) for one in caches()]
+for one in others: one.start()
+signal.signal(signal.SIGALRM, handle)
+drawn, until = random.Random(1), time.monotonic() + 4
+while time.monotonic() < until and len(handled) < 400:
+    signal.setitimer(signal.ITIMER_REAL, drawn.uniform(1e-4, 4e-3))
+    DO
+signal.setitimer(signal.ITIMER_REAL, 0)
+over.set()
+for one in others: one.join()
+missing = [key for key in handled if cache.get(key) is None]
+counts = cache.stats().process  # who waits in vain, for the index or for an entry, is counted
+print(len(handled) > 30, missing, counts.faults, counts.wait_timeouts)
+"""
+
+
+@pytest.mark.parametrize("what", ["cache.put('key-1', bytes(900), 1.0)", "cache.get('key-0')", "cache.get('no-such')"])
+@pytest.mark.parametrize("others", ["[cache]", "[DiskCache(sys.argv[1], fingerprint=PARTS)]"], ids=["same", "another"])
+def test_a_put_of_a_handler_waits_for_nobody_and_is_kept_while_other_threads_put(tmp_path, what, others):
+    program = BEGIN.replace("40_000", "None").replace('"gdsf"', '"lru"')
+    program += f"def caches(): return {others}\ncache.put('key-0', b'value', 1.0)\n" + HANDLED.replace("DO", what)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "shared")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == "True [] 0 0\n", done.stderr
+    check_whole(tmp_path / "shared")
+
+
+def check_whole(root):
+    with opened(root) as cache:
+        sizes = [cache.files.path(place).stat().st_size for place in cache.files.walk()]
+        assert (cache.stats().entries, cache.stats().size_bytes) == (len(sizes), sum(sizes))
+        checked = cache.verify()
+        assert (checked.bad, checked.unknown, checked.gone) == (0, 0, 0)
