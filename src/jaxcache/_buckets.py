@@ -1,6 +1,5 @@
 """Dynamic shapes: pad up to a bucket, mask, call, trim what follows the input."""
 
-import contextlib
 import functools
 import inspect
 import math
@@ -18,14 +17,14 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
 from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments
-from ._padding_check import find_change, has_negative, lowered, may_be_probed, off_by_roundings, raised, size_of
+from ._padding_check import has_negative
+from ._padding_comparison import PaddingComparison
 from ._signature import Key
 from ._trimming import Bucket, PaddingError, Rule, declared_rules, prove_rules, trim
 
 if TYPE_CHECKING:
     from ._memory import JitCache
 
-_SHAKES = 4  # roundings of the input that are tried where an answer is off
 _OF_THE_CACHE = ("key", "max_compiles")  # options that jax.jit does not know
 _MOST_KNOWN = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
 
@@ -232,42 +231,16 @@ class BucketedFunction:
 
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
         """Refuse the function if padding has changed the answer, or would for values on either side of zero."""
-        own = self._dynamic.bound(arguments, lengths, lengths)
-        probed = may_be_probed(self._cached.trace(*own.args, **own.kwargs))
-        change = self._change(result, arguments, lengths, probed)
-        for turned in (raised, lowered) if change is None and probed and self._dynamic.values(arguments) else ():
-            with contextlib.suppress(Exception):  # of a program that is not for such values; they say nothing then
-                other = self._dynamic.with_values(arguments, turned)
-                padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
-                change = self._change(trim(self._call_keeping(padded), rules, lengths), other, lengths, probed)
-            if change is not None:
-                change += f" if the values are {turned.__name__}"
-                break
+        exact = _jax.jit(self.__wrapped__, **self._options)
+        statics = self._cached._statics
+        comparison = PaddingComparison(exact, self._call_keeping, self._dynamic, statics, rules, lengths, bucket)
+        change = comparison.find(result, arguments)
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
-                f"{change}. Give it a parameter `mask` (or `length`) and leave the padding out, as in "
-                "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
+                f"{change}. {self._dynamic.advice(arguments)}; or choose a pad_value that does not count; check=False "
+                "takes the answer as it is"
             )
-
-    def _change(self, padded: Any, arguments: Arguments, lengths: Bucket, probed: bool) -> str | None:
-        """Say what padding has changed of the answer for these arguments."""
-        exact = _jax.jit(self.__wrapped__, **self._options)
-
-        def answer(given: Arguments) -> Any:
-            own = self._dynamic.bound(given, lengths, lengths)
-            return exact(*own.args, **own.kwargs)
-
-        wanted, size = answer(arguments), size_of(arguments)
-        change = find_change(padded, wanted, (), size)
-        if change is None:
-            return None
-        nearby = None
-        if probed:
-            with contextlib.suppress(Exception):  # at the edge of what the program is for
-                shaken = [self._dynamic.with_values(arguments, off_by_roundings(one)) for one in range(_SHAKES)]
-                nearby = [answer(one) for one in shaken]
-        return find_change(padded, wanted, nearby, size)
 
 
 def _note(known: dict[Any, Any], key: Any, what: Any) -> None:

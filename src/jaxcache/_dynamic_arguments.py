@@ -107,6 +107,17 @@ class DynamicArguments:
             sized["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered(sized)
 
+    def advice(self, arguments: Arguments) -> str:
+        """Say how to keep padding out of the answer, by what the function asks for and is given."""
+        example = "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0))"
+        asked = next((name for name in self._asks_for if name not in arguments), None)
+        if asked is not None:
+            return (
+                f"It is handed its parameter `{asked}`, but padding gets past it: leave padding out wherever positions "
+                f"meet (in each layer, statistic and loss), as in {example}"
+            )
+        return f"Give it a parameter `mask` (or `length`) and leave the padding out, as in {example}"
+
     def values(self, arguments: Arguments) -> list[Any]:
         """Return the dynamic arrays; of random keys none."""
         leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
