@@ -72,7 +72,8 @@ def bucketed(
 
     A parameter of ``fun`` called ``mask`` is handed a boolean array, true where the input is the caller's own, of the
     dynamic dimensions' shape; one called ``length`` the own length, an int32 (a tuple of them for several dimensions).
-    A function that reduces over a dynamic axis needs one of them: ``jnp.mean(x, where=mask)``.
+    A function that reduces over a dynamic axis needs one of them: ``jnp.mean(x, where=mask)``. A call that gives one
+    itself keeps it, as any other argument: a mask of its own, of truth values, is padded with False.
 
     Padding and trimming is done on the host, since a device would compile for each length: arguments and the outputs
     that are trimmed are copied, and the call waits for the latter. Under a transformation, and for a length that no
@@ -136,7 +137,8 @@ class BucketedFunction:
         of_jit = {name: value for name, value in options.items() if name not in _OF_THE_CACHE}
         self._options = {name: value for name, value in of_jit.items() if not name.startswith("donate")}
         self._donates = len(self._options) < len(of_jit)
-        self._dynamic = DynamicArguments(self.__name__, inspect.signature(fun), axes, pad_value)
+        signature, statics = inspect.signature(fun), self._cached._statics
+        self._dynamic = DynamicArguments(self.__name__, signature, axes, pad_value, statics)
         self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
         if max_deviation is not None and not (isinstance(max_deviation, int | float) and max_deviation >= 0):

@@ -46,7 +46,8 @@ class InOtherPrecision:
             avals = self._closed.in_avals
             if len(leaves) != len(avals):
                 raise TypeError(f"the program takes {len(avals)} arrays, but there are {len(leaves)}")
-            given = [self._given(leaf, aval.dtype) for leaf, aval in zip(leaves, avals, strict=True)]
+            dtypes: list[Any] = [getattr(aval, "dtype", None) for aval in avals]
+            given = [self._given(leaf, dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
             return jax.tree.unflatten(self._out_tree, [_fetched(leaf) for leaf in self._call(given)])
 
     def _of_leaves(self, leaves: Sequence[Any]) -> list[Any]:
