@@ -14,6 +14,7 @@ from ._signature import Statics, abstract_leaf
 from ._trimming import Bucket, is_key, on_host, place_like
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_ARRAYS = (np.ndarray, jax.Array, jax.ShapeDtypeStruct)
 Arguments = dict[str, Any]
 AxesOfArgument = int | None | Sequence[int | None]
 
@@ -128,6 +129,8 @@ class DynamicArguments:
             axes = self._axes_of(name, leaf)
             if axes is None:
                 return leaf
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                return leaf.update(shape=tuple(_resized(leaf.shape, axes, bucket)))
             own = on_host(leaf)
             shape = _resized(own.shape, axes, bucket)
             padded = np.full(shape, _of_dtype(self._padding(name, own.dtype), own.dtype, name), own.dtype)
@@ -191,7 +194,7 @@ class DynamicArguments:
     def _axes_of(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
         """Return the leaf's axis in each dimension; None if it is passed as it is."""
         axes = self._axes.get(name) if isinstance(self._axes, dict) else self._axes
-        if axes is None or not isinstance(leaf, np.ndarray | jax.Array) or (self._axes is axes and not leaf.ndim):
+        if axes is None or not isinstance(leaf, _ARRAYS) or (self._axes is axes and not leaf.ndim):
             return None
         for axis in axes:
             if axis is not None and not -leaf.ndim <= axis < leaf.ndim:

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax.extend import core
 
 # Primitives that call their inner program once, as it is; it is evaluated in their place.
 _CALLS = frozenset(
@@ -43,10 +42,9 @@ class InOtherPrecision:
             Exception: If the program cannot be computed so.
         """
         with jax.enable_x64(True):
-            avals = self._closed.in_avals
-            if len(leaves) != len(avals):
-                raise TypeError(f"the program takes {len(avals)} arrays, but there are {len(leaves)}")
-            dtypes: list[Any] = [getattr(aval, "dtype", None) for aval in avals]
+            dtypes: list[Any] = [getattr(aval, "dtype", None) for aval in self._closed.in_avals]
+            if len(leaves) != len(dtypes):
+                raise TypeError(f"the program takes {len(dtypes)} arrays, but there are {len(leaves)}")
             given = [self._given(leaf, dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
             return jax.tree.unflatten(self._out_tree, [_fetched(leaf) for leaf in self._call(given)])
 
@@ -73,7 +71,7 @@ class InOtherPrecision:
         values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *args], strict=True))
 
         def read(atom: Any) -> Any:
-            return self._given(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else values[atom]
+            return self._given(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]  # a literal
 
         for equation in jaxpr.eqns:
             results = self._results(equation, [read(atom) for atom in equation.invars])

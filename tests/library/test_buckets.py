@@ -1,9 +1,12 @@
 """Bucketed functions: the answer of the exact call, a few compiles, and refusals where padding is wrong."""
 
+import copy
+import dataclasses
 import functools
 import inspect
 import math
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcache import JitCache, PaddingError, bucketed, choose_buckets
+from jaxcache import Call, JitCache, PaddingError, bucketed, choose_buckets
 
 from .compiles import count_compiles
 
@@ -583,3 +586,82 @@ def test_what_stands_where_a_mask_that_is_handed_over_would_is_the_next_argument
     assert (float(f(LINE[:3])[0]), float(f(LINE[:3], 2.0)[0]), float(f(LINE[:3], scale=3.0)[0])) == (3, 6, 9)
     with pytest.raises(TypeError, match="too many positional arguments"):
         f(LINE[:3], KEPT, 2.0, 3.0)
+
+
+SHARED = JitCache("64MiB")
+
+
+@bucketed(cache=SHARED, buckets=(4, 8))
+def shared_mean(x, mask):
+    return jnp.mean(x, where=mask)
+
+
+def test_a_bucketed_function_is_explained_warmed_and_cleared_by_its_buckets():
+    cache = JitCache()
+    f = bucketed(masked_mean, cache=cache, buckets=(4, 8), check=False)
+    x, shape = np.ones(3, np.float32), jax.ShapeDtypeStruct((2,), np.float32)
+    for described in (x, shape, jnp.asarray(x)):
+        assert (cache.explain(f, described).outcome, f.explain(described).outcome) == ("miss", "miss")
+    assert (f.warm(shape), f.warm(x, (x,), Call(x=x))) == (1, 0)  # all are of one bucket
+    with count_compiles() as compiles:
+        f(x)
+    assert (compiles, cache.explain(f, shape).outcome, cache.explain(f, np.ones(5, np.float32)).outcome) == (
+        [0], "hit", "miss",
+    )  # fmt: skip
+    assert f.stats().calls == 1
+    f.clear()
+    assert (cache.stats().live_bytes, cache.explain(f, x).outcome) == (0, "miss")
+    f(x)
+    cache.clear(f)
+    f(x)
+    f.clear_cache()
+    assert cache.stats().live_bytes == 0
+
+
+def test_a_bucketed_function_of_another_cache_is_not_explained():
+    with pytest.raises(TypeError, match="fun must be a function from jit of this cache"):
+        JitCache().explain(shared_mean, np.ones(3))
+
+
+@pytest.mark.parametrize("options", [{"static_argnums": 0, "axes": {"x": 0}}, {"static_argnames": "self"}])
+def test_methods_are_bucketed_in_their_class(options):
+    cache = JitCache()
+
+    class Model:
+        def __init__(self, scale):
+            self.scale = scale
+
+        @bucketed(cache=cache, buckets=(4, 8), **options)
+        def total(self, x, mask, power=1):
+            return self.scale * jnp.sum(jnp.where(mask, x, 0)) ** power
+
+    double, triple, x = Model(2), Model(3), np.ones(3, np.float32)
+    assert (float(double.total(x)), float(triple.total(x)), float(double.total(x, power=2))) == (6, 9, 18)
+    assert (cache.explain(double.total, x).outcome, cache.explain(Model(4).total, x).outcome) == ("hit", "miss")
+    assert Model.total.stats().calls == 3
+
+
+def test_a_pytree_can_be_the_self_of_a_bucketed_method():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Model:
+        weights: jax.Array
+
+        @bucketed(cache=SHARED, buckets=(4, 8), axes={"x": 0})
+        def __call__(self, x, mask):
+            return jnp.sum(jnp.where(mask[:, None], x * self.weights, 0), 0)
+
+    assert Model(jnp.arange(2.0))(np.ones((3, 2), np.float32)).tolist() == [0, 3]
+
+
+def test_copies_are_the_function_itself_and_pickles_lead_to_it():
+    assert copy.copy(shared_mean) is copy.deepcopy(shared_mean) is shared_mean
+    assert pickle.loads(pickle.dumps(shared_mean)) is shared_mean
+
+
+def test_pickles_of_functions_without_a_name_take_a_cache_of_the_same_limit():
+    f = bucketed(masked_mean, cache=JitCache("32MiB"), buckets=(4, 8), max_deviation=1.5, pad_value=7)
+    other = pickle.loads(pickle.dumps(f))
+    x = np.array([1, 2, 6], np.float32)
+    assert (float(other(x)), other.stats().by_bucket) == (3, {(4,): 1})
+    assert other._cached._cache.limit_bytes == 32 * 2**20
