@@ -23,11 +23,11 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_disk_index"},
     {"_disk_runs", "_disk_faults"},
     {"_disk_database", "_disk_flight", "_disk_ranking"},
-    {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
-    {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
+    {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo", "_buckets"},
+    {"_padding_comparison", "_front", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
     {"_recorder"},
-    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
+    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check", "_precision"},
     {
         "_executable",
         "_from_file",
@@ -51,7 +51,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_same_program",
         "_fingerprint",
     },
-    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming"},
+    {"_jax", "_jax_tracing", "_bytesize", "_bucket_choice", "_trimming", "_donation"},
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),
