@@ -84,7 +84,8 @@ def benchmark(
         cache: The cache; one of its own without a limit if None. If its limit does not hold all, its evictions are
             part of what is measured.
         rounds: Warm rounds.
-        **options: What ``jax.jit`` takes. Arrays that it donates are copied before each round.
+        **options: What ``jax.jit`` takes. The inputs' arrays are copied before each round, outside of what is timed:
+            functions may donate them.
 
     Raises:
         ValueError: If there are no functions, inputs or rounds.
@@ -122,19 +123,18 @@ def _measure(
     options: dict[str, Any],
 ) -> Measured:
     cached, plain = cache.jit(function, **options), jax.jit(function, **options)
-    donates = any(option.startswith("donate") for option in options)
-    cold, jit_cold = _seconds(cached, inputs, donates), _seconds(plain, inputs, donates)
+    cold, jit_cold = _seconds(cached, inputs), _seconds(plain, inputs)
     ours, theirs = [], []
     for number in range(rounds):
         for call, seconds in ((cached, ours), (plain, theirs))[:: 1 if number % 2 else -1]:
-            seconds.append(_seconds(call, inputs, donates) / len(inputs))
+            seconds.append(_seconds(call, inputs) / len(inputs))
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return Measured(name, cold, jit_cold, statistics.median(ours), statistics.median(theirs), median_interval(ratios))
 
 
-def _seconds(call: Callable[..., Any], inputs: Sequence[tuple[Any, ...]], donates: bool) -> float:
-    # What is donated is gone after the call, and the caller's inputs are needed in the next round.
-    given = jax.block_until_ready([jax.tree.map(_copied, args) for args in inputs]) if donates else inputs
+def _seconds(call: Callable[..., Any], inputs: Sequence[tuple[Any, ...]]) -> float:
+    # What a call donates, or a function that it calls, is gone after it; the next round needs the caller's inputs.
+    given = jax.block_until_ready([jax.tree.map(_copied, args) for args in inputs])
     started = time.perf_counter()
     for args in given:
         jax.block_until_ready(call(*args))

@@ -1,6 +1,5 @@
 """Dynamic shapes: pad up to a bucket, mask, call, trim what follows the input."""
 
-import contextlib
 import functools
 import inspect
 import math
@@ -8,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,14 +17,14 @@ from jax.tree_util import tree_leaves
 from . import _jax
 from ._bucket_choice import BucketChoice, check_ascending
 from ._dynamic_arguments import Arguments, AxesOfArgument, DynamicArguments
-from ._padding_check import find_change, has_negative, lowered, may_be_probed, off_by_roundings, raised, size_of
+from ._front import FrontFunction
+from ._function import CachedFunction
+from ._memory import JitCache
+from ._padding_check import has_negative
+from ._padding_comparison import PaddingComparison
 from ._signature import Key
 from ._trimming import Bucket, PaddingError, Rule, declared_rules, prove_rules, trim
 
-if TYPE_CHECKING:
-    from ._memory import JitCache
-
-_SHAKES = 4  # roundings of the input that are tried where an answer is off
 _OF_THE_CACHE = ("key", "max_compiles")  # options that jax.jit does not know
 _MOST_KNOWN = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
 
@@ -60,7 +59,7 @@ def bucketed(
     fun: Callable[..., Any] | None = None,
     /,
     *,
-    cache: "JitCache",
+    cache: JitCache,
     buckets: Sequence[int] | Sequence[Sequence[int]] | BucketChoice,
     axes: int | Sequence[int] | Mapping[str, AxesOfArgument] = 0,
     out_axes: Any = None,
@@ -73,7 +72,8 @@ def bucketed(
 
     A parameter of ``fun`` called ``mask`` is handed a boolean array, true where the input is the caller's own, of the
     dynamic dimensions' shape; one called ``length`` the own length, an int32 (a tuple of them for several dimensions).
-    A function that reduces over a dynamic axis needs one of them: ``jnp.mean(x, where=mask)``.
+    A function that reduces over a dynamic axis needs one of them: ``jnp.mean(x, where=mask)``. A call that gives one
+    itself keeps it, as any other argument: a mask of its own, of truth values, is padded with False.
 
     Padding and trimming is done on the host, since a device would compile for each length: arguments and the outputs
     that are trimmed are copied, and the call waits for the latter. Under a transformation, and for a length that no
@@ -96,7 +96,8 @@ def bucketed(
             compared too, unless ``fun`` fails for them, has a ``while`` loop or calls the host: the largest of positive
             numbers does not change with zeros, that of negative ones does. Whole numbers are lowered only if there is a
             negative one among them, since they may be indices. Each comparison is one more compile, and runs ``fun``
-            some six times.
+            some six times. Where answers differ by more than roundings of their elements, which those that cancel do,
+            both calls are repeated in double precision throughout, two compiles more: what is rounding shrinks.
         **options: What ``cache.jit`` takes.
 
     Raises:
@@ -113,14 +114,14 @@ def bucketed(
     return BucketedFunction(fun, **settings)
 
 
-class BucketedFunction:
+class BucketedFunction(FrontFunction):
     """What :func:`bucketed` returns."""
 
     def __init__(
         self,
         fun: Callable[..., Any],
         *,
-        cache: "JitCache",
+        cache: JitCache,
         buckets: Any,
         axes: Any,
         out_axes: Any,
@@ -132,12 +133,17 @@ class BucketedFunction:
         self.__name__: str = getattr(fun, "__name__", type(fun).__name__)
         functools.update_wrapper(self, fun, updated=())
         self.__wrapped__ = fun
-        self._cached = cache.jit(fun, **options)
+        self._cached: CachedFunction = cache.jit(fun, **options)
+        self._settings = {
+            "buckets": buckets, "axes": axes, "out_axes": out_axes, "max_deviation": max_deviation,
+            "pad_value": pad_value, "check": check, **options,
+        }  # fmt: skip
         # Of the exact call: what it donates would be the caller's own.
         of_jit = {name: value for name, value in options.items() if name not in _OF_THE_CACHE}
         self._options = {name: value for name, value in of_jit.items() if not name.startswith("donate")}
         self._donates = len(self._options) < len(of_jit)
-        self._dynamic = DynamicArguments(self.__name__, inspect.signature(fun), axes, pad_value)
+        signature, statics = inspect.signature(fun), self._cached._jaxcache._statics
+        self._dynamic = DynamicArguments(self.__name__, signature, axes, pad_value, statics)
         self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
         if max_deviation is not None and not (isinstance(max_deviation, int | float) and max_deviation >= 0):
@@ -153,8 +159,10 @@ class BucketedFunction:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         arguments = self._dynamic.of_call(args, kwargs)
         lengths = self._dynamic.lengths(arguments)
-        traced = not _jax.is_top_level() or any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
-        bucket = lengths if traced else self._bucket_of(lengths)
+        bucket = lengths
+        if not _is_traced(arguments):
+            bucket = self._bucket_of(lengths)
+            self._count(lengths, bucket)
         if bucket == lengths:
             own = self._dynamic.bound(arguments, lengths, lengths)
             return self._call(lengths, own.args, own.kwargs)
@@ -180,6 +188,19 @@ class BucketedFunction:
     def _call(self, lengths: Bucket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._cached._jaxcache.call_of_lengths(self._cached, lengths, args, kwargs)
 
+    def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the call of a bucket; ``jax.ShapeDtypeStruct`` may stand for arrays."""
+        arguments = self._dynamic.of_call(args, kwargs)
+        lengths = self._dynamic.lengths(arguments)
+        bucket = lengths if _is_traced(arguments) else self._bucket_of(lengths)
+        if bucket != lengths:
+            arguments = self._dynamic.padded(arguments, bucket)
+        call = self._dynamic.bound(arguments, lengths, bucket)
+        return call.args, call.kwargs
+
+    def _reduce_elsewhere(self) -> Any:
+        return _with_own_cache, (self.__wrapped__, self._settings, self._cached._jaxcache._cache.limit_bytes)
+
     def stats(self) -> BucketStats:
         """Return what was counted so far."""
         with self._lock:
@@ -194,22 +215,26 @@ class BucketedFunction:
             )
 
     def _bucket_of(self, lengths: Bucket) -> Bucket:
-        """Return the smallest bucket that holds the lengths, or the lengths themselves; count the call."""
+        """Return the smallest bucket that holds the lengths and is near enough, or the lengths themselves."""
+        bucket = min(self._holding(lengths), key=math.prod, default=lengths)
+        deviation = math.prod(bucket) / math.prod(lengths) - 1
+        return lengths if self._max_deviation is not None and deviation > self._max_deviation else bucket
+
+    def _holding(self, lengths: Bucket) -> list[Bucket]:
+        return [one for one in self._buckets if all(a >= b for a, b in zip(one, lengths, strict=True))]
+
+    def _count(self, lengths: Bucket, bucket: Bucket) -> None:
+        """Count a call."""
         own = math.prod(lengths)
-        holding = [one for one in self._buckets if all(a >= b for a, b in zip(one, lengths, strict=True))]
-        bucket = min(holding, key=math.prod, default=None)
-        added = 0 if bucket is None else math.prod(bucket) - own
-        too_far = self._max_deviation is not None and added / own > self._max_deviation
+        added = math.prod(bucket) - own
         with self._lock:
             self._counts["own_elements"] += own
-            if bucket is None or too_far:
-                self._counts["too_large" if bucket is None else "own_size"] += 1
-                added = 0
-            else:
+            self._counts["padded_elements"] += added
+            if bucket in self._buckets:
                 self._by_bucket[bucket] += 1
-                self._counts["padded_elements"] += added
+            else:
+                self._counts["own_size" if self._holding(lengths) else "too_large"] += 1
         self._cached._jaxcache._ledger.count_padding(own, added)
-        return lengths if bucket is None or too_far else bucket
 
     # What of the output follows the input.
 
@@ -239,42 +264,16 @@ class BucketedFunction:
 
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
         """Refuse the function if padding has changed the answer, or would for values on either side of zero."""
-        own = self._dynamic.bound(arguments, lengths, lengths)
-        probed = may_be_probed(self._cached.trace(*own.args, **own.kwargs))
-        change = self._change(result, arguments, lengths, probed)
-        for turned in (raised, lowered) if change is None and probed and self._dynamic.values(arguments) else ():
-            with contextlib.suppress(Exception):  # of a program that is not for such values; they say nothing then
-                other = self._dynamic.with_values(arguments, turned)
-                padded = self._dynamic.bound(self._dynamic.padded(other, bucket), lengths, bucket)
-                change = self._change(trim(self._call_keeping(padded), rules, lengths), other, lengths, probed)
-            if change is not None:
-                change += f" if the values are {turned.__name__}"
-                break
+        exact = _jax.jit(self.__wrapped__, **self._options)
+        statics = self._cached._jaxcache._statics
+        comparison = PaddingComparison(exact, self._call_keeping, self._dynamic, statics, rules, lengths, bucket)
+        change = comparison.find(result, arguments)
         if change is not None:
             raise PaddingError(
                 f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
-                f"{change}. Give it a parameter `mask` (or `length`) and leave the padding out, as in "
-                "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0)); or choose a pad_value that does not count"
+                f"{change}. {self._dynamic.advice(arguments)}; or choose a pad_value that does not count; check=False "
+                "takes the answer as it is"
             )
-
-    def _change(self, padded: Any, arguments: Arguments, lengths: Bucket, probed: bool) -> str | None:
-        """Say what padding has changed of the answer for these arguments."""
-        exact = _jax.jit(self.__wrapped__, **self._options)
-
-        def answer(given: Arguments) -> Any:
-            own = self._dynamic.bound(given, lengths, lengths)
-            return exact(*own.args, **own.kwargs)
-
-        wanted, size = answer(arguments), size_of(arguments)
-        change = find_change(padded, wanted, (), size)
-        if change is None:
-            return None
-        nearby = None
-        if probed:
-            with contextlib.suppress(Exception):  # at the edge of what the program is for
-                shaken = [self._dynamic.with_values(arguments, off_by_roundings(one)) for one in range(_SHAKES)]
-                nearby = [answer(one) for one in shaken]
-        return find_change(padded, wanted, nearby, size)
 
 
 def _note(known: dict[Any, Any], key: Any, what: Any) -> None:
@@ -282,6 +281,15 @@ def _note(known: dict[Any, Any], key: Any, what: Any) -> None:
     if len(known) >= _MOST_KNOWN:
         known.clear()
     known[key] = what
+
+
+def _is_traced(arguments: Arguments) -> bool:
+    return not _jax.is_top_level() or any(isinstance(leaf, Tracer) for leaf in tree_leaves(arguments))
+
+
+def _with_own_cache(fun: Callable[..., Any], settings: dict[str, Any], limit_bytes: int | None) -> BucketedFunction:
+    """Return a bucketed function that has come from another process, with a cache of its own of the same limit."""
+    return BucketedFunction(fun, cache=JitCache(limit_bytes), **settings)
 
 
 def _copy(leaf: Any) -> Any:

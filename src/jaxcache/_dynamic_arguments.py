@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,17 +10,24 @@ import jax
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
-from ._signature import abstract_leaf
+from ._signature import Statics, abstract_leaf
 from ._trimming import Bucket, is_key, on_host, place_like
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_ARRAYS = (np.ndarray, jax.Array, jax.ShapeDtypeStruct)
 Arguments = dict[str, Any]
 AxesOfArgument = int | None | Sequence[int | None]
 
 
-class DynamicArguments:
-    """How the calls of one function are read and resized. ``mask`` and ``length`` are no arguments of a call."""
+_HANDED = ("mask", "length")  # parameters that a call may leave to us
 
-    def __init__(self, name: str, signature: inspect.Signature, axes: Any, pad_value: Any) -> None:
+
+class DynamicArguments:
+    """How the calls of one function are read and resized. It is handed ``mask`` and ``length`` if a call has none."""
+
+    def __init__(
+        self, name: str, signature: inspect.Signature, axes: Any, pad_value: Any, statics: Statics | None = None
+    ) -> None:
         """Check what :func:`bucketed` was told of the arguments.
 
         Raises:
@@ -29,17 +37,55 @@ class DynamicArguments:
         self._signature = signature
         self._axes = _check_axes(axes, signature)
         self._pad_value = _check_pad_value(pad_value, signature)
-        self._asks_for = [one for one in ("mask", "length") if one in signature.parameters]
-        own = [one for called, one in signature.parameters.items() if called not in self._asks_for]
-        self._own = signature.replace(parameters=own)
+        self._asks_for = [one for one in _HANDED if one in signature.parameters and not self._is_callers(one, statics)]
+        positional = [key for key, one in signature.parameters.items() if one.kind in _POSITIONAL]
+        asked = [number for number, key in enumerate(positional) if key in self._asks_for]
+        self._first_asked = asked[0] if asked else len(signature.parameters)
         self.dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
 
+    def _is_callers(self, name: str, statics: Statics | None) -> bool:
+        """Say whether a parameter is an argument of every call: one that is static, or has an axis or a padding."""
+        at = list(self._signature.parameters).index(name)
+        static = statics is not None and (name in statics.names or at in statics.positions)
+        named = [one for one in (self._axes, self._pad_value) if isinstance(one, Mapping)]
+        return static or any(name in one for one in named)
+
     def of_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
-        """Return a call as it was made, by the name of the argument."""
-        for name in self._asks_for:
-            if name in kwargs:
-                raise ValueError(f"{name} is handed to {self._name} by bucketed; leave it out of the call")
-        return dict(self._own.bind(*args, **kwargs).arguments)
+        """Return a call as it was made, by the name of the argument.
+
+        Raises:
+            ValueError: If an argument might be meant for ``mask`` or ``length`` as well as for the next parameter.
+            TypeError: If the call does not fit the function.
+        """
+        left = [name for name in self._asks_for if name not in kwargs]
+        if len(args) <= self._first_asked:
+            return dict(self._without(left).bind(*args, **kwargs).arguments)
+        readings: list[tuple[list[str], Arguments]] = []  # with the parameters that the arguments' positions give
+        misfit = None
+        for given in itertools.chain.from_iterable(itertools.combinations(left, n) for n in range(len(left) + 1)):
+            try:
+                bound = self._without([name for name in left if name not in given]).bind(*args, **kwargs).arguments
+            except TypeError as error:
+                misfit = misfit or error
+                continue
+            if all(name in bound for name in given):
+                readings.append((list(given), dict(bound)))
+        if misfit is not None and not readings:
+            raise misfit
+        if len(readings) > 1:
+            readings = [one for one in readings if all(_may_be(name, one[1][name]) for name in one[0])]
+        sure = [one for one in readings if any(_is_mask(one[1][name]) for name in one[0])] or readings
+        if len(sure) == 1:
+            return sure[0][1]
+        name = sure[1][0][0]
+        raise ValueError(
+            f"{self._name} has a parameter {name}, which bucketed hands to it unless the call does: argument number "
+            f"{self._first_asked + 1} might be meant for it, or for the next one; give it by name, as in {name}=…"
+        )
+
+    def _without(self, names: Sequence[str]) -> inspect.Signature:
+        kept = [one for name, one in self._signature.parameters.items() if name not in names]
+        return self._signature.replace(parameters=kept)
 
     def lengths(self, arguments: Arguments) -> Bucket:
         """Return the length of each dynamic dimension, on which all arguments have to agree."""
@@ -65,13 +111,16 @@ class DynamicArguments:
     def bound(self, arguments: Arguments, lengths: Bucket, size: Bucket) -> inspect.BoundArguments:
         """Return arguments of the lengths ``size`` with what the function asks for, as they are to be passed."""
         asked: Arguments = {}
-        if "mask" in self._asks_for:
+        if self._hands("mask", arguments):
             asked["mask"] = np.zeros(size, bool)
             asked["mask"][tuple(map(slice, lengths))] = True
-        if "length" in self._asks_for:
+        if self._hands("length", arguments):
             each = tuple(map(np.int32, lengths))
             asked["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered({**arguments, **asked})
+
+    def _hands(self, name: str, arguments: Arguments) -> bool:
+        return name in self._asks_for and name not in arguments
 
     def padded(self, arguments: Arguments, bucket: Bucket) -> Arguments:
         """Return the arguments filled up to the bucket, on the host unless an array has to stay where it is."""
@@ -80,9 +129,11 @@ class DynamicArguments:
             axes = self._axes_of(name, leaf)
             if axes is None:
                 return leaf
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                return leaf.update(shape=tuple(_resized(leaf.shape, axes, bucket)))
             own = on_host(leaf)
             shape = _resized(own.shape, axes, bucket)
-            padded = np.full(shape, _of_dtype(self._padding(name), own.dtype, name), own.dtype)
+            padded = np.full(shape, _of_dtype(self._padding(name, own.dtype), own.dtype, name), own.dtype)
             padded[tuple(map(slice, own.shape))] = own
             return place_like(leaf, padded) if _is_placed(leaf) else padded
 
@@ -100,12 +151,24 @@ class DynamicArguments:
             return jax.ShapeDtypeStruct(tuple(shape), aval.dtype, weak_type=aval.weak_type)
 
         sized = _map(resize, arguments)
-        if "mask" in self._asks_for:
+        if self._hands("mask", arguments):
             sized["mask"] = jax.ShapeDtypeStruct(tuple(size), np.bool_)
-        if "length" in self._asks_for:
+        if self._hands("length", arguments):
             each = (jax.ShapeDtypeStruct((), np.int32),) * self.dimensions
             sized["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered(sized)
+
+    def advice(self, arguments: Arguments) -> str:
+        """Say how to keep padding out of the answer, by what the function asks for and is given."""
+        example = "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0))"
+        masking = next((name for name in _HANDED if name in self._signature.parameters), None)
+        if masking is not None:
+            whose = "It is handed its" if self._hands(masking, arguments) else "The call gives it a"
+            return (
+                f"{whose} parameter `{masking}`, but padding gets past it: leave padding out wherever positions "
+                f"meet (in each layer, statistic and loss), as in {example}"
+            )
+        return f"Give it a parameter `mask` (or `length`) and leave the padding out, as in {example}"
 
     def values(self, arguments: Arguments) -> list[Any]:
         """Return the dynamic arrays; of random keys none."""
@@ -118,18 +181,20 @@ class DynamicArguments:
         def changed(name: str, leaf: Any) -> Any:
             if self._axes_of(name, leaf) is None or is_key(leaf):
                 return leaf
-            values = np.asarray(change(np.asarray(leaf), self._padding(name)), leaf.dtype)
+            values = np.asarray(change(np.asarray(leaf), self._padding(name, leaf.dtype)), leaf.dtype)
             return place_like(leaf, values) if _is_placed(leaf) else values
 
         return _map(changed, arguments)
 
-    def _padding(self, name: str) -> Any:
-        return self._pad_value.get(name, 0) if isinstance(self._pad_value, Mapping) else self._pad_value
+    def _padding(self, name: str, dtype: Any) -> Any:
+        if isinstance(self._pad_value, Mapping):
+            return self._pad_value.get(name, 0)
+        return False if name == "mask" and dtype == np.bool_ else self._pad_value  # a caller's mask leaves padding out
 
     def _axes_of(self, name: str, leaf: Any) -> tuple[int | None, ...] | None:
         """Return the leaf's axis in each dimension; None if it is passed as it is."""
         axes = self._axes.get(name) if isinstance(self._axes, dict) else self._axes
-        if axes is None or not isinstance(leaf, np.ndarray | jax.Array) or (self._axes is axes and not leaf.ndim):
+        if axes is None or not isinstance(leaf, _ARRAYS) or (self._axes is axes and not leaf.ndim):
             return None
         for axis in axes:
             if axis is not None and not -leaf.ndim <= axis < leaf.ndim:
@@ -139,6 +204,18 @@ class DynamicArguments:
     def _ordered(self, arguments: Arguments) -> inspect.BoundArguments:
         ordered = {name: arguments[name] for name in self._signature.parameters if name in arguments}
         return inspect.BoundArguments(self._signature, ordered)  # pyright: ignore[reportArgumentType]
+
+
+def _may_be(name: str, value: Any) -> bool:
+    """Say whether a value might be a mask, which is no scalar, or a length, or lengths, which are whole numbers."""
+    if name == "mask":
+        return np.ndim(value) > 0
+    each = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(one, int) or jax.numpy.issubdtype(getattr(one, "dtype", float), np.integer) for one in each)
+
+
+def _is_mask(value: Any) -> bool:
+    return np.ndim(value) > 0 and getattr(value, "dtype", None) == np.bool_
 
 
 def _map(change: Callable[[str, Any], Any], arguments: Arguments) -> Arguments:

@@ -47,6 +47,15 @@ def name_of(fun: Callable[..., Any]) -> str:
     return name.rpartition("<locals>.")[2]
 
 
+def global_name(function: Any) -> str | None:
+    """Return the name under which a function's module has it; None if there is none, or in ``__main__``."""
+    held: Any = sys.modules.get(function.__module__)
+    own_name: str = getattr(function, "__qualname__", "")
+    for name in own_name.split("."):
+        held = getattr(held, name, None)
+    return own_name if held is function and function.__module__ != "__main__" else None
+
+
 _STATICS = ("static_argnums", "donate_argnums", "static_argnames", "donate_argnames")
 
 
@@ -344,13 +353,8 @@ class CachedFunction:
 
         As with ``jax.jit``, a function of ``__main__`` or without a name needs cloudpickle.
         """
-        found: Any = sys.modules.get(self.__module__)
-        own_name: str = getattr(self, "__qualname__", "")
-        for name in own_name.split("."):
-            found = getattr(found, name, None)
-        if found is self and self.__module__ != "__main__":
-            return own_name
-        return functools.partial(jax.jit, **self._jaxcache._options), (self._jaxcache._fun,)
+        plain = functools.partial(jax.jit, **self._jaxcache._options), (self._jaxcache._fun,)
+        return global_name(self) or plain
 
     def __repr__(self) -> str:
         return repr(self._jaxcache._plain)

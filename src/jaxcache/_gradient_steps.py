@@ -1,5 +1,6 @@
 """Steps of gradient descent, through the cache."""
 
+import functools
 import inspect
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
@@ -8,8 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_map
 
+from ._donation import without_shared_buffers
+from ._front import FrontFunction
 from ._function import CachedFunction, name_of
 from ._memory import JitCache
+from ._signature import Statics, resolve_statics
 
 
 class Optimizer(Protocol):
@@ -26,9 +30,45 @@ class Optimizer(Protocol):
         ...
 
 
+class DonatingStep(FrontFunction):
+    """A cached step that donates; arrays that share memory with others in the call are copied first."""
+
+    def __init__(self, cached: CachedFunction, donated: Statics) -> None:
+        functools.update_wrapper(self, cached.__wrapped__, updated=())
+        self._cached = cached
+        self._donated = donated
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        kept, kept_named, fixed = self._donated.split(args, kwargs)
+        donated = [value for _, _, value in fixed]
+        apart = without_shared_buffers(donated, (kept, kept_named))
+        if apart is donated:
+            return self._cached(*args, **kwargs)
+        given = list(args)
+        for (where, _, _), value in zip(fixed, apart, strict=True):
+            if isinstance(where, str):
+                kwargs[where] = value
+            else:
+                given[where] = value
+        return self._cached(*given, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the cached function, whose arguments are the same."""
+        cached = vars(self).get("_cached")
+        if cached is None or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(cached, name)
+
+    def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
+    def _reduce_elsewhere(self) -> Any:
+        return self._cached.__reduce__()
+
+
 def value_and_grad_step(
     loss: Callable[..., Any], *, cache: JitCache, has_aux: bool = False, **options: Any
-) -> CachedFunction:
+) -> CachedFunction | DonatingStep:
     """Return ``step(params, *batch) -> (value, grads)``, compiled by the cache.
 
     Args:
@@ -45,15 +85,17 @@ def value_and_grad_step(
     def step(params: Any, *batch: Any, **named: Any) -> Any:
         return checked(params, *batch, **named)
 
-    step.__qualname__ = step.__name__ = name_of(loss)
-    return cache.jit(step, **options)
+    return _step(step, loss, cache, options)
 
 
-def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCache, **options: Any) -> CachedFunction:
+def update_step(
+    loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCache, **options: Any
+) -> CachedFunction | DonatingStep:
     """Return ``step(params, opt_state, *batch) -> (params, opt_state, value)``, compiled by the cache.
 
     What it is given of parameters and optimizer state is donated: their memory holds the new ones, and the old arrays
-    can no longer be used.
+    can no longer be used. Of arrays that share memory, as those of fresh states do, one is donated and the others are
+    copied; what a batch holds too stays as it is.
 
     Args:
         loss: Takes the parameters and a batch; returns a scalar.
@@ -76,8 +118,15 @@ def update_step(loss: Callable[..., Any], optimizer: Optimizer, *, cache: JitCac
         params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
         return params, opt_state, value
 
+    return _step(step, loss, cache, {"donate_argnums": (0, 1), **options})
+
+
+def _step(step: Callable[..., Any], loss: Callable[..., Any], cache: JitCache, options: dict[str, Any]) -> Any:
+    """Return a step through the cache under the name of its loss."""
     step.__qualname__ = step.__name__ = name_of(loss)
-    return cache.jit(step, **{"donate_argnums": (0, 1), **options})
+    cached = cache.jit(step, **options)
+    donated = resolve_statics(step, *(cached._jaxcache._options.get(name) for name in ("donate_argnums", "donate_argnames")))
+    return cached if donated is None else DonatingStep(cached, donated)
 
 
 def _extra_names(update: Callable[..., Any]) -> Collection[str]:

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_map
 
-from ._loops import Ended, LoopResult, _check_positive, _named, _precompile
+from ._loops import Ended, LoopFunction, LoopResult, _check_positive, _named
 from ._memory import JitCache
 
 
@@ -41,7 +40,7 @@ def least_squares(
     max_steps: int = 100,
     precompile: Sequence[Any] = (),
     cache: JitCache | None = None,
-) -> Callable[..., LeastSquaresResult]:
+) -> LoopFunction:
     """Return a function that fits parameters by Levenberg-Marquardt, in one executable for each size of data.
 
     Minimises half of the sum of the squared residuals r(x): each step solves (J'J + mu D) h = -J'r, with J the Jacobian
@@ -91,8 +90,7 @@ def least_squares(
     def call(params: Any, *data: Any) -> LeastSquaresResult:
         return LeastSquaresResult(*cached(params, all_steps, *data))
 
-    _precompile(cached, precompile, lambda params, *data: (params, np.int32(0), *data))
-    return call
+    return LoopFunction(call, cached, lambda params, *data: (params, all_steps, *data), precompile)
 
 
 def _as_real(param: Any) -> jax.Array:

@@ -11,9 +11,9 @@ import numpy as np
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_structure
 
-from ._function import name_of
+from ._front import FrontFunction
+from ._function import CachedFunction, name_of
 from ._memory import JitCache
-from ._signature import Call
 
 State = Any
 _RUNNING = 0
@@ -85,6 +85,38 @@ class SolveResult(LoopResult):
     residual_norm: jax.Array
 
 
+class LoopFunction(FrontFunction):
+    """A loop: called with its state and what else its step takes."""
+
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        cached: CachedFunction,
+        arguments: Callable[..., tuple[Any, ...]],
+        precompile: Sequence[Any] = (),
+    ) -> None:
+        """Put ``run`` in front of what it calls.
+
+        Args:
+            run: What a call does.
+            cached: What it calls.
+            arguments: Takes a call's arguments; returns those of what it calls.
+            precompile: Signatures of calls to compile ahead.
+        """
+        self.__name__ = self.__qualname__ = cached.__name__
+        self._run = run
+        self._cached = cached
+        self._arguments = arguments
+        if precompile:
+            self.warm(*precompile)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self._arguments(*args, **kwargs), {}
+
+
 def optimization_loop(
     step: Callable[..., State],
     converged: Callable[..., Any],
@@ -93,7 +125,7 @@ def optimization_loop(
     check_every: int | None = None,
     precompile: Sequence[Any] = (),
     cache: JitCache | None = None,
-) -> Callable[..., LoopResult]:
+) -> LoopFunction:
     """Return a function that repeats ``step`` until ``converged``, in one executable for each shape.
 
     The loop ends when ``converged`` is true (of the first state: after 0 steps), when ``max_steps`` are done, or when
@@ -141,8 +173,7 @@ def optimization_loop(
             if ended is not Ended.MAX_STEPS_REACHED or done >= max_steps:
                 return LoopResult(state, jnp.int32(done), jnp.int32(ended.value))
 
-    _precompile(cached, precompile, lambda state, *others: (state, np.int32(0), *others))
-    return loop
+    return LoopFunction(loop, cached, lambda state, *others: (state, all_steps, *others), precompile)
 
 
 def iterative_solver(
@@ -155,7 +186,7 @@ def iterative_solver(
     check_every: int = 1,
     warm: Sequence[Any] = (),
     cache: JitCache | None = None,
-) -> Callable[..., SolveResult]:
+) -> LoopFunction:
     """Return a function that repeats ``step`` until the true residual is small, in one executable for each shape.
 
     Args:
@@ -214,8 +245,7 @@ def iterative_solver(
     def solver(state: State, *problem: Any) -> SolveResult:
         return SolveResult(*cached(state, goal, limit, *problem))
 
-    _precompile(cached, warm, lambda state, *problem: (state, goal, limit, *problem))
-    return solver
+    return LoopFunction(solver, cached, lambda state, *problem: (state, goal, limit, *problem), warm)
 
 
 def _is_finite(state: State) -> jax.Array:
@@ -286,12 +316,6 @@ def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[.
     """Let statistics name a loop by its step."""
     function.__qualname__ = function.__name__ = name_of(step)
     return function
-
-
-def _precompile(cached: Any, signatures: Sequence[Any], arguments: Callable[..., tuple[Any, ...]]) -> None:
-    if signatures:
-        calls = [one if isinstance(one, tuple) else (one,) for one in signatures]
-        cached.warm(*(Call(*arguments(*call)) for call in calls))
 
 
 def _check_positive(**numbers: int) -> None:

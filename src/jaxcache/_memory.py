@@ -19,6 +19,7 @@ from ._costs import Cost, CostTable
 from ._describe import Description
 from ._executable import Executable, mappings_limit
 from ._from_file import read_settings
+from ._front import FrontFunction
 from ._function import CachedFunction, Dispatcher
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
@@ -180,14 +181,14 @@ class JitCache:
         """Say what a call would be, and if a miss, why. Nothing is run, compiled or counted.
 
         Args:
-            fun: A function from ``cache.jit``, or a method made of one.
+            fun: A function from ``cache.jit``, or a method made of one; a bucketed function, a loop or a step.
             *args: The call's arguments; ``jax.ShapeDtypeStruct`` may stand for arrays.
             **kwargs: The call's keyword arguments.
 
         Raises:
             TypeError: If ``fun`` is not from ``cache.jit`` of this cache.
         """
-        cached, args = self._own_function(fun, args)
+        cached, args, kwargs = self._own_function(fun, args, kwargs)
         key, description = cached._key_of(args, kwargs), None
         if key is not None:
             with contextlib.suppress(Uncacheable):
@@ -206,7 +207,7 @@ class JitCache:
 
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
-        self._ledger.clear(None if fun is None else self._own_function(fun, ())[0]._variants)
+        self._ledger.clear(None if fun is None else self._own_function(fun)[0]._variants)
         _jax_tracing.forget_values(now=True)
 
     def __enter__(self) -> Self:
@@ -333,13 +334,24 @@ class JitCache:
             cached._programs, key, description, executable, own_key=own_key, requested=requested
         )
 
-    def _own_function(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Dispatcher, tuple[Any, ...]]:
-        """Return the cached function behind ``fun``, and its arguments with the ``self`` of a method."""
-        if isinstance(fun, types.MethodType) and isinstance(fun.__func__, CachedFunction):
-            fun, args = fun.__func__, (fun.__self__, *args)
-        if not isinstance(fun, CachedFunction) or fun._jaxcache._cache is not self:
+    def _own_function(
+        self, fun: Callable[..., Any], args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
+    ) -> tuple[Dispatcher, tuple[Any, ...], dict[str, Any]]:
+        """Return the cached function behind ``fun``, and what a call calls it with, such as the ``self`` of a method.
+
+        Without arguments there is no call.
+        """
+        given, named = args or (), dict(kwargs or {})
+        bound: Any = fun
+        if isinstance(bound, types.MethodType) and isinstance(bound.__func__, CachedFunction | FrontFunction):
+            bound, given = bound.__func__, (bound.__self__, *given)
+        if isinstance(bound, FrontFunction) and bound._cached._jaxcache._cache is self:
+            if args is not None:
+                given, named = bound._cached_call(given, named)
+            bound = bound._cached
+        if not isinstance(bound, CachedFunction) or bound._jaxcache._cache is not self:
             raise TypeError(f"fun must be a function from jit of this cache, such as f = cache.jit(g), but is {fun!r}")
-        return fun._jaxcache, args
+        return bound._jaxcache, given, named
 
     def _warn_of_misses(self, flight: Flight) -> None:
         """Warn of what a flight has shown, each once: a limit that is too small, a storm, a policy that failed."""

@@ -11,7 +11,7 @@ from jax import lax
 from jax.tree_util import tree_leaves, tree_map
 
 from ._bytesize import parse_size
-from ._loops import _check_positive, _named
+from ._loops import LoopFunction, _check_positive, _named
 from ._memory import JitCache
 
 
@@ -37,7 +37,7 @@ def monte_carlo(
     *,
     memory_limit: int | str = "64MiB",
     cache: JitCache | None = None,
-) -> Callable[..., MonteCarloResult]:
+) -> LoopFunction:
     """Return a function that estimates the mean of ``step`` over random samples, in one executable for each shape.
 
     Each sample of each parameter set has a key of its own, derived from its number and that of its set, so that
@@ -85,7 +85,7 @@ def monte_carlo(
         mean, standard_error = cached(key, parameters)
         return MonteCarloResult(mean, standard_error, n_samples)
 
-    return run
+    return LoopFunction(run, cached, lambda key, *parameters: (key, parameters))
 
 
 def _parameter_sets(parameters: tuple[Any, ...]) -> int | None:

@@ -55,21 +55,19 @@ def lowered(values: Any, _padding: Any) -> Any:
     return np.maximum(wide - np.max(wide) - np.max(np.abs(wide)), jax.numpy.iinfo(values.dtype).min)
 
 
-def off_by_roundings(number: int) -> Change:
-    """Return what puts values off by a few roundings of the precision that JAX takes them in; whole numbers stay.
+def off_by_roundings(number: int, values: Any, eps: float | None = None) -> Any:
+    """Return values off by a few roundings; whole numbers, and what is no array, stay.
 
     Args:
         number: 0 and 1 put all off in one direction, which sums show most; others each in some direction.
+        values: An array, or something else that a function takes.
+        eps: Of the roundings' precision; None for the one that JAX takes the values in.
     """
-
-    def change(values: Any, _padding: Any) -> Any:
-        if not _is_inexact(values):
-            return values
-        signs = np.random.default_rng(number).choice([-1.0, 1.0], values.shape) if number > 1 else (1.0, -1.0)[number]
-        eps = _eps(values)
-        return _widened(values) * (1 + _shaken(eps) * eps * signs)
-
-    return change
+    if not hasattr(values, "dtype") or not _is_inexact(values):
+        return values
+    signs = np.random.default_rng(number).choice([-1.0, 1.0], values.shape) if number > 1 else (1.0, -1.0)[number]
+    eps = _eps(jax.dtypes.canonicalize_dtype(values.dtype)) if eps is None else eps
+    return _widened(np.asarray(values)) * (1 + _shaken(eps) * eps * signs)
 
 
 def _shaken(eps: float) -> int:
@@ -100,11 +98,13 @@ def _widened(values: Any) -> Any:
     return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
 
 
-def _eps(values: Any) -> float:
-    return float(jax.numpy.finfo(jax.dtypes.canonicalize_dtype(values.dtype)).eps)
+def _eps(dtype: Any) -> float:
+    return float(jax.numpy.finfo(dtype).eps)
 
 
-def find_change(padded: Any, exact: Any, nearby: Sequence[Any] | None, size: float) -> str | None:
+def find_change(
+    padded: Any, exact: Any, nearby: Sequence[Any] | None, size: float, floors: Sequence[Any] | None = None
+) -> str | None:
     """Say which output padding changes by more than rounding, and by how much; None if none.
 
     Args:
@@ -113,18 +113,20 @@ def find_change(padded: Any, exact: Any, nearby: Sequence[Any] | None, size: flo
         nearby: Those of exact calls for inputs off by roundings: how much that matters differs by element. None if
             there cannot be any.
         size: Of what the inputs add up to, as far as roundings do: the largest, times the root of their number.
+        floors: For each output how far its elements may be off in any case; None for nothing.
     """
     beside = None if nearby is None else [tree_leaves(one) for one in nearby]
     pairs = zip(tree_flatten_with_path(padded)[0], tree_leaves(exact), strict=True)
     for number, ((path, got), wanted) in enumerate(pairs):
-        place = f"output{keystr(path)}"
+        output = f"output{keystr(path)}"
         if got.shape != wanted.shape:
-            return f"the {place} has the shape {got.shape} instead of {wanted.shape}"
+            return f"the {output} has the shape {got.shape} instead of {wanted.shape}"
         if _type_of(got) != _type_of(wanted):
-            return f"the {place} is {_type_of(got)} instead of {_type_of(wanted)}"
+            return f"the {output} is {_type_of(got)} instead of {_type_of(wanted)}"
         others = None if beside is None else [on_host(one[number]) for one in beside]
-        if (off := _error(on_host(got), on_host(wanted), others, size)) is not None:
-            return f"the {place} differs by {off:.2g} of its size"
+        floor = 0.0 if floors is None else floors[number]
+        if (off := _error(on_host(got), on_host(wanted), others, size, floor)) is not None:
+            return f"the {output} differs by {off:.2g} of its size"
     return None
 
 
@@ -132,11 +134,13 @@ def _type_of(leaf: Any) -> str:
     return f"{'weakly ' if getattr(leaf, 'weak_type', False) else ''}{leaf.dtype}"  # keys have none
 
 
-def _error(got: _Array, wanted: _Array, nearby: Sequence[_Array] | None, size: float) -> float | None:
+def _error(
+    got: _Array, wanted: _Array, nearby: Sequence[_Array] | None, size: float, floor: _Array | float
+) -> float | None:
     """Return how far an output is off, or None; where a rounding of the input decides, nothing is said."""
     others = nearby or ()
     if not _is_inexact(wanted):
-        wrong = got != wanted
+        wrong = (got != wanted) & (np.asarray(floor) < 1)
         for one in others:
             wrong &= one == wanted
         return float(np.mean(wrong)) if np.any(wrong) else None
@@ -146,26 +150,119 @@ def _error(got: _Array, wanted: _Array, nearby: Sequence[_Array] | None, size: f
         decided &= np.isfinite(one) == finite
         both = finite & decided
         spread = np.maximum(spread, np.abs(np.where(both, _widened(one), 0) - np.where(both, b, 0)))
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    if np.any(decided & ~same & ~(finite & np.isfinite(a))):
+    if np.any(decided & ~_same(a, b) & ~(finite & np.isfinite(a))):
         return float("inf")
     known = decided & finite & np.isfinite(a)
+    floor = np.broadcast_to(floor, b.shape)[known]
     a, b, spread = a[known], b[known], spread[known]
     top = np.max(np.abs(b), initial=0.0)
-    allowed = _allowed(np.abs(b), None if nearby is None else spread, max(float(top), size), _eps(wanted))
-    off = np.abs(a - b)
+    allowed = _allowed(np.abs(b), None if nearby is None else spread, max(float(top), size), _eps(wanted.dtype))
+    off, allowed = np.abs(a - b), np.maximum(allowed, floor)
     if np.all(off <= allowed):
         return None
     at = int(np.argmax(np.where(off > allowed, off - allowed, 0)))
     return float(off[at] / (np.abs(b[at]) or top or 1.0))
 
 
+def _same(a: _Array, b: _Array) -> _Array:
+    return (a == b) | (np.isnan(a) & np.isnan(b))
+
+
 def _allowed(sizes: _Array, spread: _Array | None, top: float, eps: float) -> _Array:
     """Return by how much roundings may put outputs of these sizes off."""
-    roundings = 64 if eps < 1e-4 else 2  # half precisions are added up in a wider one
+    roundings = _roundings(eps)
     if spread is None:  # a loop may take another turn: half of the digits
         return eps**0.5 * sizes + roundings * eps * top
     half = eps**0.5 * top
     # A sum that cancels is off by roundings of its terms. More than half of the digits is no rounding, unless one of
     # the input does as much, as to what is nothing but rounding.
     return np.where(spread > half, np.inf, np.minimum(roundings * (eps * sizes + spread / _shaken(eps)), half))
+
+
+def _roundings(eps: float) -> int:
+    return 64 if eps < 1e-4 else 2  # half precisions are added up in a wider one
+
+
+# The same program in another precision: what is rounding is so much less in the finer of two.
+
+_SHRINKS = 2.0**-10  # single to double precision is 2 ** -29, bfloat16 to double 2 ** -45
+
+
+def other_precision(output: Any) -> type[np.floating[Any]]:
+    """Return the precision to repeat a comparison in: double, or for outputs that are of it already, single."""
+    doubles = (np.float64, np.complex128)
+    return np.float32 if any(leaf.dtype in doubles for leaf in tree_leaves(output)) else np.float64
+
+
+def find_lasting_change(other: tuple[Any, Any], own: tuple[Any, Any], nearby: Sequence[Any], size: float) -> str | None:
+    """Say which output padding changes in double precision too; None if in the program's own it is rounding.
+
+    Single elements that cancel, or outputs that are nothing else, are off by any multiple of their size. In double
+    precision they are off by as much less as that is finer; what padding changes stays.
+
+    Args:
+        other: Outputs of the padded and of the exact call in double precision.
+        own: Those in the program's own.
+        nearby: Outputs of exact calls in double precision for inputs off by its roundings.
+        size: As for :func:`find_change`.
+    """
+    floors = [_shrunk(got, wanted) for got, wanted in _pairs(own)]
+    return find_change(*other, nearby, size, floors)
+
+
+def find_steady_change(other: tuple[Any, Any], own: tuple[Any, Any], size: float) -> str | None:
+    """Say which output in double precision padding changes as much as in single; None if it is rounding there.
+
+    Args:
+        other: Outputs of the padded and of the exact call in single precision.
+        own: Those in the program's own.
+        size: As for :func:`find_change`.
+    """
+    floors = [_SHRINKS * np.nan_to_num(_difference(got, wanted), posinf=0.0) for got, wanted in _pairs(other)]
+    return find_change(*own, (), size, floors)
+
+
+def find_excess(other: tuple[Any, Any], own: tuple[Any, Any], size: float) -> str | None:
+    """Say which output padding puts off by more than roundings can, though not in double precision.
+
+    Numbers that overflow, or swallow others, may do so in one precision only. What roundings do to an output is seen
+    in the exact call: how far it is from that in double precision.
+
+    Args:
+        other: Outputs of the padded and of the exact call in double precision.
+        own: Those in the program's own.
+        size: As for :func:`find_change`.
+    """
+    floors = []
+    for (_, precise), (_, wanted) in zip(_pairs(other), _pairs(own), strict=True):
+        if not _is_inexact(wanted):
+            floors.append(np.inf)
+            continue
+        eps, far = _eps(wanted.dtype), _difference(wanted, precise)
+        rounded = _roundings(eps) * np.max(far, where=np.isfinite(far), initial=0.0)
+        floors.append(max(eps**0.5 * max(_largest(wanted), size), rounded))
+    return find_change(*own, (), size, floors)
+
+
+def _pairs(outputs: tuple[Any, Any]) -> list[tuple[_Array, _Array]]:
+    a, b = (tree_leaves(output) for output in outputs)
+    return [(on_host(got), on_host(wanted)) for got, wanted in zip(a, b, strict=True)]
+
+
+def _difference(got: _Array, wanted: _Array) -> _Array:
+    """Return how far elements are off; infinitely where one of two is not finite."""
+    if not _is_inexact(wanted):
+        return np.where(got == wanted, 0.0, np.inf)
+    a, b = _widened(got), _widened(wanted)
+    both = np.isfinite(a) & np.isfinite(b)
+    return np.where(both, np.abs(np.where(both, a, 0) - np.where(both, b, 0)), np.where(_same(a, b), 0.0, np.inf))
+
+
+def _shrunk(got: _Array, wanted: _Array) -> _Array:
+    """Return what of a difference may be left in double precision: of what was none before, all."""
+    off = _difference(got, wanted)
+    if not _is_inexact(wanted):
+        return np.where(off > 0, 0.0, np.inf)
+    eps = _eps(wanted.dtype)
+    sizes = np.abs(np.nan_to_num(_widened(wanted), posinf=0.0, neginf=0.0))
+    return np.where(off <= _roundings(eps) * eps * sizes, np.inf, _SHRINKS * off)

@@ -81,6 +81,14 @@ class Call:
         self.args = args
         self.kwargs = kwargs
 
+    @classmethod
+    def of(cls, signature: Any) -> "Call":
+        """Return the call that a signature describes: a call, a tuple of positional arguments, or one argument."""
+        if isinstance(signature, Call):
+            return signature
+        named = hasattr(signature, "_fields")  # a named tuple is one argument
+        return cls(*signature) if isinstance(signature, tuple) and not named else cls(signature)
+
     def __repr__(self) -> str:
         words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
         return f"Call({', '.join(words)})"

@@ -44,7 +44,7 @@ def warm(cached: "Dispatcher", signatures: Iterable[Any], threads: int | None) -
 def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
     calls: dict[Key, tuple[Call, Description]] = {}
     for signature in signatures:
-        call = signature if isinstance(signature, Call) else Call(*_positional(signature))
+        call = Call.of(signature)
         key, description = cached._key_of(call.args, call.kwargs), None
         if key is not None:
             with contextlib.suppress(Uncacheable):
@@ -56,11 +56,6 @@ def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, 
             )
         calls[key] = call, description
     return calls
-
-
-def _positional(signature: Any) -> tuple[Any, ...]:
-    named = hasattr(signature, "_fields")  # a named tuple is one argument
-    return signature if isinstance(signature, tuple) and not named else (signature,)
 
 
 def _begin(

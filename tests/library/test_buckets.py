@@ -1,9 +1,12 @@
 """Bucketed functions: the answer of the exact call, a few compiles, and refusals where padding is wrong."""
 
+import copy
+import dataclasses
 import functools
 import inspect
 import math
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcache import JitCache, PaddingError, bucketed, choose_buckets
+from jaxcache import Call, JitCache, PaddingError, bucketed, choose_buckets
 
 from .compiles import count_compiles
 
@@ -224,7 +227,10 @@ def test_bad_arguments_are_refused_before_any_call(options, message):
         (lambda f: f(np.ones(0)), "x has the length 0 on axis 0"),
         (lambda f: f(np.ones((3, 3)), np.ones(4)), "x has the length 3, but y has 4 on axis 0; give the axes by name"),
         (lambda f: f(3.0), r"axes=\(0,\) names no axis of an array in the call"),
-        (lambda f: f(np.ones(3), mask=np.ones(3)), "mask is handed to .* leave it out"),
+        (
+            lambda f: bucketed(lambda x, mask, y=0: x, cache=JitCache(), buckets=(4,))(np.ones(3), np.ones(3)),
+            "has a parameter mask, which bucketed hands to it unless the call does: argument number 2 .* as in mask=…",
+        ),
         (lambda f: bucketed(lambda x: x, cache=JitCache(), buckets=(4,), axes=1)(np.ones(3)), "x has no axis 1"),
     ],
 )
@@ -527,3 +533,135 @@ def test_what_is_known_of_signatures_is_bounded_and_found_out_again(monkeypatch)
     for dtype in (np.float32, np.int32, np.int8, np.uint8, np.float16) * 2:
         np.testing.assert_array_equal(f(np.ones(3, dtype)), np.full(3, 2, dtype))
         assert max(len(f._rules), len(f._checked)) <= 2
+
+
+def attend(x, mask, scale=1.0):
+    return scale * jnp.sum(jnp.where(mask, x, 0)), jnp.where(mask, x, -1)
+
+
+KEPT = np.array([True, False, True])
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs"),
+    [
+        (lambda x, mask: attend(x, mask), (LINE[:3], KEPT), {}),
+        (lambda x, mask: attend(x, mask), (LINE[:3],), {"mask": KEPT}),
+        (lambda mask, x: attend(x, mask), (KEPT, LINE[:3]), {}),
+        (lambda x, *, mask: attend(x, mask), (LINE[:3],), {"mask": KEPT}),
+        (attend, (LINE[:3], KEPT), {}),
+        (attend, (LINE[:3], jnp.asarray(KEPT), 2.0), {}),
+        (attend, (LINE[:3], KEPT), {"scale": 2.0}),
+        (lambda x, mask: attend(x, mask > 0), (LINE[:3], KEPT.astype(np.float32)), {}),
+        (lambda x, mask, length=3: attend(x, mask, length), (LINE[:3], KEPT), {}),
+        (lambda x, mask, length: attend(x, mask, length), (LINE[:3], KEPT, 3), {}),
+        (lambda x, length: (jnp.sum(x) / length,), (LINE[:3], 2), {}),
+    ],
+)
+def test_a_mask_or_length_of_the_callers_own_is_an_argument_as_any_other(function, args, kwargs):
+    f = bucketed(function, cache=JitCache(), buckets=(8,))
+    for got, exact in zip(f(*args, **kwargs), function(*args, **kwargs), strict=True):
+        np.testing.assert_allclose(got, exact)
+
+
+def test_a_mask_of_the_callers_own_leaves_padding_out_whatever_else_is_padded_with():
+    f = bucketed(attend, cache=JitCache(), buckets=(8,), pad_value=7)
+    assert float(f(LINE[:3], KEPT)[0]) == 2
+    wrong = bucketed(lambda x, mask: x.mean() + 0 * mask.sum(), cache=JitCache(), buckets=(8,))
+    with pytest.raises(PaddingError, match="The call gives it a parameter `mask`, but padding gets past it"):
+        wrong(LINE[:3], KEPT)
+
+
+def test_a_mask_that_is_static_or_has_an_axis_is_never_handed_over():
+    f = bucketed(lambda x, mask=True: x + mask, cache=JitCache(), buckets=(4,), static_argnames="mask")
+    assert (f(np.ones(3)).tolist(), f(np.ones(3), False).tolist()) == ([2, 2, 2], [1, 1, 1])
+    g = bucketed(attend, cache=JitCache(), buckets=(8,), axes={"x": 0, "mask": 0})
+    assert float(g(LINE[:3], KEPT)[0]) == 2
+    with pytest.raises(TypeError, match="missing a required argument: 'mask'"):
+        g(LINE[:3])
+
+
+def test_what_stands_where_a_mask_that_is_handed_over_would_is_the_next_argument():
+    f = bucketed(attend, cache=JitCache(), buckets=(8,))
+    assert (float(f(LINE[:3])[0]), float(f(LINE[:3], 2.0)[0]), float(f(LINE[:3], scale=3.0)[0])) == (3, 6, 9)
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        f(LINE[:3], KEPT, 2.0, 3.0)
+
+
+SHARED = JitCache("64MiB")
+
+
+@bucketed(cache=SHARED, buckets=(4, 8))
+def shared_mean(x, mask):
+    return jnp.mean(x, where=mask)
+
+
+def test_a_bucketed_function_is_explained_warmed_and_cleared_by_its_buckets():
+    cache = JitCache()
+    f = bucketed(masked_mean, cache=cache, buckets=(4, 8), check=False)
+    x, shape = np.ones(3, np.float32), jax.ShapeDtypeStruct((2,), np.float32)
+    for described in (x, shape, jnp.asarray(x)):
+        assert (cache.explain(f, described).outcome, f.explain(described).outcome) == ("miss", "miss")
+    assert (f.warm(shape), f.warm(x, (x,), Call(x=x))) == (1, 0)  # all are of one bucket
+    with count_compiles() as compiles:
+        f(x)
+    assert (compiles, cache.explain(f, shape).outcome, cache.explain(f, np.ones(5, np.float32)).outcome) == (
+        [0], "hit", "miss",
+    )  # fmt: skip
+    assert f.stats().calls == 1
+    f.clear()
+    assert (cache.stats().live_bytes, cache.explain(f, x).outcome) == (0, "miss")
+    f(x)
+    cache.clear(f)
+    f(x)
+    f.clear_cache()
+    assert cache.stats().live_bytes == 0
+
+
+def test_a_bucketed_function_of_another_cache_is_not_explained():
+    with pytest.raises(TypeError, match="fun must be a function from jit of this cache"):
+        JitCache().explain(shared_mean, np.ones(3))
+
+
+@pytest.mark.parametrize("options", [{"static_argnums": 0, "axes": {"x": 0}}, {"static_argnames": "self"}])
+def test_methods_are_bucketed_in_their_class(options):
+    cache = JitCache()
+
+    class Model:
+        def __init__(self, scale):
+            self.scale = scale
+
+        @bucketed(cache=cache, buckets=(4, 8), **options)
+        def total(self, x, mask, power=1):
+            return self.scale * jnp.sum(jnp.where(mask, x, 0)) ** power
+
+    double, triple, x = Model(2), Model(3), np.ones(3, np.float32)
+    assert (float(double.total(x)), float(triple.total(x)), float(double.total(x, power=2))) == (6, 9, 18)
+    assert (cache.explain(double.total, x).outcome, cache.explain(Model(4).total, x).outcome) == ("hit", "miss")
+    assert Model.total.stats().calls == 3
+
+
+def test_a_pytree_can_be_the_self_of_a_bucketed_method():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Model:
+        weights: jax.Array
+
+        @bucketed(cache=SHARED, buckets=(4, 8), axes={"x": 0})
+        def __call__(self, x, mask):
+            return jnp.sum(jnp.where(mask[:, None], x * self.weights, 0), 0)
+
+    assert Model(jnp.arange(2.0))(np.ones((3, 2), np.float32)).tolist() == [0, 3]
+
+
+def test_copies_are_the_function_itself_and_pickles_lead_to_it():
+    assert copy.copy(shared_mean) is copy.deepcopy(shared_mean) is shared_mean
+    assert pickle.loads(pickle.dumps(shared_mean)) is shared_mean
+
+
+def test_pickles_of_functions_without_a_name_take_a_cache_of_the_same_limit():
+    f = bucketed(masked_mean, cache=JitCache("32MiB"), buckets=(4, 8), max_deviation=1.5, pad_value=7)
+    other = pickle.loads(pickle.dumps(f))
+    x = np.array([1, 2, 6], np.float32)
+    assert (float(other(x)), other.stats().by_bucket) == (3, {(4,): 1})
+    assert other._cached._cache.limit_bytes == 32 * 2**20

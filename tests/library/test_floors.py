@@ -24,8 +24,8 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_disk_index"},
     {"_disk_runs", "_disk_faults"},
     {"_disk_database", "_disk_flight", "_disk_ranking"},
-    {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
-    {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest", "_stages"},
+    {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo", "_buckets"},
+    {"_padding_comparison", "_front", "_memory", "_function", "_recorded_function", "_warm", "_suggest", "_stages"},
     {"_ledger"},
     {"_recorder"},
     {
@@ -37,6 +37,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_value_parts",
         "_dynamic_arguments",
         "_padding_check",
+        "_precision",
     },
     {
         "_executable",
@@ -62,8 +63,21 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_trust",
         "_same_program",
         "_fingerprint",
+        "_donation",
+        "_jitted",
     },
-    {"_jax", "_jitted", "_jax_dispatch", "_jax_tracing", "_bytesize", "_costs", "_bucket_choice", "_trimming", "_open_file"},
+    {
+        "_jax",
+        "_jitted",
+        "_jax_dispatch",
+        "_jax_tracing",
+        "_bytesize",
+        "_costs",
+        "_bucket_choice",
+        "_trimming",
+        "_open_file",
+        "_donation",
+    },
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),

@@ -1,5 +1,7 @@
 """Loops on the device: answers against NumPy, SciPy and optax, ends, refusals, and what they compile."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -213,7 +215,7 @@ def test_an_update_step_follows_optax_and_donates_its_state():
 
 def test_an_update_step_tells_a_line_search_what_it_asks_for():
     optimizer, rosenbrock = optax.lbfgs(), lambda p: jnp.sum((1 - p[:-1]) ** 2 + 100 * (p[1:] - p[:-1] ** 2) ** 2)
-    step = update_step(rosenbrock, optimizer, cache=JitCache(), donate_argnums=())
+    step = update_step(rosenbrock, optimizer, cache=JitCache())
     params = jnp.zeros(4)
     state = optimizer.init(params)
     for _ in range(40):
@@ -400,3 +402,36 @@ def test_losses_with_something_beside_them_are_told_from_those_without():
         value_and_grad_step(jnp.sum, cache=JitCache(), has_aux=True)(jnp.ones(3))
     with pytest.raises(TypeError, match=r"returns a tuple; .* takes has_aux=True"):
         value_and_grad_step(lambda p: (p.sum(), p), cache=JitCache())(jnp.ones(3))
+
+
+LOOPS = {
+    "optimization_loop": (lambda cache: optimization_loop(babylonian, close, cache=cache), (jnp.ones(3), jnp.ones(3))),
+    "on the host": (
+        lambda cache: optimization_loop(babylonian, lambda x, a: True, check_every=2, cache=cache),
+        (jnp.ones(3), jnp.ones(3)),
+    ),
+    "iterative_solver": (
+        lambda cache: iterative_solver(babylonian, residual=lambda x, a: x * x - a, cache=cache),
+        (jnp.ones(3), jnp.ones(3)),
+    ),
+    "least_squares": (lambda cache: least_squares(lambda p, y: p * y - y, cache=cache), (jnp.ones(()), jnp.ones(3))),
+    "monte_carlo": (lambda cache: monte_carlo(uniform_square, 4, cache=cache), (jax.random.key(0), jnp.ones(2))),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_are_explained_warmed_and_cleared(name):
+    make, args = LOOPS[name]
+    cache = JitCache()
+    loop = make(cache)
+    assert (cache.explain(loop, *args).outcome, loop.explain(*args).outcome) == ("miss", "miss")
+    assert (loop.warm(args), loop.warm(args)) == (1, 0)
+    assert cache.explain(loop, *args).outcome == "hit"
+    with count_compiles() as compiles:
+        loop(*args)
+    assert (compiles, cache.stats().misses) == ([0], 0)
+    loop.clear()
+    assert (cache.explain(loop, *args).outcome, cache.stats().live_bytes) == ("miss", 0)
+    assert copy.deepcopy(loop) is loop
+    with pytest.raises(TypeError, match="fun must be a function from jit of this cache"):
+        JitCache().explain(loop, *args)
