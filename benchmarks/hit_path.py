@@ -1,6 +1,6 @@
 """What a hit costs: a cached call over a ``jax.jit`` call, interleaved in one process.
 
-    python -m benchmarks.hit_path [--rounds 60]
+    python -m benchmarks.hit_path [--rounds 300]
 
 Each round times a block of calls of either, in an order that alternates; the ratio is taken within the round, and
 beside it that of the fastest blocks, which a busy machine disturbs least. The functions add their arguments of a few
@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.record import quartiles, record
 from jaxcache import JitCache
 
-CALLS = 1000
+CALLS = 200  # a millisecond of them: what disturbs a block seldom disturbs the next
 
 
 def block_seconds(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> float:
@@ -111,7 +111,7 @@ def alternations() -> dict[str, list[tuple[Any, ...]]]:
 def main() -> None:
     """Print and record the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hit_path", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=300)
     rounds = parser.parse_args().rounds
     at_random = np.random.default_rng(0).integers(8, size=CALLS)
     measured = {

@@ -152,13 +152,15 @@ class Dispatcher:
 
     def _count_raised(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count a call that raised before the table told what served it."""
-        self._programs.table.forget()  # what is interrupted within it is not served by it again
+        self._programs.table.forget()  # JAX would ask for what was interrupted within it at each call from now on
         key = self._key_of(args, kwargs)
-        entry = None if key is None else self._programs.entries.get(key)
-        if entry is not None:
-            self._log.append(entry.held)  # a hit, whatever became of it
-        elif key is None:
+        if key is None:
             self._ledger.count_bypass()
+            return
+        with contextlib.suppress(Exception):  # of static values that cannot be compared: the error under way counts
+            entry = self._programs.entries.get(key)
+            if entry is not None:
+                self._log.append(entry.held)  # a hit, whatever became of it
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
         """Return what the call is looked up by; None if ``jax.jit`` itself has to serve it."""
