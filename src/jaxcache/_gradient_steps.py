@@ -125,7 +125,8 @@ def _step(step: Callable[..., Any], loss: Callable[..., Any], cache: JitCache, o
     """Return a step through the cache under the name of its loss."""
     step.__qualname__ = step.__name__ = name_of(loss)
     cached = cache.jit(step, **options)
-    donated = resolve_statics(step, *(cached._jaxcache._options.get(name) for name in ("donate_argnums", "donate_argnames")))
+    taken = cached._jaxcache._options
+    donated = resolve_statics(step, taken.get("donate_argnums"), taken.get("donate_argnames"))
     return cached if donated is None else DonatingStep(cached, donated)
 
 
