@@ -24,7 +24,7 @@ def tiled(x, n):
     ("options", "args", "kwargs"),
     [
         ({"static_argnames": "n"}, (x3,), {"n": 2}), ({"static_argnames": ("n",)}, (x3, 2), {}),
-        ({"static_argnums": 1}, (x3, 2), {}), ({"static_argnums": -1}, (x3,), {"n": 2}),
+        ({"static_argnums": 1}, (x3, 2), {}), ({"static_argnums": -1}, (x3, 2), {}),
         ({"static_argnums": 1, "keep_unused": True, "inline": True}, (x3, 3), {}),
         ({"static_argnums": 1, "compiler_options": {"xla_embed_ir_in_executable": True}}, (x3, 3), {}),
     ],
