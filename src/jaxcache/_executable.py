@@ -117,15 +117,13 @@ class OwnJit:
     Attributes:
         call: Takes the function's arguments; behaves as ``jax.jit`` does, also for tracers.
         seconds: Spent so far on tracing and lowering here.
-        lowerable: Whether it can be lowered ahead of its call, for all that is known.
     """
 
-    __slots__ = ("call", "lowerable", "seconds")
+    __slots__ = ("call", "seconds")
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call: Any = call
         self.seconds = 0.0
-        self.lowerable = True
 
     @classmethod
     def over(cls, fun: Callable[..., Any], options: Mapping[str, Any]) -> Self:
@@ -171,7 +169,6 @@ class OwnJit:
             with _jax_tracing.own_traces(), _jax_tracing.own_module_context() if apart else nullcontext():
                 return jax.stages.Traced.lower(traced)
         except Exception as error:
-            self.lowerable = False
             raise NotLowerable from error
         finally:
             self.seconds += time.perf_counter() - started

@@ -1,6 +1,5 @@
 """CachedFunction: what ``cache.jit`` returns, and the way of a hit; Dispatcher: all other ways of a call."""
 
-import contextlib
 import functools
 import inspect
 import operator
@@ -138,8 +137,14 @@ class Dispatcher:
             if len(self._log) >= _SETTLE_AFTER:
                 self._ledger.settle_hits()
         elif not _is_abstract(args, kwargs) and not self._programs.prepared.refuses(key):
-            with contextlib.suppress(Uncacheable):  # jax.jit knows what to do
+            try:
                 entry = self._cache._miss(self, key, args, kwargs)
+            except NotLowerable:
+                result = self._bypass(args, kwargs)  # or the error of jax.jit, which may be another one next time
+                self._programs.prepared.refuse(key)
+                return result
+            except Uncacheable:  # jax.jit knows what to do
+                pass
         if entry is None:
             return self._bypass(args, kwargs)
         return self._serve(entry, args, kwargs)
@@ -226,15 +231,10 @@ class Dispatcher:
         """
         if self._key is not None:
             return Program(self._fun, self._options, args, kwargs)
-        own, keep = self._to_trace(key), False
         try:
-            return Program(self._fun, self._options, args, kwargs, own)
-        except NotLowerable:
-            keep = True  # so that nobody tries again
-            raise
+            return Program(self._fun, self._options, args, kwargs, self._to_trace(key))
         finally:
-            if not keep:
-                self._programs.prepared.forget(key)
+            self._programs.prepared.forget(key)
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``jax.jit(fun).trace`` does, and share with the entry what is traced."""

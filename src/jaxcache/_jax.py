@@ -211,15 +211,16 @@ def payload_bytes(compiled: Any) -> int | None:
         return None
 
 
+_SMALLEST_CONSTANT = 1024  # bytes; those of numbers and index tables are the program's own, whatever it captures
 _CONSTANT = re.compile(r" (pred|[a-z]+(\d+)\w*)\[([\d,]*)\]\S* constant\(")
 
 
 class Contents(NamedTuple):
-    """What an optimized program consists of: its text without the constants' values, both serialized, the constants."""
+    """Parts of an optimized program, in bytes."""
 
-    text_bytes: int
-    proto_bytes: int
-    constants_bytes: int
+    text_bytes: int  # without the values of constants
+    proto_bytes: int  # serialized, with them; 0 where none is large
+    constants_bytes: int  # of the large ones
 
 
 def contents(compiled: Any) -> Contents | None:
@@ -230,7 +231,8 @@ def contents(compiled: Any) -> Contents | None:
     try:
         modules = compiled.runtime_executable().hlo_modules()
         texts = [module.to_string() for module in modules]
-        constants = sum(_bytes_of(*match) for text in texts for match in _CONSTANT.findall(text))
+        each = [_bytes_of(*match) for text in texts for match in _CONSTANT.findall(text)]
+        constants = sum(size for size in each if size >= _SMALLEST_CONSTANT)
         # To serialize a program is to copy its constants: only if there are any worth looking at.
         protos = [len(module.as_serialized_hlo_module_proto()) for module in modules] if constants else [0]
         return Contents(sum(map(len, texts)), sum(protos), constants)

@@ -44,7 +44,9 @@ def _merge(fun: Callable[..., Any], inner: dict[str, Any], options: dict[str, An
     if "compiler_options" in inner:
         merged["compiler_options"] = {**inner["compiler_options"], **(options.get("compiler_options") or {})}
     static = _numbers_and_names(fun, "static", inner, options)
-    donated = _numbers_and_names(fun, "donate", inner, options)
+    given = [options[name] for name in ("donate_argnums", "donate_argnames") if name in options]
+    keeps_all = bool(given) and all(one is None or one == () for one in given)
+    donated = _numbers_and_names(fun, "donate", *([] if keeps_all else [inner, options]))
     for kind, mine, others in (("static", static, (set(), set())), ("donate", donated, static)):
         for what, positions, excluded in zip(("argnums", "argnames"), mine, others, strict=True):
             merged.pop(f"{kind}_{what}", None)

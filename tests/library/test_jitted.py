@@ -24,7 +24,7 @@ def tiled(x, n):
     ("options", "args", "kwargs"),
     [
         ({"static_argnames": "n"}, (x3,), {"n": 2}), ({"static_argnames": ("n",)}, (x3, 2), {}),
-        ({"static_argnums": 1}, (x3, 2), {}), ({"static_argnums": -1}, (x3,), {"n": 2}),
+        ({"static_argnums": 1}, (x3, 2), {}), ({"static_argnums": -1}, (x3, 2), {}),
         ({"static_argnums": 1, "keep_unused": True, "inline": True}, (x3, 3), {}),
         ({"static_argnums": 1, "compiler_options": {"xla_embed_ir_in_executable": True}}, (x3, 3), {}),
     ],
@@ -52,6 +52,9 @@ def test_options_of_ones_own_add_to_those_of_the_inner_jit():
     given = jnp.ones(3), jnp.zeros(3)
     both(*given)
     assert [one.is_deleted() for one in given] == [True, True]
+    kept = jnp.ones(3)
+    cache.jit(jax.jit(lambda x: x + 1, donate_argnums=0), donate_argnums=())(kept)
+    assert not kept.is_deleted()
     alone = jnp.ones(3)
     cache.jit(jax.jit(lambda x: x + 1, donate_argnums=0))(alone)
     assert alone.is_deleted()

@@ -129,3 +129,47 @@ def test_where_nothing_can_be_copied_the_function_is_called():
     assert program(-1) == {None: 1}
     assert [table.serve("absolute", program, (-1,), {}) for _ in range(3)] == [1, 1, 1]
     assert table.call(-1) is OTHER
+
+
+def test_what_jit_was_given_can_be_taken_apart():
+    def f(x, n, y):
+        return x * n + y
+
+    options = {"static_argnames": "n", "donate_argnums": 2, "keep_unused": True}
+    function, told = _jax.taken_apart(jax.jit(f, **options))
+    assert function is f
+    assert told == {"static_argnums": (1,), "static_argnames": ("n",), "donate_argnums": (2,),
+                    "donate_argnames": ("y",), "keep_unused": True}  # fmt: skip
+    assert _jax.taken_apart(jax.jit(f)) == (f, {})
+    assert _jax.taken_apart(f) is None
+
+
+def test_an_optimized_program_shows_its_constants():
+    constant = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    parts = _jax.contents(jax.jit(lambda x: x @ constant).lower(np.ones(64, np.float32)).compile())
+    assert constant.nbytes <= parts.constants_bytes < 1.1 * constant.nbytes
+    assert parts.proto_bytes > constant.nbytes > parts.text_bytes > 0
+    assert _jax.contents(object()) is None
+    assert _jax.constant_arguments_bytes(object()) == 0
+
+
+def test_nothing_is_serialized_of_which_it_cannot_be_told_that_it_may_be():
+    class Compiled:
+        def runtime_executable(self):
+            raise AssertionError("asked for the executable")
+
+    assert _jax.payload_bytes(Compiled()) is None
+    callback = jax.jit(lambda x: jax.pure_callback(lambda x: x, x, x)).lower(np.ones(3, np.float32)).compile()
+    assert _jax.payload_bytes(callback) is None
+
+
+def test_a_module_that_was_taken_away_can_be_had_again():
+    jitted = jax.jit(lambda x: x * 3)
+    traced = jitted.trace(np.ones(3, np.float32))
+    lowered, text = traced.lower(), traced.lower().as_text()
+    lowered.compile()
+    _jax.forget_module(lowered)
+    mine = _jax.own_module(traced, traced.lower())
+    assert mine.as_text() == text
+    assert lowered._lowering._hlo is None
+    assert _jax.own_module(object(), object()) is None

@@ -152,3 +152,20 @@ def test_what_cannot_be_lowered_ahead_of_its_call_is_run_by_jit():
         f.lower(2.0)
     with pytest.raises(TypeError, match="ahead"):
         f.warm(2.0)
+
+
+def test_an_error_in_lowering_says_nothing_of_later_calls():
+    """Under warnings as errors JAX raises there, of donated arrays that it cannot use."""
+    import warnings
+
+    cache = JitCache()
+    f = cache.jit(lambda x: jnp.sum(x), donate_argnums=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            with pytest.raises(UserWarning, match="donated"):
+                f(jnp.ones(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert [float(f(jnp.ones(3))) for _ in range(2)] == [3, 3]
+    assert (cache.stats().misses, cache.stats().hits) == (1, 1)
