@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 _KNOWN = ("eviction", "memory_limit", "buckets")
+_OF_A_SWEEP = "hydra"  # the program that the file was made for, which a cache need not know
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(path)}: defaults must be {written}, but is {defaults!r}")
     chosen = {key: value for one in defaults if isinstance(one, dict) for key, value in one.items()}
     settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
+    settings.pop(_OF_A_SWEEP, None)
     unknown = [key for key in settings if key not in _KNOWN]
     if unknown:
         raise ValueError(f"{os.fspath(path)} has the key {unknown[0]!r}; known are {', '.join(_KNOWN)}")

@@ -13,8 +13,9 @@ from statistics import fmean
 from .._bytesize import format_size, parse_size
 from .._suggest import WORTH_SECONDS, Suggestion, Thresholds, suggest
 from .aggregate import Group, Program
+from .answer import describe_ratio
+from .choice import by_policy
 from .comparison import LEVEL, Comparison, Interval, compare, correct, leaders, paired_interval, reverse
-from .decision import by_policy, describe_ratio
 from .pathologies import giant_entry, scan_pollution
 from .trial import TrialResult
 

@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 
 from ..aggregate import Group, Setting
+from ..choice import baseline_of, by_policy
 from ..comparison import compare
-from ..decision import baseline_of, by_policy
 from ._panel import (
     BAR_HEIGHT,
     HEIGHT,

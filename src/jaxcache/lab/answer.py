@@ -1,0 +1,293 @@
+"""The answer of a sweep in words: its sentence, and the notes that say how sure it is.
+
+Every superlative is checked against the seconds that it stands on before it is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from .aggregate import Group, Program, Setting
+from .choice import Choice, baseline_of, by_policy, told_by
+from .comparison import Interval
+from .ranking import Cell, cells_of, limit_order
+
+_MOST_NAMED = 3
+_LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
+
+
+def sentence_of(choice: Choice, groups: Sequence[Group], is_all: bool) -> str:
+    """Return what to take, and what it was compared with.
+
+    Args:
+        choice: Of the block that is recommended from.
+        groups: Of the whole sweep.
+        is_all: Whether the block holds every trial of the sweep.
+    """
+    if is_all:
+        return _body(choice, groups)
+    compared, tried = len(choice.block.by_setting), len({group.setting for group in groups})
+    which = f"{compared} of {tried} settings" if compared < tried else f"all {tried} settings"
+    return f"Compared on {describe_cells(choice.block.cells)}, which {which} have run: {_body(choice, groups)}"
+
+
+def nothing_shared(groups: Sequence[Group]) -> str:
+    """Return why nothing can be ranked: no two settings have a cell in common."""
+    ran: dict[Setting, list[Cell]] = {}
+    for group in groups:
+        ran.setdefault(group.setting, []).extend(cells_of([group]))
+    parts = [f"{setting.label} ran {describe_cells(cells)}" for setting, cells in ran.items()]
+    return (
+        f"No two settings have run the same program and seed, so nothing is ranked: {_shortened(parts, '; ')}. To "
+        "compare settings, run each with the same workload, shapes and seeds."
+    )
+
+
+def notes_of(choices: Sequence[Choice], groups: Sequence[Group]) -> Iterator[str]:
+    """Yield how sure the answer is, and what is not in it, a sentence each; the first choice is the answer."""
+    main = choices[0]
+    for note in (_policy_note(main, groups), _buckets_note(main), _limit_note(main, groups)):
+        if note:
+            yield note
+    yield from _limited([_apart(choice, groups) for choice in choices[1:]], "more sets of settings share no runs")
+    yield from _limited(_left_out(choices, groups), "more settings are left out of the comparison")
+
+
+def _limited(notes: list[str], rest: str) -> list[str]:
+    more = len(notes) - _MOST_NAMED
+    return notes if more <= 0 else [*notes[:_MOST_NAMED], f"{more} {rest}."]
+
+
+# The sentence.
+
+
+def _body(choice: Choice, groups: Sequence[Group]) -> str:
+    """Return the sentence without what was compared."""
+    frames = [group.frame for group in choice.groups if group.frame is not None]
+    against = ""
+    if len(frames) == len(choice.groups):
+        uncached = fmean(frame.uncached_seconds for frame in frames)
+        against = f" of the {uncached:.1f} that a compile at every call would take"
+    words = f"{_lead(choice, groups)}: {choice.seconds:.1f} compile seconds a run{against}"
+    rival = _rival(choice)
+    if rival is None:
+        return f"{words}."
+    saved = choice.saved_over(rival)
+    if abs(saved.mean) < _LEAST_SHOWN:
+        return f"{words}."
+    sign = "less" if saved.mean >= 0 else "more"
+    whom = f"{rival.eviction} at the same limit" if rival in choice.rivals else _what(rival, choice)
+    return f"{words}, {abs(saved.mean):.1f} {sign} than {whom}{_range(saved)}."
+
+
+def _lead(choice: Choice, groups: Sequence[Group]) -> str:
+    what, settings = _what(choice.setting, choice), choice.block.by_setting
+    if len(settings) == 1:
+        return f"One setting was tried, {what}"
+    if len({one.eviction for one in settings}) == 1:
+        tried = "tried" if len({group.setting.eviction for group in groups}) == 1 else "compared"
+        return f"One policy was {tried}: {what}"
+    if choice.claimed:
+        return f"Take {what}"
+    if not choice.rivals:
+        if choice.is_least:
+            return f"Of {len(settings)} settings {what} took the fewest seconds"
+        return f"Of {len(settings)} settings {what} has the smallest limit that is large enough"
+    equal = [one.eviction for one in choice.rivals if choice.block.seconds[one] == choice.seconds]
+    least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {_listed(equal)}" if equal else "")
+    if any(one.verdict == "more" for one in choice.against):
+        return least
+    return f"No policy is shown to be better than the rest; {least}"
+
+
+def _where(choice: Choice) -> str:
+    """Return among which settings none took fewer seconds; empty for all that were compared."""
+    if choice.is_least:
+        return ""
+    at_limit = [one for one in choice.block.by_setting if one.memory_limit == choice.setting.memory_limit]
+    return " at this limit" + (" with these buckets" if len({one.buckets for one in at_limit}) > 1 else "")
+
+
+def _what(setting: Setting, choice: Choice) -> str:
+    limit = "no limit" if setting.memory_limit is None else f"a limit of {setting.limit}"
+    told = len({one.buckets for one in choice.block.by_setting}) > 1 or setting.buckets != "none"
+    return f"{setting.eviction} with {limit}" + (f", buckets {setting.buckets}" if told else "")
+
+
+def _rival(choice: Choice) -> Setting | None:
+    """Return the setting that the chosen one is held against: at its limit ``lru``, else the next best; else of all."""
+    if len(choice.block.by_setting) == 1 or len({one.eviction for one in choice.block.by_setting}) == 1:
+        return None
+    if choice.rivals:
+        baseline = baseline_of(choice.block.groups)
+        if baseline == choice.setting.eviction:
+            return None
+        return next((one for one in choice.rivals if one.eviction == baseline), choice.rivals[0])
+    others = [one for one in choice.block.by_setting if one != choice.setting]
+    return min(others, key=lambda one: (choice.block.seconds[one], limit_order(one.memory_limit), one.eviction))
+
+
+def _range(saved: Interval) -> str:
+    if saved.low is None or saved.high is None:
+        return f" ({saved.repeats} repeat{'s' * (saved.repeats > 1)}: too few for an interval)"
+    return f" ({saved.confidence:.0%} interval {saved.low:.1f} to {saved.high:.1f}, {saved.repeats} repeats)"
+
+
+# The notes.
+
+
+def _policy_note(choice: Choice, groups: Sequence[Group]) -> str:
+    eviction = choice.setting.eviction
+    tried = {group.setting.eviction for group in groups}
+    compared = {one.eviction for one in choice.block.by_setting}
+    if len(tried) == 1:
+        return "One policy was tried, so the sweep says nothing of others."
+    if len(compared) == 1:
+        return "One policy was compared, so nothing is said of others."
+    measured = by_policy(choice.block.groups)
+    if all(measured[name] == measured[eviction] for name in measured):
+        return _alike(choice, groups)
+    if not choice.against:
+        rivals = ",".join(sorted(compared))
+        return (
+            f"{eviction} was run at no limit at which another policy was, so the policies are not compared: "
+            f"eviction={rivals} at one memory_limit would."
+        )
+    return " ".join(part for part in (_evidence(choice), _not_at_one_limit(choice, compared)) if part)
+
+
+def _alike(choice: Choice, groups: Sequence[Group]) -> str:
+    """Say of policies that took the same seconds in every trial why, and what would tell them apart."""
+    if not any(group.mean("evictions") for group in choice.block.groups):
+        return "Nothing was evicted, so policies cannot differ: a smaller memory_limit would tell them apart."
+    is_all = len(choice.block.by_setting) == len({group.setting for group in groups})
+    who = "All policies" if is_all else "The policies compared"
+    return f"{who} took the same seconds in every trial: more seeds tell them apart hardly, other limits may."
+
+
+def _evidence(choice: Choice) -> str:
+    eviction, mine = choice.setting.eviction, choice.against
+    repeats = min(one.repeats for one in mine)
+    if all(one.verdict == "too few repeats" for one in mine):
+        needed = mine[0].repeats_needed
+        seeds = ",".join(map(str, range(needed)))
+        least = f"{eviction} took the fewest seconds{_where(choice)}, which" if choice.rivals else "That"
+        return (
+            f"{least} is no claim: there {'are' if repeats > 1 else 'is'} {repeats} repeat{'s' * (repeats > 1)}, and "
+            f"{needed} are needed before a difference can be shown; seed={seeds} would settle it."
+        )
+    shown = [one for one in mine if one.verdict in ("less", "more")]
+    parts = [f"{eviction} takes {describe_ratio(one.ratio)} of the compile seconds of {one.second}" for one in shown]
+    evidence = "; ".join(parts) + f" (paired over {repeats} seeds, Holm's correction)." if parts else ""
+    if any(one.verdict == "more" for one in shown) and choice.rivals:
+        evidence += " That is the geometric mean over programs and limits; the fewest seconds are a mean at one limit."
+    level = [one.second for one in mine if one.verdict == "no difference seen"]
+    if level:
+        evidence += (" " if evidence else "") + f"Between {eviction} and {_listed(level)} no difference was seen."
+    return evidence
+
+
+def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
+    apart = sorted(compared - {one.second for one in choice.against} - {choice.setting.eviction})
+    if not apart:
+        return ""
+    return f"At no limit of {choice.setting.eviction} was {_listed(apart)} run, so as policies they are not compared."
+
+
+def _buckets_note(choice: Choice) -> str:
+    told = told_by(choice.setting.buckets, choice.buckets)
+    if not told:
+        return ""
+    ratios = [f"{describe_ratio(one.ratio)} of {one.second} ({one.verdict})" for one in told]
+    return f"Buckets {choice.setting.buckets}: compiling and running take {', '.join(ratios)}."
+
+
+def _limit_note(choice: Choice, groups: Sequence[Group]) -> str:
+    limit, buckets = choice.setting.memory_limit, choice.setting.buckets
+    same_buckets = [one for one in choice.block.by_setting if one.buckets == buckets]
+    if len({group.setting.memory_limit for group in groups}) == 1:
+        return "One limit was tried, so the sweep says nothing of others."
+    if len({one.memory_limit for one in same_buckets}) == 1:
+        return "One limit was compared, so nothing is said of others."
+    if choice.lost_share is not None:
+        return (
+            f"With it all but {choice.lost_share:.0%} of what a cache without a limit saves is saved; a larger limit "
+            "gains no more than that."
+        )
+    if any(group.frame is None for group in choice.groups):
+        return "Without reference runs at the prices of the trials nothing says how much a larger limit would gain."
+    if any(limit_order(one.memory_limit) > limit_order(limit) for one in same_buckets):
+        return "No larger limit that was compared took fewer seconds."
+    largest = max(limit_order(group.setting.memory_limit) for group in groups) <= limit_order(limit)
+    which = f"It is the largest limit {'tried' if largest else 'compared'}"
+    if any(one.eviction == choice.setting.eviction and one != choice.setting for one in same_buckets):
+        return f"{which}, and compile seconds still fall there: try a larger one."
+    return f"{which}, and a cache without a limit would save more: try a larger one."
+
+
+def _apart(choice: Choice, groups: Sequence[Group]) -> str:
+    """Say what another set of settings says of its own cells."""
+    return f"Compared apart, on {describe_cells(choice.block.cells)}: {_body(choice, groups)}"
+
+
+def _left_out(choices: Sequence[Choice], groups: Sequence[Group]) -> list[str]:
+    """Name each setting that is in no block, with what it took on the runs that it shares with the chosen one."""
+    ranked = {setting for choice in choices for setting in choice.block.by_setting}
+    chosen = choices[0].setting
+    seconds: dict[Setting, dict[Cell, float]] = {}
+    for group in groups:
+        of_group = {Cell(group.program, seed): cost for seed, cost in group.seconds_by_seed.items()}
+        seconds.setdefault(group.setting, {}).update(of_group)
+    notes: list[str] = []
+    for setting in (one for one in seconds if one not in ranked):
+        shared = seconds[setting].keys() & seconds[chosen].keys()
+        if not shared:
+            notes.append(f"{setting.label} is not compared: it shares no run with {chosen.label}.")
+            continue
+        own, other = (fmean(seconds[one][cell] for cell in shared) for one in (setting, chosen))
+        runs = f"{len(shared)} run{'s' * (len(shared) > 1)} that it shares"
+        notes.append(
+            f"{setting.label} is left out of the comparison: on the {runs} with {chosen.label} it took {own:.1f} "
+            f"compile seconds, {chosen.label} {other:.1f}."
+        )
+    return notes
+
+
+# Words.
+
+
+def describe_cells(cells: Sequence[Cell]) -> str:
+    """Return ``monte_carlo, zipf with seeds 0 and 1``, in short where there are many programs."""
+    seeds: dict[Program, list[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.program, []).append(cell.seed)
+    disks = len({program.persistent for program in seeds}) > 1
+    names = {one: one.label + (f", disk {one.persistent}" if disks else "") for one in seeds}
+    if len({tuple(sorted(each)) for each in seeds.values()}) == 1:
+        return f"{_shortened([*names.values()], ' and ')} with {_seeds(next(iter(seeds.values())))}"
+    return _shortened([f"{names[program]} with {_seeds(each)}" for program, each in seeds.items()], "; ")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if len(ordered) == 1:
+        return f"seed {ordered[0]}"
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"seeds {ordered[0]} to {ordered[-1]}"
+    return f"seeds {_listed([str(seed) for seed in ordered])}"
+
+
+def _shortened(names: Sequence[str], separator: str) -> str:
+    more = len(names) - _MOST_NAMED
+    shown = names if more <= 0 else [*names[:_MOST_NAMED], f"{more} more"]
+    return separator.join(shown)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def describe_ratio(ratio: Interval) -> str:
+    """Return ``0.82 (0.78–0.86)``."""
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.mean:.2f}"
+    return f"{ratio.mean:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
