@@ -179,7 +179,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     write_report(place)
     text = (place / REPORT).read_text()
     assert f"`{victim.relative_to(place)}` is no JSON, as if cut short" in text
-    assert "5 of 6 trials succeeded, 1 did not run" in text
+    assert "5 of 6 trials succeeded, 1 has a damaged result" in text
+    assert f"python -m flows.sweep sweep.resume={place} runs them again" in text
 
 
 def test_a_directory_that_is_no_sweep_is_refused(tmp_path):

@@ -1,7 +1,7 @@
 """Result files -> one aggregate, from which every table, plot and suggestion is made."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -190,12 +190,13 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(_groups(results, frames, find_bounds(traces, results) if bounds is None else bounds)),
+        groups=tuple(group_trials(results, frames, find_bounds(traces, results) if bounds is None else bounds)),
         unreadable=tuple(files.unreadable),
     )
 
 
-def _groups(results: list[TrialResult], frames: dict[str, Frame], bounds: Bounds) -> list[Group]:
+def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Frame], bounds: Bounds) -> list[Group]:
+    """Return the successful trials by program and setting; frames and bounds only where they are at their prices."""
     done = [result for result in results if result.status == "completed" and result.statistics is not None]
     naming = _Naming([result.config for result in done])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)

@@ -26,7 +26,7 @@ def sentence_of(choice: Choice, groups: Sequence[Group], is_all: bool) -> str:
     if is_all:
         return _body(choice, groups)
     compared, tried = len(choice.block.by_setting), len({group.setting for group in groups})
-    which = f"{compared} of {tried} settings" if compared < tried else f"all {tried} settings"
+    which = f"{compared} of {tried} settings" if compared < tried else "all settings"
     return f"Compared on {describe_cells(choice.block.cells)}, which {which} have run: {_body(choice, groups)}"
 
 
@@ -48,8 +48,10 @@ def notes_of(choices: Sequence[Choice], groups: Sequence[Group]) -> Iterator[str
     for note in (_policy_note(main, groups), _buckets_note(main), _limit_note(main, groups)):
         if note:
             yield note
-    yield from _limited([_apart(choice, groups) for choice in choices[1:]], "more sets of settings share no runs")
-    yield from _limited(_left_out(choices, groups), "more settings are left out of the comparison")
+    yield from _limited(
+        [_apart(choice, groups) for choice in choices[1:]], "more sets of settings share runs of their own"
+    )
+    yield from _limited(_alone(choices, groups), "more settings have run what no other has")
 
 
 def _limited(notes: list[str], rest: str) -> list[str]:
@@ -229,27 +231,11 @@ def _apart(choice: Choice, groups: Sequence[Group]) -> str:
     return f"Compared apart, on {describe_cells(choice.block.cells)}: {_body(choice, groups)}"
 
 
-def _left_out(choices: Sequence[Choice], groups: Sequence[Group]) -> list[str]:
-    """Name each setting that is in no block, with what it took on the runs that it shares with the chosen one."""
+def _alone(choices: Sequence[Choice], groups: Sequence[Group]) -> list[str]:
+    """Name each setting that shares no cell with any other."""
     ranked = {setting for choice in choices for setting in choice.block.by_setting}
-    chosen = choices[0].setting
-    seconds: dict[Setting, dict[Cell, float]] = {}
-    for group in groups:
-        of_group = {Cell(group.program, seed): cost for seed, cost in group.seconds_by_seed.items()}
-        seconds.setdefault(group.setting, {}).update(of_group)
-    notes: list[str] = []
-    for setting in (one for one in seconds if one not in ranked):
-        shared = seconds[setting].keys() & seconds[chosen].keys()
-        if not shared:
-            notes.append(f"{setting.label} is not compared: it shares no run with {chosen.label}.")
-            continue
-        own, other = (fmean(seconds[one][cell] for cell in shared) for one in (setting, chosen))
-        runs = f"{len(shared)} run{'s' * (len(shared) > 1)} that it shares"
-        notes.append(
-            f"{setting.label} is left out of the comparison: on the {runs} with {chosen.label} it took {own:.1f} "
-            f"compile seconds, {chosen.label} {other:.1f}."
-        )
-    return notes
+    alone = dict.fromkeys(group.setting for group in groups if group.setting not in ranked)
+    return [f"{one.label} is not compared: no other setting has run the same program and seed." for one in alone]
 
 
 # Words.

@@ -57,7 +57,7 @@ class Decision:
         if chosen is None:
             return ""
         limit = "None" if chosen.memory_limit is None else _typed(chosen.memory_limit)
-        written = limit if (limit.isalnum() and not limit[-1].isalpha()) or limit == "None" else f'"{limit}"'
+        written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
         cache = f'jaxcache.JitCache({written}, eviction="{chosen.eviction.partition(" ")[0]}")'
         courses = [(group, result.course) for group in self.chosen for result in group.results]
         lengths = {course.buckets: group for group, course in reversed(courses) if course is not None}

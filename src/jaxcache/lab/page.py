@@ -45,8 +45,7 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield from _head(sweep)
     yield from _navigation(sweep, advice, drawn)
     yield "<main>"
-    yield from _answer(decision)
-    yield from _tiles(decision)
+    yield from answer(decision)
     yield from _gaps(sweep)
     for figure in drawn[:1]:
         yield from _figure(figure, drawn)
@@ -95,7 +94,8 @@ def _navigation(sweep: Sweep, advice: list[Advice], drawn: list[Figure]) -> Iter
     yield f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
 
 
-def _answer(decision: Decision) -> Iterator[str]:
+def answer(decision: Decision) -> Iterator[str]:
+    """Yield the sentence, its notes, the lines to paste, and the figures of the recommended setting."""
     yield f'<div class="answer" id="answer"><p class="sentence">{escape(decision.sentence)}</p>'
     if decision.notes:
         yield f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in decision.notes)}</ul>'
@@ -104,6 +104,7 @@ def _answer(decision: Decision) -> Iterator[str]:
         yield f'<dl class="apply"><dt>in a sweep</dt><dd><code>{escape(override)}</code></dd>'
         yield f"<dt>in a program</dt><dd><code>{escape(python)}</code></dd></dl>"
     yield "</div>"
+    yield from _tiles(decision)
 
 
 def _tiles(decision: Decision) -> Iterator[str]:

@@ -60,10 +60,6 @@ class Block:
         here = [one for one in self.by_setting if (one.memory_limit, one.buckets) == (limit_bytes, buckets)]
         return sorted(here, key=lambda one: (self.seconds[one], one.eviction != "lru", one.eviction))
 
-    def runs_per_setting(self) -> int:
-        """Return how many trials of each setting are compared."""
-        return len(self.cells)
-
 
 def limit_order(limit_bytes: int | None) -> float:
     """Return a key that sorts limits; no limit is the largest."""
@@ -78,21 +74,21 @@ def cells_of(groups: Iterable[Group]) -> Iterator[Cell]:
 def find_blocks(groups: Sequence[Group]) -> list[Block]:
     """Return the blocks of a sweep, the one with the most comparisons first; each ranks a setting that none before did.
 
+    A block holds every setting that has its cells. Settings that are in none share no cell with any other.
+
     A block with ``s`` settings and ``c`` cells holds ``(s - 1) c`` independent comparisons. Which has the most is found
     by descent from the cells with the most settings, dropping the settings that cost the fewest cells: the exact answer
     takes exponential time.
     """
-    left: dict[Setting, set[Cell]] = {}
+    have: dict[Setting, set[Cell]] = {}
     for group in groups:
-        left.setdefault(group.setting, set()).update(cells_of([group]))
+        have.setdefault(group.setting, set()).update(cells_of([group]))
     blocks: list[Block] = []
     ranked: set[Setting] = set()
-    while (largest := _largest(left, ranked)) is not None:
+    while (largest := _largest(have, ranked)) is not None:
         settings, cells = largest
         blocks.append(_block(groups, settings, cells))
         ranked |= settings
-        for setting in settings:
-            left[setting] -= cells
     return blocks
 
 
@@ -106,13 +102,13 @@ def _block(groups: Sequence[Group], settings: set[Setting], cells: set[Cell]) ->
     ))  # fmt: skip
 
 
-def _largest(left: dict[Setting, set[Cell]], ranked: set[Setting]) -> tuple[set[Setting], set[Cell]] | None:
+def _largest(have: dict[Setting, set[Cell]], ranked: set[Setting]) -> tuple[set[Setting], set[Cell]] | None:
     """Return the settings and the cells of the largest block that ranks a new setting; None if there is none."""
-    settings = list(left)
+    settings = list(have)
     new = sum(1 << number for number, setting in enumerate(settings) if setting not in ranked)
     holders: dict[Cell, int] = {}  # the settings of each cell, as bits
     for number, setting in enumerate(settings):
-        for cell in left[setting]:
+        for cell in have[setting]:
             holders[cell] = holders.get(cell, 0) | 1 << number
     counts: dict[int, int] = {}
     for mask in holders.values():
