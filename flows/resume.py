@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from jaxcache.lab.aggregate import MANIFEST, Manifest
-from jaxcache.lab.run import TRIALS, scratch, usable_result
+from jaxcache.lab.run import RESULT, TRIALS, scratch, usable_result
 from jaxcache.lab.trial import write_json
 
 from .plan import Plan, UsageError, added, summands
@@ -168,8 +168,9 @@ def _is_unfinished(manifest: Manifest) -> bool:
 
 
 def _is_damaged(directory: Path, manifest: Manifest) -> bool:
-    """Return whether a trial of a finished sweep has no result that can be used."""
-    return any(usable_result(directory / TRIALS / trial) is None for trial in manifest.order)
+    """Return whether a trial of a finished sweep has left a result that cannot be used."""
+    trials = (directory / TRIALS / trial for trial in manifest.order)
+    return any((trial / RESULT).exists() and usable_result(trial) is None for trial in trials)
 
 
 def _same(plan: Plan, manifest: Manifest) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .._bytesize import format_size
 from .frames import Frame, agreed_prices, find_frames, is_bound, mean_frame
-from .reading import FileReader, Unreadable, fault_of_result
+from .reading import FileReader, Unreadable, fault_of_file
 from .requests import Bounds, find_bounds, load_prices, load_traces
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .trial import Reference, Trial, TrialResult
@@ -178,7 +178,7 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
         raise FileNotFoundError(f"{directory} is not the directory of a sweep: it has no {MANIFEST}")
     files = FileReader(directory)
     manifests = files.read(Manifest, [directory / MANIFEST])
-    results = files.read(TrialResult, directory.glob(f"{TRIALS}/*/{RESULT}"), fault_of_result)
+    results = files.read(TrialResult, directory.glob(f"{TRIALS}/*/{RESULT}"), fault_of_file)
     references = files.read(Reference, directory.glob(f"{REFERENCES}/*/{REFERENCE}"))
     prices = load_prices(directory, files) or agreed_prices(references)
     programs = {result.program_id for result in results}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from .trial import TrialResult
 
+_MAY_BE_NEGATIVE = ("disk_saved_seconds",)  # where reading programs took longer than compiling them had
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -75,17 +76,22 @@ def _what_is_wrong(content: bytes, error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}{more}"
 
 
-def fault_of_result(path: Path, result: TrialResult) -> str | None:
-    """Return what is impossible in a trial's result; None if nothing is."""
+def fault_of_file(path: Path, result: TrialResult) -> str | None:
+    """Return what is wrong with a result file of a sweep that could be read; None if nothing is."""
     if result.trial_id != path.parent.name:
         return f"is the result of trial {result.trial_id}, not of the directory that it is in"
+    return fault_of_result(result)
+
+
+def fault_of_result(result: TrialResult) -> str | None:
+    """Return what is impossible in a trial's result; None if nothing is."""
     parts = {name: getattr(result, name) for name in ("statistics", "timing", "memory")}
     if result.status == "completed" and None in parts.values():
         missing = next(name for name, part in parts.items() if part is None)
         return f"has no {missing}, though its trial completed"
     for name, part in parts.items():
         for field, number in _numbers(part):
-            if not (math.isfinite(number) and number >= 0):
+            if not math.isfinite(number) or (number < 0 and field not in _MAY_BE_NEGATIVE):
                 return f"{name}.{field}: must be a finite number of 0 or more, but is {number}"
     return None
 

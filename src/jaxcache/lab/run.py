@@ -173,12 +173,11 @@ def known_result(directory: Path, trial_id: str, here: Environment) -> TrialResu
 
 def usable_result(directory: Path) -> TrialResult | None:
     """Return the result in a trial's directory; None if there is none, or it is damaged."""
-    path = directory / RESULT
     try:
-        result = TrialResult.model_validate_json(path.read_bytes())
+        result = TrialResult.model_validate_json((directory / RESULT).read_bytes())
     except (OSError, ValidationError):
         return None
-    return result if fault_of_result(path, result) is None else None
+    return result if fault_of_result(result) is None else None
 
 
 def run_reference(
