@@ -353,6 +353,27 @@ def test_settings_of_buckets_that_differ_are_pasted_with_their_settings():
     assert decide(sweep_of(made).groups).override == "eviction=lru memory_limit=2MiB buckets=linear buckets.count=8"
 
 
+@pytest.mark.parametrize(
+    ("run_seconds", "chosen", "why"),
+    [
+        ((20.0, 1.0), "pow2", "took the fewest seconds of compiling and running together"),
+        ((1.0, 20.0), "none", "took the fewest seconds"),
+    ],
+)
+def test_buckets_are_chosen_with_the_seconds_that_padding_costs(run_seconds, chosen, why):
+    made = []
+    for limit, buckets, cost, running in zip(("8MiB", "2MiB"), ("none", "pow2"), (9.0, 12.0), run_seconds, strict=True):
+        one = result(limit=limit, cost_seconds=cost)
+        config = one.config.model_validate({**one.config.model_dump(), "buckets": {"name": buckets}})
+        timing = one.timing.model_copy(update={"run_seconds": running})
+        made.append(one.model_copy(update={"config": config, "timing": timing, "program_id": config.program_id}))
+    made.append(made[1].model_copy(update={"config": made[1].config.model_copy(update={"memory_limit": 4 * 2**20})}))
+    other = result("gdsf", limit="64MiB", cost_seconds=39.0)
+    decision = decide(sweep_of([*made, other]).groups)
+    assert decision.setting.buckets == chosen
+    assert f"Of 4 settings lru with a limit of {decision.setting.limit}, buckets {chosen} {why}: " in decision.sentence
+
+
 @pytest.mark.parametrize("seconds", [3.0, 41.0])
 def test_a_frame_at_other_prices_than_the_trial_is_not_shown(seconds):
     (group,) = sweep_of_rows([("lru", "2MiB", "monte_carlo", 0, seconds)]).groups

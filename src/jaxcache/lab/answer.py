@@ -91,14 +91,23 @@ def _lead(choice: Choice, groups: Sequence[Group]) -> str:
     if choice.claimed:
         return f"Take {what}"
     if not choice.rivals:
-        if choice.is_least:
-            return f"Of {len(settings)} settings {what} took the fewest seconds"
-        return f"Of {len(settings)} settings {what} has the smallest limit that is large enough"
+        return f"Of {len(settings)} settings {what} {_why(choice)}"
     equal = [one.eviction for one in choice.rivals if choice.block.seconds[one] == choice.seconds]
     least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {_listed(equal)}" if equal else "")
     if any(one.verdict == "more" for one in choice.against):
         return least
     return f"No policy is shown to be better than the rest; {least}"
+
+
+def _why(choice: Choice) -> str:
+    """Return what a setting has before others of other limits or buckets."""
+    if choice.is_least:
+        return "took the fewest seconds"
+    if choice.is_least_with_running:
+        return "took the fewest seconds of compiling and running together"
+    if choice.lost_share is not None and len({one.buckets for one in choice.block.by_setting}) == 1:
+        return "has the smallest limit that is large enough"
+    return "is suggested"
 
 
 def _where(choice: Choice) -> str:
@@ -152,7 +161,7 @@ def _policy_note(choice: Choice, groups: Sequence[Group]) -> str:
         rivals = ",".join(sorted(compared))
         return (
             f"{eviction} was run at no limit at which another policy was, so the policies are not compared: "
-            f"eviction={rivals} at one memory_limit would."
+            f"eviction={rivals} at one memory_limit would compare them."
         )
     return " ".join(part for part in (_evidence(choice), _not_at_one_limit(choice, compared)) if part)
 
@@ -209,7 +218,8 @@ def _limit_note(choice: Choice, groups: Sequence[Group]) -> str:
     if len({group.setting.memory_limit for group in groups}) == 1:
         return "One limit was tried, so the sweep says nothing of others."
     if len({one.memory_limit for one in same_buckets}) == 1:
-        return "One limit was compared, so nothing is said of others."
+        with_these = " with these buckets" if len(same_buckets) < len(choice.block.by_setting) else ""
+        return f"One limit was compared{with_these}, so nothing is said of others."
     if choice.lost_share is not None:
         return (
             f"With it all but {choice.lost_share:.0%} of what a cache without a limit saves is saved; a larger limit "

@@ -46,8 +46,10 @@ class Decision:
         if chosen is None:
             return ""
         limit = "null" if chosen.memory_limit is None else _typed(chosen.memory_limit)
-        name, *changed = chosen.buckets.split(" ")
-        buckets = [] if chosen.buckets == "none" else [f"buckets={name}", *(f"buckets.{one}" for one in changed)]
+        told = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
+        name = told.pop("name")
+        parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in told.items()]
+        buckets = [] if name == "none" else [f"buckets={name}", *parts]
         return " ".join([f"eviction={chosen.eviction.partition(' ')[0]}", f"memory_limit={limit}", *buckets])
 
     @property
