@@ -11,7 +11,7 @@ from .choice import Choice, baseline_of, by_policy, told_by
 from .comparison import Interval
 from .ranking import Cell, cells_of, limit_order
 
-_MOST_NAMED = 3
+_MOST_NAMED, _MOST_SEEDS = 3, 8
 _LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
 
 
@@ -160,7 +160,7 @@ def _policy_note(choice: Choice, groups: Sequence[Group]) -> str:
     if not choice.against:
         rivals = ",".join(sorted(compared))
         return (
-            f"{eviction} was run at no limit at which another policy was, so the policies are not compared: "
+            f"No other policy was run at a limit of {eviction}{_same_buckets(choice)}, so policies are not compared: "
             f"eviction={rivals} at one memory_limit would compare them."
         )
     return " ".join(part for part in (_evidence(choice), _not_at_one_limit(choice, compared)) if part)
@@ -201,7 +201,12 @@ def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
     apart = sorted(compared - {one.second for one in choice.against} - {choice.setting.eviction})
     if not apart:
         return ""
-    return f"At no limit of {choice.setting.eviction} was {_listed(apart)} run, so as policies they are not compared."
+    where = f"at a limit of {choice.setting.eviction}{_same_buckets(choice)}"
+    return f"{_listed(apart)} {'were' if len(apart) > 1 else 'was'} not run {where}, and as policies not compared."
+
+
+def _same_buckets(choice: Choice) -> str:
+    return " with the same buckets" if len({one.buckets for one in choice.block.by_setting}) > 1 else ""
 
 
 def _buckets_note(choice: Choice) -> str:
@@ -269,6 +274,8 @@ def _seeds(seeds: Sequence[int]) -> str:
         return f"seed {ordered[0]}"
     if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"seeds {ordered[0]} to {ordered[-1]}"
+    if len(ordered) > _MOST_SEEDS:
+        return f"{len(ordered)} of the seeds {ordered[0]} to {ordered[-1]}"
     return f"seeds {_listed([str(seed) for seed in ordered])}"
 
 

@@ -103,8 +103,10 @@ def damaged_results(sweep: Sweep) -> list[str]:
     if not sweep.damaged:
         return []
     directory = shlex.quote(str(sweep.directory))
-    again = f"python -m flows.sweep sweep.resume={directory}"
-    return [f"These trials count as not run; {again} runs them again, and the others not."]
+    return [
+        "Trials with a damaged result count as not run; "
+        f"python -m flows.sweep sweep.resume={directory} runs them again."
+    ]
 
 
 def unequal_seeds(groups: Sequence[Group]) -> str:
