@@ -75,12 +75,14 @@ class Table:
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
         head = next(row for row in rows if row[0] == "trial")
         self.seconds: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+        self.tried: set[tuple[str, str]] = set()
         for row in rows[rows.index(head) + 2 :]:
-            if row[1] != "completed":
-                continue
             policy, limit, program, seed = re.fullmatch(
                 r"(\S+) (no limit|\S+ MiB) (\S+ \S+) seed (\d+)", row[0]
             ).groups()
+            self.tried.add((policy, limit))
+            if row[1] != "completed":
+                continue
             cell = (program.replace(" ", ", "), int(seed))
             self.seconds.setdefault((policy, limit), {})[cell] = float(row[head.index("reference compile s")])
 
@@ -135,6 +137,12 @@ def check_body(body, table, cells, compared):
         assert [mean[name, setting[1]] for name in names] == pytest.approx([mean[setting]] * len(names))
     if "No policy is shown" in body or "Take " in body:
         assert len({policy for policy, _ in here}) > 1
+    if "One setting was tried" in body:
+        assert table.tried == {setting}
+    if "One setting has succeeded" in body:
+        assert table.seconds.keys() == {setting} < table.tried
+    if "One policy was tried" in body:
+        assert len({policy for policy, _ in table.tried}) == 1
     if "One policy was compared" in body:
         assert len({policy for policy, _ in compared}) == 1
     if "smallest limit that is large enough" in body:
@@ -156,9 +164,9 @@ def check_notes(notes, table, cells, compared, setting):
     mean = {one: table.mean(one, cells) for one in compared}
     for note in notes:
         if "One policy was tried" in note:
-            assert len({policy for policy, _ in table.seconds}) == 1
+            assert len({policy for policy, _ in table.tried}) == 1
         if "One limit was tried" in note:
-            assert len({limit for _, limit in table.seconds}) == 1
+            assert len({limit for _, limit in table.tried}) == 1
         if lost := re.search(r"all but (-?\d+)% of what", note):
             by_program = {}
             for program in {program for program, _ in cells}:
@@ -175,7 +183,7 @@ def check_notes(notes, table, cells, compared, setting):
             assert larger
             assert mean[setting] <= min(mean[one] for one in larger) + 1e-9
         if "the largest limit tried" in note:
-            assert limit_bytes(setting[1]) == max(limit_bytes(limit) for _, limit in table.seconds)
+            assert limit_bytes(setting[1]) == max(limit_bytes(limit) for _, limit in table.tried)
         if apart := re.fullmatch(r"Compared apart, on (.*?): ((?:Take|No|Of|One|\w+ with).*)", note):
             others = cells_in(apart[1])
             spoken |= set(table.having(others))
@@ -185,6 +193,9 @@ def check_notes(notes, table, cells, compared, setting):
             spoken.add(alone.groups())
         if more := re.match(r"(\d+) more sets? of settings", note):
             counted += len(table.seconds)  # each of them ranks one setting or more
+        if unknown := re.match(r"(\w+) at (.*?) has no successful trial", note):
+            assert unknown.groups() in table.tried - table.seconds.keys()
+            spoken.add(unknown.groups())
         if more := re.match(r"(\d+) more settings", note):
             counted += int(more[1])
     return spoken, counted
@@ -220,7 +231,7 @@ def paste_lines(setting):
 def check(sweep):
     text = "\n".join(markdown(sweep, plotted=False))
     table = Table(text)
-    decision = decide(sweep.groups)
+    decision = decide(sweep.groups, sweep.failed_settings)
     html = unescape("\n".join(answer(decision)))
     sentence = re.search(r'<p class="sentence">(.*?)</p>', html)[1]
     notes = re.findall(r"<li>(.*?)</li>", html)
@@ -240,11 +251,11 @@ def check(sweep):
     if scoped is None:
         assert len(compared) == len(table.seconds)
     elif scoped[2] != "all":
-        assert scoped[2] == f"{len(compared)} of {len(table.seconds)}"
+        assert scoped[2] == f"{len(compared)} of {len(table.tried)}"
     body = scoped[3] if scoped else sentence
     setting = check_body(body, table, cells, compared)
     spoken, counted = check_notes(notes, table, cells, compared, setting)
-    unnamed = table.seconds.keys() - set(compared) - spoken
+    unnamed = table.tried - set(compared) - spoken
     assert len(unnamed) <= counted
     check_tiles(html, table, cells, setting)
     override, python = paste_lines(setting)
@@ -267,7 +278,8 @@ def test_sentence_notes_tiles_and_paste_lines_agree_with_the_table(rows, framed,
 
 
 def decided(*rows):
-    return decide(sweep_of_rows(rows).groups)
+    sweep = sweep_of_rows(rows)
+    return decide(sweep.groups, sweep.failed_settings)
 
 
 @pytest.mark.parametrize("policy", ["gdsf", "sieve"])
@@ -329,6 +341,13 @@ def test_settings_of_two_workloads_are_answered_for_apart():
     answers = [decision.sentence, *decision.notes]
     assert sum("gdsf with a limit of 8 MiB took the fewest seconds" in each for each in answers) == 1
     assert sum("lru with a limit of 2 MiB took the fewest seconds" in each for each in answers) == 1
+
+
+def test_a_policy_whose_trials_all_failed_was_tried_and_is_named():
+    decision = decided(("gdsf", "2MiB", "monte_carlo", 0, None), ("lru", "2MiB", "monte_carlo", 0, 9.0))
+    assert decision.sentence.startswith("One setting has succeeded, lru with a limit of 2 MiB: 9.0 compile seconds")
+    assert decision.notes[0] == "One policy was compared, so nothing is said of others."
+    assert decision.notes[-1] == "gdsf at 2 MiB has no successful trial, so nothing is said of it."
 
 
 def test_one_failed_trial_does_not_take_the_others_out_of_the_comparison():

@@ -154,6 +154,14 @@ class Sweep:
     unreadable: tuple[Unreadable, ...]
 
     @property
+    def failed_settings(self) -> list[Setting]:
+        """Settings that have no successful trial."""
+        naming = _Naming([result.config for result in self.results])
+        succeeded = {group.setting for group in self.groups}
+        failed = dict.fromkeys(naming.setting(result.config) for result in self.failed)
+        return [setting for setting in failed if setting not in succeeded]
+
+    @property
     def failed(self) -> tuple[TrialResult, ...]:
         """Trials that did not succeed."""
         return tuple(result for result in self.results if result.status == "failed")
@@ -198,7 +206,7 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
 def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Frame], bounds: Bounds) -> list[Group]:
     """Return the successful trials by program and setting; frames and bounds only where they are at their prices."""
     done = [result for result in results if result.status == "completed" and result.statistics is not None]
-    naming = _Naming([result.config for result in done])
+    naming = _Naming([result.config for result in results])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
     for result in done:
         config = result.config
@@ -206,8 +214,7 @@ def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Frame], bo
             naming.part(config, "workload"), naming.part(config, "shapes"), naming.part(config, "persistent"),
             config.precision, naming.other(config),
         )  # fmt: skip
-        setting = Setting(naming.part(config, "eviction"), config.memory_limit, naming.part(config, "buckets"))
-        grouped[program, setting].append(result)
+        grouped[program, naming.setting(config)].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
@@ -264,6 +271,10 @@ class _Naming:
         name = _name_of(part)
         differing = [key for key in type(part).model_fields if (field, name, key) in self._differing]
         return " ".join([name, *(f"{key}={getattr(part, key)}" for key in differing)])
+
+    def setting(self, config: Trial) -> Setting:
+        """Return the setting of a config."""
+        return Setting(self.part(config, "eviction"), config.memory_limit, self.part(config, "buckets"))
 
     def other(self, config: Trial) -> str:
         """Return what else differs, such as ``precision=bfloat16``."""

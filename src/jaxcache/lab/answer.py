@@ -3,7 +3,7 @@
 Every superlative is checked against the seconds that it stands on before it is written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from statistics import fmean
 
 from .aggregate import Group, Program, Setting
@@ -15,19 +15,19 @@ _MOST_NAMED, _MOST_SEEDS = 3, 8
 _LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
 
 
-def sentence_of(choice: Choice, groups: Sequence[Group], is_all: bool) -> str:
+def sentence_of(choice: Choice, tried: Collection[Setting], is_all: bool) -> str:
     """Return what to take, and what it was compared with.
 
     Args:
         choice: Of the block that is recommended from.
-        groups: Of the whole sweep.
-        is_all: Whether the block holds every trial of the sweep.
+        tried: The settings of the sweep, also those without a successful trial.
+        is_all: Whether the block holds every successful trial of the sweep.
     """
     if is_all:
-        return _body(choice, groups)
-    compared, tried = len(choice.block.by_setting), len({group.setting for group in groups})
-    which = f"{compared} of {tried} settings" if compared < tried else "all settings"
-    return f"Compared on {describe_cells(choice.block.cells)}, which {which} have run: {_body(choice, groups)}"
+        return _body(choice, tried)
+    compared = len(choice.block.by_setting)
+    which = f"{compared} of {len(tried)} settings" if compared < len(tried) else "all settings"
+    return f"Compared on {describe_cells(choice.block.cells)}, which {which} have run: {_body(choice, tried)}"
 
 
 def nothing_shared(groups: Sequence[Group]) -> str:
@@ -42,16 +42,25 @@ def nothing_shared(groups: Sequence[Group]) -> str:
     )
 
 
-def notes_of(choices: Sequence[Choice], groups: Sequence[Group]) -> Iterator[str]:
-    """Yield how sure the answer is, and what is not in it, a sentence each; the first choice is the answer."""
+def notes_of(choices: Sequence[Choice], tried: Collection[Setting], failed: Collection[Setting]) -> Iterator[str]:
+    """Yield how sure the answer is, and what is not in it, a sentence each; the first choice is the answer.
+
+    ``failed`` are those of the settings tried that have no successful trial.
+    """
     main = choices[0]
-    for note in (_policy_note(main, groups), _buckets_note(main), _limit_note(main, groups)):
+    for note in (_policy_note(main, tried), _buckets_note(main), _limit_note(main, tried)):
         if note:
             yield note
-    yield from _limited(
-        [_apart(choice, groups) for choice in choices[1:]], "more sets of settings share runs of their own"
-    )
-    yield from _limited(_alone(choices, groups), "more settings have run what no other has")
+    apart = [_apart(choice, tried) for choice in choices[1:]]
+    yield from _limited(apart, "more sets of settings share runs of their own")
+    ranked = {setting for choice in choices for setting in choice.block.by_setting}
+    alone = [
+        f"{one.label} is not compared: no other setting has run the same program and seed."
+        for one in tried if one not in ranked and one not in failed
+    ]  # fmt: skip
+    yield from _limited(alone, "more settings have run what no other has")
+    unknown = [f"{one.label} has no successful trial, so nothing is said of it." for one in failed]
+    yield from _limited(unknown, "more settings have no successful trial")
 
 
 def _limited(notes: list[str], rest: str) -> list[str]:
@@ -62,14 +71,14 @@ def _limited(notes: list[str], rest: str) -> list[str]:
 # The sentence.
 
 
-def _body(choice: Choice, groups: Sequence[Group]) -> str:
+def _body(choice: Choice, tried: Collection[Setting]) -> str:
     """Return the sentence without what was compared."""
     frames = [group.frame for group in choice.groups if group.frame is not None]
     against = ""
     if len(frames) == len(choice.groups):
         uncached = fmean(frame.uncached_seconds for frame in frames)
         against = f" of the {uncached:.1f} that a compile at every call would take"
-    words = f"{_lead(choice, groups)}: {choice.seconds:.1f} compile seconds a run{against}"
+    words = f"{_lead(choice, tried)}: {choice.seconds:.1f} compile seconds a run{against}"
     rival = _rival(choice)
     if rival is None:
         return f"{words}."
@@ -81,13 +90,13 @@ def _body(choice: Choice, groups: Sequence[Group]) -> str:
     return f"{words}, {abs(saved.mean):.1f} {sign} than {whom}{_range(saved)}."
 
 
-def _lead(choice: Choice, groups: Sequence[Group]) -> str:
+def _lead(choice: Choice, tried: Collection[Setting]) -> str:
     what, settings = _what(choice.setting, choice), choice.block.by_setting
     if len(settings) == 1:
-        return f"One setting was tried, {what}"
+        return f"One setting {'was tried' if len(tried) == 1 else 'has succeeded'}, {what}"
     if len({one.eviction for one in settings}) == 1:
-        tried = "tried" if len({group.setting.eviction for group in groups}) == 1 else "compared"
-        return f"One policy was {tried}: {what}"
+        compared = "tried" if len({one.eviction for one in tried}) == 1 else "compared"
+        return f"One policy was {compared}: {what}"
     if choice.claimed:
         return f"Take {what}"
     if not choice.rivals:
@@ -146,17 +155,16 @@ def _range(saved: Interval) -> str:
 # The notes.
 
 
-def _policy_note(choice: Choice, groups: Sequence[Group]) -> str:
+def _policy_note(choice: Choice, tried: Collection[Setting]) -> str:
     eviction = choice.setting.eviction
-    tried = {group.setting.eviction for group in groups}
     compared = {one.eviction for one in choice.block.by_setting}
-    if len(tried) == 1:
+    if len({one.eviction for one in tried}) == 1:
         return "One policy was tried, so the sweep says nothing of others."
     if len(compared) == 1:
         return "One policy was compared, so nothing is said of others."
     measured = by_policy(choice.block.groups)
     if all(measured[name] == measured[eviction] for name in measured):
-        return _alike(choice, groups)
+        return _alike(choice, tried)
     if not choice.against:
         rivals = ",".join(sorted(compared))
         return (
@@ -166,12 +174,11 @@ def _policy_note(choice: Choice, groups: Sequence[Group]) -> str:
     return " ".join(part for part in (_evidence(choice), _not_at_one_limit(choice, compared)) if part)
 
 
-def _alike(choice: Choice, groups: Sequence[Group]) -> str:
+def _alike(choice: Choice, tried: Collection[Setting]) -> str:
     """Say of policies that took the same seconds in every trial why, and what would tell them apart."""
     if not any(group.mean("evictions") for group in choice.block.groups):
         return "Nothing was evicted, so policies cannot differ: a smaller memory_limit would tell them apart."
-    is_all = len(choice.block.by_setting) == len({group.setting for group in groups})
-    who = "All policies" if is_all else "The policies compared"
+    who = "All policies" if len(choice.block.by_setting) == len(tried) else "The policies compared"
     return f"{who} took the same seconds in every trial: more seeds tell them apart hardly, other limits may."
 
 
@@ -217,10 +224,10 @@ def _buckets_note(choice: Choice) -> str:
     return f"Buckets {choice.setting.buckets}: compiling and running take {', '.join(ratios)}."
 
 
-def _limit_note(choice: Choice, groups: Sequence[Group]) -> str:
+def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
     limit, buckets = choice.setting.memory_limit, choice.setting.buckets
     same_buckets = [one for one in choice.block.by_setting if one.buckets == buckets]
-    if len({group.setting.memory_limit for group in groups}) == 1:
+    if len({one.memory_limit for one in tried}) == 1:
         return "One limit was tried, so the sweep says nothing of others."
     if len({one.memory_limit for one in same_buckets}) == 1:
         with_these = " with these buckets" if len(same_buckets) < len(choice.block.by_setting) else ""
@@ -234,23 +241,16 @@ def _limit_note(choice: Choice, groups: Sequence[Group]) -> str:
         return "Without reference runs at the prices of the trials nothing says how much a larger limit would gain."
     if any(limit_order(one.memory_limit) > limit_order(limit) for one in same_buckets):
         return "No larger limit that was compared took fewer seconds."
-    largest = max(limit_order(group.setting.memory_limit) for group in groups) <= limit_order(limit)
+    largest = max(limit_order(one.memory_limit) for one in tried) <= limit_order(limit)
     which = f"It is the largest limit {'tried' if largest else 'compared'}"
     if any(one.eviction == choice.setting.eviction and one != choice.setting for one in same_buckets):
         return f"{which}, and compile seconds still fall there: try a larger one."
     return f"{which}, and a cache without a limit would save more: try a larger one."
 
 
-def _apart(choice: Choice, groups: Sequence[Group]) -> str:
+def _apart(choice: Choice, tried: Collection[Setting]) -> str:
     """Say what another set of settings says of its own cells."""
-    return f"Compared apart, on {describe_cells(choice.block.cells)}: {_body(choice, groups)}"
-
-
-def _alone(choices: Sequence[Choice], groups: Sequence[Group]) -> list[str]:
-    """Name each setting that shares no cell with any other."""
-    ranked = {setting for choice in choices for setting in choice.block.by_setting}
-    alone = dict.fromkeys(group.setting for group in groups if group.setting not in ranked)
-    return [f"{one.label} is not compared: no other setting has run the same program and seed." for one in alone]
+    return f"Compared apart, on {describe_cells(choice.block.cells)}: {_body(choice, tried)}"
 
 
 # Words.

@@ -77,12 +77,13 @@ def _typed(size_bytes: int) -> str:
     return text if parse_size(text, "memory_limit") == size_bytes else str(size_bytes)
 
 
-def decide(groups: Sequence[Group]) -> Decision:
-    """Return what the sweep says."""
+def decide(groups: Sequence[Group], failed: Sequence[Setting] = ()) -> Decision:
+    """Return what the sweep says; ``failed`` are the settings that have no successful trial."""
     if not groups:
         return Decision("No trial succeeded, so there is nothing to choose from.")
-    settings = {group.setting for group in groups}
+    settings = dict.fromkeys(group.setting for group in groups)
     blocks = find_blocks(groups) if len(settings) > 1 else [Block(tuple(groups))]
+    tried = [*settings, *failed]
     if not blocks:
         return Decision(nothing_shared(groups))
     choices = [choose(block) for block in blocks]
@@ -90,8 +91,8 @@ def decide(groups: Sequence[Group]) -> Decision:
     compared = sum(len(group.results) for group in main.block.groups)
     is_all = compared == sum(len(group.results) for group in groups)
     return Decision(
-        sentence=sentence_of(main, groups, is_all),
-        notes=tuple(notes_of(choices, groups)),
+        sentence=sentence_of(main, tried, is_all),
+        notes=tuple(notes_of(choices, tried, failed)),
         chosen=main.groups,
         policies=main.policies,
         buckets=main.buckets,

@@ -25,7 +25,7 @@ _POLICY = (
 
 def page(sweep: Sweep) -> str:
     """Return the report as one HTML document."""
-    decision, advice = decide(sweep.groups), advise(sweep.groups)
+    decision, advice = decide(sweep.groups, sweep.failed_settings), advise(sweep.groups)
     drawn = figures(sweep.groups, decision.setting)
     return "\n".join(_document(sweep, decision, advice, drawn))
 

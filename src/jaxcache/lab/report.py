@@ -56,7 +56,7 @@ def write_report(directory: Path, plots: bool = False) -> Sweep:
     (directory / PAGE).write_text(page(sweep))
     write_results(sweep)
     if plots:
-        write_plots(figures(sweep.groups, decide(sweep.groups).setting), directory / PLOTS)
+        write_plots(figures(sweep.groups, decide(sweep.groups, sweep.failed_settings).setting), directory / PLOTS)
     return sweep
 
 
@@ -70,7 +70,7 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield f"In the Prefect UI: {manifest.run_url}"
     yield ""
     if sweep.groups:
-        decision = decide(sweep.groups)
+        decision = decide(sweep.groups, sweep.failed_settings)
         yield " ".join([f"**{decision.sentence}**", *decision.notes])
         yield ""
         if decision.setting is not None:
@@ -199,7 +199,7 @@ def print_summary(sweep: Sweep, console: Console) -> None:
         console.print(table)
         console.print()
     if sweep.groups:
-        decision = decide(sweep.groups)
+        decision = decide(sweep.groups, sweep.failed_settings)
         console.print(decision.sentence, markup=False, highlight=False)
         for note in decision.notes:
             console.print(f"  {note}", markup=False, highlight=False)

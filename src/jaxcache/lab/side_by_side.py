@@ -108,7 +108,7 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Iterator[str]:
     yield from (f"# {' against '.join([' and '.join(names[1:]), names[0]])}", "")
     yield from ("| sweep | trials | what it says |", "| --- | --- | --- |")
     for name, sweep in zip(names, sweeps, strict=True):
-        yield f"| {name} | {headline(sweep)} | {decide(sweep.groups).sentence} |"
+        yield f"| {name} | {headline(sweep)} | {decide(sweep.groups, sweep.failed_settings).sentence} |"
     yield ""
     for name, sweep in zip(names[1:], sweeps[1:], strict=True):
         yield from _against(names[0], sweeps[0], name, sweep)
