@@ -204,13 +204,13 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
     named = {key: value for key, _, value in (word.partition("=") for word in program)}
     options = {group: named.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
     usual = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
-    told = dict(options)
+    overrides = dict(options)
     for key in (one for one in config if one not in _NOT_THE_PROGRAM):
         parts = config[key].items() if isinstance(config[key], dict) else [("", config[key])]
         for name, value in parts:
             if (usual[key][name] if name else usual[key]) != value:
-                told[f"{key}.{name}" if name else key] = _written(value)
-    return told
+                overrides[f"{key}.{name}" if name else key] = _written(value)
+    return overrides
 
 
 def _written(value: Any) -> str:

@@ -13,7 +13,8 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``limit`` and ``eviction`` for :class:`JitCache`.
 
     The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
-    or plainly as ``eviction``. Buckets are for whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
+    or plainly as ``eviction``. The program that it was found for, under ``hydra``, is passed over. Buckets are for
+    whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
 
     Raises:
         ImportError: If PyYAML is missing; the message names the extra to install.

@@ -46,9 +46,9 @@ class Decision:
         if chosen is None:
             return ""
         limit = "null" if chosen.memory_limit is None else _typed(chosen.memory_limit)
-        told = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
-        name = told.pop("name")
-        parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in told.items()]
+        fields = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
+        name = fields.pop("name")
+        parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in fields.items()]
         buckets = [] if name == "none" else [f"buckets={name}", *parts]
         return " ".join([f"eviction={chosen.eviction.partition(' ')[0]}", f"memory_limit={limit}", *buckets])
 

@@ -19,7 +19,7 @@ _ROUNDING = 1e-6  # sums of the same numbers in another order
 
 @dataclass(frozen=True)
 class Frame:
-    """What no cache setting can beat or miss, of one program or as a mean over several.
+    """Least and most that a cache setting can take, of one program or as a mean over several.
 
     Attributes:
         largest: The signature that weighs most; of several programs, in the first.

@@ -18,7 +18,7 @@ _DIGITS = 9  # sums of the same numbers in another order differ in their last bi
 
 
 class Cell(NamedTuple):
-    """What every setting of a block was run on."""
+    """Program and seed of a trial."""
 
     program: Program
     seed: int
