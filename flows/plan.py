@@ -250,9 +250,25 @@ def _expand(
     assert isinstance(defaults, dict)
     axes = {one.key_or_group: one for one in parser.parse_overrides([f"{k}={v}" for k, v in defaults.items()])}
     _check_given(loader, axes.values(), own)
-    axes.update({one.key_or_group: one for one in given if not one.key_or_group.startswith("hydra.")})
+    for override in given:
+        if not override.key_or_group.startswith("hydra."):
+            _replace(axes, override)
     choices = [[(key, one) for one in _values(parser, override)] for key, override in axes.items()]
     return [dict(combination) for combination in itertools.product(*choices)]
+
+
+def _replace(axes: dict[str, Override], given: Override) -> None:
+    """Take what the command line says of a key in place of what the study does.
+
+    What a study says of the one program that it was made for, such as the number of its requests, goes with that
+    program where the command line names another.
+    """
+    key = given.key_or_group
+    study = axes.get(key)
+    if study is not None and not study.is_sweep_override() and line(study) != line(given):
+        for other in [one for one in axes if one.startswith(f"{key}.")]:
+            del axes[other]
+    axes[key] = given
 
 
 def _values(parser: OverridesParser, override: Override) -> list[Override]:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from jaxcache.lab.aggregate import MANIFEST, Manifest
-from jaxcache.lab.run import scratch
+from jaxcache.lab.run import RESULT, TRIALS, scratch, usable_result
 from jaxcache.lab.trial import write_json
 
 from .plan import Plan, UsageError, added, summands
@@ -29,7 +29,8 @@ _CUT_OFF = (None, "interrupted")
 def claim(plan: Plan) -> Path:
     """Return the directory for this sweep, locked until the process ends, its manifest written.
 
-    It is the one that ``sweep.resume`` names; else the newest of the same sweep that is unfinished; else a new one.
+    It is the one that ``sweep.resume`` names; else the newest of the same sweep that is unfinished; else a new one. The
+    one that is named may be finished, if results of it were damaged since.
 
     Raises:
         UsageError: If ``sweep.resume`` names no unfinished sweep of these trials, or the sweep is under way elsewhere.
@@ -132,7 +133,7 @@ def _check(plan: Plan, directory: Path) -> None:
     manifest = read_manifest(directory)
     if manifest is None:
         raise UsageError(f"sweep.resume={directory} is not the directory of a sweep")
-    if not _is_unfinished(manifest):
+    if not _is_unfinished(manifest) and not _is_damaged(directory, manifest):
         raise UsageError(f"sweep.resume={directory} is finished; leave sweep.resume out to run it anew")
     if not _same(plan, manifest):
         raise UsageError(
@@ -164,6 +165,12 @@ def _tell_of_other_sources(plan: Plan) -> None:
 
 def _is_unfinished(manifest: Manifest) -> bool:
     return manifest.ended in _CUT_OFF or not manifest.reported
+
+
+def _is_damaged(directory: Path, manifest: Manifest) -> bool:
+    """Return whether a trial of a finished sweep has left a result that cannot be used."""
+    trials = (directory / TRIALS / trial for trial in manifest.order)
+    return any((trial / RESULT).exists() and usable_result(trial) is None for trial in trials)
 
 
 def _same(plan: Plan, manifest: Manifest) -> bool:

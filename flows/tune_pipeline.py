@@ -19,7 +19,7 @@ from jaxcache.lab.tuning_report import Tuned, Verified
 from . import resume
 from .pipeline import sweep
 from .plan import added, make_plan
-from .tune_settings import TuneSettings, find_setting, replay_present
+from .tune_settings import TuneSettings, describe_program, find_setting, replay_present
 
 _LEAST_PRICE = 1e-12
 _SETTING = ("eviction", "memory_limit", "buckets", "costs")
@@ -67,6 +67,7 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
         reference=recorded[sets[0]].reference,
         lengths=_lengths({name: recorded[name].trial for name in sets}),
         optimal=optimal if isinstance(optimal, Optimal) else None,
+        program=describe_program(program),
     )
 
 

@@ -1,5 +1,8 @@
 """What is asked of the tuning, apart from the program: ``conf/tune.yaml`` and the command line."""
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +18,13 @@ from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES, Trial
 from jaxcache.lab.tuning import Candidate, Recording, Tuning
 from jaxcache.lab.tuning import tune as replay_settings
 
-from .plan import CONF, Plan, UsageError
+from .plan import CONF, Plan, UsageError, make_plan
 
 CONFIG = CONF / "tune.yaml"
 _WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")
+_GROUPS = ("workload", "shapes", "persistent")
+_NOT_THE_PROGRAM = ("eviction", "memory_limit", "buckets", "costs", "runner", "sweep")
+_PLAIN = re.compile(r"[A-Za-z_./-][\w./-]*")
 _BUCKETS = sorted(path.stem for path in (CONF / "buckets").glob("*.yaml"))
 
 
@@ -187,6 +193,32 @@ def loaded_share(trace: Trace) -> float:
     if tiers is None or not len(trace):
         return 0.0
     return float(np.mean(tiers[np.unique(trace.signatures, return_index=True)[1]] == "disk"))
+
+
+def describe_program(program: Sequence[str]) -> dict[str, str]:
+    """Return the program and its present conditions as overrides by key: options of groups, and what differs from them.
+
+    Left out is what tuning chooses (policy, limit, buckets, costs), and what holds for a sweep as a whole.
+    """
+    config = make_plan(tuple(program)).trials[0].config
+    named = {key: value for key, _, value in (word.partition("=") for word in program)}
+    options = {group: named.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
+    usual = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
+    overrides = dict(options)
+    for key in (one for one in config if one not in _NOT_THE_PROGRAM):
+        parts = config[key].items() if isinstance(config[key], dict) else [("", config[key])]
+        for name, value in parts:
+            if (usual[key][name] if name else usual[key]) != value:
+                overrides[f"{key}.{name}" if name else key] = _written(value)
+    return overrides
+
+
+def _written(value: Any) -> str:
+    """Return a value as Hydra's command line reads it back."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return value if _PLAIN.fullmatch(value) else f"'{escaped}'"
 
 
 def new_place(plan: Plan) -> Path:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 _KNOWN = ("eviction", "memory_limit", "buckets")
+_OF_A_SWEEP = "hydra"  # the program that the file was made for, which a cache need not know
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``limit`` and ``eviction`` for :class:`JitCache`.
 
     The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
-    or plainly as ``eviction``. Buckets are for whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
+    or plainly as ``eviction``. The program that it was found for, under ``hydra``, is passed over. Buckets are for
+    whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
 
     Raises:
         ImportError: If PyYAML is missing; the message names the extra to install.
@@ -35,6 +37,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(path)}: defaults must be {written}, but is {defaults!r}")
     chosen = {key: value for one in defaults if isinstance(one, dict) for key, value in one.items()}
     settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
+    settings.pop(_OF_A_SWEEP, None)
     unknown = [key for key in settings if key not in _KNOWN]
     if unknown:
         raise ValueError(f"{os.fspath(path)} has the key {unknown[0]!r}; known are {', '.join(_KNOWN)}")

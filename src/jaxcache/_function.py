@@ -1,5 +1,6 @@
 """CachedFunction: what ``cache.jit`` returns, and the way of a hit; Dispatcher: all other ways of a call."""
 
+import contextlib
 import functools
 import inspect
 import operator

@@ -23,6 +23,51 @@ def test_the_default_study_runs_each_policy_on_all_workloads():
     ]
 
 
+STUDY = """
+# @package _global_
+defaults:
+  - override /eviction: sieve
+memory_limit: 3000001
+hydra:
+  sweeper:
+    params:
+      workload: "least_squares"
+      workload.requests: "12"
+      workload.rows_per_length: "4"
+      shapes.distinct: "5"
+"""
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """A directory with a study that was made for one program."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "best.yaml").write_text(STUDY)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("words", [(), ("workload=least_squares",), ("seed=0",)])
+def test_a_study_of_one_program_runs_that_program(tuned, words):
+    (planned,) = make_plan(("experiment=best", *words), "sweep", tuned).trials
+    trial = planned.trial
+    assert (trial.workload.name, trial.workload.requests, trial.workload.rows_per_length) == ("least_squares", 12, 4)
+    assert (trial.shapes.distinct, trial.eviction.name, trial.memory_limit) == (5, "sieve", 3_000_001)
+
+
+def test_a_study_of_one_program_takes_another_one_as_it_is(tuned):
+    (planned,) = make_plan(("experiment=best", "workload=monte_carlo"), "sweep", tuned).trials
+    usual = make_plan(("workload=monte_carlo",)).trials[0].trial
+    assert planned.trial.workload == usual.workload
+    assert (planned.trial.shapes.distinct, planned.trial.memory_limit) == (5, 3_000_001)
+    plan = make_plan(("experiment=best", "workload=least_squares,monte_carlo"), "sweep", tuned)
+    assert {one.trial.workload.requests for one in plan.trials} == {usual.workload.requests}
+
+
+def test_what_is_given_beside_a_study_takes_the_place_of_what_it_says(tuned):
+    (planned,) = make_plan(("experiment=best", "workload.requests=7"), "sweep", tuned).trials
+    assert (planned.trial.workload.requests, planned.trial.workload.rows_per_length) == (7, 4)
+
+
 def test_every_combination_is_one_trial_named_after_what_varies():
     plan = make_plan(("eviction=lru,gdsf", "memory_limit=2MiB,8MiB", "workload=monte_carlo", "seed=0,1"))
     assert len(plan.trials) == 8

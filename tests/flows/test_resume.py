@@ -123,6 +123,23 @@ def test_a_sweep_that_was_killed_before_its_report_goes_on(tmp_path):
     assert claim(plan) != first
 
 
+def test_a_finished_sweep_with_a_damaged_result_can_be_gone_on_with_by_name_alone(tmp_path):
+    words = ("workload=monte_carlo", "persistent=off", f"sweep.directory={tmp_path}")
+    plan = make_plan(words)
+    sweep = claim(plan)
+    end(sweep, "completed")
+    (one,) = plan.trials
+    place = sweep / "trials" / one.trial_id
+    place.mkdir(parents=True)
+    write_json(place / RESULT, failed().model_copy(update={"trial_id": one.trial_id}))
+    again = make_plan((*words, f"sweep.resume={sweep}"))
+    with pytest.raises(UsageError, match="is finished"):
+        claim(again)
+    (place / RESULT).write_text("{")
+    assert claim(again) == sweep
+    assert claim(plan) != sweep
+
+
 def end(sweep, how, reported=True):
     told = json.loads((sweep / "sweep.json").read_text())
     (sweep / "sweep.json").write_text(json.dumps({**told, "ended": how, "reported": reported}))

@@ -1,5 +1,6 @@
 """The tuning as a user runs it, and what it refuses before anything starts."""
 
+import json
 import re
 import warnings
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 
 from flows.plan import UsageError, make_plan
 from flows.tune import main
-from flows.tune_settings import read_settings
+from flows.tune_settings import describe_program, read_settings
 from jaxcache import JitCache, Trace, replay
 
 from .conftest import command
@@ -28,8 +29,12 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
         warnings.simplefilter("ignore")  # it may have been found for buckets
         cache = JitCache.from_file(place / "best.yaml")
     assert cache.limit_bytes is not None
-    (planned,) = make_plan(("experiment=best", "workload=monte_carlo"), "sweep", str(place)).trials
-    assert planned.trial.memory_limit == cache.limit_bytes
+    for words, workload in ((("experiment=best", "workload=monte_carlo"), "monte_carlo"), (("experiment=best",), None)):
+        (planned,) = make_plan(words, "sweep", str(place)).trials
+        assert planned.trial.memory_limit == cache.limit_bytes
+        assert planned.trial.workload.name == (workload or "gradient_optimization")
+    verified = [json.loads(path.read_text())["config"] for path in place.glob("verified/trials/*/result.json")]
+    assert planned.trial.model_dump(mode="json") in verified  # the very trial, with its requests and its shapes
     text = (place / "tune.md").read_text()
     rows = [line.split("|")[1:-1] for line in text.split("## Predicted and run")[1].splitlines() if "eviction=" in line]
     assert len(rows) == 2
@@ -174,6 +179,34 @@ def test_a_wrong_command_exits_with_two_and_starts_nothing(words, message, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tune: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("words", "described"),
+    [
+        (["workload=monte_carlo"], {"workload": "monte_carlo", "shapes": "zipf", "persistent": "shared"}),
+        (
+            ["workload=least_squares", "shapes=phased", "persistent=off", "workload.requests=16", "precision=bfloat16",
+             "workload.tolerance=1e-9", "seed=3", "eviction=gdsf", "memory_limit=2MiB", "runner.workers=1",
+             "buckets=pow2", "sweep.directory=elsewhere", "profiling=true"],
+            {"workload": "least_squares", "shapes": "phased", "persistent": "off", "workload.requests": "16",
+             "workload.tolerance": "1e-09", "precision": "bfloat16", "seed": "3", "profiling": "true"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_program_is_described_by_its_groups_and_what_differs_from_them(words, described):
+    assert describe_program(words) == described
+    again = make_plan(tuple(f"{key}={value}" for key, value in described.items())).trials[0].trial
+    named = make_plan(tuple(word for word in words if not word.startswith("buckets"))).trials[0].trial
+    assert again.program_id == named.program_id
+
+
+def test_a_directory_with_a_comma_and_a_quote_is_written_so_that_hydra_reads_it_back(tmp_path):
+    directory = str(tmp_path / "a, 'b'=c")
+    escaped = directory.replace("'", "\\'")
+    described = describe_program(["workload=monte_carlo", f"persistent.directory='{escaped}'"])
+    (planned,) = make_plan(tuple(f"{key}={value}" for key, value in described.items())).trials
+    assert str(planned.trial.persistent.directory) == directory
 
 
 def test_help_says_what_can_be_set(capsys):

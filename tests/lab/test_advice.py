@@ -128,3 +128,30 @@ def test_advice_is_ranked_by_the_seconds_saved(tmp_path):
     assert len(found) >= 3
     assert [one.saved_seconds for one in found] == sorted((one.saved_seconds for one in found), reverse=True)
     assert all(one.suggestion.evidence and one.expected and one.checked and one.suggestion.python for one in found)
+
+
+def test_the_setting_that_is_asked_what_it_loses_is_the_best_on_the_seeds_that_settings_share(tmp_path):
+    """Unpaired means would ask gdsf, which lacks the dear seed."""
+    made = [result("lru", seed, statistics=statistics(**TIGHT, cost_seconds=9.0 + 90 * seed)) for seed in (0, 1)]
+    made.append(result("gdsf", 0, statistics=statistics(**TIGHT, cost_seconds=20.0)))
+    found = advise(read_sweep(write_sweep(tmp_path / "s", made)).groups)
+    assert found
+    assert {one.about for one in found} == {"monte_carlo, zipf, lru at 2 MiB"}
+
+
+def test_a_policy_that_was_not_held_against_all_others_is_not_said_to_compile_least(tmp_path):
+    made = [result(policy, seed, cost_seconds=seconds) for policy, seconds in (("lru", 20.0), ("gdsf", 10.0))
+            for seed in range(6)]  # fmt: skip
+    made += [result("sieve", 9, cost_seconds=5.0)]
+    (one,) = [
+        one for one in advise(read_sweep(write_sweep(tmp_path / "s", made)).groups) if "cheaper" in one.suggestion.rule
+    ]
+    assert one.suggestion.title == "gdsf compiles less than lru"
+
+
+def test_what_was_tried_on_other_seeds_alone_counts_as_not_tried(tmp_path):
+    made = [result(seed=seed, statistics=statistics(**TIGHT)) for seed in range(3)]
+    made += [result(seed=9, limit="12MiB", statistics=statistics(**TIGHT))]
+    found = advise(read_sweep(write_sweep(tmp_path / "s", made)).groups)
+    (one,) = [one for one in found if one.suggestion.override == "memory_limit=12MiB"]
+    assert "counted, not tried" in one.checked

@@ -1,6 +1,7 @@
 """The report, from made-up result files with a known answer."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -94,7 +95,7 @@ def test_the_smallest_limit_that_loses_little_is_chosen(tmp_path):
 
 def test_a_policy_that_beats_no_one_is_not_claimed_though_another_does(tmp_path):
     """b is lowest on average but noisy, a is surely less than c: to take b is no claim."""
-    noise = [0.2, 3.0, 0.2, 3.0, 0.2, 3.0, 0.2, 3.0]
+    noise = [0.2, 1.5, 0.2, 1.5, 0.2, 1.5, 0.2, 1.5]
     made = [result("lru", seed, cost_seconds=8.0) for seed in range(8)]
     made += [result("fifo", seed, cost_seconds=10.0) for seed in range(8)]
     made += [result("gdsf", seed, cost_seconds=8.0 * noise[seed]) for seed in range(8)]
@@ -179,7 +180,50 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     write_report(place)
     text = (place / REPORT).read_text()
     assert f"`{victim.relative_to(place)}` is no JSON, as if cut short" in text
-    assert "5 of 6 trials succeeded, 1 did not run" in text
+    assert "5 of 6 trials succeeded, 1 has a damaged result" in text
+    assert f"python -m flows.sweep sweep.resume={place} runs them again" in text
+
+
+def test_a_damaged_result_is_named_in_every_report_with_what_to_do(tmp_path):
+    place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
+    victim = next(iter(sorted(place.glob(f"trials/*/{RESULT}"))))
+    victim.write_text("")
+    sweep = write_report(place)
+    printed = io.StringIO()
+    print_summary(sweep, Console(file=printed, width=400))
+    named, remedy = str(victim.relative_to(place)), f"python -m flows.sweep sweep.resume={place}"
+    for text in (printed.getvalue(), (place / REPORT).read_text(), (place / "report.html").read_text()):
+        assert named in text
+        assert "is empty" in text
+        assert remedy in text
+    assert headline(sweep) == "5 of 6 trials succeeded, 1 has a damaged result"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda told: told.update(statistics=None), "has no statistics, though its trial completed"),
+        (lambda told: told.update(timing=None), "has no timing, though its trial completed"),
+        (lambda told: told.update(trial_id="0" * 12), "is the result of trial 000000000000, not of the directory"),
+        (
+            lambda told: told["statistics"].update(cost_seconds=float("inf")),
+            "statistics.cost_seconds: must be a finite",
+        ),
+        (lambda told: told["statistics"].update(cost_seconds=-3.0), "statistics.cost_seconds: must be a finite number"),
+        (lambda told: told["statistics"].update(misses="many"), "statistics.misses: input should be a valid integer"),
+        (lambda told: told["timing"].update(p99_seconds=float("nan")), "timing.p99_seconds: must be a finite number"),
+        (lambda told: told.update(status="running"), "status: input should be 'completed' or 'failed'"),
+    ],
+)
+def test_a_result_that_cannot_be_is_damaged_and_its_trial_counts_as_not_run(tmp_path, change, reason):
+    place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
+    victim = next(iter(sorted(place.glob(f"trials/*/{RESULT}"))))
+    told = json.loads(victim.read_text())
+    change(told)
+    victim.write_text(json.dumps(told))
+    sweep = write_report(place)
+    assert f"`{victim.relative_to(place)}` {reason}" in (place / REPORT).read_text()
+    assert (len(sweep.results), len(sweep.damaged)) == (5, 1)
 
 
 def test_a_directory_that_is_no_sweep_is_refused(tmp_path):

@@ -4,9 +4,11 @@ import pytest
 
 from flows import report
 from jaxcache.lab.aggregate import read_sweep
+from jaxcache.lab.run import RESULT
 from jaxcache.lab.side_by_side import changes, side_by_side
 
 from .results import result, write_sweep
+from .trials import WORKLOADS
 
 
 def sweep(place, seconds, seeds=8, **settings):
@@ -34,6 +36,45 @@ def test_what_only_one_has_is_named_and_not_paired(tmp_path):
     assert "no successful trial of the same config and seed in common" in text
     assert "only the earlier has: lru 2 MiB monte_carlo zipf" in text
     assert "only the later has: gdsf 2 MiB monte_carlo zipf" in text
+
+
+def test_settings_that_differ_are_named_and_tell_cells_of_one_label_apart(tmp_path):
+    longer = {**WORKLOADS["monte_carlo"], "requests": 99}
+    made = [sweep(tmp_path / "a", 20.0, seeds=2), sweep(tmp_path / "b", 20.0, seeds=2, workload=longer)]
+    text = "\n".join(side_by_side(made))
+    assert "- `workload.requests` was 8, is 99\n" in text
+    assert "only the earlier has: lru 2 MiB monte_carlo zipf workload.requests=8\n" in text
+    assert "only the later has: lru 2 MiB monte_carlo zipf workload.requests=99\n" in text
+    assert "persistent" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"limit": "8MiB"}, "`memory_limit` was 2097152, is 8388608"),
+        ({"eviction": "gdsf"}, "`eviction.name` was lru, is gdsf"),
+        ({"persistent": {"mode": "fresh", "limit": "1MiB"}}, "`persistent.mode` was off, is fresh"),
+    ],
+)
+def test_whatever_setting_differs_is_named(tmp_path, changes, named):
+    text = "\n".join(side_by_side([sweep(tmp_path / "a", 20.0), sweep(tmp_path / "b", 20.0, **changes)]))
+    assert f"- {named}\n" in text
+
+
+def test_seeds_that_differ_are_named(tmp_path):
+    later = read_sweep(write_sweep(tmp_path / "b", [result(seed=n) for n in (8, 9)]))
+    assert "- `seed` was 0, 1, is 8, 9\n" in "\n".join(side_by_side([sweep(tmp_path / "a", 20.0, seeds=2), later]))
+
+
+def test_a_damaged_result_is_named_with_what_to_do(tmp_path):
+    before = sweep(tmp_path / "a", 20.0)
+    sweep(tmp_path / "b", 20.0)
+    victim = sorted((tmp_path / "b").glob(f"trials/*/{RESULT}"))[0]
+    victim.write_bytes(b"\xff\x00")
+    text = "\n".join(side_by_side([before, read_sweep(tmp_path / "b")]))
+    assert f"of the later, `{victim.relative_to(tmp_path / 'b')}` is no JSON" in text
+    assert f"sweep.resume={tmp_path / 'b'} runs them again" in text
+    assert "7 of 8 trials succeeded, 1 has a damaged result" in text
 
 
 def test_other_versions_and_cost_tables_are_told(tmp_path):

@@ -13,6 +13,10 @@ defaults:
   - override /eviction: gdsf
   - override /buckets: optimal
 memory_limit: 5598544 # 5.3 MiB
+hydra: # the program that this was found for; a cache does not read it
+  sweeper:
+    params:
+      workload: "monte_carlo"
 """
 
 

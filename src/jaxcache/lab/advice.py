@@ -13,9 +13,11 @@ from statistics import fmean
 from .._bytesize import format_size, parse_size
 from .._suggest import WORTH_SECONDS, Suggestion, Thresholds, suggest
 from .aggregate import Group, Program
-from .comparison import LEVEL, Comparison, Interval, compare, correct, leaders, paired_interval, reverse
-from .decision import by_policy, describe_ratio
+from .answer import describe_ratio
+from .choice import by_policy, told_by
+from .comparison import LEVEL, Comparison, Interval, compare, correct, paired_interval
 from .pathologies import giant_entry, scan_pollution
+from .ranking import find_blocks
 from .trial import TrialResult
 
 _ALL_WRITTEN = Thresholds(in_use=True, min_compile_seconds=0.0, min_entry_bytes=-1)  # as trials set it
@@ -46,8 +48,17 @@ def advise(groups: Sequence[Group]) -> list[Advice]:
     for group in groups:
         programs[group.program].append(group)
     for members in programs.values():
-        found += _of_setting(min(members, key=lambda group: group.mean("cost_seconds")), members)
+        found += _of_setting(_best_of(members), members)
     return sorted(found, key=lambda one: -one.saved_seconds)
+
+
+def _best_of(members: list[Group]) -> Group:
+    """Return the group with the fewest seconds on the seeds that settings share; the one with most where none do."""
+    block = next(iter(find_blocks(members)), None)
+    if block is None:
+        return max(members, key=lambda group: len(group.results))
+    best = min(block.seconds, key=lambda setting: block.seconds[setting])
+    return next(group for group in members if group.setting == best)
 
 
 def _of_setting(group: Group, rivals: list[Group]) -> list[Advice]:
@@ -87,7 +98,7 @@ def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> 
     if tried is not None:
         saved = [s - tried.seconds_by_seed[seed] for seed, s in group.seconds_by_seed.items()
                  if seed in tried.seconds_by_seed]  # fmt: skip
-        if not saved or fmean(saved) < WORTH_SECONDS:
+        if fmean(saved) < WORTH_SECONDS:
             return []
         interval = paired_interval(saved)
         checked = f"measured in this sweep: {tried.setting.label} against {group.setting.label}, paired by seed"
@@ -117,7 +128,7 @@ def _tried(group: Group, rivals: list[Group], override: str) -> Group | None:
     key, _, value = override.partition("=")
     for rival in rivals:
         same = rival.setting._replace(**{key: getattr(group.setting, key)}) if key in rival.setting._fields else None
-        if same != group.setting or rival is group:
+        if same != group.setting or rival is group or not set(rival.seeds) & set(group.seeds):
             continue
         mine = getattr(rival.setting, key)
         if mine == (parse_size(value, key) if key == "memory_limit" else value):
@@ -146,28 +157,37 @@ def _cheaper_policies(groups: Sequence[Group]) -> list[Advice]:
     return [one for one in found if one is not None]
 
 
+def _is_no_worse(one: Comparison) -> bool:
+    """Return whether the first option took no more than the second, in ratio and in seconds."""
+    return one.ratio.mean <= 1 and one.saved_seconds.mean >= 0
+
+
 def _cheaper(program: Program, members: list[Group], comparisons: list[Comparison]) -> Advice | None:
-    told = [one if one.verdict == "less" else reverse(one) for one in comparisons if one.verdict in ("less", "more")]
-    standing = leaders(comparisons)
-    if not told or not standing:
-        return None
-    ratios = {one.first: one.ratio.mean for one in told}
-    best = min(sorted(standing & ratios.keys()), key=lambda name: ratios[name], default=None)
+    """Return the policy that was shown to take less than another, and that nothing was seen to take less than."""
+    policies = {group.setting.eviction for group in members}
+    against = {name: told_by(name, comparisons) for name in policies}
+    shown = {name: [one for one in ones if one.verdict == "less"] for name, ones in against.items()}
+    best = min(
+        (name for name in sorted(policies) if shown[name] and all(_is_no_worse(one) for one in against[name])),
+        key=lambda name: min(one.ratio.mean for one in shown[name]), default=None,
+    )  # fmt: skip
     if best is None:
         return None
-    mine = [one for one in told if one.first == best]
+    mine = shown[best]
     dearest = max(mine, key=lambda one: one.saved_seconds.mean)
     if dearest.saved_seconds.mean < WORTH_SECONDS:
         return None
-    also = sorted(standing - {best})
+    also = sorted(one.second for one in against[best] if one.verdict == "no difference seen")
     no_worse = f" ({', '.join(also)}: no difference seen)" if also else ""
+    least = len(against[best]) == len(policies) - 1
+    claim = "compiles least" if least else f"compiles less than {', '.join(sorted(one.second for one in mine))}"
     limits = sorted({g.setting.memory_limit for g in members}, key=lambda limit: limit or float("inf"))
     where = ", ".join("no limit" if limit is None else format_size(limit) for limit in limits)
     ratio = "; ".join(f"{describe_ratio(one.ratio)} of {one.second}" for one in mine)
     missing = sum(one.missing for one in mine)
     suggestion = Suggestion(
         "cheaper policy",
-        f"{best} compiles least{no_worse}",
+        f"{best} {claim}{no_worse}",
         f"reference compile seconds over the limits tried ({where}): {ratio}"
         + (f"; {missing} pairs lack a trial" if missing else ""),
         f"{describe_seconds(dearest.saved_seconds)} compile seconds less than {dearest.second}",

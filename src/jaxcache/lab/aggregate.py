@@ -1,21 +1,23 @@
 """Result files -> one aggregate, from which every table, plot and suggestion is made."""
 
-import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean, median
-from typing import NamedTuple, TypeVar
+from statistics import fmean
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from .._bytesize import format_size
-from .requests import Bounds, find_bounds
+from .frames import Frame, agreed_prices, find_frames, is_bound, mean_frame
+from .reading import FileReader, Unreadable, fault_of_file
+from .requests import Bounds, find_bounds, load_prices, load_traces
 from .run import REFERENCE, REFERENCES, RESULT, TRIALS
 from .trial import Reference, Trial, TrialResult
 
 MANIFEST = "sweep.json"
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Manifest(BaseModel):
@@ -83,43 +85,40 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What no cache setting can beat or miss: means over the seeds' references.
-
-    Attributes:
-        largest: The signature that weighs most, in the reference of the first seed.
-        largest_bytes: What it weighs.
-        median_bytes: What the median signature weighs.
-    """
-
-    unbounded_bytes: float
-    unbounded_seconds: float
-    uncached_seconds: float
-    largest: str = ""
-    largest_bytes: int = 0
-    median_bytes: float = 0.0
-
-
-class Unreadable(NamedTuple):
-    """A file that the report goes without."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Group:
     """The successful trials of one setting on one program, one a seed.
 
     Attributes:
-        bound_seconds: What no policy can go below at this limit, a mean over the seeds; None where it is not known.
+        frames: By program id, of those seeds of which it is known at the prices of their trials.
+        bounds: What no policy can go below at this limit, likewise.
     """
 
     program: Program
     setting: Setting
     results: tuple[TrialResult, ...]
-    frame: Frame | None
-    bound_seconds: float | None = None
+    frames: Mapping[str, Frame]
+    bounds: Mapping[str, float]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, ascending."""
+        return tuple(result.config.seed for result in self.results)
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        """The mean over the seeds; None unless it is known of all of them."""
+        known = [self.frames[result.program_id] for result in self.results if result.program_id in self.frames]
+        return mean_frame(known) if len(known) == len(self.results) else None
+
+    @cached_property
+    def bound_seconds(self) -> float | None:
+        """The mean over the seeds; None unless it is known of all of them."""
+        known = [self.bounds[result.program_id] for result in self.results if result.program_id in self.bounds]
+        return fmean(known) if len(known) == len(self.results) else None
+
+    def at_seeds(self, seeds: Collection[int]) -> "Group":
+        """Return the group with the trials of these seeds alone."""
+        return replace(self, results=tuple(result for result in self.results if result.config.seed in seeds))
 
     def mean(self, name: str) -> float:
         """Return the mean over the seeds of a field of ``statistics``, ``timing`` or ``memory``."""
@@ -155,9 +154,22 @@ class Sweep:
     unreadable: tuple[Unreadable, ...]
 
     @property
+    def failed_settings(self) -> list[Setting]:
+        """Settings that have no successful trial."""
+        naming = _Naming([result.config for result in self.results])
+        succeeded = {group.setting for group in self.groups}
+        failed = dict.fromkeys(naming.setting(result.config) for result in self.failed)
+        return [setting for setting in failed if setting not in succeeded]
+
+    @property
     def failed(self) -> tuple[TrialResult, ...]:
         """Trials that did not succeed."""
         return tuple(result for result in self.results if result.status == "failed")
+
+    @property
+    def damaged(self) -> tuple[Unreadable, ...]:
+        """Results that cannot be used: their trials ran, and have to be run again."""
+        return tuple(one for one in self.unreadable if Path(one.path).match(f"{TRIALS}/*/{RESULT}"))
 
 
 def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
@@ -172,53 +184,29 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
     """
     if not (directory / MANIFEST).exists():
         raise FileNotFoundError(f"{directory} is not the directory of a sweep: it has no {MANIFEST}")
-    unreadable: list[Unreadable] = []
-
-    def read(model: type[_Model], paths: list[Path]) -> list[_Model]:
-        found: list[_Model] = []
-        for path in sorted(paths):
-            content = b""
-            try:
-                content = path.read_bytes()
-                found.append(model.model_validate_json(content))
-            except OSError as error:
-                unreadable.append(Unreadable(str(path.relative_to(directory)), str(error.strerror)))
-            except ValidationError as error:
-                unreadable.append(Unreadable(str(path.relative_to(directory)), _what_is_wrong(content, error)))
-        return found
-
-    manifests = read(Manifest, [directory / MANIFEST])
-    results = read(TrialResult, list(directory.glob(f"{TRIALS}/*/{RESULT}")))
-    references = read(Reference, list(directory.glob(f"{REFERENCES}/*/{REFERENCE}")))
+    files = FileReader(directory)
+    manifests = files.read(Manifest, [directory / MANIFEST])
+    results = files.read(TrialResult, directory.glob(f"{TRIALS}/*/{RESULT}"), fault_of_file)
+    references = files.read(Reference, directory.glob(f"{REFERENCES}/*/{REFERENCE}"))
+    prices = load_prices(directory, files) or agreed_prices(references)
+    programs = {result.program_id for result in results}
+    traces = {} if prices is None else load_traces(directory, programs, prices, files)
+    frames = find_frames(references, traces, prices)
     order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
     results.sort(key=lambda result: order.get(result.trial_id, len(order)))
     return Sweep(
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(_groups(results, references, find_bounds(directory, results) if bounds is None else bounds)),
-        unreadable=tuple(unreadable),
+        groups=tuple(group_trials(results, frames, find_bounds(traces, results) if bounds is None else bounds)),
+        unreadable=tuple(files.unreadable),
     )
 
 
-def _what_is_wrong(content: bytes, error: ValidationError) -> str:
-    """Return why a file is not what it should be: cut short, of another version, or with what field wrong."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return "is empty" if not content.strip() else "is no JSON, as if cut short"
-    version = found.get("schema_version", 1) if isinstance(found, dict) else None
-    if version != 1:
-        return f"is of schema version {version}, this jaxcache reads version 1"
-    first = error.errors()[0]
-    more = f", and {error.error_count() - 1} more" if error.error_count() > 1 else ""
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}{more}"
-
-
-def _groups(results: list[TrialResult], references: list[Reference], bounds: Bounds) -> list[Group]:
-    frames = {reference.program_id: reference for reference in references}
+def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Frame], bounds: Bounds) -> list[Group]:
+    """Return the successful trials by program and setting; frames and bounds only where they are at their prices."""
     done = [result for result in results if result.status == "completed" and result.statistics is not None]
-    naming = _Naming([result.config for result in done])
+    naming = _Naming([result.config for result in results])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
     for result in done:
         config = result.config
@@ -226,8 +214,7 @@ def _groups(results: list[TrialResult], references: list[Reference], bounds: Bou
             naming.part(config, "workload"), naming.part(config, "shapes"), naming.part(config, "persistent"),
             config.precision, naming.other(config),
         )  # fmt: skip
-        setting = Setting(naming.part(config, "eviction"), config.memory_limit, naming.part(config, "buckets"))
-        grouped[program, setting].append(result)
+        grouped[program, naming.setting(config)].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
@@ -236,12 +223,25 @@ def _groups(results: list[TrialResult], references: list[Reference], bounds: Bou
     groups: list[Group] = []
     for program, setting in sorted(grouped, key=rank):
         members = tuple(sorted(grouped[program, setting], key=lambda result: result.config.seed))
-        known = [frames[member.program_id] for member in members if member.program_id in frames]
         limit = setting.memory_limit
-        bound = [bounds[one.program_id, limit] for one in members if (one.program_id, limit) in bounds]
-        complete = len(bound) == len(members)
-        groups.append(Group(program, setting, members, _frame(known), fmean(bound) if complete else None))
+        groups.append(Group(
+            program, setting, members,
+            {one.program_id: frames[one.program_id] for one in members if _is_framed(one, frames)},
+            {one.program_id: bounds[one.program_id, limit] for one in members if _is_bounded(one, bounds)},
+        ))  # fmt: skip
     return groups
+
+
+def _is_framed(result: TrialResult, frames: Mapping[str, Frame]) -> bool:
+    """Return whether a program's frame is at the prices of this trial."""
+    frame, stats = frames.get(result.program_id), result.statistics
+    return frame is not None and stats is not None and frame.holds(stats.cost_seconds)
+
+
+def _is_bounded(result: TrialResult, bounds: Bounds) -> bool:
+    """Return whether a program's bound is at the prices of this trial."""
+    bound, stats = bounds.get((result.program_id, result.config.memory_limit)), result.statistics
+    return bound is not None and stats is not None and is_bound(bound, stats.cost_seconds)
 
 
 class _Naming:
@@ -272,6 +272,10 @@ class _Naming:
         differing = [key for key in type(part).model_fields if (field, name, key) in self._differing]
         return " ".join([name, *(f"{key}={getattr(part, key)}" for key in differing)])
 
+    def setting(self, config: Trial) -> Setting:
+        """Return the setting of a config."""
+        return Setting(self.part(config, "eviction"), config.memory_limit, self.part(config, "buckets"))
+
     def other(self, config: Trial) -> str:
         """Return what else differs, such as ``precision=bfloat16``."""
         return " ".join(f"{field}={getattr(config, field)}" for field in self._others)
@@ -279,18 +283,3 @@ class _Naming:
 
 def _name_of(part: BaseModel) -> str:
     return str(getattr(part, "name", None) or getattr(part, "mode", part))
-
-
-def _frame(references: list[Reference]) -> Frame | None:
-    if not references:
-        return None
-    sizes = {signature: size for signature, (size, _) in references[0].costs.items()}
-    largest = max(sizes, key=lambda signature: sizes[signature], default="")
-    return Frame(
-        unbounded_bytes=fmean(reference.unbounded_bytes for reference in references),
-        unbounded_seconds=fmean(reference.unbounded_cost_seconds for reference in references),
-        uncached_seconds=fmean(reference.uncached_cost_seconds for reference in references),
-        largest=largest,
-        largest_bytes=sizes.get(largest, 0),
-        median_bytes=median(sizes.values()) if sizes else 0.0,
-    )

@@ -11,7 +11,7 @@ from .charts import Figure, figures
 from .decision import Decision, decide
 from .page_tables import comparisons, embedded, settings, trials
 from .plots import WEB, themes
-from .tables import conditions, headline
+from .tables import conditions, damaged_results, headline
 from .vega import vega_scripts
 
 PAGE = "report.html"
@@ -25,7 +25,7 @@ _POLICY = (
 
 def page(sweep: Sweep) -> str:
     """Return the report as one HTML document."""
-    decision, advice = decide(sweep.groups), advise(sweep.groups)
+    decision, advice = decide(sweep.groups, sweep.failed_settings), advise(sweep.groups)
     drawn = figures(sweep.groups, decision.setting)
     return "\n".join(_document(sweep, decision, advice, drawn))
 
@@ -45,8 +45,7 @@ def _document(sweep: Sweep, decision: Decision, advice: list[Advice], drawn: lis
     yield from _head(sweep)
     yield from _navigation(sweep, advice, drawn)
     yield "<main>"
-    yield from _answer(decision)
-    yield from _tiles(decision)
+    yield from answer(decision)
     yield from _gaps(sweep)
     for figure in drawn[:1]:
         yield from _figure(figure, drawn)
@@ -95,7 +94,8 @@ def _navigation(sweep: Sweep, advice: list[Advice], drawn: list[Figure]) -> Iter
     yield f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
 
 
-def _answer(decision: Decision) -> Iterator[str]:
+def answer(decision: Decision) -> Iterator[str]:
+    """Yield the sentence, its notes, the lines to paste, and the figures of the recommended setting."""
     yield f'<div class="answer" id="answer"><p class="sentence">{escape(decision.sentence)}</p>'
     if decision.notes:
         yield f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in decision.notes)}</ul>'
@@ -104,12 +104,14 @@ def _answer(decision: Decision) -> Iterator[str]:
         yield f'<dl class="apply"><dt>in a sweep</dt><dd><code>{escape(override)}</code></dd>'
         yield f"<dt>in a program</dt><dd><code>{escape(python)}</code></dd></dl>"
     yield "</div>"
+    yield from _tiles(decision)
 
 
 def _tiles(decision: Decision) -> Iterator[str]:
     groups, setting = decision.chosen, decision.setting
     if setting is None:
         return
+    among = " with these buckets" if setting.buckets != "none" or decision.buckets else ""
     seconds = _mean(groups, "cost_seconds")
     tiles = [
         (f"{seconds:.1f} s", "reference compile seconds a run"),
@@ -121,17 +123,27 @@ def _tiles(decision: Decision) -> Iterator[str]:
         uncached = fmean(frame.uncached_seconds for frame in frames)
         unbounded = fmean(frame.unbounded_seconds for frame in frames)
         tiles.insert(1, (f"{1 - seconds / uncached:.0%}" if uncached else "–", "less than a compile at every call"))
-        tiles.append((f"{unbounded:.1f} s", "with nothing evicted, the least there is"))
+        tiles.append((f"{unbounded:.1f} s", f"with nothing evicted, the least there is{among}"))
     bounds = [group.bound_seconds for group in groups if group.bound_seconds is not None]
     if len(bounds) == len(groups):
-        tiles.append((f"{fmean(bounds):.1f} s", "bound: no policy is lower at this limit"))
+        tiles.append((f"{fmean(bounds):.1f} s", f"bound: no policy is lower at this limit{among}"))
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in tiles
     )
+    yield f'<p class="caption">{escape(setting.label)}, means over {escape(_averaged(decision))}:</p>'
+    yield f'<div class="tiles">{cells}</div>'
+
+
+def _averaged(decision: Decision) -> str:
+    """Return what the tiles are means over."""
+    groups = decision.chosen
+    if decision.scope:
+        return decision.scope
     where = groups[0].program.label if len(groups) == 1 else f"{len(groups)} programs"
-    seeds = max(len(group.results) for group in groups)
-    yield f'<p class="caption">{escape(setting.label)}, means over {escape(where)} and {seeds} '
-    yield f'seed{"s" * (seeds > 1)}:</p><div class="tiles">{cells}</div>'
+    if len({group.seeds for group in groups}) > 1:
+        return f"{where} and their seeds"
+    seeds = len(groups[0].seeds)
+    return f"{where} and {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _mean(groups: Sequence[Group], name: str) -> float:
@@ -143,13 +155,18 @@ def _gaps(sweep: Sweep) -> Iterator[str]:
     lines = [f"<code>{escape(path)}</code> {escape(reason)}" for path, reason in sweep.unreadable[:_MOST_FAILURES]]
     if len(sweep.unreadable) > _MOST_FAILURES:
         lines.append(f"and {len(sweep.unreadable) - _MOST_FAILURES} more files that cannot be read")
+    if damaged := damaged_results(sweep):
+        lines.append(" ".join(escape(line) for line in damaged))
     planned = len(sweep.manifest.order) if sweep.manifest else 0
     if sweep.manifest is None:
         lines.append("<code>sweep.json</code> cannot be read: the command, the order and the plan are not known")
     if planned > len(sweep.results):
         lines.append(f"{planned - len(sweep.results)} of {planned} trials left no result that can be read")
     if sweep.groups and any(group.frame is None for group in sweep.groups):
-        lines.append("some programs have no reference run: their charts lack the frame of no cache and no limit")
+        lines.append(
+            "some programs have no reference run at the prices of their trials: the frame of no cache and no limit is "
+            "not shown for them"
+        )
     if sweep.groups and all(result.course is None for group in sweep.groups for result in group.results):
         lines.append(
             "the results are of an older version, without memory over time, latency by source, time by part and lengths"

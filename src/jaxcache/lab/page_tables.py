@@ -6,10 +6,12 @@ from html import escape
 from typing import Any
 
 from .aggregate import Group, Sweep
+from .answer import describe_ratio
+from .choice import baseline_of, by_policy
 from .comparison import Comparison, compare
-from .decision import Decision, baseline_of, by_policy, describe_ratio
+from .decision import Decision
 from .export import groups_by_trial
-from .tables import GROUP_COLUMNS, group_row
+from .tables import GROUP_COLUMNS, group_row, unequal_seeds
 from .trial import TrialResult
 
 _MOST_SETTINGS = 400
@@ -28,10 +30,11 @@ def comparisons(groups: Sequence[Group], decision: Decision) -> Iterator[str]:
         return
     baseline = baseline_of(groups)
     yield '<section id="comparisons"><h2>Differences, and how sure they are</h2>'
+    compared = f" ({escape(decision.scope)})" if decision.scope else ""
     yield (
         '<p class="caption">Compile seconds of the first over those of the second, geometric mean over programs and '
-        "limits, paired by seed, with 95 % intervals of the pair alone. A difference is called one if the exact "
-        f"sign-flip test passes Holm’s correction for all {len(decision.policies)} pairs at 5 %.</p>"
+        f"limits{compared}, paired by seed, with 95 % intervals of the pair alone. A difference is called one if the "
+        f"exact sign-flip test passes Holm’s correction for all {len(decision.policies)} pairs at 5 %.</p>"
     )
     yield from _comparison_table(decision.policies)
     cells = _by_cell(groups, baseline)
@@ -96,7 +99,8 @@ def settings(groups: Sequence[Group]) -> Iterator[str]:
     rows = [group_row(group) for group in groups[:_MOST_SETTINGS]]
     numeric = [all(row[n][:1].isdigit() or row[n] == "–" for row in rows) for n in range(len(GROUP_COLUMNS))]
     style = [' class="number"' if right else "" for right in numeric]
-    yield '<section id="settings"><h2>Settings</h2><p class="caption">Means over the seeds. Reference compile seconds '
+    yield '<section id="settings"><h2>Settings</h2><p class="caption">'
+    yield f"Means over the seeds{unequal_seeds(groups)}. Reference compile seconds "
     yield "count each miss at what its program took to compile in full, measured once a sweep; what was really "
     yield "spent stands beside them.</p>" + _head(GROUP_COLUMNS, numeric)
     for row in rows:

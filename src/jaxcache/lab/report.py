@@ -13,7 +13,16 @@ from .decision import decide
 from .export import RESULTS_CSV, write_results
 from .page import PAGE, page
 from .plots import tradeoff_plot, write_plots
-from .tables import GROUP_COLUMNS, TRIAL_COLUMNS, conditions, group_row, headline, trial_row
+from .tables import (
+    GROUP_COLUMNS,
+    TRIAL_COLUMNS,
+    conditions,
+    damaged_results,
+    group_row,
+    headline,
+    trial_row,
+    unequal_seeds,
+)
 
 REPORT, PLOT_SVG, PLOT_PNG, PLOTS = "report.md", "tradeoff.svg", "tradeoff.png", "plots"
 MOST_TRIALS = 100  # a pull request takes 65,536 characters
@@ -47,7 +56,7 @@ def write_report(directory: Path, plots: bool = False) -> Sweep:
     (directory / PAGE).write_text(page(sweep))
     write_results(sweep)
     if plots:
-        write_plots(figures(sweep.groups, decide(sweep.groups).setting), directory / PLOTS)
+        write_plots(figures(sweep.groups, decide(sweep.groups, sweep.failed_settings).setting), directory / PLOTS)
     return sweep
 
 
@@ -61,18 +70,19 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         yield f"In the Prefect UI: {manifest.run_url}"
     yield ""
     if sweep.groups:
-        decision = decide(sweep.groups)
-        yield f"**{decision.sentence}** {' '.join(decision.notes)}"
+        decision = decide(sweep.groups, sweep.failed_settings)
+        yield " ".join([f"**{decision.sentence}**", *decision.notes])
         yield ""
-        yield f"In a sweep `{decision.override}`, in a program `{decision.python}`."
-        yield ""
+        if decision.setting is not None:
+            yield f"In a sweep `{decision.override}`, in a program `{decision.python}`."
+            yield ""
     if not sweep.groups:
         yield "No trial succeeded, so there is nothing to compare."
         yield ""
     if plotted:
         yield from (f"![Reference compile seconds against the memory limit]({PLOT_SVG})", "")
     if sweep.groups:
-        yield from ("## By setting", "", "Means over the seeds.", "")
+        yield from ("## By setting", "", f"Means over the seeds{unequal_seeds(sweep.groups)}.", "")
         yield from _table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
         yield from _how_to_read()
         yield from ("## Suggestions", "")
@@ -86,8 +96,9 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
         if len(sweep.results) > MOST_TRIALS:
             yield from (f"{len(sweep.results) - MOST_TRIALS} more are in {RESULTS_CSV}.", "")
     if sweep.unreadable:
-        told = (f"- `{path}` {reason}" for path, reason in sweep.unreadable)
-        yield from ("## Files that cannot be read", "", *told, "")
+        yield from ("## Files that cannot be read", "")
+        yield from (f"- `{path}` {reason}" for path, reason in sweep.unreadable)
+        yield from ("", *damaged_results(sweep), "")
     yield from _conditions(sweep)
 
 
@@ -187,8 +198,8 @@ def print_summary(sweep: Sweep, console: Console) -> None:
             table.add_row(*(row[name] for name in shown))
         console.print(table)
         console.print()
-    decision = decide(sweep.groups)
-    if decision.setting is not None:
+    if sweep.groups:
+        decision = decide(sweep.groups, sweep.failed_settings)
         console.print(decision.sentence, markup=False, highlight=False)
         for note in decision.notes:
             console.print(f"  {note}", markup=False, highlight=False)
@@ -198,3 +209,7 @@ def print_summary(sweep: Sweep, console: Console) -> None:
         console.print(f"→ {said.title} ({one.about}): {one.expected}; {way}", markup=False, highlight=False)
     for result in sweep.failed:
         console.print(f"✗ {result.label}: {result.reason}", markup=False, highlight=False)
+    for path, reason in sweep.unreadable:
+        console.print(f"✗ {path} {reason}", markup=False, highlight=False)
+    for line in damaged_results(sweep):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

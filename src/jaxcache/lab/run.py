@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from .. import Cost, format_size
 from .environment import Environment
 from .gpu_turns import turn_on
+from .reading import fault_of_result
 from .trial import Device, Reference, Trial, TrialResult, write_json
 
 RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
@@ -163,12 +164,20 @@ def known_result(directory: Path, trial_id: str, here: Environment) -> TrialResu
 
     One that was never attempted has to: its reference may have failed of what is otherwise now.
     """
+    result = usable_result(directory)
+    if result is None:
+        return None
+    wanted = result.attempted and result.trial_id == trial_id and result.environment.computes_as(here)
+    return result if wanted else None
+
+
+def usable_result(directory: Path) -> TrialResult | None:
+    """Return the result in a trial's directory; None if there is none, or it is damaged."""
     try:
         result = TrialResult.model_validate_json((directory / RESULT).read_bytes())
     except (OSError, ValidationError):
         return None
-    wanted = result.attempted and result.trial_id == trial_id and result.environment.computes_as(here)
-    return result if wanted else None
+    return result if fault_of_result(result) is None else None
 
 
 def run_reference(

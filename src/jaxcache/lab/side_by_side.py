@@ -1,16 +1,21 @@
 """Several sweeps -> what changed from the first to each other, paired by config and seed, with intervals."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .aggregate import Sweep
+from .answer import describe_ratio
 from .comparison import Comparison, compare, correct
-from .decision import decide, describe_ratio
-from .tables import headline
+from .decision import decide
+from .tables import damaged_results, headline
 from .trial import TrialResult
 
+_DIRECTORY = "persistent.directory"
+_NO_PART_OF_A_CELL = ("seed", _DIRECTORY)
 _MEASURES: dict[str, Callable[[TrialResult], float | None]] = {
     "reference compile s": lambda r: r.statistics and r.statistics.cost_seconds,
     "misses": lambda r: r.statistics and float(r.statistics.misses),
@@ -46,7 +51,7 @@ def changes(before: Sweep, after: Sweep) -> tuple[list[Change], list[Change]]:
         overall += [(measure, "", one) for one in compare(measured)]
     name = next(iter(_MEASURES))
     old, new = _measured(before, _MEASURES[name]), _measured(after, _MEASURES[name])
-    labels = {_cell(r): r.label.rpartition(" seed ")[0] for sweep in (before, after) for r in sweep.results}
+    labels = _labels((before, after))
     by_cell: list[tuple[str, str, Comparison]] = []
     for cell in sorted({cell for cell, _ in old} & {cell for cell, _ in new}, key=str):
         of_cell = {
@@ -67,6 +72,31 @@ def _cell(result: TrialResult) -> str:
     return json.dumps(config, sort_keys=True)
 
 
+def _labels(sweeps: Sequence[Sweep]) -> dict[str, str]:
+    """Return the name of each cell: its config in short, with the settings that tell it from others of that name."""
+    results = {_cell(result): result for sweep in sweeps for result in sweep.results}
+    called: dict[str, list[str]] = defaultdict(list)
+    for cell, result in results.items():
+        called[result.label.rpartition(" seed ")[0]].append(cell)
+    labels: dict[str, str] = {}
+    for name, cells in called.items():
+        settings = {cell: _settings(results[cell]) for cell in cells}
+        keys = sorted({key for each in settings.values() for key in each if key not in _NO_PART_OF_A_CELL})
+        differing = [key for key in keys if len({str(each.get(key)) for each in settings.values()}) > 1]
+        for cell, each in settings.items():
+            labels[cell] = " ".join([name, *(f"{key}={each.get(key)}" for key in differing)])
+    return labels
+
+
+def _settings(result: TrialResult) -> dict[str, Any]:
+    """Return a trial's config by key as it is typed, such as ``workload.requests``."""
+    settings: dict[str, Any] = {}
+    for key, value in result.config.model_dump(mode="json").items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        settings |= {f"{key}.{name}" if name else key: part for name, part in parts}
+    return settings
+
+
 def _measured(sweep: Sweep, value: Callable[[TrialResult], float | None]) -> dict[tuple[str, int], float]:
     done = [(result, value(result)) for result in sweep.results if result.status == "completed"]
     return {(_cell(result), result.config.seed): number for result, number in done if number is not None}
@@ -78,7 +108,7 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Iterator[str]:
     yield from (f"# {' against '.join([' and '.join(names[1:]), names[0]])}", "")
     yield from ("| sweep | trials | what it says |", "| --- | --- | --- |")
     for name, sweep in zip(names, sweeps, strict=True):
-        yield f"| {name} | {headline(sweep)} | {decide(sweep.groups).sentence} |"
+        yield f"| {name} | {headline(sweep)} | {decide(sweep.groups, sweep.failed_settings).sentence} |"
     yield ""
     for name, sweep in zip(names[1:], sweeps[1:], strict=True):
         yield from _against(names[0], sweeps[0], name, sweep)
@@ -121,17 +151,39 @@ def _table(heading: str, rows: list[tuple[str, Comparison]]) -> Iterator[str]:
 
 def _differences(before: Sweep, after: Sweep) -> Iterator[str]:
     """Yield what else is not the same, which may be why."""
+    labels = _labels((before, after))
+    yield from _differing_settings(before, after)
     for sweep, word in ((before, "earlier"), (after, "later")):
         other = after if sweep is before else before
         known = {_cell(result) for result in other.results}
-        alone = sorted({r.label.rpartition(" seed ")[0] for r in sweep.results if _cell(r) not in known})
+        alone = sorted({labels[_cell(r)] for r in sweep.results if _cell(r) not in known})
         if alone:
             shown = ", ".join(alone[:8]) + (f" and {len(alone) - 8} more" if len(alone) > 8 else "")
             yield f"only the {word} has: {shown}"
         if sweep.failed:
             yield f"{len(sweep.failed)} trials of the {word} failed"
+        yield from (f"of the {word}, `{path}` {reason}" for path, reason in sweep.unreadable)
+        yield from damaged_results(sweep)
     if before.results and after.results:
         yield from _environments(before.results[0], after.results[0])
+
+
+def _differing_settings(before: Sweep, after: Sweep) -> Iterator[str]:
+    """Yield each setting of which the sweeps have not tried the same values."""
+    values: tuple[dict[str, set[str]], ...] = ({}, {})
+    for seen, sweep in zip(values, (before, after), strict=True):
+        for result in sweep.results:
+            for key, value in _settings(result).items():
+                seen.setdefault(key, set()).add("none" if value is None else str(value))
+    old, new = values
+    for key in sorted(old.keys() & new.keys() - {_DIRECTORY}):
+        if old[key] != new[key]:
+            yield f"`{key}` was {_few(old[key])}, is {_few(new[key])}"
+
+
+def _few(values: set[str]) -> str:
+    ordered = sorted(values, key=lambda value: (len(value), value))
+    return ", ".join(ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")
 
 
 def _environments(before: TrialResult, after: TrialResult) -> Iterator[str]:

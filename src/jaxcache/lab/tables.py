@@ -1,7 +1,10 @@
 """The rows that every form of the report shows, the sweep in a sentence, and the conditions it ran under."""
 
+import shlex
+from collections.abc import Sequence
+
 from .._bytesize import format_size
-from .aggregate import Group, Sweep
+from .aggregate import Group, Program, Sweep
 from .trial import TrialResult
 
 GROUP_COLUMNS = (
@@ -87,9 +90,33 @@ def headline(sweep: Sweep) -> str:
     parts = [f"{done} of {planned} trials succeeded"]
     if sweep.failed:
         parts.append(f"{len(sweep.failed)} failed")
-    if planned > len(sweep.results):
-        parts.append(f"{planned - len(sweep.results)} did not run")
+    damaged = len(sweep.damaged)
+    if damaged:
+        parts.append(f"{damaged} ha{'ve' if damaged > 1 else 's'} a damaged result")
+    if planned > len(sweep.results) + damaged:
+        parts.append(f"{planned - len(sweep.results) - damaged} did not run")
     return ", ".join(parts)
+
+
+def damaged_results(sweep: Sweep) -> list[str]:
+    """Return what to do about results that cannot be used; nothing if there are none."""
+    if not sweep.damaged:
+        return []
+    directory = shlex.quote(str(sweep.directory))
+    return [
+        "Trials with a damaged result count as not run; "
+        f"python -m flows.sweep sweep.resume={directory} runs them again."
+    ]
+
+
+def unequal_seeds(groups: Sequence[Group]) -> str:
+    """Return a word of warning where settings of a program have not run the same seeds; else nothing."""
+    seeds: dict[Program, set[tuple[int, ...]]] = {}
+    for group in groups:
+        seeds.setdefault(group.program, set()).add(group.seeds)
+    if all(len(each) == 1 for each in seeds.values()):
+        return ""
+    return ", which are not the same for all settings: such rows do not compare"
 
 
 def conditions(sweep: Sweep) -> list[str]:

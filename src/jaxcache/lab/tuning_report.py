@@ -1,7 +1,8 @@
 """What tuning found, for people and for programs: tune.md, its picture, the terminal, and best.yaml."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -36,6 +37,7 @@ class Tuned:
         reference: Of the program without padding; None for a trace from elsewhere.
         lengths: The buckets of each set that has any.
         optimal: By what the optimal buckets were chosen, as measured; None where nothing was run.
+        program: Overrides by key that name the program that was run; empty for a trace from elsewhere.
     """
 
     what: str
@@ -46,6 +48,7 @@ class Tuned:
     reference: Reference | None
     lengths: dict[str, tuple[int, ...]]
     optimal: Optimal | None = None
+    program: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_tuning(tuned: Tuned, directory: Path) -> None:
@@ -140,7 +143,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 def _markdown(tuned: Tuned) -> Iterator[str]:
     yield from ("# The setting to take", "", answer(tuned), "")
     yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
-    yield from ("`python -m flows.sweep --config-dir <this directory> experiment=best`.", "")
+    yield from ("`python -m flows.sweep --config-dir <this directory> experiment=best`", "")
+    if tuned.program:
+        yield from ("runs this program with it; another one where you name its `workload`.", "")
+    else:
+        yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
     yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
@@ -178,6 +185,11 @@ def _best(tuned: Tuned) -> Iterator[str]:
         yield f"  compile_seconds: {tuned.optimal.compile_seconds} # of a length's programs, as measured"
         yield f"  seconds_per_element: {tuned.optimal.seconds_per_element}"
     yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
+    if tuned.program:
+        yield "hydra: # the program that this was found for; a cache does not read it"
+        yield "  sweeper:"
+        yield "    params:"
+        yield from (f"      {key}: {json.dumps(value)}" for key, value in tuned.program.items())
 
 
 def print_tuning(tuned: Tuned, console: Console) -> None:

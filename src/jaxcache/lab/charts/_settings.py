@@ -7,8 +7,10 @@ from typing import Any
 import altair as alt
 
 from ..aggregate import Group, Setting
+from ..choice import baseline_of, by_policy
 from ..comparison import compare
-from ..decision import baseline_of, by_policy
+from ..ranking import find_blocks
+from ..tables import unequal_seeds
 from ._panel import (
     BAR_HEIGHT,
     HEIGHT,
@@ -70,7 +72,8 @@ def tradeoff_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any
 def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
     """Return the lines that no setting crosses: a compile at every call, each program compiled once, the bound."""
     # With buckets there are fewer programs: the frame is that of the lengths as they come, where it was run.
-    framed = sorted((group for group in groups if group.frame), key=lambda group: group.setting.buckets != "none")
+    framed = [group for group in groups if group.frame]
+    framed.sort(key=lambda group: (group.setting.buckets != "none", -len(group.seeds)))
     frame = framed[0].frame if framed else None
     layers: list[Any] = []
     # The lines of the policies come down to the lower one: its name is below, if there is room above the axis.
@@ -85,7 +88,8 @@ def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
         layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y="seconds:Q"))
         text = line.mark_text(align="right", baseline="top" if below else "bottom", dx=-4, dy=3 if below else -3)
         layers.append(text.encode(y="seconds:Q", text="name:N", x=alt.value("width")))
-    bounds = {g.setting.memory_limit: g.bound_seconds for g in groups if g.bound_seconds is not None}
+    by_seeds = sorted(groups, key=lambda group: len(group.seeds))  # of each limit, that of the most seeds stays
+    bounds = {g.setting.memory_limit: g.bound_seconds for g in by_seeds if g.bound_seconds is not None}
     if bounds:
         rows = [{"limit": (limit or 0) / MIB, "seconds": seconds} for limit, seconds in sorted(bounds.items())]
         layers.append(chart_of(rows).mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y="seconds:Q"))
@@ -100,8 +104,9 @@ def tradeoff(groups: Sequence[Group]) -> Figure:
     """Compile seconds against the limit."""
     return by_program(
         "tradeoff", "Compile seconds against the limit",
-        "Means over the seeds; the thin bar behind a mark runs from the least seed to the most. The upper dashed line "
-        "is a compile at every call, the lower dotted one each program compiled once and never evicted.",
+        f"Means over the seeds{unequal_seeds(groups)}; the thin bar behind a mark runs from the least seed to the "
+        "most. The upper dashed line is a compile at every call, the lower dotted one each program compiled once and "
+        "never evicted.",
         groups, lambda members: tradeoff_layers(members, groups),
     )  # fmt: skip
 
@@ -110,7 +115,9 @@ def pareto(groups: Sequence[Group]) -> Figure:
     """Compile seconds against the bytes really held, and the settings that no other beats in both."""
     lines, several = lines_of(groups), len({group.setting.buckets for group in groups}) > 1
 
-    def draw(members: list[Group]) -> Any:
+    def draw(program: list[Group]) -> Any:
+        block = next(iter(find_blocks(program)), None)
+        members = program if block is None else block.groups
         rows = [
             {
                 "policy": line_of(g.setting, several), "MiB": round(g.mean("peak_bytes") / MIB, 4),
@@ -118,7 +125,7 @@ def pareto(groups: Sequence[Group]) -> Figure:
             }
             for g in members
         ]  # fmt: skip
-        front = front_of(rows)
+        front = [] if block is None and len(program) > 1 else front_of(rows)
         x = alt.X("MiB:Q", title="most held at a time (MiB)", scale=alt.Scale(type="log", nice=False, padding=18),
                   axis=alt.Axis(format="~g", grid=False))  # fmt: skip
         y = alt.Y("seconds:Q", title="reference compile seconds", scale=alt.Scale(zero=True))
@@ -140,7 +147,8 @@ def pareto(groups: Sequence[Group]) -> Figure:
 
     return by_program(
         "pareto", "Seconds against bytes",
-        "Each mark is a setting. Along the line are those that none beats in both seconds and bytes.",
+        "Each mark is a setting. Along the line are those that none beats in both seconds and bytes. Settings without "
+        "the seeds of the others are compared on those that they share, or left out.",
         [group for group in groups if group.mean("peak_bytes") > 0], draw,
     )  # fmt: skip
 
