@@ -9,7 +9,6 @@ import functools
 import logging
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from jax import monitoring
 from . import _jax
 from ._disk import DiskCache, Surroundings
 from ._disk_faults import DiskCacheWarning
+from ._notices import warn
 from ._same_program import is_same_program
 
 _OLDEST = (0, 10)
@@ -226,10 +226,9 @@ def _listen_for_parts() -> Callable[[str], Mapping[str, str]]:
 
 
 def _fall_back(cache: DiskCache, error: Exception) -> None:
-    warnings.warn(
+    warn(
         f"jaxcache cannot take the place of the compile cache of JAX {jax.__version__} ({type(error).__name__}: "
         f"{error}); JAX's own is used in {cache.path / 'jax'} instead, without a limit or checks",
         DiskCacheWarning,
-        stacklevel=4,
     )
     jax.config.update("jax_compilation_cache_dir", str(cache.path / "jax"))

@@ -3,13 +3,10 @@
 import contextlib
 import functools
 import os
-import sys
 import threading
 import types
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Self, overload
 
 from . import _jax
@@ -21,6 +18,7 @@ from ._from_file import read_settings
 from ._function import CachedFunction
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
+from ._notices import warn
 from ._policies import Policy, make_policy, options_of
 from ._recorded_function import RecordedFunction
 from ._recorder import Recorder
@@ -30,7 +28,6 @@ from ._statistics import CacheStats
 from ._variants import Entry, Flight
 
 _DECORATOR = object()  # in place of the function: it comes later
-_OWN_FILES = str(Path(__file__).parent / "_")
 
 
 class CompileLimitExceeded(RuntimeError):
@@ -344,15 +341,7 @@ class JitCache:
     def _warn(self, kind: str, message: str, category: type[Warning] = RuntimeWarning) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(f"jaxcache: {message}", category, stacklevel=_depth_of_caller())
-
-
-def _depth_of_caller() -> int:
-    """Return the stack level of the user's line, as ``warnings.warn`` called by our caller counts it."""
-    frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FILES):
-        frame, depth = frame.f_back, depth + 1
-    return depth
+            warn(f"jaxcache: {message}", category)
 
 
 def check_max_compiles(value: int | None) -> int | None:
