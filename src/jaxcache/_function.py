@@ -184,7 +184,7 @@ class CachedFunction:
         return self(*args, **kwargs)
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._ledger.count_bypass()
+        self._ledger.count_bypass(self._variants)
         return self._plain(*args, **kwargs)
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:

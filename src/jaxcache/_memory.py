@@ -330,9 +330,11 @@ class JitCache:
         self._warn_of_recording()
         if flight.miss is not None:
             with self._ledger.lock:
-                storm = self._storms.note(function.name, function.place, flight.miss)
+                source = function.origin.key if function.origin else None
+                seconds = held.cost.seconds
+                storm = self._storms.note(function.name, function.place, flight.miss, source, seconds)
             if storm:
-                self._warn(storm, storm, MissStormWarning)
+                warn(f"jaxcache: {storm}", MissStormWarning)
 
     def _warn_of_recording(self) -> None:
         if self._recorder is not None and self._recorder.fault:

@@ -28,15 +28,20 @@ def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
     result must not end in an exception because of how it was served.
     """
     try:
-        warnings.warn(message, category, stacklevel=_depth_of_user())
+        warnings.warn(message, category, stacklevel=_user()[1])
     except Exception:  # the warning itself, or a fault of the program's own showwarning
         with contextlib.suppress(Exception):  # of the program's own log handlers
             _LOG.warning("%s", message)
 
 
-def _depth_of_user() -> int:
-    """Return the stack level of the user's line, as ``warnings.warn`` called by our caller counts it."""
+def file_of_user() -> str:
+    """Return the file of the innermost line that is neither ours nor JAX's."""
+    return _user()[0]
+
+
+def _user() -> tuple[str, int]:
+    """Return the user's file, and the stack level of the line as ``warnings.warn`` called by our caller counts it."""
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_BETWEEN):
         frame, depth = frame.f_back, depth + 1
-    return depth
+    return frame.f_code.co_filename, depth

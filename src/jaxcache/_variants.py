@@ -5,29 +5,25 @@ the function frees them. ``Variants`` are the cache's side: slots, weights, desc
 weakly.
 """
 
-import functools
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any
 
 from . import _jax
 from ._costs import Cost
 from ._describe import Description, differences, distance
-from ._misses import Miss
+from ._misses import Miss, listed
 from ._residents import Weight
 from ._signature import Key
-from ._statistics import FunctionStats
+from ._sources import Origin, Recreation
+from ._statistics import Counts
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
 HISTORY_LEAVES = 100_000  # arrays in them altogether, which is what their size depends on
 _COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
-_SOURCES = 1024
-
-SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same source run again
 
 
 class Held:
@@ -186,25 +182,22 @@ class Past:
 
 @dataclass(slots=True)
 class Variants:
-    """One cached function's. ``hits`` and the like are those of entries that are gone."""
+    """One cached function's."""
 
     name: str
-    place: str  # of the source, such as " (solve.py:12)"
-    source: SourceKey | None
+    origin: Origin | None
+    counts: Counts
+    function: Callable[[], Any] = field(default=lambda: None)  # weak
     owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
     # By the key's hash and its text: no static value is kept, and hash(-1) == hash(-2).
     past: OrderedDict[tuple[int, str], Past] = field(default_factory=OrderedDict)
     past_leaves: int = 0
     flights: dict[Key, Flight] = field(default_factory=dict)
-    hits: int = 0
     misses: int = 0
-    causes: Counter[str] = field(default_factory=Counter)
     warmed: int = 0
-    evictions: int = 0
     compiling: int = 0
     compile_seconds: float = 0.0
-    avoided_seconds: float = 0.0
     number: int = 0  # of the function, never given twice
 
     @property
@@ -212,20 +205,10 @@ class Variants:
         """Programs made or in the making."""
         return self.misses + self.warmed + self.compiling
 
-    def snapshot(self) -> FunctionStats:
-        """Return the counts."""
-        held = list(self.held.values())
-        return FunctionStats(
-            hits=self.hits + sum(one.hits for one in held),
-            misses=self.misses,
-            misses_by_cause=dict(self.causes),
-            warmed=self.warmed,
-            evictions=self.evictions,
-            live_entries=len(held),
-            live_bytes=sum(one.cost.size_bytes for one in held),
-            compile_seconds=self.compile_seconds,
-            compile_seconds_avoided=self.avoided_seconds + sum(one.hits * one.cost.seconds for one in held),
-        )
+    @property
+    def place(self) -> str:
+        """Where its source stands, such as `` (solve.py:12)``."""
+        return self.origin.place if self.origin else ""
 
     def find_past(self, key: Key, description: Description) -> Past | None:
         """Return what is remembered of a signature that is not held."""
@@ -265,12 +248,16 @@ def explain_repeat(past: Past, request: int, seconds: float) -> Miss:
     return Miss(past.description.text, past.cause, reason)
 
 
-def explain_new(variants: Variants, description: Description, recreated: bool, own_key: bool) -> Miss:
+def explain_new(variants: Variants, description: Description, recreation: Recreation | None, own_key: bool) -> Miss:
     """Say why a signature that was never compiled is new."""
     similar = variants.most_similar(description)
-    if similar is None and recreated:
-        reason = f"the function was created again{variants.place}: the same source, called so before"
-        return Miss(description.text, "function_recreated", reason)
+    if similar is None and recreation is not None:
+        before = "called so before" if recreation.called_so else "called with other arguments before"
+        reason = f"the function was created again{variants.place}: the same source, {before}"
+        if captured := recreation.captured:
+            reason += f"; what it captures differs: {listed(captured)}"
+        library = variants.origin.library if variants.origin else ""
+        return Miss(description.text, "function_recreated", reason, captured=captured, library=library)
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")
     found = differences(similar, description)
@@ -280,54 +267,3 @@ def explain_new(variants: Variants, description: Description, recreated: bool, o
     if not found:
         return Miss(description.text, "other", f"differs from {similar.text} in what cannot be shown", ())
     return Miss(description.text, found[0].kind, words, tuple(found))
-
-
-@dataclass(slots=True)
-class Source:
-    """What was wrapped from one place in the source, by however many functions."""
-
-    functions: int = 0
-    called: OrderedDict[int, None] = field(default_factory=OrderedDict)  # hashes of descriptions
-
-
-class Sources:
-    """Remembers functions by their code, to notice one that is created again and again."""
-
-    def __init__(self) -> None:
-        self._sources: OrderedDict[SourceKey, Source] = OrderedDict()
-
-    def note_function(self, source: SourceKey | None) -> None:
-        """Note that a function of this source was wrapped."""
-        if source is None:
-            return
-        self._sources.setdefault(source, Source()).functions += 1
-        self._sources.move_to_end(source)
-        if len(self._sources) > _SOURCES:
-            self._sources.popitem(last=False)
-
-    def note_call(self, variants: Variants, description: Description) -> None:
-        """Note a signature that was compiled."""
-        source = self._sources.get(variants.source) if variants.source else None
-        if source is not None:
-            source.called[hash(description.text)] = None
-            if len(source.called) > HISTORY:
-                source.called.popitem(last=False)
-
-    def recreated(self, variants: Variants, description: Description) -> bool:
-        """Whether another function of the same code was called so before."""
-        source = self._sources.get(variants.source) if variants.source else None
-        return source is not None and source.functions > 1 and hash(description.text) in source.called
-
-
-def source_of(fun: Callable[..., Any]) -> SourceKey | None:
-    """Return what ``fun`` runs, looking through partials, wrappers, methods and callable objects."""
-    while True:
-        if isinstance(fun, functools.partial):
-            fun = fun.func
-            continue
-        inner = getattr(fun, "__wrapped__", None) or getattr(fun, "__func__", None)
-        if inner is None:
-            break
-        fun = inner
-    code = getattr(fun, "__code__", None) or getattr(vars(type(fun)).get("__call__"), "__code__", None)
-    return (code.co_filename, code) if isinstance(code, CodeType) else None

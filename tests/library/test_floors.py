@@ -27,7 +27,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
     {"_recorder"},
-    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
+    {"_variants", "_sources", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
     {
         "_executable",
         "_from_file",
@@ -51,7 +51,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_same_program",
         "_fingerprint",
     },
-    {"_jax", "_jax_tracing", "_notices", "_bytesize", "_bucket_choice", "_trimming"},
+    {"_jax", "_jax_tracing", "_captured", "_notices", "_bytesize", "_bucket_choice", "_trimming"},
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),
