@@ -70,11 +70,11 @@ def differing(before: Mapping[str, Token], after: Mapping[str, Token]) -> tuple[
     A decorator that captures the function that it decorates is one source of many programs.
     """
     names = [name for name in {**after, **before} if not _equal(before.get(name), after.get(name))]
-    if any(isinstance(tokens.get(name), _Kind) for tokens in (before, after) for name in names):
+    if _Kind in [type(tokens.get(name)) for tokens in (before, after) for name in names]:
         return None
     outer: list[str] = []
     for name in names:
-        if not any(name.startswith((f"{parent}.", f"{parent}[")) for parent in outer):
+        if not name.startswith(tuple([f"{parent}{mark}" for parent in outer for mark in ".["])):
             outer.append(name)
     return tuple(outer)
 
@@ -163,7 +163,7 @@ class _Walk:
         """Add a value, and what it consists of."""
         if len(self.tokens) >= _MOST_TOKENS:
             return
-        kind = type(value)
+        kind, mapping = type(value), value
         if kind in _EXACT or isinstance(value, np.dtype):
             self.tokens[name] = (kind.__name__, hash(value) if kind in (str, bytes) else repr(value))
         elif isinstance(value, np.ndarray | np.generic | jax.Array):
@@ -173,7 +173,7 @@ class _Walk:
         elif kind in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
             self._items(name, kind, list(enumerate(value)), depth)
         elif kind is dict:
-            self._items(name, kind, list(value.items()), depth)
+            self._items(name, kind, list(mapping.items()), depth)
         elif isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
             self.tokens[name] = _Kind(getattr(value, "__qualname__", value.__name__))
         elif isinstance(value, _FUNCTIONS) or "__wrapped__" in getattr(value, "__dict__", ()):

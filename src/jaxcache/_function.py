@@ -185,7 +185,7 @@ class CachedFunction:
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._ledger.count_bypass(self._variants)
-        return self._plain(*args, **kwargs)
+        return self._cache._call_past(self, args, kwargs)
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Description:
         """Describe a call.

@@ -200,8 +200,7 @@ class Ledger:
     def count_bypassed_program(self, function: Variants, called: str, seconds: float) -> None:
         """Count a program that was compiled for such a call, which was one of ``called``."""
         with self.lock:
-            function.counts.bypassed_programs[called] += 1
-            function.counts.bypassed_seconds += seconds
+            function.counts.count_bypassed(called, seconds)
 
     def count_padding(self, own_elements: int, padded_elements: int) -> None:
         """Count a call of a bucketed function."""

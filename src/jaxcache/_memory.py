@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, overload
 
 from . import _jax
+from ._bypasses import LONG_SECONDS, MANY_PROGRAMS, call_past, describe_bypasses, end_of_bypasses, what_is_called
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
@@ -178,17 +179,19 @@ class JitCache:
         key, description = cached._key_of(args, kwargs), None
         with contextlib.suppress(Uncacheable):
             description = cached._describe(args, kwargs)
+        bypasses = self._describe_bypasses(cached)
+        more = f"; {bypasses}" if bypasses else ""
         if key is None or description is None or not self._enabled:
             why = (
                 "under a transformation, with jit disabled, or with arguments that no executable can be looked up by"
                 if self._enabled
                 else "the cache is not enabled"
             )
-            return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}")
+            return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}{more}")
         hits, miss = self._ledger.look_up(cached._programs, key, description, cached._key is not None)
         if miss is not None:
-            return Explanation(description.text, "miss", miss, miss.reason)
-        return Explanation(description.text, "hit", None, f"is a hit; {hits} before it")
+            return Explanation(description.text, "miss", miss, miss.reason + more)
+        return Explanation(description.text, "hit", None, f"is a hit; {hits} before it{more}")
 
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
@@ -239,9 +242,42 @@ class JitCache:
                 self._ledger.log.append(entry.held)
                 return entry
 
+    def _call_past(self, cached: CachedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call ``jax.jit`` itself; count what that compiles, unless the caller has chosen it, and warn of much."""
+        chosen = not self._enabled or _jax.FAULT or _jax.disable_jit.value
+        name = cached._variants.name
+        called = None if chosen else what_is_called(name, args, kwargs, _jax.is_top_level())
+        if called is None:
+            return cached._plain(*args, **kwargs)
+        ledger, programs = weakref.ref(self._ledger), weakref.ref(cached._programs)  # the count outlives the call
+
+        def count(called: str, seconds: float) -> None:
+            if (known := ledger()) is not None and (function := programs()) is not None:
+                known.count_bypassed_program(function.variants, called, seconds)
+
+        result = call_past(cached._plain, args, kwargs, called, count)
+        self._warn_of_bypasses(cached)
+        return result
+
+    def _describe_bypasses(self, cached: CachedFunction) -> str:
+        counts = cached._variants.counts
+        with self._ledger.lock:
+            return describe_bypasses(cached._variants.name, counts.bypassed_programs, counts.bypassed_seconds)
+
+    def _warn_of_bypasses(self, cached: CachedFunction) -> None:
+        """Warn, once for a function, of many programs that are held past the cache."""
+        counts = cached._variants.counts
+        with self._ledger.lock:
+            few = sum(counts.bypassed_programs.values()) < MANY_PROGRAMS and counts.bypassed_seconds < LONG_SECONDS
+            if few or counts.warned_of_bypasses:
+                return
+            counts.warned_of_bypasses = True
+        warn(f"jaxcache: {self._describe_bypasses(cached)}", MissStormWarning)
+
     def _lead(self, cached: CachedFunction, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
         flight = Flight()
+        end_of_bypasses()
         self._compiling.depth = getattr(self._compiling, "depth", 0) + 1
         try:
             if not self._take_off(cached, key, flight):

@@ -32,7 +32,7 @@ WAY_OUT = {
 
 
 class MissStormWarning(RuntimeWarning):
-    """A function misses for one cause many times in a short time."""
+    """A function misses for one cause many times in a short time, or compiles much past the cache."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Explanation:
         call: The call's signature.
         outcome: ``hit``, ``miss`` or ``bypassed``.
         miss: Why it would miss; None if it would not.
-        reason: The same in words, whatever the outcome.
+        reason: The same in words, whatever the outcome, and what the function has compiled past the cache.
     """
 
     call: str
@@ -81,7 +81,7 @@ class Explanation:
     reason: str
 
     def __str__(self) -> str:
-        return str(self.miss) if self.miss else f"{self.call} {self.reason}"
+        return f"{self.call} misses: {self.reason}" if self.miss else f"{self.call} {self.reason}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from ._misses import Miss
 MOST_NAMES = 512
 OTHER_FUNCTIONS = "(other functions)"
 _MOST_CAPTURED = 64
+_MOST_CALLED = 16  # kinds of calls past the cache
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Counts:
     bypassed_seconds: float = 0.0
     captured: dict[str, None] = field(default_factory=dict)
     library: str = ""
+    warned_of_bypasses: bool = False
+
+    def count_bypassed(self, called: str, seconds: float) -> None:
+        """Count a program that was compiled past the cache."""
+        known = called in self.bypassed_programs or len(self.bypassed_programs) < _MOST_CALLED
+        self.bypassed_programs[called if known else next(iter(self.bypassed_programs))] += 1
+        self.bypassed_seconds += seconds
 
     def count_miss(self, miss: Miss, seconds: float) -> None:
         """Count a call for which a program was made."""

@@ -51,7 +51,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_same_program",
         "_fingerprint",
     },
-    {"_jax", "_jax_tracing", "_captured", "_notices", "_bytesize", "_bucket_choice", "_trimming"},
+    {"_jax", "_jax_tracing", "_bypasses", "_captured", "_notices", "_bytesize", "_bucket_choice", "_trimming"},
 ]
 LATE = {  # what is imported when it is used, since it needs what is above, or one of the extra dependencies
     ("_trace", "_trace_files"),
