@@ -120,8 +120,8 @@ class DiskCache:
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
         self._limits = Limits(limit_bytes, _positive(max_entries, "max_entries"))
         self._eviction = None if eviction is None else check_stored_policy(eviction)
-        self._min_compile_seconds = _seconds(min_compile_seconds, "min_compile_seconds")
-        self._min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
+        self.min_compile_seconds = _seconds(min_compile_seconds, "min_compile_seconds")
+        self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
         self._verify = _share(verify)
         self._trust = _trust.establish(self.path, key_file)
@@ -305,7 +305,7 @@ class DiskCache:
             self._compare(key, value)
             if self._request.served:  # JAX could not load what it was given
                 self._set_aside(place, EntryFault("not_loadable", "JAX could not load it"))
-        if compile_seconds < self._min_compile_seconds or len(value) < self._min_entry_bytes:
+        if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
                 self.index.note_unstored(place)
@@ -421,8 +421,8 @@ class DiskCache:
         with self._faults.guarded("written"), self._faults.index_guarded():
             if self._run is None or self._run[0] != os.getpid():
                 settings = {
-                    "min_compile_seconds": self._min_compile_seconds,
-                    "min_entry_bytes": self._min_entry_bytes,
+                    "min_compile_seconds": self.min_compile_seconds,
+                    "min_entry_bytes": self.min_entry_bytes,
                     "limit_bytes": self._limits.limit_bytes,
                 }
                 program = " ".join(sys.argv)[:500].encode(errors="replace").decode()  # SQLite keeps UTF-8 only

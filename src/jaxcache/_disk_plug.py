@@ -106,6 +106,12 @@ def unplug(cache: DiskCache | None = None) -> None:
                 jax.config.update(name, value)
 
 
+def plugged_cache() -> DiskCache | None:
+    """Return the cache that is behind every ``jax.jit`` now."""
+    plugged = _plugged
+    return None if plugged is None else plugged.cache
+
+
 def is_distributed() -> bool:
     """Say whether JAX runs one program over several processes."""
     try:
