@@ -10,6 +10,7 @@ from ._statistics import CacheStats, FunctionStats
 from ._suggestion import WORTH_SECONDS, Suggestion
 
 MANY_MISSES = 10
+LOW_HIT_RATE = 0.5
 _MUCH = 0.1  # of all compile seconds, or of the run: worth a word however few the misses
 _RARE_HITS = 10  # for each new shape: a program that is hit more often is worth its compile
 _NOT_AVOIDABLE = ("first_call", "new_shape")  # the latter has a rule of its own
@@ -42,6 +43,13 @@ def avoidable_seconds(stats: CacheStats) -> float:
     return sum(seconds_of(one, cause)[1] for one in stats.by_function.values() for cause in AVOIDABLE)
 
 
+def _is_worth_a_word(stats: CacheStats, count: int, seconds: float) -> bool:
+    """Whether misses took much of what compiling took; seconds too few to matter, only if they are most misses."""
+    if seconds < WORTH_SECONDS:
+        return count >= MANY_MISSES and stats.hit_rate < LOW_HIT_RATE and 2 * seconds >= stats.compile_seconds
+    return count >= MANY_MISSES or seconds >= _MUCH * stats.compile_seconds
+
+
 @dataclass(frozen=True)
 class _Storm:
     """Misses of one function for one avoidable cause."""
@@ -66,7 +74,7 @@ def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
                 by_remedy.setdefault((cause, spared_by), []).append(storm)
     for storms in by_remedy.values():
         count, seconds = sum(one.count for one in storms), sum(one.seconds for one in storms)
-        if seconds >= WORTH_SECONDS and (count >= MANY_MISSES or seconds >= _MUCH * stats.compile_seconds):
+        if _is_worth_a_word(stats, count, seconds):
             yield _avoid(sorted(storms, key=lambda one: -one.seconds), count, seconds, stats)
 
 
@@ -94,9 +102,8 @@ def buckets(stats: CacheStats) -> Iterator[Suggestion]:
     """Suggest to pad, where shapes are called so seldom that compiling for each is much of the run."""
     for name, function in stats.by_function.items():
         count, seconds = seconds_of(function, "new_shape")
-        much = count >= MANY_MISSES or seconds >= _MUCH * stats.compile_seconds
         seldom = function.hits < _RARE_HITS * count or seconds >= _MUCH * stats.run_seconds > 0
-        if seconds >= WORTH_SECONDS and much and seldom:
+        if _is_worth_a_word(stats, count, seconds) and seldom:
             yield _pad(name, function, count, seconds, stats)
 
 

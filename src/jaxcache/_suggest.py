@@ -9,6 +9,7 @@ from ._bytesize import format_size
 from ._disk_plug import plugged_cache
 from ._misses import NEW_CAUSES, REPEAT_CAUSES
 from ._program_advice import (
+    LOW_HIT_RATE,
     MANY_MISSES,
     avoidable,
     avoidable_seconds,
@@ -22,7 +23,6 @@ from ._suggestion import WORTH_SECONDS, Suggestion, merge_equal
 
 # Below them, a rule stays silent.
 FEW_CALLS = 20
-LOW_HIT_RATE = 0.5
 EXPENSIVE_SECONDS = 0.2
 FREQUENT_EVICTIONS = 0.1  # of all calls
 FULL = 0.9  # of the limit
@@ -134,8 +134,6 @@ def _many_shapes(stats: CacheStats) -> Suggestion | None:
     if stats.hit_rate >= LOW_HIT_RATE or 2 * shapes <= stats.misses:
         return None
     seconds = (stats.cost_seconds - stats.repeated_cost_seconds) * shapes / new
-    if seconds < WORTH_SECONDS:
-        return None
     return Suggestion(
         "low hit rate",
         "Most misses bring a signature that was never seen: call with fewer shapes, padded to a few sizes",

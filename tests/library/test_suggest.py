@@ -189,6 +189,17 @@ def test_the_first_suggestion_fits_the_cause_of_all_but_one_miss(cause, words, m
     assert not [one for one in found if "pad" in one.title or "pad" in one.python]
 
 
+def test_most_misses_of_a_run_are_named_also_if_they_were_quick():
+    cache = JitCache()
+    for _ in range(25):
+        cache.jit(lambda x: x + 1)(np.ones(3, np.float32))
+    stats = cache.stats()
+    quick = {"first_call": 0.01, "function_recreated": 0.24}
+    one = replace(stats.by_function["<lambda>"], seconds_by_cause=quick, compile_seconds=0.25)
+    (found,) = suggest(replace(stats, by_function={"<lambda>": one}, compile_seconds=0.25, cost_seconds=0.25))
+    assert found.rule == "function recreated recompiles"
+
+
 def function(misses, seconds, hits=0, **counts):
     each = {cause: seconds * count / misses for cause, count in counts.items()}
     return FunctionStats(
