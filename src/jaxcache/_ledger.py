@@ -77,8 +77,9 @@ class Ledger:
         """Return one consistent snapshot."""
         with self._change():
             gone = self._catch_up()
+            held = list(self._held.values())  # at once: a signal handler may change it
             by_function = self._counts.snapshot(
-                (one.function.counts, one.cost.size_bytes, one.hits, one.cost.seconds) for one in self._held.values()
+                (one.function.counts, one.cost.size_bytes, one.hits, one.cost.seconds) for one in held
             )
             each = by_function.values()
             causes: Counter[str] = Counter()

@@ -151,7 +151,7 @@ class CountsByName:
         by_counts: dict[int, HeldCounts] = {}
         for counts, size_bytes, hits, seconds in held:
             by_counts.setdefault(id(counts), HeldCounts()).add(size_bytes, hits, seconds)
-        taken = {name: counts.snapshot(by_counts.get(id(counts))) for name, counts in self._counts.items()}
+        taken = {name: counts.snapshot(by_counts.get(id(counts))) for name, counts in list(self._counts.items())}
         return {name: counted for name, counted in taken.items() if counted is not None}
 
 

@@ -130,11 +130,6 @@ class Families:
         family = self._families.get(id(fun))
         return family[1].get(options) if family is not None and family[0]() is fun else None
 
-    def know(self, fun: Callable[..., Any]) -> bool:
-        """Whether ``fun`` was wrapped before, with any options."""
-        family = self._families.get(id(fun))
-        return family is not None and family[0]() is fun
-
     def add(self, fun: Callable[..., Any], options: Hashable, programs: Programs) -> None:
         """Remember the programs of ``fun`` for as long as it lives."""
         identity, me = id(fun), weakref.ref(self)
