@@ -46,6 +46,7 @@ class Miss:
         differences: In what the call differs from the most similar signature known; empty for other causes.
         captured: Names of values that the function captures, and an earlier one of the same source had others.
         library: The installed package that wraps the function; empty if it is wrapped in the user's own code.
+        called_so: Whether an earlier function of the same source was called with the same signature.
     """
 
     call: str
@@ -54,11 +55,12 @@ class Miss:
     differences: tuple[Difference, ...] = ()
     captured: tuple[str, ...] = ()
     library: str = ""
+    called_so: bool = True
 
     @property
     def way_out(self) -> str:
         """What would spare such misses; empty if nothing in the program would."""
-        return way_out(self.cause, self.captured, self.library)
+        return way_out(self.cause, self.captured, self.library, self.called_so)
 
     def __str__(self) -> str:
         return f"{self.call} misses: {self.reason}"
@@ -90,13 +92,14 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(given[:4]) + (f" and {len(given) - 4} more" if len(given) > 4 else "")
 
 
-def way_out(cause: str, captured: tuple[str, ...] = (), library: str = "") -> str:
+def way_out(cause: str, captured: tuple[str, ...] = (), library: str = "", called_so: bool = True) -> str:
     """Return what would spare misses of a cause; empty if nothing in the program would.
 
     A function that captures what differs must not be wrapped once: the first values would be compiled in for all.
     """
     if cause != "function_recreated" or not (captured or library):
-        return WAY_OUT.get(cause, "")
+        others = "" if called_so else "; then call it with fewer signatures, since each call has brought another"
+        return WAY_OUT.get(cause, "") + others
     arguments = f"pass {listed(captured)} as arguments" if captured else ""
     if library:
         return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ._bucket_lengths import bucket_proposal
 from ._bypasses import MANY_PROGRAMS, in_cache, most_called, remedy
-from ._misses import NEW_CAUSES, listed, way_out
+from ._misses import NEW_CAUSES, Miss, listed, way_out
 from ._statistics import CacheStats, FunctionStats
 from ._suggestion import WORTH_SECONDS, Suggestion
 
@@ -59,6 +59,7 @@ class _Storm:
     count: int
     misses: int
     seconds: float
+    last: Miss | None
     remedy: str
 
 
@@ -69,8 +70,10 @@ def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
         for cause in AVOIDABLE:
             count, seconds = seconds_of(function, cause)
             if count:
-                spared_by = way_out(cause, function.captured, function.library)
-                storm = _Storm(name, cause, count, function.misses, seconds, spared_by)
+                last = _last_miss(stats, name, cause)
+                called_so = last is None or last.called_so
+                spared_by = way_out(cause, function.captured, function.library, called_so)
+                storm = _Storm(name, cause, count, function.misses, seconds, last, spared_by)
                 by_remedy.setdefault((cause, spared_by), []).append(storm)
     for storms in by_remedy.values():
         count, seconds = sum(one.count for one in storms), sum(one.seconds for one in storms)
@@ -78,10 +81,17 @@ def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
             yield _avoid(sorted(storms, key=lambda one: -one.seconds), count, seconds, stats)
 
 
+def _last_miss(stats: CacheStats, name: str, cause: str) -> Miss | None:
+    """Return the last miss of a function for a cause, of those that are remembered."""
+    of_cause = [miss for miss in reversed(stats.recent_misses) if miss.cause == cause]
+    return next((miss for miss in of_cause if miss.call.startswith(f"{name}(")), None)
+
+
 def _avoid(storms: list[_Storm], count: int, seconds: float, stats: CacheStats) -> Suggestion:
     cause, remedy_text = storms[0].cause, storms[0].remedy
     why = cause.replace("_", " ")
-    last = next((miss.reason for miss in reversed(stats.recent_misses) if miss.cause == cause), why)
+    last = next((one.last for one in storms if one.last is not None), None)
+    at_most = "about" if last is None or last.called_so else "at most"
     compile_word = "compiles" if len(storms) == 1 else "compile"
     often = "again and again" if count >= MANY_MISSES else "again"
     each = [f"{one.count} of its {one.misses} misses, {one.seconds:.1f} s" for one in storms]
@@ -90,8 +100,8 @@ def _avoid(storms: list[_Storm], count: int, seconds: float, stats: CacheStats) 
     return Suggestion(
         f"{why} recompiles",
         f"{listed(one.name for one in storms)} {compile_word} {often} for one cause, {why}: {remedy_text}",
-        f"{'; '.join(each[:4])}{of_the_run(stats)}; the last such miss: {last}",
-        f"about {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
+        f"{'; '.join(each[:4])}{of_the_run(stats)}; the last such miss: {last.reason if last else why}",
+        f"{at_most} {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
         "",
         remedy_text,
         seconds,

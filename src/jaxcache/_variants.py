@@ -252,7 +252,14 @@ def explain_new(variants: Variants, description: Description, recreation: Recrea
         if captured := recreation.captured:
             reason += f"; what it captures differs: {listed(captured)}"
         library = variants.origin.library if variants.origin else ""
-        return Miss(description.text, "function_recreated", reason, captured=captured, library=library)
+        return Miss(
+            description.text,
+            "function_recreated",
+            reason,
+            captured=captured,
+            library=library,
+            called_so=recreation.called_so,
+        )
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")
     found = differences(similar, description)
