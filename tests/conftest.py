@@ -1,11 +1,30 @@
 """One CPU device, no compile cache on disk, unless a test asks for more."""
 
+import logging
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def logged_warnings():
+    """Fail a test that ends with a warning of the library that it did not expect.
+
+    The suite makes errors of warnings, and those of the library fail no call: they are logged instead. A test that
+    wants them there clears this list of messages.
+    """
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    log = logging.getLogger("jaxcache")
+    log.addHandler(handler)
+    yield messages
+    log.removeHandler(handler)
+    assert messages == []

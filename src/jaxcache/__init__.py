@@ -30,7 +30,8 @@ from ._policies import POLICIES, Policy
 from ._replay import Disk, ReplayResult, replay, replay_grid
 from ._signature import Call
 from ._statistics import CacheStats, FunctionStats
-from ._suggest import Suggestion, suggest
+from ._suggest import suggest
+from ._suggestion import Suggestion
 from ._trace import Trace
 from ._trimming import PaddingError
 from ._trust import UntrustedDirectoryError

@@ -120,8 +120,8 @@ class DiskCache:
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
         self._limits = Limits(limit_bytes, checked_count(max_entries, "max_entries"))
         self._eviction = None if eviction is None else check_stored_policy(eviction)
-        self._min_compile_seconds = checked_seconds(min_compile_seconds, "min_compile_seconds")
-        self._min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
+        self.min_compile_seconds = checked_seconds(min_compile_seconds, "min_compile_seconds")
+        self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
         self._verify = checked_share(verify)
         self._trust = _trust.establish(self.path, key_file)
@@ -317,7 +317,7 @@ class DiskCache:
             self._compare(key, value)
             if self._request.served:  # JAX could not load what it was given
                 self._set_aside(place, EntryFault("not_loadable", "JAX could not load it"))
-        if compile_seconds < self._min_compile_seconds or len(value) < self._min_entry_bytes:
+        if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
                 self.index.note_unstored(place)
@@ -442,8 +442,8 @@ class DiskCache:
         """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
         with self._faults.guarded("written"), self._faults.index_guarded():
             settings = {
-                "min_compile_seconds": self._min_compile_seconds,
-                "min_entry_bytes": self._min_entry_bytes,
+                "min_compile_seconds": self.min_compile_seconds,
+                "min_entry_bytes": self.min_entry_bytes,
                 "limit_bytes": self._limits.limit_bytes,
             }
             parts = self.surroundings.key_parts(key, outcome == "hit")

@@ -2,11 +2,11 @@
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ._disk_database import IndexUnavailable
+from ._notices import warn
 
 
 class DiskCacheWarning(RuntimeWarning):
@@ -60,4 +60,4 @@ class Faults:
             if about in self._said:
                 return
             self._said.add(about)
-        warnings.warn(f"the shared directory {self._path}: {text}", DiskCacheWarning, stacklevel=2)
+        warn(f"the shared directory {self._path}: {text}", DiskCacheWarning)

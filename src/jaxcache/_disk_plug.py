@@ -13,7 +13,6 @@ import logging
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from jax import monitoring
 from . import _jax
 from ._disk import DiskCache, Surroundings
 from ._disk_faults import DiskCacheWarning
+from ._notices import warn
 from ._same_program import is_same_program, parts_of
 
 _OLDEST = (0, 10)
@@ -119,6 +119,12 @@ def unplug(cache: DiskCache | None = None) -> None:
         for name, value in plugged.before.items():
             if getattr(jax.config, name) == plugged.settings[name]:
                 jax.config.update(name, value)
+
+
+def plugged_cache() -> DiskCache | None:
+    """Return the cache that is behind every ``jax.jit`` now."""
+    plugged = _plugged
+    return None if plugged is None else plugged.cache
 
 
 def is_distributed() -> bool:
@@ -289,10 +295,9 @@ def _listen_for_parts() -> Callable[[str], Mapping[str, str]]:
 
 
 def _fall_back(cache: DiskCache, error: Exception) -> None:
-    warnings.warn(
+    warn(
         f"jaxcache cannot take the place of the compile cache of JAX {jax.__version__} ({type(error).__name__}: "
         f"{error}); JAX's own is used in {cache.path / 'jax'} instead, without a limit or checks",
         DiskCacheWarning,
-        stacklevel=4,
     )
     jax.config.update("jax_compilation_cache_dir", str(cache.path / "jax"))

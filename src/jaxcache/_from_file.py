@@ -1,9 +1,10 @@
 """The settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
+
+from ._notices import warn
 
 _KNOWN = ("eviction", "memory_limit", "buckets")
 _OF_A_SWEEP = "hydra"  # the program that the file was made for, which a cache need not know
@@ -45,10 +46,9 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{os.fspath(path)} has no {missing[0]}; write it as the best.yaml of flows.tune does")
     if settings.get("buckets", "none") != "none":
-        warnings.warn(
+        warn(
             f"{os.fspath(path)} was found for buckets, {settings['buckets']}: without "
             "jaxcache.bucketed(f, cache=cache, buckets=…) its limit holds less",
             UserWarning,
-            stacklevel=3,
         )
     return {"limit": settings["memory_limit"], "eviction": settings["eviction"]}

@@ -161,7 +161,7 @@ class Dispatcher:
         self._programs.table.forget()  # JAX would ask for what was interrupted within it at each call from now on
         key = self._key_of(args, kwargs)
         if key is None:
-            self._ledger.count_bypass()
+            self._ledger.count_bypass(self._variants)
             return
         with contextlib.suppress(Exception):  # of static values that cannot be compared: the error under way counts
             entry = self._programs.entries.get(key)
@@ -198,10 +198,10 @@ class Dispatcher:
         return face(*args, **kwargs)
 
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._ledger.count_bypass()
-        return self._jit_under_tracing(args, kwargs)(*args, **kwargs)
+        self._ledger.count_bypass(self._variants)
+        return self._cache._call_past(self, args, kwargs)
 
-    def _jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    def jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
         """Return what has traced the signature, so that it is traced once, or ``jax.jit`` of the function."""
         if self._key is not None or not self._cache._enabled or _jax.FAULT or _jax.is_top_level():
             return self._plain

@@ -3,10 +3,9 @@
 import threading
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ._costs import Cost, CostTable, name_of_signature
@@ -17,7 +16,8 @@ from ._misses import MISS_CAUSES, REPEAT_CAUSES, Miss
 from ._recorder import HELD, Recorder, RequestLog
 from ._residents import Residents, Weight
 from ._signature import Key
-from ._statistics import CacheStats, FunctionStats, add_up
+from ._sources import Sources, origin_of, weakly
+from ._statistics import CacheStats, CountsByName
 from ._variants import (
     HISTORY,
     Entry,
@@ -26,11 +26,9 @@ from ._variants import (
     Held,
     Past,
     Programs,
-    Sources,
     Variants,
     explain_new,
     explain_repeat,
-    source_of,
 )
 
 _RECENT_MISSES = 64
@@ -59,7 +57,8 @@ class Ledger:
         self._families = Families()
         self.identifier = Identifier()
         self._sources = Sources()
-        self._retired: dict[str, FunctionStats] = {}
+        self._counts = CountsByName()
+        self._started = time.monotonic()
         self._retired_costs: OrderedDict[str, Cost] = OrderedDict()
         self._dead: deque[int] = deque()  # functions collected by Python, to be forgotten when the lock is free
         self._numbers = 0
@@ -83,23 +82,23 @@ class Ledger:
         inside = self._in_change()
         with self.lock, self._change(inside):
             gone = self._catch_up()
-            parts: dict[str, list[FunctionStats]] = {name: [one] for name, one in self._retired.items()}
-            for function in self._functions.values():
-                if (counted := function.snapshot()) != FunctionStats():
-                    parts.setdefault(function.name, []).append(counted)
-            by_function = {name: add_up(each) for name, each in parts.items()}
-            total = add_up(by_function.values())
+            held = list(self._held.values())  # at once: a signal handler may change it
+            by_function = self._counts.snapshot(
+                (one.function.counts, one.cost.size_bytes, one.hits, one.cost.seconds) for one in held
+            )
+            each = by_function.values()
+            causes: Counter[str] = Counter()
+            for function in each:
+                causes.update(function.misses_by_cause)
             stats = CacheStats(
-                hits=total.hits,
-                misses=total.misses,
-                misses_by_cause={
-                    cause: total.misses_by_cause[cause] for cause in MISS_CAUSES if cause in total.misses_by_cause
-                },
+                hits=sum(one.hits for one in each),
+                misses=sum(one.misses for one in each),
+                misses_by_cause={cause: causes[cause] for cause in MISS_CAUSES if cause in causes},
                 recent_misses=tuple(self._recent_misses),
-                warmed=total.warmed,
+                warmed=sum(one.warmed for one in each),
                 disk_hits=self._disk_hits,
                 compiled=self._compiled,
-                evictions=total.evictions,
+                evictions=sum(one.evictions for one in each),
                 rejected=self._rejected,
                 bypassed=self._bypassed,
                 own_elements=self._own_elements,
@@ -110,11 +109,12 @@ class Ledger:
                 live_mappings=self.residents.live_mappings,
                 peak_bytes=self.residents.peak_bytes,
                 limit_bytes=self.residents.limit_bytes,
-                compile_seconds=total.compile_seconds,
+                compile_seconds=sum(one.compile_seconds for one in each),
                 cost_seconds=self._cost_seconds,
                 repeated_cost_seconds=self._repeated_cost_seconds,
-                compile_seconds_avoided=total.compile_seconds_avoided,
+                compile_seconds_avoided=sum(one.compile_seconds_avoided for one in each),
                 by_function=by_function,
+                run_seconds=time.monotonic() - self._started,
             )
         del gone  # executables, and what their functions captured, are freed without the lock
         return stats
@@ -196,24 +196,28 @@ class Ledger:
             shared = None if options is None else self._families.find(fun, options)
             if shared is not None:
                 return shared
-            source = source_of(fun)
-            place = f" ({Path(source[0]).name}:{source[1].co_firstlineno})" if source else ""
-            programs = Programs(Variants(name, place, source))
+            origin = origin_of(fun)
+            counts = self._counts.of(self._sources.counted_as(origin, name))
+            programs = Programs(Variants(name, origin, counts, weakly(fun)))
             self._numbers += 1
             programs.variants.number = self._numbers
             self._functions[self._numbers] = programs.variants
-            if not self._families.know(fun):
-                self._sources.note_function(source)
             if options is not None:
                 self._families.add(fun, options, programs)
             # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
             weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
         return programs
 
-    def count_bypass(self) -> None:
+    def count_bypass(self, function: Variants) -> None:
         """Count a call that went to ``jax.jit``."""
         with self.lock:
             self._bypassed += 1
+            function.counts.bypassed += 1
+
+    def count_bypassed_program(self, function: Variants, called: str, seconds: float) -> None:
+        """Count a program that was compiled for such a call, which was one of ``called``."""
+        with self.lock:
+            function.counts.count_bypassed(called, seconds)
 
     def count_padding(self, own_elements: int, padded_elements: int) -> None:
         """Count a call of a bucketed function."""
@@ -245,8 +249,7 @@ class Ledger:
         past = variants.past.get(description.identity)
         if past is not None:
             return explain_repeat(past, self._requests + 1, time.monotonic())
-        recreated = self._sources.recreated(variants, description)
-        return explain_new(variants, description, recreated, own_key)
+        return explain_new(variants, description, self._sources.recreated(variants, description), own_key)
 
     def keep(
         self,
@@ -310,14 +313,16 @@ class Ledger:
     def _count(self, function: Variants, cost: Cost, executable: Executable, miss: Miss | None) -> None:
         """Count a program that was made, for a call that missed or ahead of one."""
         function.compile_seconds += executable.seconds
+        function.counts.compile_seconds += executable.seconds
         self._disk_hits += executable.from_disk
         self._compiled += not executable.from_disk
         if miss is None:
             function.warmed += 1
+            function.counts.warmed += 1
             return
         self._requests += 1
         function.misses += 1
-        function.causes[miss.cause] += 1
+        function.counts.count_miss(miss, executable.seconds)
         self._recent_misses.append(miss)
         self._cost_seconds += cost.seconds
         if miss.cause in REPEAT_CAUSES:
@@ -328,7 +333,7 @@ class Ledger:
         held = self._held.get(slot)
         if held is None:
             return None
-        held.function.evictions += 1
+        held.function.counts.evictions += 1
         return self._drop(held, "evicted", newcomer.text)
 
     def _drop(self, held: Held, cause: str, made_room_for: str = "") -> Entry | None:
@@ -343,8 +348,8 @@ class Ledger:
         self._held.pop(held.slot, None)
         function.held.pop(held.slot, None)
         held.live = False
-        function.hits += held.hits
-        function.avoided_seconds += held.hits * held.cost.seconds
+        function.counts.hits += held.hits
+        function.counts.avoided_seconds += held.hits * held.cost.seconds
         held.hits = 0
         if entry is not None:  # else it is gone with its function
             function.remember(self._past(held, cause, made_room_for))
@@ -368,9 +373,6 @@ class Ledger:
             self._retired_costs.update(costs)
             while len(self._retired_costs) > HISTORY:
                 self._retired_costs.popitem(last=False)
-            if (counted := function.snapshot()) != FunctionStats():
-                parts = [counted, *filter(None, [self._retired.get(function.name)])]
-                self._retired[function.name] = add_up(parts)
         return gone
 
     def _settle(self) -> None:
@@ -389,7 +391,7 @@ class Ledger:
                 held.hits += 1
                 hit(held.slot)
             else:  # evicted between the call and now, or never kept
-                held.function.hits += 1
-                held.function.avoided_seconds += held.cost.seconds
+                held.function.counts.hits += 1
+                held.function.counts.avoided_seconds += held.cost.seconds
         if recorder is not None:
             recorder.hand_over_if_full()

@@ -4,16 +4,14 @@ import contextlib
 import functools
 import itertools
 import os
-import sys
 import threading
 import types
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Self, overload
 
 from . import _jax, _jax_tracing
+from ._bypasses import LONG_SECONDS, MANY_PROGRAMS, call_past, describe_bypasses, end_of_bypasses, what_is_called
 from ._bytesize import format_size, parse_size
 from ._costs import Cost, CostTable
 from ._describe import Description
@@ -23,6 +21,7 @@ from ._front import FrontFunction
 from ._function import CachedFunction, Dispatcher
 from ._ledger import Ledger
 from ._misses import Explanation, MissStormWarning, StormWatch
+from ._notices import warn
 from ._policies import Policy, make_policy, options_of
 from ._recorded_function import RecordedFunction
 from ._recorder import Recorder
@@ -32,7 +31,6 @@ from ._statistics import CacheStats
 from ._variants import Entry, Flight
 
 _DECORATOR = object()  # in place of the function: it comes later
-_OWN_FILES = str(Path(__file__).parent / "_")
 
 
 class _Compiling(threading.local):
@@ -193,17 +191,19 @@ class JitCache:
         if key is not None:
             with contextlib.suppress(Uncacheable):
                 description = cached._describe(key, args, kwargs)
+        bypasses = self._describe_bypasses(cached)
+        more = f"; {bypasses}" if bypasses else ""
         if key is None or description is None or not self._enabled:
             why = (
                 "under a transformation, with jit disabled, or with arguments that no executable can be looked up by"
                 if self._enabled
                 else "the cache is not enabled"
             )
-            return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}")
+            return Explanation(cached._variants.name, "bypassed", None, f"goes to jax.jit itself: {why}{more}")
         hits, miss = self._ledger.look_up(cached._programs, key, description, cached._key is not None)
         if miss is not None:
-            return Explanation(description.text, "miss", miss, miss.reason)
-        return Explanation(description.text, "hit", None, f"is a hit; {hits} before it")
+            return Explanation(description.text, "miss", miss, miss.reason + more)
+        return Explanation(description.text, "hit", None, f"is a hit; {hits} before it{more}")
 
     def clear(self, fun: Callable[..., Any] | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
@@ -256,11 +256,44 @@ class JitCache:
                     self._ledger.log.append(entry.held)
                 return entry
 
+    def _call_past(self, cached: Dispatcher, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call ``jax.jit`` itself; count what that compiles, unless the caller has chosen it, and warn of much."""
+        chosen = not self._enabled or _jax.FAULT or _jax.disable_jit.value
+        name, jitted = cached._variants.name, cached.jit_under_tracing(args, kwargs)
+        called = None if chosen else what_is_called(name, args, kwargs, _jax.is_top_level())
+        if called is None:
+            return jitted(*args, **kwargs)
+        ledger, programs = weakref.ref(self._ledger), weakref.ref(cached._programs)  # the count outlives the call
+
+        def count(called: str, seconds: float) -> None:
+            if (known := ledger()) is not None and (function := programs()) is not None:
+                known.count_bypassed_program(function.variants, called, seconds)
+
+        result = call_past(jitted, args, kwargs, called, count)
+        self._warn_of_bypasses(cached)
+        return result
+
+    def _describe_bypasses(self, cached: Dispatcher) -> str:
+        counts = cached._variants.counts
+        with self._ledger.lock:
+            return describe_bypasses(cached._variants.name, counts.bypassed_programs, counts.bypassed_seconds)
+
+    def _warn_of_bypasses(self, cached: Dispatcher) -> None:
+        """Warn, once for a function, of many programs that are held past the cache."""
+        counts = cached._variants.counts
+        with self._ledger.lock:
+            few = sum(counts.bypassed_programs.values()) < MANY_PROGRAMS and counts.bypassed_seconds < LONG_SECONDS
+            if few or counts.warned_of_bypasses:
+                return
+            counts.warned_of_bypasses = True
+        warn(f"jaxcache: {self._describe_bypasses(cached)}", MissStormWarning)
+
     def _lead(
         self, cached: Dispatcher, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any], requested: bool
     ) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
         flight, within = Flight(), self._compiling.here()
+        end_of_bypasses()
         with self._compiling.lock, flight.busy:
             try:
                 if not self._take_off(cached, key, flight):
@@ -370,9 +403,11 @@ class JitCache:
         self._warn_of_recording()
         if flight.miss is not None:
             with self._ledger.lock:
-                storm = self._storms.note(function.name, function.place, flight.miss)
+                source = function.origin.key if function.origin else None
+                seconds = held.cost.seconds
+                storm = self._storms.note(function.name, function.place, flight.miss, source, seconds)
             if storm:
-                self._warn(storm, storm, MissStormWarning)
+                warn(f"jaxcache: {storm}", MissStormWarning)
 
     def _warn_of_recording(self) -> None:
         if self._recorder is not None and self._recorder.fault:
@@ -381,15 +416,7 @@ class JitCache:
     def _warn(self, kind: str, message: str, category: type[Warning] = RuntimeWarning) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(f"jaxcache: {message}", category, stacklevel=_depth_of_caller())
-
-
-def _depth_of_caller() -> int:
-    """Return the stack level of the user's line, as ``warnings.warn`` called by our caller counts it."""
-    frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FILES):
-        frame, depth = frame.f_back, depth + 1
-    return depth
+            warn(f"jaxcache: {message}", category)
 
 
 def check_max_compiles(value: int | None) -> int | None:

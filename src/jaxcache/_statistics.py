@@ -2,14 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from ._misses import Miss
+
+MOST_NAMES = 512
+OTHER_FUNCTIONS = "(other functions)"
+_MOST_CAPTURED = 64
+_MOST_CALLED = 16  # kinds of calls past the cache
 
 
 @dataclass(frozen=True)
 class FunctionStats:
     """The counts of one function; functions of the same name are counted together.
+
+    So are functions of one source under more than 16 names, which are generated, and all functions beyond 512 names,
+    as ``(other functions)``.
 
     Attributes:
         hits: Calls served by an executable that was held, or that another thread was compiling.
@@ -21,6 +29,13 @@ class FunctionStats:
         live_bytes: What they weigh.
         compile_seconds: Seconds spent on misses and warming: lowering, compiling and loading.
         compile_seconds_avoided: The cost of each hit's signature, added up.
+        seconds_by_cause: ``compile_seconds`` of the misses of each cause.
+        bypassed: Calls handed to ``jax.jit`` itself.
+        bypassed_programs: Programs that XLA compiled for such calls, by what was called: ``jax.grad(f)``, or ``f``
+            where no transformation was the reason. The cache holds none of them, and its limit bounds none.
+        bypassed_seconds: What they took.
+        captured: Names of captured values that were not the same for all functions of one source.
+        library: The installed package that wrapped one of these functions again and again; empty if none did.
     """
 
     hits: int = 0
@@ -32,17 +47,112 @@ class FunctionStats:
     live_bytes: int = 0
     compile_seconds: float = 0.0
     compile_seconds_avoided: float = 0.0
+    seconds_by_cause: Mapping[str, float] = field(default_factory=dict)
+    bypassed: int = 0
+    bypassed_programs: Mapping[str, int] = field(default_factory=dict)
+    bypassed_seconds: float = 0.0
+    captured: tuple[str, ...] = ()
+    library: str = ""
 
 
-def add_up(parts: Iterable[FunctionStats]) -> FunctionStats:
-    """Return the counts of several functions together."""
-    listed = list(parts)
-    causes: Counter[str] = Counter()
-    for part in listed:
-        causes.update(part.misses_by_cause)
-    numbers = [one.name for one in fields(FunctionStats) if one.name != "misses_by_cause"]
-    sums = {name: sum(getattr(part, name) for part in listed) for name in numbers}
-    return FunctionStats(misses_by_cause=dict(causes), **sums)
+@dataclass(slots=True)
+class Counts:
+    """Running counts of the functions of one name; hits and seconds avoided are those of entries that are gone."""
+
+    hits: int = 0
+    misses: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
+    seconds_by_cause: Counter[str] = field(default_factory=Counter)
+    warmed: int = 0
+    evictions: int = 0
+    compile_seconds: float = 0.0
+    avoided_seconds: float = 0.0
+    bypassed: int = 0
+    bypassed_programs: Counter[str] = field(default_factory=Counter)
+    bypassed_seconds: float = 0.0
+    captured: dict[str, None] = field(default_factory=dict)
+    library: str = ""
+    warned_of_bypasses: bool = False
+
+    def count_bypassed(self, called: str, seconds: float) -> None:
+        """Count a program that was compiled past the cache."""
+        known = called in self.bypassed_programs or len(self.bypassed_programs) < _MOST_CALLED
+        self.bypassed_programs[called if known else next(iter(self.bypassed_programs))] += 1
+        self.bypassed_seconds += seconds
+
+    def count_miss(self, miss: Miss, seconds: float) -> None:
+        """Count a call for which a program was made."""
+        self.misses += 1
+        self.causes[miss.cause] += 1
+        self.seconds_by_cause[miss.cause] += seconds  # pyright: ignore[reportArgumentType]  # a Counter takes floats
+        self.library = self.library or miss.library
+        if len(self.captured) < _MOST_CAPTURED:
+            self.captured.update(dict.fromkeys(miss.captured))
+
+    def snapshot(self, held: "HeldCounts | None") -> FunctionStats | None:
+        """Return the counts, with those of entries that are held; None if nothing was counted."""
+        if not (self.misses or self.warmed or self.bypassed or self.hits or held):
+            return None
+        held = held or HeldCounts()
+        return FunctionStats(
+            hits=self.hits + held.hits,
+            misses=self.misses,
+            misses_by_cause=dict(self.causes),
+            warmed=self.warmed,
+            evictions=self.evictions,
+            live_entries=held.entries,
+            live_bytes=held.size_bytes,
+            compile_seconds=self.compile_seconds,
+            compile_seconds_avoided=self.avoided_seconds + held.avoided_seconds,
+            seconds_by_cause=dict(self.seconds_by_cause),
+            bypassed=self.bypassed,
+            bypassed_programs=dict(self.bypassed_programs),
+            bypassed_seconds=self.bypassed_seconds,
+            captured=tuple(self.captured),
+            library=self.library,
+        )
+
+
+@dataclass(slots=True)
+class HeldCounts:
+    """The same of the entries that are held."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    hits: int = 0
+    avoided_seconds: float = 0.0
+
+    def add(self, size_bytes: int, hits: int, seconds: float) -> None:
+        """Add an entry that costs so many seconds."""
+        self.entries += 1
+        self.size_bytes += size_bytes
+        self.hits += hits
+        self.avoided_seconds += hits * seconds
+
+
+class CountsByName:
+    """The counts of all functions, under a bounded number of names."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counts] = {}
+
+    def of(self, name: str) -> Counts:
+        """Return the counts of a name, which are those of all others if there are too many names."""
+        if name not in self._counts and len(self._counts) >= MOST_NAMES:
+            name = OTHER_FUNCTIONS
+        return self._counts.setdefault(name, Counts())
+
+    def snapshot(self, held: Iterable[tuple[Counts, int, int, float]]) -> dict[str, FunctionStats]:
+        """Return all counts by name.
+
+        Args:
+            held: Of each entry: whose it is, its bytes, its hits, and the seconds that each of them avoided.
+        """
+        by_counts: dict[int, HeldCounts] = {}
+        for counts, size_bytes, hits, seconds in held:
+            by_counts.setdefault(id(counts), HeldCounts()).add(size_bytes, hits, seconds)
+        taken = {name: counts.snapshot(by_counts.get(id(counts))) for name, counts in list(self._counts.items())}
+        return {name: counted for name, counted in taken.items() if counted is not None}
 
 
 @dataclass(frozen=True)
@@ -81,6 +191,7 @@ class CacheStats:
             better policy could have saved.
         compile_seconds_avoided: The cost of each hit's signature, added up.
         by_function: The same by function name.
+        run_seconds: Seconds since the cache was made.
     """
 
     hits: int = 0
@@ -106,6 +217,7 @@ class CacheStats:
     repeated_cost_seconds: float = 0.0
     compile_seconds_avoided: float = 0.0
     by_function: Mapping[str, FunctionStats] = field(default_factory=dict)
+    run_seconds: float = field(default=0.0, compare=False)
 
     @property
     def hit_rate(self) -> float:

@@ -1,71 +1,56 @@
 """Statistics -> suggestions with evidence. Nothing is suggested that the numbers do not carry."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from ._bytesize import format_size
-from ._misses import NEW_CAUSES, REPEAT_CAUSES, WAY_OUT
-from ._statistics import CacheStats, FunctionStats
+from ._disk_plug import plugged_cache
+from ._misses import NEW_CAUSES, REPEAT_CAUSES
+from ._program_advice import (
+    LOW_HIT_RATE,
+    MANY_MISSES,
+    avoidable,
+    avoidable_seconds,
+    buckets,
+    of_the_run,
+    other_constants_seconds,
+    past_the_cache,
+)
+from ._statistics import CacheStats
+from ._suggestion import WORTH_SECONDS, Suggestion, merge_equal
 
-# What counts as worth a person's time. Below them, a rule stays silent.
+# Below them, a rule stays silent.
 FEW_CALLS = 20
-LOW_HIT_RATE = 0.5
-WORTH_SECONDS = 1.0
 EXPENSIVE_SECONDS = 0.2
 FREQUENT_EVICTIONS = 0.1  # of all calls
 FULL = 0.9  # of the limit
-MANY_MISSES = 10
 COLD_START_SECONDS = 30.0
-# Causes that a program can be rid of, whatever the cache.
-_AVOIDABLE = (
-    "function_recreated", "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype",
-    "weak_type",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """Something to try.
-
-    Attributes:
-        rule: Which rule fired, in one or two words.
-        title: What is the matter, and what to do.
-        evidence: The numbers that it rests on.
-        effect: What to expect, at most.
-        override: What to add to ``python -m flows.sweep`` to try it; empty if only the program can be changed.
-        python: The same in a program.
-        saved_seconds: The seconds of ``effect``, by which suggestions are ranked: what was counted, and at most saved.
-    """
-
-    rule: str
-    title: str
-    evidence: str
-    effect: str
-    override: str
-    python: str
-    saved_seconds: float = 0.0
+_DIRECTORY = 'jaxcache.use_directory("…")  # before the first program compiles'
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What JAX's persistent compilation cache keeps.
+    """What the persistent cache that is in use keeps: that of ``use_directory``, or JAX's own.
 
     Attributes:
         in_use: Whether there is a directory, and the cache is on.
         min_compile_seconds: Programs that compiled faster are not written.
         min_entry_bytes: Nor are smaller ones; -1 writes all.
+        shared: Whether it is that of ``use_directory``.
     """
 
     in_use: bool
     min_compile_seconds: float
     min_entry_bytes: int
+    shared: bool = False
 
     @staticmethod
     def now() -> "Thresholds":
         """Return what this process is set to."""
+        if (cache := plugged_cache()) is not None:
+            return Thresholds(True, cache.min_compile_seconds, cache.min_entry_bytes, shared=True)
         config: Any = jax.config  # its settings are attributes that it does not declare
         return Thresholds(
             in_use=bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir),
@@ -77,19 +62,30 @@ class Thresholds:
 def suggest(stats: CacheStats, eviction: str | None = None, thresholds: Thresholds | None = None) -> list[Suggestion]:
     """Return what the statistics of one cache suggest, most seconds first; an empty list if nothing is to be gained.
 
+    What only later runs gain by, a directory, counts half of what it holds when the rest is mended. Suggestions of one
+    remedy are one.
+
     Args:
         stats: From ``cache.stats()``.
         eviction: The policy that was in use, so that it is not suggested again.
         thresholds: Of the persistent cache that was in use; what this process is set to if not given.
     """
+    rules = merge_equal(all_suggestions(stats, eviction, thresholds or Thresholds.now()))
+    return sorted(rules, key=lambda one: -one.saved_seconds)
+
+
+def all_suggestions(stats: CacheStats, eviction: str | None, thresholds: Thresholds) -> list[Suggestion]:
+    """Return what each rule suggests, some of it the same."""
+    padding = list(buckets(stats))
+    of_program = [*avoidable(stats), *padding, *past_the_cache(stats)]
+    spared = avoidable_seconds(stats) + sum(one.saved_seconds for one in padding)
+    of_disk = _thresholds(stats, thresholds) or _cold_start(stats, thresholds, spared)
     if stats.hits + stats.misses < FEW_CALLS:
-        return []
-    kept_off = _thresholds(stats, thresholds or Thresholds.now())
-    found = [
-        _low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats), _expensive(stats, eviction),
-        *_storms(stats), *_buckets(stats), kept_off or _cold_start(stats),
-    ]  # fmt: skip
-    return sorted((one for one in found if one is not None), key=lambda one: -one.saved_seconds)
+        return [*of_program, *filter(None, [of_disk])]
+    of_limit = [_low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats)]
+    few_shapes = None if of_program else _many_shapes(stats)
+    return [*filter(None, [*of_limit, few_shapes, _expensive(stats, eviction, thresholds)]), *of_program,
+            *filter(None, [of_disk])]  # fmt: skip
 
 
 def _misses(stats: CacheStats, causes: tuple[str, ...]) -> int:
@@ -121,25 +117,37 @@ def _up_to(stats: CacheStats) -> str:
 
 
 def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
-    if stats.hit_rate >= LOW_HIT_RATE:
+    if stats.hit_rate >= LOW_HIT_RATE or _misses(stats, NEW_CAUSES) > _misses(stats, REPEAT_CAUSES):
         return None
-    new, repeated = _misses(stats, NEW_CAUSES), _misses(stats, REPEAT_CAUSES)
-    evidence = f"{stats.hit_rate:.0%} hits; of {stats.misses} misses {new} were new signatures, {repeated} repeats"
-    if new > repeated or stats.limit_bytes is None:
-        return Suggestion(
-            "low hit rate",
-            "Most misses bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
-            evidence,
-            f"at most {stats.cost_seconds - stats.repeated_cost_seconds:.1f} compile seconds saved, less the padding",
-            "buckets=optimal",
-            "pad the arguments to a few lengths before the call",
-            stats.cost_seconds - stats.repeated_cost_seconds,
-        )
+    if stats.limit_bytes is None or stats.repeated_cost_seconds < WORTH_SECONDS:
+        return None
     override, python = _larger_limit(stats)
     return Suggestion(
-        "low hit rate", "Most misses are of what was held before: raise the limit", evidence, _up_to(stats),
+        "low hit rate", "Most misses are of what was held before: raise the limit", _hit_rate(stats), _up_to(stats),
         override, python, stats.repeated_cost_seconds,
     )  # fmt: skip
+
+
+def _many_shapes(stats: CacheStats) -> Suggestion | None:
+    """Most misses are new shapes, of functions that are not known one by one."""
+    new, shapes = _misses(stats, NEW_CAUSES), _misses(stats, ("new_shape",))
+    if stats.hit_rate >= LOW_HIT_RATE or 2 * shapes <= stats.misses:
+        return None
+    seconds = (stats.cost_seconds - stats.repeated_cost_seconds) * shapes / new
+    return Suggestion(
+        "low hit rate",
+        "Most misses bring a signature that was never seen: call with fewer shapes, padded to a few sizes",
+        f"{_hit_rate(stats)}; {shapes} of them new shapes",
+        f"at most {seconds:.1f} compile seconds saved, less the padding",
+        "buckets=optimal",
+        "pad the arguments to a few lengths before the call",
+        seconds,
+    )
+
+
+def _hit_rate(stats: CacheStats) -> str:
+    new, repeated = _misses(stats, NEW_CAUSES), _misses(stats, REPEAT_CAUSES)
+    return f"{stats.hit_rate:.0%} hits; of {stats.misses} misses {new} were new signatures, {repeated} repeats"
 
 
 def _memory_pressure(stats: CacheStats) -> Suggestion | None:
@@ -176,7 +184,7 @@ def _frequent_evictions(stats: CacheStats) -> Suggestion | None:
     )
 
 
-def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
+def _expensive(stats: CacheStats, eviction: str | None, thresholds: Thresholds) -> Suggestion | None:
     each = stats.cost_seconds / stats.misses if stats.misses else 0.0
     if each < EXPENSIVE_SECONDS or stats.repeated_cost_seconds < WORTH_SECONDS:
         return None
@@ -191,7 +199,7 @@ def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
             'JitCache(eviction="gdsf")',
             stats.repeated_cost_seconds,
         )
-    if stats.disk_hits:
+    if stats.disk_hits or thresholds.in_use:
         return None
     return Suggestion(
         "expensive compiles",
@@ -199,65 +207,26 @@ def _expensive(stats: CacheStats, eviction: str | None) -> Suggestion | None:
         evidence,
         f"most of {stats.repeated_cost_seconds:.1f} compile seconds become loading",
         "persistent=shared",
-        'jax.config.update("jax_compilation_cache_dir", "…")',
+        _DIRECTORY,
         stats.repeated_cost_seconds,
     )
 
 
-def _seconds_of(function: FunctionStats, cause: str) -> tuple[int, float]:
-    """Return how many misses of a function had a cause, and about what they took."""
-    programs = function.misses + function.warmed
-    count = function.misses_by_cause.get(cause, 0)
-    return count, count * function.compile_seconds / programs if programs else 0.0
-
-
-def _storms(stats: CacheStats) -> Iterator[Suggestion]:
-    """Compiles that a change of the program would spare, by function and cause."""
-    for name, function in stats.by_function.items():
-        for cause in _AVOIDABLE:
-            count, seconds = _seconds_of(function, cause)
-            if count >= MANY_MISSES and seconds >= WORTH_SECONDS:
-                why = cause.replace("_", " ")
-                last = next((one.reason for one in reversed(stats.recent_misses) if one.cause == cause), why)
-                yield Suggestion(
-                    f"{why} recompiles",
-                    f"{name} compiles again and again for one cause, {why}: {WAY_OUT[cause]}",
-                    f"{count} of its {function.misses} misses; the last such miss: {last}",
-                    f"about {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
-                    "",
-                    WAY_OUT[cause],
-                    seconds,
-                )
-
-
-def _buckets(stats: CacheStats) -> Iterator[Suggestion]:
-    for name, function in stats.by_function.items():
-        count, seconds = _seconds_of(function, "new_shape")
-        if count >= MANY_MISSES and seconds >= WORTH_SECONDS and function.hits < 4 * count:
-            yield Suggestion(
-                "buckets",
-                f"{name} compiles for many shapes that are called a few times each: pad them to a few buckets",
-                f"{count} of its {function.misses} misses were new shapes; it was hit {function.hits} times",
-                f"at most {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved, less the padding",
-                "",
-                f"{name} = bucketed({name}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))",
-                seconds,
-            )
-
-
-def _cold_start(stats: CacheStats) -> Suggestion | None:
+def _cold_start(stats: CacheStats, thresholds: Thresholds, spared: float) -> Suggestion | None:
+    """The next process compiles the same again; ``spared`` seconds of it would not be needed at all."""
     repeated = stats.repeated_cost_seconds / stats.cost_seconds if stats.cost_seconds else 0.0
-    once = stats.compile_seconds * (1 - repeated)
-    if stats.disk_hits or once < COLD_START_SECONDS:
+    once = stats.compile_seconds * (1 - repeated) - other_constants_seconds(stats)
+    if stats.disk_hits or thresholds.in_use or once < COLD_START_SECONDS:
         return None
     return Suggestion(
         "persistent directory",
         "The next process compiles all of this again: keep executables in a directory",
-        f"{stats.compiled} programs were compiled, {once:.1f} s of it for the first time; none was loaded from disk",
+        f"{stats.compiled} programs were compiled, {once:.1f} s of it for the first time; none was loaded from disk"
+        f"{of_the_run(stats)}",
         f"most of {once:.1f} s at each start of the program",
         "persistent=shared",
-        'jax.config.update("jax_compilation_cache_dir", "…")',
-        once,
+        _DIRECTORY,
+        max(0.0, once - spared) / 2,
     )
 
 
@@ -269,21 +238,23 @@ def _thresholds(stats: CacheStats, thresholds: Thresholds) -> Suggestion | None:
     too_small = bool(stats.variants) and size < thresholds.min_entry_bytes
     if not thresholds.in_use or stats.disk_hits or stats.compiled < MANY_MISSES or not (too_quick or too_small):
         return None
-    if stats.compile_seconds < WORTH_SECONDS:
+    seconds = stats.compile_seconds - other_constants_seconds(stats)
+    if seconds < WORTH_SECONDS:
         return None
-    setting, value, why = (
-        ("jax_persistent_cache_min_compile_time_secs", 0.0,
+    setting, why = (
+        ("min_compile_seconds" if thresholds.shared else "jax_persistent_cache_min_compile_time_secs",
          f"{each:.2f} s each, and only what takes {thresholds.min_compile_seconds:g} s is written")
         if too_quick
-        else ("jax_persistent_cache_min_entry_size_bytes", -1,
+        else ("min_entry_bytes" if thresholds.shared else "jax_persistent_cache_min_entry_size_bytes",
               f"{format_size(size)} each, and only what has {format_size(thresholds.min_entry_bytes)} is written")
     )  # fmt: skip
+    written = f'jax.config.update("{setting}", {0.0 if too_quick else -1})'
     return Suggestion(
         "disk thresholds",
         f"The persistent directory stays empty of these programs: lower {setting}",
         f"{stats.compiled} programs were compiled and none was loaded from disk; they take about {why}",
-        f"most of {stats.compile_seconds:.1f} s at each start of the program",
+        f"most of {seconds:.1f} s at each start of the program",
         "",
-        f'jax.config.update("{setting}", {value})',
-        stats.compile_seconds,
+        f'jaxcache.use_directory("…", {setting}=0)' if thresholds.shared else written,
+        seconds,
     )

@@ -5,33 +5,29 @@ the function frees them. ``Variants`` are the cache's side: slots, weights, desc
 weakly.
 """
 
-import functools
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any
 
 from ._costs import Cost, name_of_signature
 from ._describe import Description, differences, distance
 from ._identity import combine
 from ._jax_dispatch import NO_TABLE, Table, with_fast_path
-from ._misses import Miss
+from ._misses import Miss, listed
 from ._prepared import Prepared
 from ._residents import Weight
 from ._signature import Key
-from ._statistics import FunctionStats
+from ._sources import Origin, Recreation
+from ._statistics import Counts
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
 HISTORY_PARTS = 100_000  # arrays, nodes and static values in them altogether, which is what their size depends on
 _COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
-_SOURCES = 1024
-
-SourceKey = tuple[str, CodeType]  # the file, and the code: equal for the same source run again
 
 
 class Held:
@@ -137,11 +133,6 @@ class Families:
         family = self._families.get(id(fun))
         return family[1].get(options) if family is not None and family[0]() is fun else None
 
-    def know(self, fun: Callable[..., Any]) -> bool:
-        """Whether ``fun`` was wrapped before, with any options."""
-        family = self._families.get(id(fun))
-        return family is not None and family[0]() is fun
-
     def add(self, fun: Callable[..., Any], options: Hashable, programs: Programs) -> None:
         """Remember the programs of ``fun`` for as long as it lives."""
         identity, me = id(fun), weakref.ref(self)
@@ -177,7 +168,7 @@ class Flight:
 
     def __init__(self) -> None:
         self.busy = threading.Lock()
-        self.queued: Future[None] | None = None
+        self.queued: Future[Any] | None = None
         self.number = 0
         self.entry: Entry | None = None
         self.miss: Miss | None = None
@@ -209,23 +200,20 @@ class Past:
 
 @dataclass(slots=True)
 class Variants:
-    """One cached function's. ``hits`` and the like are those of entries that are gone."""
+    """One cached function's."""
 
     name: str
-    place: str  # of the source, such as " (solve.py:12)"
-    source: SourceKey | None
+    origin: Origin | None
+    counts: Counts
+    function: Callable[[], Any] = field(default=lambda: None)  # weak
     owner: Callable[[], Programs | None] = field(default=lambda: None)  # weak
     held: dict[int, Held] = field(default_factory=dict)  # by slot
     past: OrderedDict[bytes, Past] = field(default_factory=OrderedDict)  # by the call's identity
     past_parts: int = 0
     flights: dict[Key, Flight] = field(default_factory=dict)
-    hits: int = 0
     misses: int = 0
-    causes: Counter[str] = field(default_factory=Counter)
     warmed: int = 0
-    evictions: int = 0
     compile_seconds: float = 0.0
-    avoided_seconds: float = 0.0
     number: int = 0  # of the function, never given twice
     identity: bytes = b""  # of the function with its options, the same in other processes where it can be
 
@@ -234,20 +222,10 @@ class Variants:
         """Programs made."""
         return self.misses + self.warmed
 
-    def snapshot(self) -> FunctionStats:
-        """Return the counts."""
-        held = list(self.held.values())
-        return FunctionStats(
-            hits=self.hits + sum(one.hits for one in held),
-            misses=self.misses,
-            misses_by_cause=dict(self.causes),
-            warmed=self.warmed,
-            evictions=self.evictions,
-            live_entries=len(held),
-            live_bytes=sum(one.cost.size_bytes for one in held),
-            compile_seconds=self.compile_seconds,
-            compile_seconds_avoided=self.avoided_seconds + sum(one.hits * one.cost.seconds for one in held),
-        )
+    @property
+    def place(self) -> str:
+        """Where its source stands, such as `` (solve.py:12)``."""
+        return self.origin.place if self.origin else ""
 
     def identity_of(self, description: Description) -> int:
         """Return what tells a signature of this function from all others; 64 bits with a sign."""
@@ -294,12 +272,23 @@ def explain_repeat(past: Past, request: int, seconds: float) -> Miss:
     return Miss(past.description.text, past.cause, reason)
 
 
-def explain_new(variants: Variants, description: Description, recreated: bool, own_key: bool) -> Miss:
+def explain_new(variants: Variants, description: Description, recreation: Recreation | None, own_key: bool) -> Miss:
     """Say why a signature that was never compiled is new."""
     similar = variants.most_similar(description)
-    if similar is None and recreated:
-        reason = f"the function was created again{variants.place}: the same source, called so before"
-        return Miss(description.text, "function_recreated", reason)
+    if similar is None and recreation is not None:
+        before = "called so before" if recreation.called_so else "called with other arguments before"
+        reason = f"the function was created again{variants.place}: the same source, {before}"
+        if captured := recreation.captured:
+            reason += f"; what it captures differs: {listed(captured)}"
+        library = variants.origin.library if variants.origin else ""
+        return Miss(
+            description.text,
+            "function_recreated",
+            reason,
+            captured=captured,
+            library=library,
+            called_so=recreation.called_so,
+        )
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")
     found = differences(similar, description)
@@ -309,54 +298,3 @@ def explain_new(variants: Variants, description: Description, recreated: bool, o
     if not found:
         return Miss(description.text, "other", f"differs from {similar.text} in what cannot be shown", ())
     return Miss(description.text, found[0].kind, words, tuple(found))
-
-
-@dataclass(slots=True)
-class Source:
-    """What was wrapped from one place in the source, by however many functions."""
-
-    functions: int = 0
-    called: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # identities of calls
-
-
-class Sources:
-    """Remembers functions by their code, to notice one that is created again and again."""
-
-    def __init__(self) -> None:
-        self._sources: OrderedDict[SourceKey, Source] = OrderedDict()
-
-    def note_function(self, source: SourceKey | None) -> None:
-        """Note that a function of this source was wrapped."""
-        if source is None:
-            return
-        self._sources.setdefault(source, Source()).functions += 1
-        self._sources.move_to_end(source)
-        if len(self._sources) > _SOURCES:
-            self._sources.popitem(last=False)
-
-    def note_call(self, variants: Variants, description: Description) -> None:
-        """Note a signature that was compiled."""
-        source = self._sources.get(variants.source) if variants.source else None
-        if source is not None:
-            source.called[description.identity] = None
-            if len(source.called) > HISTORY:
-                source.called.popitem(last=False)
-
-    def recreated(self, variants: Variants, description: Description) -> bool:
-        """Whether another function of the same code was called so before."""
-        source = self._sources.get(variants.source) if variants.source else None
-        return source is not None and source.functions > 1 and description.identity in source.called
-
-
-def source_of(fun: Callable[..., Any]) -> SourceKey | None:
-    """Return what ``fun`` runs, looking through partials, wrappers, methods and callable objects."""
-    while True:
-        if isinstance(fun, functools.partial):
-            fun = fun.func
-            continue
-        inner = getattr(fun, "__wrapped__", None) or getattr(fun, "__func__", None)
-        if inner is None:
-            break
-        fun = inner
-    code = getattr(fun, "__code__", None) or getattr(vars(type(fun)).get("__call__"), "__code__", None)
-    return (code.co_filename, code) if isinstance(code, CodeType) else None

@@ -26,18 +26,18 @@ def warm(cached: "Dispatcher", signatures: Iterable[Any], threads: int | None) -
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
     calls = _calls_by_key(cached, signatures)
-    pending: deque[Future[None]] = deque()
+    pending: deque[Future[Flight]] = deque()
     made = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
         for key, (call, description) in calls.items():
             while len(pending) >= 2 * workers:
-                pending.popleft().result()
+                cached._cache._warn_of_misses(pending.popleft().result())
             compiling = _begin(cached, key, call, description, pool)
             if compiling is not None:
                 pending.append(compiling)
                 made += 1
         for compiling in pending:
-            compiling.result()
+            cached._cache._warn_of_misses(compiling.result())
     return made
 
 
@@ -60,7 +60,7 @@ def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, 
 
 def _begin(
     cached: "Dispatcher", key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
-) -> "Future[None] | None":
+) -> "Future[Flight] | None":
     """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
     cache, flight = cached._cache, Flight()
     within = cache._compiling.here()
@@ -71,12 +71,12 @@ def _begin(
             cache._check_max_compiles(cached, key, description, flight, within)
             program = cached.program(key, call.args, call.kwargs)
 
-            def finish() -> None:
+            def finish() -> Flight:
                 try:
                     cache._keep(cached, key, description, program.compile(), flight, requested=False)
                 finally:
                     cache._land(cached, key, flight)
-                cache._warn_of_misses(flight)
+                return flight
 
             flight.queued = pool.submit(finish)
         except NotLowerable as error:

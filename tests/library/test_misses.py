@@ -144,8 +144,11 @@ def test_a_function_that_is_created_again_is_named_with_its_place():
     line = step.__code__.co_firstlineno + 1
     assert miss.cause == "function_recreated"
     assert f"test_misses.py:{line}" in miss.reason
+    assert "called so before" in miss.reason
     step(x4)  # a signature that is new to all of them
-    assert cache.stats().recent_misses[-1].cause == "first_call"
+    miss = cache.stats().recent_misses[-1]
+    assert miss.cause == "function_recreated"
+    assert "called with other arguments before" in miss.reason
 
 
 def test_partials_and_methods_that_are_created_again_are_noticed():

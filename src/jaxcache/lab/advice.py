@@ -7,11 +7,12 @@ left out.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from .._bytesize import format_size, parse_size
-from .._suggest import WORTH_SECONDS, Suggestion, Thresholds, suggest
+from .._suggest import Thresholds, all_suggestions
+from .._suggestion import WORTH_SECONDS, Suggestion, merge
 from .aggregate import Group, Program
 from .answer import describe_ratio
 from .choice import by_policy, told_by
@@ -83,16 +84,13 @@ def _rules(group: Group, result: TrialResult) -> list[Suggestion]:
         return []
     stats = result.statistics.counted(group.setting.memory_limit)
     own = [scan_pollution(group, result), giant_entry(group, result)]
-    return [one for one in own if one is not None] + suggest(stats, group.setting.eviction, _ALL_WRITTEN)
+    thresholds = replace(_ALL_WRITTEN, in_use=not group.program.persistent.startswith("off"))
+    return [one for one in own if one is not None] + all_suggestions(stats, group.setting.eviction, thresholds)
 
 
 def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> list[Advice]:
     """Return the advice of rules that suggest one and the same; none if the sweep shows that it does not help."""
-    first = often[0][0]
-    told = Suggestion(
-        " · ".join(ones[0].rule for ones in often), first.title, "; ".join(ones[0].evidence for ones in often),
-        first.effect, first.override, first.python, first.saved_seconds,
-    )  # fmt: skip
+    told = first = merge([ones[0] for ones in often])
     about = f"{group.program.label}, {group.setting.label}"
     tried = _tried(group, rivals, first.override)
     if tried is not None:

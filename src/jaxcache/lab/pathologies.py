@@ -2,7 +2,8 @@
 
 from .._bytesize import format_size
 from .._misses import REPEAT_CAUSES
-from .._suggest import WORTH_SECONDS, Suggestion, limit_for
+from .._suggest import limit_for
+from .._suggestion import WORTH_SECONDS, Suggestion
 from .aggregate import Group
 from .trial import TrialResult
 

@@ -1,0 +1,131 @@
+"""Calls that go past the cache to ``jax.jit``, and the programs that XLA compiles for them.
+
+Under an eager ``jax.grad`` or ``jax.vmap`` a cached function is handed tracers, which no executable takes. Its program
+and, later, that of its derivative are then compiled by ``jax.jit``, for each shape, and held without a limit.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jax import monitoring
+from jax.core import Tracer
+from jax.tree_util import tree_leaves
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_WRAPPERS = {"JVPTracer": ("jax.grad", "primal"), "LinearizeTracer": ("jax.grad", "primal"),
+             "BatchTracer": ("jax.vmap", "val")}  # fmt: skip  # of JAX's tracers by name: what made it, and of what
+_STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by whoever wrapped that
+_AFTERWARDS = 2  # programs that one call brings after its end: that of the derivative, once or twice
+_REMEMBERED = 64  # functions, in each thread
+MANY_PROGRAMS = 10
+LONG_SECONDS = 10.0
+
+Count = Callable[[str, float], None]  # of what was called, and the seconds that its program took
+
+
+class _Bypass:
+    """A call past the cache, under way or the last of its function in this thread."""
+
+    __slots__ = ("called", "count", "left")
+
+    def __init__(self, called: str, count: Count) -> None:
+        self.called = called
+        self.count = count
+        self.left: int | None = None  # programs that are still this call's; any number while it is under way
+
+
+class _Latest(threading.local):
+    def __init__(self) -> None:
+        self.by_name: dict[str, _Bypass] = {}
+
+
+_latest = _Latest()
+
+
+def _listen(event: str, duration_secs: float, **about: str | int) -> None:
+    """Count a program that was compiled, if it is that of a function that has just been called past the cache."""
+    if event != _COMPILED:
+        return
+    bypass = _latest.by_name.get(str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")"))
+    if bypass is None or bypass.left == 0:
+        return
+    if bypass.left is not None:
+        bypass.left -= 1
+    bypass.count(bypass.called, duration_secs)
+
+
+monitoring.register_event_duration_secs_listener(_listen)
+
+
+def call_past(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called: str, count: Count) -> Any:
+    """Call a function of ``jax.jit``, and have what is compiled for it counted."""
+    if len(_latest.by_name) >= _REMEMBERED:
+        _latest.by_name.clear()
+    bypass = _latest.by_name[getattr(plain, "__name__", "")] = _Bypass(called, count)
+    try:
+        return plain(*args, **kwargs)
+    finally:
+        bypass.left = _AFTERWARDS if "(" in called else 0
+
+
+def end_of_bypasses() -> None:
+    """Count nothing more in this thread for calls that have ended: the cache compiles from here on."""
+    _latest.by_name.clear()
+
+
+def what_is_called(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], top_level: bool) -> str | None:
+    """Return what calls the function ``name`` past the cache: ``jax.vmap(jax.grad(f))``; ``f`` if no transformation.
+
+    None within a program that is being traced, where nothing is compiled for the function alone.
+    """
+    chains = [_transformations(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tracer)]
+    if any(chain is None for chain in chains):
+        return None
+    if not chains and not top_level:
+        return f"transformation({name})"
+    for transformation in max((chain for chain in chains if chain), key=len, default=[]):
+        name = f"{transformation}({name})"
+    return name
+
+
+def _transformations(tracer: Any) -> list[str] | None:
+    """Return the transformations that have made a tracer, the innermost first; None if it is of a program."""
+    names: list[str] = []
+    while isinstance(tracer, Tracer):
+        kind = type(tracer).__name__
+        if kind == _STAGED:
+            return None
+        name, of = _WRAPPERS.get(kind, ("transformation", ""))
+        names.append(name)
+        tracer = getattr(tracer, of, None)
+    return names
+
+
+def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) -> str:
+    """Say what calls of a function have compiled past the cache, by what was called; empty if nothing."""
+    if not programs:
+        return ""
+    called = most_called(programs)
+    calls = f"calls of {called}" if called != name else f"calls of {name} that no executable can be looked up for"
+    return (
+        f"{calls} have gone to jax.jit itself, which has compiled {sum(programs.values())} programs for them in "
+        f"{seconds:.1f} s; this cache holds none of them, and its limit bounds none: {remedy(name, called)}"
+    )
+
+
+def most_called(programs: Mapping[str, int]) -> str:
+    """Return what most of the programs were compiled for."""
+    return max(programs, key=lambda called: programs[called])
+
+
+def remedy(name: str, called: str) -> str:
+    """Say how the programs of such calls come into the cache."""
+    if called == name:
+        return "pass arrays only, by which executables are looked up"
+    return f"wrap the transformation, as in {in_cache(name, called)}"
+
+
+def in_cache(name: str, called: str) -> str:
+    """Return the call that takes a transformation of a function into the cache."""
+    return f"cache.jit({called.replace('transformation(', 'jax.grad(')})"
