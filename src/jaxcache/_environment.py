@@ -6,12 +6,12 @@ It is read when jaxcache is imported. ``JAXCACHE_LIMIT``, ``JAXCACHE_EVICTION`` 
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from ._disk_faults import DiskCacheWarning
+from ._notices import warn
 from ._use_directory import use_directory
 
 DIRECTORY_VARIABLE = "JAXCACHE_DIR"
@@ -51,7 +51,7 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         }
         use_directory(path, **options)
     except (ValueError, OSError) as error:
-        warnings.warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning, stacklevel=2)
+        warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
 
 
 def _read(option: str, text: str) -> Any:

@@ -5,18 +5,15 @@ nothing, and its static arguments would be tracers.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _jax
 from ._signature import resolve_statics
 
-if TYPE_CHECKING:
-    from ._function import CachedFunction
-
 _PLACES = ("device", "backend", "in_shardings", "out_shardings")
 
 
-def take_over(fun: Any, options: dict[str, Any], cached: "type[CachedFunction]") -> tuple[Any, dict[str, Any]]:
+def take_over(fun: Any, options: dict[str, Any], cached: type[Any]) -> tuple[Any, dict[str, Any]]:
     """Return what is to be wrapped in place of ``fun``, and with which options.
 
     Without options of one's own that is what ``fun`` wraps, with its options. Otherwise it is ``fun``, as in

@@ -53,6 +53,7 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {
         "_executable",
         "_identity",
+        "_jitted",
         "_from_file",
         "_residents",
         "_signature",
@@ -74,7 +75,6 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
         "_trust",
         "_same_program",
         "_fingerprint",
-        "_jitted",
     },
     {
         "_jax",
