@@ -24,10 +24,10 @@ FLOORS = [  # top to bottom; a module imports from its own floor or below
     {"_disk_runs", "_disk_faults"},
     {"_disk_database", "_disk_flight", "_disk_ranking"},
     {"_benchmark", "_loops", "_gradient_steps", "_least_squares", "_monte_carlo"},
-    {"_buckets", "_memory", "_function", "_recorded_function", "_warm", "_suggest"},
+    {"_buckets", "_memory", "_function", "_jitted", "_stages", "_recorded_function", "_warm", "_suggest"},
     {"_ledger"},
     {"_recorder"},
-    {"_variants", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
+    {"_variants", "_prepared", "_statistics", "_misses", "_describe", "_dynamic_arguments", "_padding_check"},
     {
         "_executable",
         "_from_file",
