@@ -37,6 +37,8 @@ from ._trimming import PaddingError
 from ._trust import UntrustedDirectoryError
 from ._use_directory import use_directory
 
+__version__ = "0.1.0"  # as in pyproject.toml: a checkout on PYTHONPATH has no metadata to read it from
+
 __all__ = [
     "ALPHAFOLD3_BUCKETS",
     "POLICIES",
@@ -75,6 +77,7 @@ __all__ = [
     "Suggestion",
     "Trace",
     "UntrustedDirectoryError",
+    "__version__",
     "benchmark",
     "bucketed",
     "choose_buckets",

@@ -152,7 +152,7 @@ class BucketedFunction(FrontFunction):
         self._check = check
         self._checked: dict[tuple[Key, bool], int] = {}  # the most elements of padding that were compared
         self._rules: dict[Key | tuple[Key, Bucket], list[Rule]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call while this thread holds it
         self._counts: Counter[str] = Counter()
         self._by_bucket: Counter[Bucket] = Counter()
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from typing import NamedTuple
 
@@ -665,3 +666,34 @@ def test_pickles_of_functions_without_a_name_take_a_cache_of_the_same_limit():
     x = np.array([1, 2, 6], np.float32)
     assert (float(other(x)), other.stats().by_bucket) == (3, {(4,): 1})
     assert other._cached._cache.limit_bytes == 32 * 2**20
+
+
+def test_a_signal_handler_may_call_a_bucketed_function_at_any_point_of_a_call():
+    cache = JitCache()
+    f = bucketed(lambda x: x + 1, cache=cache, buckets=(4, 8), check=False)
+    x, answers = np.ones(3, np.float32), []
+    f(x)
+
+    def watch(frame, event, _argument):
+        return handle if frame.f_code.co_name == "_count" else None
+
+    def handle(frame, event, _argument):
+        """Do what a handler would that runs before this line."""
+        if event == "line":
+            sys.settrace(None)
+            answers.append((f(x), f.stats().calls))
+            sys.settrace(watch)
+        return handle
+
+    def call():
+        sys.settrace(watch)
+        answers.append((f(x), f.stats().calls))
+        sys.settrace(None)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(timeout=30)
+    assert not caller.is_alive()
+    assert len(answers) > 4
+    assert all(np.array_equal(answer, [2.0, 2.0, 2.0]) for answer, _ in answers)
+    assert answers[-1][1] == 1 + len(answers)
