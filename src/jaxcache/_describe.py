@@ -17,7 +17,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from . import _jax
 from ._identity import Identifier
 from ._signature import Key, Statics, Uncacheable, abstract_leaf, placement
-from ._value_parts import NOT_GIVEN, STATIC_DATA, Part, changed_parts, parts_of_nodes, parts_of_value, shorten, show
+from ._value_parts import NOT_GIVEN, STATIC_DATA, Part, changed_parts, parts_of_nodes, parts_of_value, shorten
 
 # How two calls can differ, in the order in which one is named as the cause: what is first explains what follows.
 KINDS = (
@@ -160,11 +160,11 @@ def describe_call(
     for _, _, value in fixed:
         _refuse_incomparable(value)
     words = [argument.words for argument in arguments]
-    words += [f"{place}={shorten(show(value))}" for place, _, value in fixed]
-    parts = [
-        parts_of_value(str(place) if isinstance(place, str) else f"argument {place}", value, identifier)
+    static = [
+        (place, parts_of_value(place if isinstance(place, str) else f"argument {place}", value, identifier))
         for place, _, value in fixed
     ]
+    words += [f"{place}={parts[0].text}" for place, parts in static]
     settings = " x64" if _jax.enable_x64.value else ""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return Description(
@@ -172,7 +172,7 @@ def describe_call(
         + f"{settings}{f' {precision}' if precision else ''}",
         places=_joined(argument.places for argument in arguments),
         leaves=tuple(leaf for argument in arguments for leaf in argument.leaves),
-        statics=_joined(parts),
+        statics=_joined(parts for _, parts in static),
         nodes=_joined(argument.nodes for argument in arguments),
         metadata=_joined(argument.metadata for argument in arguments),
         identity=identifier.of_key(_jax.trace_context(), key),

@@ -3,7 +3,7 @@
 import types
 from typing import Any
 
-from ._function import CachedFunction, global_name
+from ._function import Dispatcher, global_name
 from ._misses import Explanation
 from ._signature import Call
 
@@ -11,8 +11,15 @@ from ._signature import Call
 class FrontFunction:
     """A function in front of a cached one: explained, compiled ahead, cleared, copied and bound as that is."""
 
-    _cached: CachedFunction
+    _cached: Any  # a CachedFunction, or what stands in front of one
     __name__: str
+
+    @property
+    def _jaxcache(self) -> Dispatcher:
+        return self._cached._jaxcache
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
 
     def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the cached function is called with for a call of this one; nothing is run or counted."""
@@ -27,7 +34,7 @@ class FrontFunction:
 
     def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
         """Say what a call would be, as ``cache.explain`` does."""
-        return self._cached._jaxcache._cache.explain(self, *args, **kwargs)
+        return self._jaxcache._cache.explain(self, *args, **kwargs)
 
     def warm(self, *signatures: Any, threads: int | None = None) -> int:
         """Compile ahead of the first call, as :meth:`CachedFunction.warm` does; signatures are calls of this function.
@@ -45,7 +52,7 @@ class FrontFunction:
 
     def clear(self) -> None:
         """Free this function's entries, as ``cache.clear`` does."""
-        self._cached._jaxcache._cache.clear(self)
+        self._jaxcache._cache.clear(self)
 
     def clear_cache(self) -> None:
         """Free this function's entries, and what ``jax.jit`` holds for calls that went past the cache."""

@@ -378,7 +378,7 @@ class JitCache:
         bound: Any = fun
         if isinstance(bound, types.MethodType) and isinstance(bound.__func__, CachedFunction | FrontFunction):
             bound, given = bound.__func__, (bound.__self__, *given)
-        if isinstance(bound, FrontFunction) and bound._cached._jaxcache._cache is self:
+        while isinstance(bound, FrontFunction) and bound._jaxcache._cache is self:
             if args is not None:
                 given, named = bound._cached_call(given, named)
             bound = bound._cached
