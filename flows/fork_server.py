@@ -11,6 +11,7 @@ _PRELOADED = "jaxcache.lab.child"
 def start() -> None:
     """Start it, and do not wait for it. :func:`jaxcache.lab.run.warm_up` finds it running."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
+    os.environ.pop("JAXCACHE_DIR", None)  # the user's directory is for the user's programs, and none for trials
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
     resource_tracker.ensure_running()  # which would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it inherits this, and lets Ctrl-C to us

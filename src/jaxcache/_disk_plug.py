@@ -3,8 +3,8 @@
 JAX offers no public way. What is touched: ``compilation_cache._cache`` and ``_cache_initialized``, which hold the
 cache in use, ``CacheInterface``, which it has to be, ``put_executable_and_time``, which is entered the moment a compile
 ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
-they are there, ``is_executable_in_cache``, a probe that is no request, and ``get_file_cache``, which would make a cache
-of JAX's own after ``reset_cache``, are answered here too.
+they are there, ``is_executable_in_cache``, a probe that is no request, and ``_initialize_cache``, which would make a
+cache of JAX's own after ``reset_cache``, are answered here too.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from jax import monitoring
 from . import _jax
 from ._disk import DiskCache, Surroundings
 from ._disk_faults import DiskCacheWarning
+from ._fingerprint import installed_plugins
 from ._notices import warn
 from ._same_program import is_same_program, parts_of
 
@@ -54,17 +55,29 @@ class _Plug:
     def __init__(self, cache: DiskCache, interface: Any) -> None:
         self.cache = cache
         self.settings = dict(_SETTINGS)
-        if not getattr(jax.config, "jax_compilation_cache_dir", None):
-            self.settings["jax_compilation_cache_dir"] = _directory_for_xla(cache)
+        if not getattr(jax.config, "jax_compilation_cache_dir", None) and (named := _directory_for_xla(cache)):
+            self.settings["jax_compilation_cache_dir"] = named
         self.before = {name: getattr(jax.config, name) for name in self.settings}
         self.interface = interface
 
 
-def _directory_for_xla(cache: DiskCache) -> str:
-    """Return where XLA keeps the caches that JAX derives from its own directory, such as that of its autotuning."""
-    if jax.__version_info__[:2] < _FREE_KEYS and (named := cache.imported_from()):
+def _directory_for_xla(cache: DiskCache) -> str | None:
+    """Return where XLA keeps the caches that JAX derives from its own directory, such as that of its autotuning.
+
+    None where that would only keep those apart who reach the directory by different paths: keys contain it, and XLA
+    autotunes nothing.
+    """
+    if jax.__version_info__[:2] >= _FREE_KEYS:
+        return str(cache.path)
+    if named := cache.imported_from():
         return named  # the keys of what was imported contain it
-    return str(cache.path)
+    return str(cache.path) if _may_use_accelerators() else None
+
+
+def _may_use_accelerators() -> bool:
+    """Say whether a plug-in for accelerators is installed and not ruled out by ``JAX_PLATFORMS``; starts no backend."""
+    platforms: str | None = getattr(jax.config, "jax_platforms", None)
+    return bool(installed_plugins()) and (not platforms or set(platforms.lower().split(",")) != {"cpu"})
 
 
 def plug(cache: DiskCache, explain: bool = False) -> bool:
@@ -93,7 +106,7 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
         compilation_cache._cache_checked = False  # it may have been found to be off
         _replace(compilation_cache, "put_executable_and_time", _put_told)
         _replace(compilation_cache, "is_executable_in_cache", _is_there)
-        _replace(compilation_cache, "get_file_cache", _cache_in_use)
+        _replace(compilation_cache, "_initialize_cache", _put_back)
         _replace(compilation_cache, "get_cache_key", _key_noted)
         _plugged = plugged
         cache.surroundings = Surroundings(
@@ -244,9 +257,10 @@ def _is_there(plugged: _Plug, probe: Callable[..., Any], *args: Any, **kwargs: A
     return plugged.cache.contains(key) if isinstance(key, str) and key else probe(*args, **kwargs)
 
 
-def _cache_in_use(plugged: _Plug, _make: Callable[..., Any], path: str) -> tuple[Any, str]:
-    """Return the DiskCache for the one of JAX's own that it would make, without a limit, once it was reset."""
-    return plugged.interface, path
+def _put_back(plugged: _Plug, _initialize: Callable[..., Any]) -> None:
+    """Put the DiskCache back where somebody has reset JAX's cache: it would make one of its own, or none."""
+    compilation_cache, _ = _modules()
+    compilation_cache._cache, compilation_cache._cache_initialized = plugged.interface, True
 
 
 def _landed(event: str, duration_secs: float, **_: object) -> None:

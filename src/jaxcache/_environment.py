@@ -14,7 +14,8 @@ from ._disk_faults import DiskCacheWarning
 from ._notices import warn
 from ._use_directory import use_directory
 
-DIRECTORY_VARIABLE = "JAXCACHE_DIR"
+VARIABLES = "JAXCACHE_"  # what the names of all of them begin with
+DIRECTORY_VARIABLE = f"{VARIABLES}DIR"
 _START = Path(__file__).parent / "_start"
 
 
@@ -37,7 +38,7 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
 
 
 def _variable(option: str) -> str:
-    return f"JAXCACHE_{option.upper()}"
+    return f"{VARIABLES}{option.upper()}"
 
 
 def use_directory_of_environment(environment: Mapping[str, str] = os.environ) -> None:

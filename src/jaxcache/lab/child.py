@@ -12,6 +12,8 @@ from pathlib import Path
 import optax  # noqa: F401  what workloads import late is there before the fork
 import scipy.optimize  # noqa: F401
 
+from .._environment import VARIABLES
+from .._trust import KEY_FILE_VARIABLE, KEY_VARIABLE
 from .device import hold_to
 from .execute import describe_answer, execute_reference, execute_trial
 from .run import REFERENCE, RESULT, STDERR, Order
@@ -21,6 +23,7 @@ from .trial import Reference, TrialResult, write_json
 def main(order: Order) -> None:
     """Do what the order says, and leave the result in its directory."""
     leave_the_terminal()
+    _forget_variables(order)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _wait_for_predecessor(order.directory)
     log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -43,6 +46,14 @@ def leave_the_terminal() -> None:
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets what waits behind the mask
     signal.signal(signal.SIGINT, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on, one that comes is meant
+
+
+def _forget_variables(order: Order) -> None:
+    """Drop the variables that the user has set for other programs; a shared directory may need the user's key."""
+    is_shared = order.kind == "trial" and order.trial.persistent.mode == "shared"
+    kept = {KEY_VARIABLE, KEY_FILE_VARIABLE} if is_shared else set()
+    for name in [name for name in os.environ if name.startswith(VARIABLES) and name not in kept]:
+        del os.environ[name]
 
 
 def _die_with_parent() -> None:

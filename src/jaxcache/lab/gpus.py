@@ -1,13 +1,12 @@
 """Which NVIDIA GPUs a process may use. Neither JAX nor CUDA is asked: they would take them."""
 
-import importlib.metadata
-import importlib.util
 import os
-import pkgutil
 import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from .._fingerprint import installed_plugins
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _GPU = re.compile(r"^GPU (\d+): (.*?) *\(UUID: ([^)]+)\)", re.MULTILINE)  # a line of nvidia-smi -L
@@ -90,11 +89,7 @@ def jax_can_use_gpus() -> bool:
     asked = os.environ.get("JAX_PLATFORMS")
     if asked and not {"cuda", "gpu"} & set(asked.lower().split(",")):
         return False
-    namespace = importlib.util.find_spec("jax_plugins")
-    places = list(namespace.submodule_search_locations or ()) if namespace else []
-    plugins = {module.name for module in pkgutil.iter_modules(places)}
-    plugins.update(point.name for point in importlib.metadata.entry_points(group="jax_plugins"))
-    return any("cuda" in plugin for plugin in plugins)
+    return any("cuda" in plugin for plugin in installed_plugins())
 
 
 def _installed() -> tuple[int, list[str]]:

@@ -22,6 +22,7 @@ import psutil
 from pydantic import ValidationError
 
 from .. import Cost, format_size
+from .._environment import DIRECTORY_VARIABLE
 from .environment import Environment
 from .gpu_turns import turn_on
 from .reading import fault_of_result
@@ -55,6 +56,7 @@ def _start_first() -> None:
 
 def _start(process: ForkServerProcess) -> None:
     """Start a process. What is started on the way does not hear the terminal's Ctrl-C: the caller decides."""
+    os.environ.pop(DIRECTORY_VARIABLE, None)  # it would turn the user's directory on where the server imports jaxcache
     resource_tracker.ensure_running()  # which would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

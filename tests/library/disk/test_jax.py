@@ -1,5 +1,6 @@
 """Behind jax.jit: programs are read instead of compiled, by one process and by many."""
 
+import os
 import subprocess
 import sys
 import time
@@ -219,8 +220,6 @@ cache = jaxcache.use_directory(sys.argv[1], explain=True)
 def solve(x): return x * float(len(sys.argv[2]))
 jax.jit(solve)(np.ones(3, np.float32))
 """
-    import os
-
     run(program, tmp_path / "shared", "a")
     cache = jaxcache.DiskCache(tmp_path / "shared", eviction=None)
     run(program, tmp_path / "shared", "a", env={**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"})
@@ -236,28 +235,6 @@ def test_a_program_that_is_distributed_waits_for_nobody(shared, monkeypatch):
     assert not cache.surroundings.is_distributed()
     monkeypatch.setattr(distributed.global_state, "client", object())
     assert _disk_plug.is_distributed()
-
-
-def autotune_directory():
-    from jax._src import compiler
-
-    options = compiler.get_compile_options(1, 1)  # held: what it hands out does not hold it
-    return options.executable_build_options.debug_options.xla_gpu_per_fusion_autotune_cache_dir
-
-
-def test_xla_keeps_its_autotuning_in_the_directory_as_with_jaxs_own_cache(shared, tmp_path):
-    assert autotune_directory() == ""
-    with jaxcache.use_directory(tmp_path / "shared"):
-        assert autotune_directory() == str(tmp_path / "shared" / "xla_gpu_per_fusion_autotune_cache_dir")
-    assert autotune_directory() == ""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
-    try:
-        with jaxcache.use_directory(tmp_path / "shared"):
-            assert autotune_directory() == str(tmp_path / "own" / "xla_gpu_per_fusion_autotune_cache_dir")
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_jax_makes_no_cache_of_its_own_when_somebody_resets_it(shared):
@@ -349,17 +326,6 @@ def test_what_is_said_of_host_callbacks_is_so_for_this_jax(tmp_path):
     with jaxcache.DiskCache(tmp_path / "shared", eviction=None) as cache:
         said = [one for one in examine(cache, None) if one.severity == "note" and "not stored" in one.text]
     assert [("host callbacks" in one.advice) for one in said] == ([] if kept else [True])
-
-
-def test_keys_depend_on_the_directory_only_where_jax_has_it_in_them(tmp_path):
-    program = """
-import sys, numpy as np, jax, jaxcache
-cache = jaxcache.use_directory(sys.argv[1])
-jax.jit(lambda x: x * 5 + 2)(np.ones(7, np.float32))
-print(cache.index.rows()[0].key)
-"""
-    keys = {run(program, tmp_path / name) for name in ("one", "other")}
-    assert len(keys) == (1 if jax.__version_info__ >= (0, 11) else 2)
 
 
 CONSTANT = """
