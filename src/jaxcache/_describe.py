@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import operator
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ class Difference:
     after: str
 
     def __str__(self) -> str:
-        what = f" {self.place}:" if self.place else ":"
+        what = f" {self.place}:" if self.place else ""
         return f"{self.kind.replace('_', ' ')}:{what} was {self.before}, is {self.after}"
 
 
@@ -230,10 +231,22 @@ def _metadata(before: Description, after: Description) -> Iterator[Difference]:
     if before.nodes != after.nodes:  # those of nodes that only one of them has are told with the tree
         found = [one for one in found if NOT_GIVEN not in (one.before, one.after)]
     named = [one.place for one in found if STATIC_DATA not in one.place]
+    found = _of_each_field_first(found)
     for one in found:  # as a whole only where no part of it has a name
         node = one.place.partition(STATIC_DATA)[0]
         if one.place in named or not any(place.startswith(f"{node}.") for place in named):
             yield one
+
+
+def _of_each_field_first(found: list[Difference]) -> list[Difference]:
+    """Return the first difference of each field, then the second ones: only a few are shown."""
+    counts: Counter[str] = Counter()
+    turns: list[int] = []
+    for one in found:
+        field = one.place.partition("[")[0]
+        counts[field] += 1
+        turns.append(counts[field])
+    return [one for _, one in sorted(zip(turns, found, strict=True), key=operator.itemgetter(0))]
 
 
 def _statics(before: Description, after: Description) -> Iterator[Difference]:

@@ -16,6 +16,7 @@ never taken for one.
 """
 
 import contextlib
+import copyreg
 import dataclasses
 import enum
 import functools
@@ -144,8 +145,8 @@ class Identifier:
         equality = kind.__eq__
         if kind in _CONSTANTS:
             return "constant", [kind.__name__.encode()]
-        if issubclass(kind, np.generic) and not isinstance(value.item(), np.generic):
-            return self._structure(value.item())
+        if issubclass(kind, np.generic):
+            return self._scalar(value)
         if equality in _NUMBERS:
             return self._number(value)
         if equality in _TEXTS:
@@ -157,17 +158,21 @@ class Identifier:
         if equality in _SETS:
             return "set", sorted(map(self.of, value))
         if isinstance(value, enum.Enum) and equality is object.__eq__:
-            return "member", [self.of(type(value)), value.name.encode()]
+            return "member", [self.of(type(value)), self.of(value.name or value.value)]  # a Flag may have no name
         if isinstance(value, np.dtype):
             return "dtype", [value.str.encode(), value.name.encode(), str(value.descr).encode()]
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return self._array(value)
         if isinstance(value, PyTreeDef):
-            return self._tree(value)
+            return "tree", [self._of_tree(value)]
         if isinstance(value, types.CodeType):
             return "code", self._code(value)
         if isinstance(value, types.MethodType):
             return "method", [self.of(value.__func__), self._of_this_object(value.__self__)]
+        if isinstance(value, types.BuiltinFunctionType) and value.__self__ is not None:
+            return "built-in", [self._of_this_object(value.__self__), value.__qualname__.encode()]
+        if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
+            return "ufunc", [value.__name__.encode()]
         if has_generated_equality(kind):
             return "dataclass", map(self.of, [kind, *(getattr(value, name) for name in compared_fields(kind))])
         return self._of_jax(value)
@@ -185,10 +190,19 @@ class Identifier:
             return "float", [float(value).hex().encode()]
         return "int", [b"%x" % int(value)]
 
+    def _scalar(self, value: "np.generic[Any]") -> tuple[str, Iterable[bytes]] | None:
+        """Return the parts of a NumPy scalar, which is equal to the Python number or text that it stands for."""
+        if value.dtype.kind in "mMV":  # times are numbers of a unit, records have named fields
+            is_no_time = value.dtype.kind != "V" and bool(np.isnat(value))
+            return "scalar", [self.next_of(b"NaT") if is_no_time else self.of(value.dtype), value.tobytes()]
+        item = value.item()
+        return None if isinstance(item, np.generic) else self._structure(item)
+
     def _sequence(self, value: Any) -> tuple[str, Iterable[bytes]]:
         kind = "tuple" if isinstance(value, tuple) else "list"
         if len(value) > _LONG and set(map(type, value)) in ({int}, {str}):
-            return kind, [repr([*value]).encode(errors="surrogatepass")]
+            with contextlib.suppress(ValueError):  # of a number with more digits than Python writes
+                return kind, [repr([*value]).encode(errors="surrogatepass")]
         return kind, map(self.of, value)
 
     def _array(self, value: NDArray[Any]) -> tuple[str, Iterable[bytes]]:
@@ -199,11 +213,20 @@ class Identifier:
             raise _TooLarge
         return "array", [*kind, value.tobytes()]
 
-    def _tree(self, value: Any) -> tuple[str, Iterable[bytes]]:
-        node = value.node_data()
-        if node is None:
-            return "leaf", []
-        return "tree", [self.of(node[0]), self.of(node[1]), *map(self.of, value.children())]
+    def _of_tree(self, tree: Any) -> bytes:
+        """Return the identity of a tree, however deep: from its leaves up, without recursion."""
+        nodes, children_of = [tree], list[range]()
+        for node in nodes:  # which become more meanwhile
+            children = node.children()
+            children_of.append(range(len(nodes), len(nodes) + len(children)))
+            nodes += children
+        identities = [combine("leaf", [])] * len(nodes)
+        for number in reversed(range(len(nodes))):
+            kind_and_metadata = nodes[number].node_data()
+            if kind_and_metadata is not None:
+                below = (identities[child] for child in children_of[number])
+                identities[number] = combine("node", [*map(self.of, kind_and_metadata), *below])
+        return identities[0]
 
     def _code(self, code: types.CodeType) -> Iterable[bytes]:
         """Return the parts of what is run; its lines in the source are none, so that edits beside it do no harm."""
@@ -244,16 +267,15 @@ class Identifier:
             group: Hashable = (kind.__module__, kind.__qualname__, hash(value))
         except Exception:  # not hashable: no group of equals to look in but its type's
             group = (kind.__module__, kind.__qualname__)
-        alive = self._alive(group)
-        for known, identity in alive:
+        for known, identity in self._alive(group):
             if _are_equal(known, value):
                 return identity
         try:
             read = combine("value", [self.of(kind), *self._content(value, brief=False)])
         except Exception:  # cannot be pickled, or too large
             return self._remember(group, value, self.next_of(combine("unread", [self.of(kind)])))
-        taken = any(identity == read for _, identity in alive)  # by one that is not equal, though of equal content
-        return self._remember(group, value, self.next_of(read) if taken else read)
+        taken = bool(self._alive(read))  # by one that is not equal, though of equal content
+        return self._remember(group, value, self._remember(read, value, self.next_of(read) if taken else read))
 
     def _alive(self, group: Hashable) -> list[tuple[Any, bytes]]:
         with self._lock:
@@ -313,7 +335,11 @@ def _read(value: Any) -> Iterable[Any]:
     if _is_equal_to_itself_alone(value):
         plain = (str, int, float, complex, bytes, type(None))
         return [(name, attributes[name]) for name in sorted(attributes) if isinstance(attributes[name], plain)]
-    return _attributes(value) if _is_pickled_as_its_attributes(type(value)) else value.__reduce_ex__(4)
+    reduce = copyreg.dispatch_table.get(type(value))
+    if reduce is not None:
+        return reduce(value)
+    reduced = value.__reduce_ex__(4)  # refused by types in C that hide what they hold
+    return _attributes(value) if _is_pickled_as_its_attributes(type(value)) else reduced
 
 
 def _attributes(value: Any) -> Iterable[Any]:

@@ -6,6 +6,8 @@ What comes of it is texts and identities; nothing of the caller's is kept.
 import dataclasses
 import functools
 import hashlib
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,9 +16,11 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from ._identity import Identifier, combine, compared_fields, has_generated_equality, is_generated
 
 LONGEST_TEXT = 200  # characters of one part
-_MOST_PARTS = 64  # of one value; more are one part
+_MOST_PARTS = 256  # of one value; where there are more, it is taken apart less deep
+_MOST_ELEMENTS = 200  # of a container; those after them are one part
 _DEPTH = 8
 NOT_GIVEN = "not given"
+_ORDER = " order"  # of the names of a container's elements
 STATIC_DATA = " (static data)"  # of a node, where its type does not name the parts
 
 
@@ -72,26 +76,37 @@ def _own_repr(value: Any) -> str:
         text = repr(value)
     except Exception:  # the caller's own __repr__
         text = " at 0x"
-    return f"<{type(value).__qualname__}>" if " at 0x" in text else text  # an address names nothing elsewhere
+    if " at 0x" in text:  # an address names nothing elsewhere
+        return f"<{type(value).__qualname__}>"
+    return " ".join(text.split()) if "\n" in text else text
 
 
 def parts_of_value(place: str, value: Any, identifier: Identifier) -> list[Part]:
     """Return the parts of a static value: of containers and dataclasses their elements, of others the whole."""
-    parts = list(_take_apart(place, value, identifier, _DEPTH))
-    if len(parts) > _MOST_PARTS:
-        parts = [_whole(place, value, identifier)]
+    depth = _DEPTH
+    while len(parts := _first_parts(place, value, identifier, depth)) > _MOST_PARTS:
+        depth -= 1
     identity = combine("typed", [identifier.of(type(value)), parts[0].identity])  # JAX tells 1 from True, but not (1,)
     return [parts[0]._replace(identity=identity), *parts[1:]]
 
 
+def _first_parts(place: str, value: Any, identifier: Identifier, depth: int) -> list[Part]:
+    return list(itertools.islice(_take_apart(place, value, identifier, depth), _MOST_PARTS + 1))
+
+
 def _take_apart(place: str, value: Any, identifier: Identifier, depth: int) -> Iterator[Part]:
     elements = _elements(value) if depth else None
-    if elements is None or len(elements) > _MOST_PARTS:
+    if elements is None:
         yield _whole(place, value, identifier)
         return
     yield Part(place, shorten(show(value)), identifier.of(type(value)))
-    for suffix, element in elements.items():
+    for suffix, element in itertools.islice(elements.items(), _MOST_ELEMENTS):
         yield from _take_apart(place + suffix, element, identifier, depth - 1)
+    if rest := [*elements.values()][_MOST_ELEMENTS:]:
+        yield _whole(f"{place}[{_MOST_ELEMENTS}:]", rest, identifier)
+    if _are_items(value):
+        names = ", ".join(show(name) for name, _ in value)
+        yield Part(place + _ORDER, shorten(names), identifier.of(names))
 
 
 def _elements(value: Any) -> dict[str, Any] | None:
@@ -99,6 +114,8 @@ def _elements(value: Any) -> dict[str, Any] | None:
     kind: Any = type(value)
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return {f".{name}": getattr(value, name) for name in kind._fields}
+    if _are_items(value):
+        return _named_elements(value)
     if type(value) in (tuple, list):
         return {f"[{number}]": element for number, element in enumerate(value)}
     if type(value) is dict:
@@ -106,6 +123,24 @@ def _elements(value: Any) -> dict[str, Any] | None:
     if has_generated_equality(kind):
         return {f".{name}": getattr(value, name) for name in compared_fields(kind)}
     return None
+
+
+def _are_items(value: Any) -> bool:
+    """Whether a value is a sequence of pairs, the first of each a name: a mapping that can be hashed."""
+    if type(value) not in (tuple, list) or not all(type(pair) is tuple and len(pair) == 2 for pair in value):
+        return False
+    kinds = {type(name) for name, _ in value}
+    return str in kinds and kinds <= {str, int}
+
+
+def _named_elements(items: Any) -> dict[str, Any]:
+    """Return the pairs of :func:`_are_items` by name, so that one more does not rename those after it."""
+    times: Counter[Any] = Counter()
+    elements: dict[str, Any] = {}
+    for name, value in items:
+        times[name] += 1
+        elements[f"[{show(name)}]{f'#{times[name]}' if times[name] > 1 else ''}"] = value
+    return elements
 
 
 def _whole(place: str, value: Any, identifier: Identifier) -> Part:
@@ -151,10 +186,12 @@ def changed_parts(before: Iterable[Part], after: Iterable[Part]) -> Iterator[tup
     """
     old, new = ({part.place: part for part in parts} for parts in (before, after))
     whole: tuple[str, ...] = ()
-    for place in {**old, **new}:
+    for place in sorted({**old, **new}, key=lambda one: one.endswith(_ORDER)):
         was, now = old.get(place), new.get(place)
         if (was and now and was.identity == now.identity) or place.startswith(whole):
             continue
+        if place.endswith(_ORDER) and any(one.startswith(place.removesuffix(_ORDER)) for one in whole):
+            continue  # its elements were told
         whole += (f"{place}[", f"{place}.")
         texts = [part.text if part else NOT_GIVEN for part in (was, now)]
         yield place, texts[0], f"another {texts[1]}" if texts[0] == texts[1] else texts[1]

@@ -264,8 +264,10 @@ def explain_repeat(past: Past, request: int, seconds: float) -> Miss:
     """Say why a signature that was compiled before is not held, at a request and a time."""
     requests = request - past.request
     ago = f"{requests} request{'s'[: requests != 1]} and {seconds - past.seconds:.1f} s ago"
+    alike = past.made_room_for == past.description.text  # but for what the text leaves out, such as static metadata
+    newcomer = f"another {past.made_room_for}" if alike else past.made_room_for
     reason = {
-        "evicted": f"evicted {ago} to make room for {past.made_room_for}",
+        "evicted": f"evicted {ago} to make room for {newcomer}",
         "not_kept": f"compiled {ago}, but not kept: refused by the policy, or heavier than the limit",
         "cleared": f"cleared by the program {ago}",
     }[past.cause]

@@ -66,8 +66,24 @@ class Restless:
         return f"look {Restless.looks}"
 
 
+class Lines:
+    """Has a repr of several lines."""
+
+    def __init__(self, depth):
+        self.depth = depth
+
+    def __repr__(self):
+        return f"Lines(\n    depth={self.depth}\n)"
+
+
+def graph(layers, act=jnp.sinh):
+    """Return a module's attributes as the graphs of ``flax.nnx`` hold them: in pairs, its layers' after its own."""
+    of_layers = [pair for _ in range(layers) for pair in (("kernel", ("param", {"sharded": False})), ("bias", True))]
+    return (("act", act), ("depth", layers), (0, None), *of_layers)
+
+
 def apply(m, x):
-    return x * m.w
+    return x * jax.tree_util.tree_leaves(m)[0]
 
 
 def deep(m, x):
@@ -87,7 +103,9 @@ def test_models_of_other_metadata_are_new_and_not_evicted():
     assert stats.misses_by_cause == {"first_call": 1, "static_metadata": 19}
     assert stats.recent_misses[-1].reason == "static metadata: m.depth: was 18, is 19"
     assert str(cache.explain(f, Model(X, 99), X)).endswith("misses: static metadata: m.depth: was 19, is 99")
-    assert cache.explain(f, Model(X, 0), X).miss.cause == "evicted"
+    evicted = cache.explain(f, Model(X, 0), X).miss
+    assert evicted.cause == "evicted"
+    assert evicted.reason.endswith("to make room for another apply(float32[3], float32[3])")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +119,15 @@ def test_models_of_other_metadata_are_new_and_not_evicted():
         (Own(X, 3), Own(X, 4), r"m \(static data\): was 3, is 4"),
         (Own(X, ("relu", 2)), Own(X, ("relu", 3)), r"m \(static data\)\[1\]: was 2, is 3"),
         (Model(X, 3), Own(X, 3), r"m: was Model, is Own"),
+        ({"a": X}, {"b": X}, r"^tree structure: was 2 arrays \(with m\['a'\]\), is 2 arrays \(with m\['b'\]\)$"),
+        (Own(X, graph(2)), Own(X, graph(3)), r"m \(static data\)\['depth'\]: was 2, is 3"),
+        (Own(X, graph(30, act=jnp.tanh)), Own(X, graph(30)), r"^[^;]* \(static data\)\['act'\]: was tanh, is sinh$"),
+        (Own(X, (*graph(2), ("act", 1))), Own(X, (*graph(2), ("act", 2))), r"\['act'\]#2: was 1, is 2$"),
+        (Own(X, (("a", 1), ("b", 1))), Own(X, (("b", 1), ("a", 1))), r"order: was 'a', 'b', is 'b', 'a'$"),
+        (Own(X, graph(500)), Own(X, graph(500, act=jnp.tanh)), r"^[^;]*\['act'\]: was sinh, is tanh$"),
+        (Own(X, graph(500)), Own(X, (*graph(500)[:-1], ("bias", False))), r"^[^;]*\[200:\]: was \[.*, is \[.*$"),
+        (Model(X, graph(2), 1), Model(X, graph(9), 2), r"^[^;]*m.depth\['depth'\]: [^;]*; [^;]*m.name: was 1, is 2;"),
+        (Own(X, Lines(1)), Own(X, Lines(2)), r": was Lines\( depth=1 \), is Lines\( depth=2 \)$"),
     ],
 )  # fmt: skip
 def test_what_changed_in_static_metadata_is_named(first, second, words):

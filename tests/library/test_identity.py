@@ -6,6 +6,7 @@ import fractions
 import functools
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,11 @@ class Frozen:
 class Color(enum.Enum):
     RED = 1
     BLUE = 2
+
+
+class Mode(enum.Flag):
+    FAST = 1
+    EXACT = 2
 
 
 class ByDepth:
@@ -90,11 +96,14 @@ class Model:
     name: object = "a"
 
 
-small = st.sampled_from([
+SMALL = [
     0, 1, -1, -2, 2**61, True, False, 1.0, -1.0, 0.5, -0.0, math.inf, 1 + 0j, 1 + 1j, np.float64(0.5), np.int64(1),
     "", "1", "a", b"a", b"", None, ..., int, bool, Color.RED, Color.BLUE, fractions.Fraction(1, 3), Path("a"),
+    Mode(0), Mode.FAST, Mode.FAST | Mode.EXACT, re.compile("a"), re.compile("b"), re.compile("a", re.I),
+    math.sin, math.cos, dict.fromkeys,
     np.dtype("float32"), np.dtype("int32"), jax.devices()[0], jax.sharding.PartitionSpec("x", None),
-])  # fmt: skip
+]  # fmt: skip
+small = st.sampled_from(SMALL)
 hashable = st.recursive(
     small | st.integers() | st.floats(allow_nan=False, width=32) | st.text(max_size=2),
     lambda inner: (
@@ -109,11 +118,29 @@ hashable = st.recursive(
 )
 
 
+def equal(a, b):
+    try:
+        return bool(a == b)
+    except (TypeError, ValueError):  # of a dtype with what is none, of a NumPy number with a sequence
+        return False
+
+
 @given(hashable, hashable)
 def test_identities_are_equal_just_where_the_values_are(a, b):
     identifier = Identifier()
-    assert (identifier.of(a) == identifier.of(b)) == (a == b)
+    assert (identifier.of(a) == identifier.of(b)) == equal(a, b)
     assert identifier.of(a) == identifier.of(a)
+
+
+def test_identities_of_plain_values_are_equal_just_where_the_values_are():
+    of = Identifier().of
+    assert not [(a, b) for a in SMALL for b in SMALL if (of(a) == of(b)) != equal(a, b)]
+
+
+def test_times_of_other_units_are_told_apart():
+    times = [*(np.timedelta64(1, unit) for unit in ("Y", "M", "D", "ns", "ps")), np.datetime64(1, "ns"), 1]
+    assert len(set(map(Identifier().of, times))) == len(times)
+    assert Identifier().of(np.timedelta64(1, "D")) == Identifier().of(np.timedelta64(1, "D"))
 
 
 tree = st.recursive(
@@ -179,6 +206,52 @@ def test_values_that_compare_by_what_cannot_be_read_are_told_apart():
     identifier, kept = Identifier(), [Opaque(1), Opaque(2), Opaque(1)]
     of = list(map(identifier.of, kept))
     assert of[0] == of[2] != of[1]
+
+
+class Handle:
+    """Equal to itself alone, by an equality of its own; all handles hold the same."""
+
+    def __eq__(self, other):
+        return self is other
+
+    def __hash__(self):
+        return id(self)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Handle,
+        lambda: {}.get,  # a method of a built-in object
+        lambda: np.timedelta64("NaT", "s"),
+        lambda: np.zeros(1, np.dtype([("".join(map(str, os.urandom(4))), "i4")]))[0],
+    ],
+    ids=["handle", "built-in method", "not a time", "other fields"],
+)
+def test_objects_of_equal_content_that_are_not_equal_are_told_apart_while_they_live(make):
+    identifier, kept = Identifier(), [make() for _ in range(100)]
+    assert len(set(map(identifier.of, kept))) == 100
+
+
+def test_what_a_type_in_c_compares_but_does_not_show_is_read_as_it_is_pickled():
+    first, second = Identifier(), Identifier()  # as in two processes
+    assert first.of(re.compile("a")) == second.of(re.compile("a")) != second.of(re.compile("b"))
+    assert first.of(np.add) == first.of(np.add) == second.of(np.add) != first.of(np.multiply)
+
+
+def test_tuples_of_any_length_and_numbers_of_any_size_have_identities():
+    of, large = Identifier().of, 10**5000
+    assert of((large,) * 300) == of((large,) * 300) != of((large + 1,) * 300)
+
+
+def test_trees_as_deep_as_jax_takes_them_have_identities():
+    def nested(depth, leaf):
+        return leaf if depth == 0 else [nested(depth - 1, leaf)]
+
+    of = Identifier().of
+    deep, other, deeper = (tree_structure(nested(*each)) for each in ((600, 1.0), (600, None), (601, 1.0)))
+    assert of(deep) == of(tree_structure(nested(600, 2.0)))
+    assert len({of(deep), of(other), of(deeper)}) == 3
 
 
 def test_functions_are_labelled_by_name_code_and_captures():

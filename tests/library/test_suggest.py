@@ -117,7 +117,8 @@ def test_a_real_storm_of_weak_types_is_found():
         f(x, jnp.float32(1)), f(x, 1.0)
     stats = cache.stats()
     assert stats.misses_by_cause["weak_type"] == 12
-    one = replace(stats.by_function["slow"], compile_seconds=30.0)  # as if each program took more than a second
+    each = {cause: 2.0 * count for cause, count in stats.misses_by_cause.items()}  # as if each program took two seconds
+    one = replace(stats.by_function["slow"], compile_seconds=48.0, seconds_by_cause=each)
     (storm,) = [found for found in suggest(replace(stats, by_function={"slow": one})) if "weak type" in found.rule]
     assert storm.evidence.endswith("y: was strong, is weak")
 
