@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks.adaptive_traces import DESIGN, HELD_OUT, UNSEEN, Family, served
 from benchmarks.record import record
-from jaxcache._optimum import optimum
 from jaxcache._policies import make_policy
-from jaxcache._replay import replay
-from jaxcache._trace import Trace
+from jaxcache._replay.bound import optimum
+from jaxcache._replay.replay import replay
+from jaxcache._replay.trace import Trace
 
 SHARES = (0.05, 0.1, 0.3)
 NAMES = ("lru", "s3fifo", "gdsf", "gdsf_admit", "lnc_ra", "adaptive")

@@ -17,7 +17,7 @@ COUNT = 12_000
 
 
 @dataclass(frozen=True)
-class Programs:
+class FunctionEntries:
     """A stream: ``keys`` one a request; ``size_bytes`` and ``compile_seconds`` one a key."""
 
     keys: Keys
@@ -25,7 +25,7 @@ class Programs:
     compile_seconds: NDArray[np.float64]
 
 
-def of(draw: Generator, keys: Keys, kind: str) -> Programs:
+def of(draw: Generator, keys: Keys, kind: str) -> FunctionEntries:
     """Give the keys sizes and costs of a kind."""
     count = int(keys.max()) + 1
     if kind == "root":  # costs grow with the root of the sizes, with a wide scatter
@@ -47,7 +47,7 @@ def of(draw: Generator, keys: Keys, kind: str) -> Programs:
     else:  # "proportional"
         sizes = np.exp(draw.normal(12, 1, count))
         costs = 0.05 + sizes / 1e6 * np.exp(draw.normal(0, 0.2, count))
-    return Programs(keys, sizes.astype(np.int64) + 1, costs)
+    return FunctionEntries(keys, sizes.astype(np.int64) + 1, costs)
 
 
 def weights_of(keys: int, exponent: float) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def weights_of(keys: int, exponent: float) -> NDArray[np.float64]:
 
 def zipf(
     seed: int, keys: int, exponent: float, kind: str, phases: int = 1, once: float = 0.0, drift: int = 0
-) -> Programs:
+) -> FunctionEntries:
     """A few keys often.
 
     ``phases`` reorder the ranks, ``once`` is the share of requests for keys that come once, and after ``drift``
@@ -71,13 +71,13 @@ def zipf(
     return of(draw, np.where(draw.random(COUNT) < once, keys + at, asked), kind)
 
 
-def loop(seed: int, keys: int, kind: str, noise: float) -> Programs:
+def loop(seed: int, keys: int, kind: str, noise: float) -> FunctionEntries:
     """Round and round, a share of requests elsewhere."""
     draw = default_rng(seed)
     return of(draw, np.where(draw.random(COUNT) < noise, draw.integers(0, keys, COUNT), np.arange(COUNT) % keys), kind)
 
 
-def scans(seed: int, keys: int, exponent: float, kind: str, every: int, length: int) -> Programs:
+def scans(seed: int, keys: int, exponent: float, kind: str, every: int, length: int) -> FunctionEntries:
     """Popular keys, and runs of keys that are asked for once."""
     draw = default_rng(seed)
     asked = draw.choice(keys, size=COUNT, p=weights_of(keys, exponent))
@@ -86,7 +86,7 @@ def scans(seed: int, keys: int, exponent: float, kind: str, every: int, length: 
     return of(draw, asked, kind)
 
 
-def working_sets(seed: int, keys: int, kind: str, phases: int) -> Programs:
+def working_sets(seed: int, keys: int, kind: str, phases: int) -> FunctionEntries:
     """Stretches over a share of the keys each; one request in ten looks elsewhere."""
     draw = default_rng(seed)
     shares = np.array_split(draw.permutation(keys), phases)
@@ -94,7 +94,7 @@ def working_sets(seed: int, keys: int, kind: str, phases: int) -> Programs:
     return of(draw, np.where(draw.random(COUNT) < 0.1, draw.integers(0, keys, COUNT), asked), kind)
 
 
-def chains(seed: int, keys: int, kind: str, follow: float) -> Programs:
+def chains(seed: int, keys: int, kind: str, follow: float) -> FunctionEntries:
     """Each key has a successor that often comes next, as steps of a pipeline do."""
     draw = default_rng(seed)
     starts, successor = draw.choice(keys, size=COUNT, p=weights_of(keys, 0.8)), draw.permutation(keys)
@@ -105,7 +105,7 @@ def chains(seed: int, keys: int, kind: str, follow: float) -> Programs:
     return of(draw, asked, kind)
 
 
-def bursts(seed: int, keys: int, kind: str, mean: float = 8.0) -> Programs:
+def bursts(seed: int, keys: int, kind: str, mean: float = 8.0) -> FunctionEntries:
     """Each key comes some times at a stretch, and sleeps."""
     draw = default_rng(seed)
     events: list[tuple[float, int]] = []
@@ -115,7 +115,7 @@ def bursts(seed: int, keys: int, kind: str, mean: float = 8.0) -> Programs:
     return of(draw, np.array([key for _, key in sorted(events)[:COUNT]]), kind)
 
 
-def lengths(seed: int, stream: str, distinct: int, count: int, phases: int = 4) -> Programs:
+def lengths(seed: int, stream: str, distinct: int, count: int, phases: int = 4) -> FunctionEntries:
     """The streams of the lab's trials; bytes and seconds grow with the length, as in its workloads."""
     draw = default_rng(seed)
     values = np.unique(np.geomspace(8, 4096, distinct).round().astype(np.int64))
@@ -130,7 +130,7 @@ def lengths(seed: int, stream: str, distinct: int, count: int, phases: int = 4) 
     return _growing(draw, asked, values, 6e4, 40.0, 0.15, 1.2e-4)
 
 
-def serving(path: Path, seed: int, column: int, bucket: int, half: int, square: float = 0.0) -> Programs:
+def serving(path: Path, seed: int, column: int, bucket: int, half: int, square: float = 0.0) -> FunctionEntries:
     """Lengths of a serving log in buckets; the first or the second half of 18,000 requests."""
     log = np.loadtxt(path, delimiter=",", skiprows=1, usecols=column, dtype=np.int64, max_rows=18_000)
     values, asked = np.unique(log[9000 * half : 9000 * (half + 1)] // bucket, return_inverse=True)
@@ -139,13 +139,13 @@ def serving(path: Path, seed: int, column: int, bucket: int, half: int, square: 
 
 def _growing(
     draw: Generator, asked: Keys, values: Keys, size: float, slope: float, cost: float, rate: float, square: float = 0.0
-) -> Programs:
+) -> FunctionEntries:
     scatter = np.exp(draw.normal(0, 0.3, (2, len(values))))
     sizes, costs = (size + slope * values) * scatter[0], (cost + rate * values + square * values**2) * scatter[1]
-    return Programs(asked, sizes.astype(np.int64), costs)
+    return FunctionEntries(asked, sizes.astype(np.int64), costs)
 
 
-def mixed(seed: int, *parts: Programs, block: int = 1) -> Programs:
+def mixed(seed: int, *parts: FunctionEntries, block: int = 1) -> FunctionEntries:
     """Parts side by side: which one a block of requests is of is drawn."""
     draw, firsts = default_rng(seed), np.cumsum([0, *(len(part.size_bytes) for part in parts)])
     which = np.repeat(draw.integers(0, len(parts), COUNT // block), block)
@@ -154,10 +154,10 @@ def mixed(seed: int, *parts: Programs, block: int = 1) -> Programs:
         own = which == number
         asked[own] = firsts[number] + part.keys[: int(own.sum())]
     sizes = np.concatenate([part.size_bytes for part in parts])
-    return Programs(asked, sizes, np.concatenate([part.compile_seconds for part in parts]))
+    return FunctionEntries(asked, sizes, np.concatenate([part.compile_seconds for part in parts]))
 
 
-def renewals(seed: int, keys: int, kind: str, shape: float) -> Programs:
+def renewals(seed: int, keys: int, kind: str, shape: float) -> FunctionEntries:
     """Each key at a rhythm of its own: gaps of a gamma distribution, regular if ``shape`` is large."""
     draw = default_rng(seed)
     means = 1 / weights_of(keys, 0.7)
@@ -168,7 +168,7 @@ def renewals(seed: int, keys: int, kind: str, shape: float) -> Programs:
     return of(draw, np.array([key for _, key in sorted(events)]), kind)
 
 
-def recency(seed: int, keys: int, kind: str, spread: float) -> Programs:
+def recency(seed: int, keys: int, kind: str, spread: float) -> FunctionEntries:
     """Stack distances are lognormal: what was asked for lately is asked for again soon, whatever its past."""
     draw, stack, asked = default_rng(seed), list(range(keys)), []
     for depth in np.minimum(draw.lognormal(3.0, spread, COUNT), keys - 1).astype(int).tolist():
@@ -177,14 +177,14 @@ def recency(seed: int, keys: int, kind: str, spread: float) -> Programs:
     return of(draw, np.array(asked), kind)
 
 
-def nested(seed: int, outer: int, inner: int, repeats: int, kind: str) -> Programs:
+def nested(seed: int, outer: int, inner: int, repeats: int, kind: str) -> FunctionEntries:
     """Loops in a loop: each inner one is repeated, then the next comes."""
     asked = [block * inner + step for block in range(outer) for _ in range(repeats) for step in range(inner)]
     whole = np.resize(np.array(asked), COUNT)
     return of(default_rng(seed), whole, kind)
 
 
-def alternating(seed: int, kind: str, train: int = 900, evaluate: int = 300) -> Programs:
+def alternating(seed: int, kind: str, train: int = 900, evaluate: int = 300) -> FunctionEntries:
     """Two working sets in turns, as training and evaluation are."""
     draw, at = default_rng(seed), np.arange(COUNT)
     training = at % (train + evaluate) < train
@@ -193,7 +193,7 @@ def alternating(seed: int, kind: str, train: int = 900, evaluate: int = 300) -> 
     return of(draw, np.where(training, first, second), kind)
 
 
-def walking(seed: int, keys: int, kind: str, step: float) -> Programs:
+def walking(seed: int, keys: int, kind: str, step: float) -> FunctionEntries:
     """Popularities walk at random in logarithm."""
     draw = default_rng(seed)
     logs, asked = np.log(weights_of(keys, 0.8)), []
@@ -204,7 +204,7 @@ def walking(seed: int, keys: int, kind: str, step: float) -> Programs:
     return of(draw, np.concatenate(asked), kind)
 
 
-Family = Mapping[str, Callable[[], Programs]]
+Family = Mapping[str, Callable[[], FunctionEntries]]
 
 DESIGN: Family = {
     "zipf 0.7, root": lambda: zipf(1, 1500, 0.7, "root"),

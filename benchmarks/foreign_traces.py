@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.adaptive_traces import Programs, served
+from benchmarks.adaptive_traces import FunctionEntries, served
 from benchmarks.record import record
 from jaxcache import POLICIES as known
 from jaxcache import Trace, optimum
 from jaxcache import replay as replay_one
-from jaxcache.lab.tuning import Recording, tune
+from jaxcache.lab.tuning.search import Recording, tune
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 POLICIES = ("lru", "gdsf", "adaptive")
@@ -80,7 +80,7 @@ def summary(tables: Sequence[list[Row]]) -> dict[str, dict[str, float]]:
     return told
 
 
-def of_programs(programs: Programs) -> Trace:
+def of_programs(programs: FunctionEntries) -> Trace:
     """Return the trace of a part of a log."""
     keys, sizes, seconds = programs.keys, programs.size_bytes, programs.compile_seconds
     return Trace.from_arrays(keys=keys, size_bytes=sizes[keys], compile_seconds=seconds[keys])

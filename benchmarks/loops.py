@@ -23,7 +23,7 @@ import scipy.optimize
 
 from benchmarks.record import record
 from jaxcache import JitCache, iterative_solver, least_squares, monte_carlo, optimization_loop, update_step
-from jaxcache._benchmark import median_interval
+from jaxcache._loops.benchmark import median_interval
 
 Contender = Callable[[], Any]  # returns its answer, an array
 

@@ -41,9 +41,9 @@ def run(order: PeerOrder) -> None:
     """Do the trial and leave its result, as a trial's process of ``flows.sweep`` does."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from jaxcache import CostTable
-    from jaxcache.lab import child
     from jaxcache.lab.environment import environment
-    from jaxcache.lab.run import Order
+    from jaxcache.lab.running import process as child
+    from jaxcache.lab.running.launch import TrialJob
     from jaxcache.lab.trial import Device, Trial
 
     trial = Trial.model_validate(
@@ -54,7 +54,7 @@ def run(order: PeerOrder) -> None:
     costs = CostTable.load(order.costs)
     with slot(order) as (index, cores):
         device = Device(platform="cpu", index=index, cores=tuple(cores))
-        told = Order("trial", trial, device, place, environment(), dict(costs), trial.id, trial.program_id)
+        told = TrialJob("trial", trial, device, place, environment(), dict(costs), trial.id, trial.program_id)
         child.main(told)
         shutil.rmtree(told.scratch, ignore_errors=True)
 

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from benchmarks.record import quartiles, record
-from jaxcache.lab import run
+from jaxcache.lab.running import launch as run
 
 MIB = 1024**2
 EVICTIONS = "lru,fifo,random,gdsf,lfu,sieve,s3fifo,size_based,lnc_ra,adaptive"
@@ -42,9 +42,9 @@ def words(trials: int) -> list[str]:
 # In the flow's process, which runs `--flow`.
 
 
-def no_work(order: run.Order) -> None:
+def no_work(order: run.TrialJob) -> None:
     """Run in a trial's process: leave a result as if the trial had been run."""
-    from jaxcache.lab import child
+    from jaxcache.lab.running import process as child
 
     if order.kind == "reference":
         return child.main(order)
@@ -60,8 +60,9 @@ def no_work(order: run.Order) -> None:
 def flow(command: list[str], told: Path) -> int:
     """Run a sweep whose trials do no work, and tell what was measured meanwhile."""
     from benchmarks import scale  # by its name: trials' processes look for it there
-    from flows import plan, sweep
-    from jaxcache.lab import child
+    from flows import sweep
+    from flows.planning import plan
+    from jaxcache.lab.running import process as child
 
     child.main = scale.no_work
     samples: list[tuple[float, int]] = []

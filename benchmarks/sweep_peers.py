@@ -112,7 +112,7 @@ def prepare(words: tuple[str, ...], scratch: Path, launcher: str | None) -> Stud
     _call("flows.sweep", *words, f"sweep.directory={home}")
     (place,) = (path for path in home.iterdir() if path.is_dir())
     configs = [yaml.safe_load(path.read_text()) for path in sorted(place.glob("trials/*/config.yaml"))]
-    from jaxcache.lab.device import find_devices
+    from jaxcache.lab.running.device import find_devices
 
     cores = [list(device.cores) for device in find_devices("cpu")]
     return Study(words, place / "costs.json", configs, cores, launcher)

@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.record import record
 from jaxcache import ReplayResult, Trace, replay
-from jaxcache._from_file import read_settings
-from jaxcache.lab.aggregate import MANIFEST, read_sweep
-from jaxcache.lab.requests import load_requests
-from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES
+from jaxcache._cache.settings_file import read_settings
+from jaxcache.lab.analysis.bounds import load_requests
+from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+from jaxcache.lab.running.launch import COSTS, REFERENCE, REFERENCES
 from jaxcache.lab.trial import Reference, Statistics, Timing, TrialResult
 
 WORKLOADS = "gradient_optimization,iterative_solver,monte_carlo"

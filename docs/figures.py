@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from jaxcache.lab.aggregate import Group, Sweep, read_sweep
-from jaxcache.lab.report import PAGE, PLOT_SVG, headline
+from jaxcache.lab.analysis.sweep import Group, Sweep, read_sweep
+from jaxcache.lab.report.markdown import PAGE, PLOT_SVG, headline
 
 PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from .plan import PROJECT
+from .planning.plan import PROJECT
 from .sweep import find_server
 
 _RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"
@@ -35,7 +35,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     from prefect.types.entrypoint import EntrypointType
 
-    from .pipeline import sweep
+    from .running.flow import sweep
 
     # By module: the flow's package is not to be loaded as a lone file.
     offer: dict[str, Any] = {

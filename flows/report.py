@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.markdown import Markdown
 
-from jaxcache.lab.aggregate import read_sweep
-from jaxcache.lab.report import PAGE, headline, print_summary, terminal, write_report
-from jaxcache.lab.side_by_side import side_by_side
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.report.compare_sweeps import side_by_side
+from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal, write_report
 
 COMPARISON = "comparison.md"
 

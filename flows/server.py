@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from .server_settings import LOOPBACK, ServerError, ServerSettings, SettingError, asked, forget, keep, kept
+from .prefect_server.settings import LOOPBACK, ServerError, ServerSettings, SettingError, asked, forget, keep, kept
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")

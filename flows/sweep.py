@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from .interrupt import leave_on_interrupt
+from .running.signals import leave_on_interrupt
 
 _INTERRUPTED = "Interrupted; results that are there are kept."
 _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
@@ -26,7 +26,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         with leave_on_interrupt(_INTERRUPTED):
             if any(word.startswith("sweep.resume=") for word in words):
-                from .resume import saved_words
+                from .running.resume import saved_words
 
                 words = saved_words(words)
             options = _parse(words)
@@ -45,7 +45,7 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
         return options
     import hydra
 
-    from .plan import CONF, CONFIG_NAME
+    from .planning.plan import CONF, CONFIG_NAME
 
     sys.argv = [sys.argv[0], *words]  # what Hydra reads
     hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
@@ -55,10 +55,10 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 def _run(options: argparse.Namespace, quiet: bool) -> int:
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
-        from . import fork_server
+        from .running import fork_server
 
         fork_server.start()
-        from .plan import CONFIG_NAME, UsageError
+        from .planning.plan import CONFIG_NAME, UsageError
 
         name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
@@ -67,13 +67,13 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
             print(f"sweep: {error}", file=sys.stderr)
             return 2
 
-        from . import resume
-        from .keeper import keeping
-        from .pipeline import sweep
+        from .prefect_server.watchdog import keeping
+        from .running import resume
+        from .running.flow import sweep
 
     def leave(place: Path) -> int:
         """End a sweep whose server is gone."""
-        from jaxcache.lab.report import write_report
+        from jaxcache.lab.report.markdown import write_report
 
         write_report(place)
         resume.mark_reported(place)
@@ -94,8 +94,8 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
 
 def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Path:
     """Plan the sweep, start what it needs, and return its directory."""
-    from .plan import UsageError, check_directories, make_plan
-    from .workers import check_workers
+    from .planning.plan import UsageError, check_directories, make_plan
+    from .workers.protocol import check_workers
 
     plan = make_plan(overrides, name, directory)
     check_address()
@@ -104,9 +104,9 @@ def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Pa
     if (warning := plan.memory_warning) is not None:
         print(f"sweep: {warning}", file=sys.stderr)
 
-    from jaxcache.lab import run
+    from jaxcache.lab.running import launch as run
 
-    from . import resume
+    from .running import resume
 
     run.warm_up()
     place = resume.claim(plan)
@@ -118,10 +118,10 @@ def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Pa
 
 def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
     """Print what came of a sweep; return the exit code."""
-    from jaxcache.lab.aggregate import MANIFEST, read_sweep
-    from jaxcache.lab.report import PAGE, headline, print_summary, terminal
+    from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+    from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal
 
-    from . import resume
+    from .running import resume
 
     if not (place / MANIFEST).exists():
         print(f"sweep: {problem}", file=sys.stderr)
@@ -151,7 +151,7 @@ def check_address() -> None:
         UsageError: If nobody answers there.
     """
     from . import server
-    from .plan import UsageError
+    from .planning.plan import UsageError
 
     server.configure()
     given = os.environ.get("PREFECT_API_URL")
@@ -164,7 +164,7 @@ def check_address() -> None:
 def find_server() -> str | None:
     """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
     from . import server
-    from .plan import UsageError
+    from .planning.plan import UsageError
 
     try:
         check_address()

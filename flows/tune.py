@@ -28,8 +28,8 @@ Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was star
 def main(words: list[str] | None = None) -> int:
     """Tune; return the exit code."""
     words = sys.argv[1:] if words is None else words
-    from .plan import UsageError
-    from .tune_settings import CONFIG, read_settings
+    from .planning.plan import UsageError
+    from .tuning.settings import CONFIG, read_settings
 
     if {"-h", "--help"} & set(words):
         print(HELP.format(settings="".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())))
@@ -47,10 +47,10 @@ def main(words: list[str] | None = None) -> int:
 
 def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     from jaxcache import Trace
-    from jaxcache.lab.tuning_report import Tuned, Verified
+    from jaxcache.lab.tuning.report import Tuned, Verified
 
-    from .plan import UsageError, make_plan
-    from .tune_settings import (
+    from .planning.plan import UsageError, make_plan
+    from .tuning.settings import (
         derive_recordings,
         find_setting,
         loaded_share,
@@ -88,7 +88,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
 
 def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     started = time.perf_counter()
-    from .plan import UsageError, check_directories, make_plan
+    from .planning.plan import UsageError, check_directories, make_plan
     from .sweep import find_server
 
     plan = make_plan(tuple(program))
@@ -96,14 +96,14 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
                          "give one value each, such as workload=monte_carlo")  # fmt: skip
-    from jaxcache.lab import run
+    from jaxcache.lab.running import launch as run
 
     run.warm_up()
     if problem := find_server():
         raise UsageError(problem)
 
-    from .tune_pipeline import RunFailed, tune
-    from .tune_settings import new_place
+    from .tuning.flow import RunFailed, tune
+    from .tuning.settings import new_place
 
     place = new_place(plan)
     try:
@@ -117,8 +117,8 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
 
 def _finish(tuned: Any, place: Path) -> None:
-    from jaxcache.lab.report import terminal
-    from jaxcache.lab.tuning_report import BEST, REPORT, print_tuning, write_tuning
+    from jaxcache.lab.report.markdown import terminal
+    from jaxcache.lab.tuning.report import BEST, REPORT, print_tuning, write_tuning
 
     write_tuning(tuned, place)
     print_tuning(tuned, console := terminal())

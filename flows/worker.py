@@ -11,10 +11,10 @@ import signal
 import sys
 from typing import Any
 
-from jaxcache.lab.device import find_devices
+from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.trial import Device
 
-from .plan import UsageError
+from .planning.plan import UsageError
 
 
 def main(words: list[str] | None = None) -> int:
@@ -74,7 +74,7 @@ async def _serve(options: argparse.Namespace, devices: list[Device], nannies: li
     from distributed.comm.addressing import get_address_host
     from distributed.utils import get_ip
 
-    from .dask_cluster import ask_scheduler, nanny_options
+    from .workers.dask_cluster import ask_scheduler, nanny_options
 
     address, scratch = options.address, options.scratch
     await ask_scheduler(address, address)  # the workers themselves would not say why they do not start

@@ -1,7 +1,25 @@
 """A bounded, measured, explainable cache for JIT-compiled JAX programs."""
 
-from ._benchmark import BenchmarkResult, benchmark
-from ._bucket_choice import (
+from ._advice.suggestion import Suggestion
+from ._advice.suggestions import suggest
+from ._cache.cached_function import CachedFunction
+from ._cache.jit_cache import CompileLimitExceeded, JitCache
+from ._cache.stats import CacheStats, FunctionStats
+from ._calls.description import Difference
+from ._calls.misses import Explanation, Miss, MissStormWarning
+from ._calls.signature import Call
+from ._disk.disk_cache import DiskCache
+from ._disk.faults import DiskCacheWarning
+from ._disk.stats import DiskCounts, DiskStats, FingerprintStats
+from ._disk.trust import UntrustedDirectoryError
+from ._disk.use_directory import use_directory
+from ._loops.benchmark import BenchmarkResult, benchmark
+from ._loops.gradient_steps import update_step, value_and_grad_step
+from ._loops.least_squares import LeastSquaresResult, least_squares
+from ._loops.loops import Ended, LoopResult, SolveResult, iterative_solver, optimization_loop
+from ._loops.monte_carlo import MonteCarloResult, monte_carlo
+from ._padding.bucketed import BucketStats, bucketed
+from ._padding.choose import (
     ALPHAFOLD3_BUCKETS,
     BucketChoice,
     choose_buckets,
@@ -9,33 +27,15 @@ from ._bucket_choice import (
     linear_buckets,
     power_of_two_buckets,
 )
-from ._buckets import BucketStats, bucketed
-from ._bytesize import format_size, parse_size
-from ._costs import Cost, CostTable
-from ._curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
-from ._describe import Difference
-from ._disk import DiskCache
-from ._disk_faults import DiskCacheWarning
-from ._disk_stats import DiskCounts, DiskStats, FingerprintStats
-from ._environment import use_directory_of_environment
-from ._function import CachedFunction
-from ._gradient_steps import update_step, value_and_grad_step
-from ._least_squares import LeastSquaresResult, least_squares
-from ._loops import Ended, LoopResult, SolveResult, iterative_solver, optimization_loop
-from ._memory import CompileLimitExceeded, JitCache
-from ._misses import Explanation, Miss, MissStormWarning
-from ._monte_carlo import MonteCarloResult, monte_carlo
-from ._optimum import Optimum, optimum
+from ._padding.trimming import PaddingError
 from ._policies import POLICIES, Policy
-from ._replay import Disk, ReplayResult, replay, replay_grid
-from ._signature import Call
-from ._statistics import CacheStats, FunctionStats
-from ._suggest import suggest
-from ._suggestion import Suggestion
-from ._trace import Trace
-from ._trimming import PaddingError
-from ._trust import UntrustedDirectoryError
-from ._use_directory import use_directory
+from ._primitives.sizes import format_size, parse_size
+from ._process.environment import use_directory_of_environment
+from ._replay.bound import Optimum, optimum
+from ._replay.costs import Cost, CostTable
+from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
+from ._replay.replay import Disk, ReplayResult, replay, replay_grid
+from ._replay.trace import Trace
 
 __version__ = "0.1.0"  # as in pyproject.toml: a checkout on PYTHONPATH has no metadata to read it from
 

@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from jaxcache.lab.advance import read_advance
+from jaxcache.lab.running.progress_file import read_advance
 
 from .conftest import PROJECT, command, environment
 from .test_sweep import COMPILING, SMALL, decisions, newest, results, run_sweep

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.pipeline import _how_it_ended, _saved_costs
+from flows.running.flow import _how_it_ended, _saved_costs
 from jaxcache import Cost, CostTable
-from jaxcache.lab.run import COSTS, RESULT, TRIALS
+from jaxcache.lab.running.launch import COSTS, RESULT, TRIALS
 
 
 def session(directory, *, done, stopped=False):

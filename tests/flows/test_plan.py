@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from flows.plan import CONF, UsageError, make_plan
+from flows.planning.plan import CONF, UsageError, make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 

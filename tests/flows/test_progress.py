@@ -2,11 +2,11 @@
 
 from rich.console import Console
 
-from flows.progress import Progress
-from jaxcache.lab.advance import Advance
-from jaxcache.lab.run import scratch
+from flows.running.progress import Progress
+from jaxcache.lab.running.launch import scratch
+from jaxcache.lab.running.progress_file import TrialProgress
 from jaxcache.lab.trial import write_json
-from tests.lab.results import result
+from tests._support.results import result
 
 
 def shown(progress) -> str:
@@ -22,7 +22,7 @@ def test_each_running_trial_has_a_row_with_its_device_and_how_far_it_is(tmp_path
     for name in ("here", "elsewhere"):
         scratch(tmp_path / name).mkdir(parents=True)
         progress.trial_started(f"seed={name}", tmp_path / name, f"gpu of {name}")
-    write_json(scratch(tmp_path / "here") / "advance.json", Advance(served=30, requests=120, hit_rate=0.5))
+    write_json(scratch(tmp_path / "here") / "advance.json", TrialProgress(served=30, requests=120, hit_rate=0.5))
     here, elsewhere, totals = shown(progress).splitlines()[1:]
     assert here.split() == ["seed=here", "gpu", "of", "here", "0", "s", "30/120", "50.0%"]
     assert elsewhere.split() == ["seed=elsewhere", "gpu", "of", "elsewhere", "0", "s", "–", "–"]

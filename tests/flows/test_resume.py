@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.plan import UsageError, make_plan
-from flows.resume import claim, mark_reported, saved_words
+from flows.planning.plan import UsageError, make_plan
+from flows.running.resume import claim, mark_reported, saved_words
 from flows.sweep import main
-from jaxcache.lab.run import RESULT, known_result
+from jaxcache.lab.running.launch import RESULT, known_result
 from jaxcache.lab.trial import write_json
-from tests.lab.results import failed
+from tests._support.results import failed
 
 from .conftest import command
 from .test_sweep import (

@@ -14,7 +14,7 @@ import yaml
 
 from flows.sweep import main
 from jaxcache import POLICIES
-from tests.browser import chromium
+from tests._support.browser import chromium
 
 from .conftest import PROJECT, command, environment
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.plan import UsageError, make_plan
+from flows.planning.plan import UsageError, make_plan
 from flows.tune import main
-from flows.tune_settings import describe_program, read_settings
+from flows.tuning.settings import describe_program, read_settings
 from jaxcache import JitCache, Trace, replay
 
 from .conftest import command

@@ -2,11 +2,11 @@
 
 import pytest
 
-from jaxcache.lab.advice import advise
-from jaxcache.lab.aggregate import read_sweep
+from jaxcache.lab.analysis.suggestions import advise
+from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.trial import FunctionCounts, Statistics
 
-from .results import COURSE, result, write_sweep
+from .._support.results import COURSE, result, write_sweep
 
 MIB = 1024**2
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcache.lab.aggregate import Sweep, group_trials
-from jaxcache.lab.decision import decide
-from jaxcache.lab.frames import Frame
-from jaxcache.lab.page import answer
-from jaxcache.lab.report import markdown
+from jaxcache.lab.analysis.baselines import Baselines
+from jaxcache.lab.analysis.recommendation import decide
+from jaxcache.lab.analysis.sweep import Sweep, group_trials
+from jaxcache.lab.report.html import answer
+from jaxcache.lab.report.markdown import markdown
 
-from .results import failed, result
+from .._support.results import failed, result
 
 POLICIES, LIMITS = ("fifo", "gdsf", "lru"), ("2MiB", "8MiB", None)
 WORKLOADS = ("least_squares", "monte_carlo")
@@ -28,7 +28,7 @@ SHOWN = 0.051  # figures are shown with one digit
 
 
 def frame_of(one):
-    return Frame(6e6, UNBOUNDED + one.config.seed, UNCACHED + one.config.seed)
+    return Baselines(6e6, UNBOUNDED + one.config.seed, UNCACHED + one.config.seed)
 
 
 def sweep_of(results, bounds=None, framed=True):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcache import JitCache, Trace, bucketed, judge_buckets
-from jaxcache.lab.bucketed_traces import choose, derive, read_prices
+from jaxcache.lab.tuning.bucketed_traces import choose, derive, read_prices
 
 
 def made(lengths, **options):

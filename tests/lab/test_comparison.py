@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, wilcoxon
 
-from jaxcache.lab.comparison import (
+from jaxcache.lab.analysis.paired_tests import (
     LEVEL,
     compare,
     correct,

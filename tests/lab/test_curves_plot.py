@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from jaxcache import curves
-from jaxcache.lab.curves_plot import draw
+from jaxcache.lab.tuning.curves_plot import draw
 
-from ..library.test_replay import zipf
+from .._replay.test_replay import zipf
 
 
 def values(chart, layer):

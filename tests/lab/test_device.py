@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from jaxcache.lab import machine
-from jaxcache.lab.device import find_devices
-from jaxcache.lab.gpus import find_gpus, jax_can_use_gpus
+from jaxcache.lab.running import memory_check as machine
+from jaxcache.lab.running.device import find_devices
+from jaxcache.lab.running.gpus import find_gpus, jax_can_use_gpus
 from jaxcache.lab.trial import Device
 
 NAMES = ("GPU-11111111-aaaa", "GPU-22222222-bbbb", "GPU-33333333-cccc")
@@ -38,7 +38,7 @@ def held_to(device, **environment):
     """Return the environment and the threads of a process that was held to a device, and what it made of it."""
     program = (
         "import json, os, sys\n"
-        "from jaxcache.lab.device import hold_to\n"
+        "from jaxcache.lab.running.device import hold_to\n"
         "from jaxcache.lab.trial import Device\n"
         "told = {}\n"
         "try:\n"

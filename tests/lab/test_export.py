@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from jaxcache.lab.aggregate import read_sweep
-from jaxcache.lab.export import COLUMNS, RESULTS_CSV, RESULTS_PARQUET, schema_lines, write_results
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.report.tables import COLUMNS, RESULTS_CSV, RESULTS_PARQUET, schema_lines, write_results
 
-from .results import failed, result, write_sweep
+from .._support.results import failed, result, write_sweep
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from jaxcache import Cost, CostTable, Trace, optimum, replay
-from jaxcache.lab.aggregate import read_sweep
-from jaxcache.lab.page import page
-from jaxcache.lab.run import COSTS, REFERENCE, REFERENCES, REQUESTS
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.report.html import page
+from jaxcache.lab.running.launch import COSTS, REFERENCE, REFERENCES, REQUESTS
 from jaxcache.lab.trial import Reference, write_json
 
-from .results import result, write_sweep
+from .._support.results import result, write_sweep
 
 MIB = 2**20
 NAMES = [f"f(float32[{n}])" for n in range(6)]

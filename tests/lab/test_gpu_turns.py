@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from jaxcache.lab.gpu_turns import turn_on
+from jaxcache.lab.running.gpu_lock import turn_on
 from jaxcache.lab.trial import Device
 
 
@@ -21,7 +21,7 @@ def holder(gpu):
     """Another process whose turn it is, until it is killed."""
     program = (
         "import sys, threading, time\n"
-        "from jaxcache.lab.gpu_turns import turn_on\n"
+        "from jaxcache.lab.running.gpu_lock import turn_on\n"
         "from jaxcache.lab.trial import Device\n"
         "with turn_on(Device.model_validate_json(sys.argv[1]), threading.Event()) as ours:\n"
         "    print(ours, flush=True)\n"

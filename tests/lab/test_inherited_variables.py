@@ -12,7 +12,7 @@ from pathlib import Path
 from jaxcache.lab import run
 from jaxcache.lab.environment import environment
 from jaxcache.lab.trial import Device
-from tests.lab.trials import small_trial
+from tests._support.trials import small_trial
 root = Path(sys.argv[1])
 os.environ.update(json.loads(sys.argv[2]))
 cores = (min(os.sched_getaffinity(0)),)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxcache.lab.aggregate import MANIFEST, read_sweep
-from jaxcache.lab.page import PAGE, page
-from jaxcache.lab.plots import themes
-from jaxcache.lab.report import write_report
-from jaxcache.lab.run import RESULT
-from tests.browser import chromium
+from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+from jaxcache.lab.report.html import PAGE, page
+from jaxcache.lab.report.images import themes
+from jaxcache.lab.report.markdown import write_report
+from jaxcache.lab.running.launch import RESULT
+from tests._support.browser import chromium
 
-from .results import failed, result, write_sweep
+from .._support.results import failed, result, write_sweep
 
 
 def sweep_page(place, results, **options):

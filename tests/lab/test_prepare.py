@@ -6,18 +6,19 @@ import sys
 import pytest
 import vl_convert
 
-from jaxcache.lab import vega
+from jaxcache.lab.report import vega
 
-LIGHT = (
-    "import sys, flows.plan; print(sorted({'scipy', 'optax', 'altair', 'vl_convert', 'prefect'} & set(sys.modules)))"
-)
+LIGHT = """
+import sys, flows.planning.plan
+print(sorted({'scipy', 'optax', 'altair', 'vl_convert', 'prefect'} & set(sys.modules)))
+"""
 PREPARED = """
 import sys, threading
-from jaxcache.lab.prepare import prepare_report
+from jaxcache.lab.report.warm_up import prepare_report
 thread = threading.Thread(target=prepare_report)
 thread.start()
 thread.join()
-print(sorted({"altair", "jaxcache.lab.report"} & set(sys.modules)))
+print(sorted({"altair", "jaxcache.lab.report.markdown"} & set(sys.modules)))
 """
 
 
@@ -48,7 +49,7 @@ def test_planning_imports_nothing_that_only_trials_and_reports_need():
 
 
 def test_preparing_in_a_thread_leaves_all_that_a_report_imports():
-    assert told(PREPARED) == "['altair', 'jaxcache.lab.report']\n"
+    assert told(PREPARED) == "['altair', 'jaxcache.lab.report.markdown']\n"
 
 
 def test_scripts_are_bundled_once_for_all_processes(scripts):

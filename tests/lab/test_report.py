@@ -6,14 +6,14 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxcache.lab.advice import advise
-from jaxcache.lab.aggregate import MANIFEST, read_sweep
-from jaxcache.lab.decision import decide
-from jaxcache.lab.report import GROUP_COLUMNS, REPORT, group_row, headline, print_summary, write_report
-from jaxcache.lab.run import RESULT
+from jaxcache.lab.analysis.recommendation import decide
+from jaxcache.lab.analysis.suggestions import advise
+from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+from jaxcache.lab.report.markdown import GROUP_COLUMNS, REPORT, group_row, headline, print_summary, write_report
+from jaxcache.lab.running.launch import RESULT
 
-from .results import failed, result, write_sweep
-from .trials import WORKLOADS
+from .._support.results import failed, result, write_sweep
+from .._support.trials import WORKLOADS
 
 
 def policies(lru, gdsf, seeds=(0, 1, 2)):

@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from jaxcache import Cost, Trace, optimum, replay
-from jaxcache.lab import run
-from jaxcache.lab.advance import read_advance
 from jaxcache.lab.environment import environment
-from jaxcache.lab.profile import TRACE
+from jaxcache.lab.running import launch as run
+from jaxcache.lab.running.profiling import TRACE
+from jaxcache.lab.running.progress_file import read_advance
 from jaxcache.lab.trial import Device, TrialResult
 
-from .trials import small_trial
+from .._support.trials import small_trial
 
 CPU = Device(platform="cpu", index=0, cores=(min(os.sched_getaffinity(0)),))
 LONG = {"name": "monte_carlo", "requests": 100_000, "paths": 256, "steps": 8, "volatility": 0.2}
@@ -32,7 +32,7 @@ def fork_server():
 
 def order(tmp_path, trial=None, kind="trial", **changes):
     trial = trial or small_trial()
-    return run.Order(
+    return run.TrialJob(
         kind, trial, changes.pop("device", CPU), tmp_path, environment(), changes.pop("costs", {}), trial.id,
         trial.program_id, **changes,
     )  # fmt: skip
@@ -179,14 +179,14 @@ def test_a_killed_fork_server_is_started_again_and_the_process_that_lost_it_ends
 
 
 def killed_after_its_work(told):
-    from jaxcache.lab import child
+    from jaxcache.lab.running import process as child
 
     child.main(told)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_work_that_was_finished_when_its_process_was_killed_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxcache.lab.child.main", killed_after_its_work)
+    monkeypatch.setattr("jaxcache.lab.running.process.main", killed_after_its_work)
     result = run.run_trial(order(tmp_path), 120, threading.Event())
     assert (result.status, result.reason) == ("completed", None)
 
@@ -230,7 +230,7 @@ EARLY = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started to ignore it
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-from jaxcache.lab.child import leave_the_terminal
+from jaxcache.lab.running.process import leave_the_terminal
 os.kill(os.getpid(), signal.SIGINT)
 leave_the_terminal()
 print("left", flush=True)

@@ -3,12 +3,12 @@
 import pytest
 
 from flows import report
-from jaxcache.lab.aggregate import read_sweep
-from jaxcache.lab.run import RESULT
-from jaxcache.lab.side_by_side import changes, side_by_side
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.report.compare_sweeps import changes, side_by_side
+from jaxcache.lab.running.launch import RESULT
 
-from .results import result, write_sweep
-from .trials import WORKLOADS
+from .._support.results import result, write_sweep
+from .._support.trials import WORKLOADS
 
 
 def sweep(place, seconds, seeds=8, **settings):

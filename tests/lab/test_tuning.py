@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from jaxcache import JitCache, Trace, optimum, replay
-from jaxcache.lab.tuning import Recording, tune
-from jaxcache.lab.tuning_report import Tuned, print_tuning, write_tuning
+from jaxcache.lab.tuning.report import Tuned, print_tuning, write_tuning
+from jaxcache.lab.tuning.search import Recording, tune
 
 MIB = 1024**2
 

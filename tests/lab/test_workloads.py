@@ -10,12 +10,12 @@ from scipy.sparse import diags, identity, kron
 from scipy.sparse.linalg import spsolve
 
 from jaxcache import JitCache
-from jaxcache.lab.execute import serve
+from jaxcache.lab.running.execute import serve
 from jaxcache.lab.workloads import Compiler
 from jaxcache.lab.workloads.iterative_solver import _apply
 from jaxcache.lab.workloads.monte_carlo import _call_on_lognormal
 
-from .trials import WORKLOADS, small_trial
+from .._support.trials import WORKLOADS, small_trial
 
 EVERY = pytest.mark.parametrize("workload", sorted(WORKLOADS))
 

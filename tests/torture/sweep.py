@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from flows.plan import Plan, make_plan
+from flows.planning.plan import Plan, make_plan
 from flows.server import healthy
 from jaxcache.lab.environment import code_version
 

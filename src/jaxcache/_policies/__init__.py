@@ -6,19 +6,19 @@
 import inspect
 from collections.abc import Mapping
 
-from ._adaptive import Adaptive
-from ._fifo import Fifo
-from ._gdsf import Gdsf
-from ._gdsf_admit import GdsfAdmit
-from ._lfu import Lfu
-from ._lnc_ra import LncRa
-from ._lru import Lru
-from ._never import Never
-from ._protocol import Policy
-from ._random import Random
-from ._s3fifo import S3Fifo
-from ._sieve import Sieve
-from ._size_based import SizeBased
+from .adaptive import Adaptive
+from .fifo import Fifo
+from .gdsf import Gdsf
+from .gdsf_admit import GdsfAdmit
+from .lfu import Lfu
+from .lnc_ra import LncRa
+from .lru import Lru
+from .never import Never
+from .protocol import Policy
+from .random import Random
+from .s3fifo import S3Fifo
+from .sieve import Sieve
+from .size_based import SizeBased
 
 __all__ = ["POLICIES", "Policy", "make_policy", "options_of"]
 

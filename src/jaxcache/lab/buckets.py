@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from .._bucket_choice import choose_buckets, linear_buckets, power_of_two_buckets
+from .._padding.choose import choose_buckets, linear_buckets, power_of_two_buckets
 from .shapes import Shapes
 from .workloads import Workload
 

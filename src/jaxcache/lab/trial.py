@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
-from .._bytesize import format_size, parse_size
-from .._disk_priority import STORED_POLICIES
+from .._cache.stats import CacheStats, FunctionStats
+from .._disk.priority import STORED_POLICIES
 from .._policies import POLICIES
-from .._statistics import CacheStats, FunctionStats
+from .._primitives.sizes import format_size, parse_size
 from .buckets import Buckets, Unbucketed
 from .environment import Environment, code_version
 from .shapes import Shapes
@@ -268,7 +268,7 @@ class Latency(_Model):
     max_seconds: float
 
 
-class Course(_Model):
+class Timeline(_Model):
     """What went on from request to request.
 
     Attributes:
@@ -327,7 +327,7 @@ class TrialResult(_Model):
     statistics: Statistics | None = None
     timing: Timing | None = None
     memory: Memory | None = None
-    course: Course | None = None
+    course: Timeline | None = None
     answer: Answer | None = None
     checksum: str | None = None
     reference_checksum: str | None = None

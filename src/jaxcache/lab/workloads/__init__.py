@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ._compiler import Compiler, Precision
-from ._protocol import Answer, Session
+from .compiler import Compiler, Precision
 from .gradient_optimization import GradientOptimization
 from .iterative_solver import IterativeSolver
 from .least_squares import LeastSquares
 from .monte_carlo import MonteCarlo
 from .optimization_loop import OptimizationLoop
+from .protocol import Answer, Session
 
 __all__ = [
     "Answer",

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
 from ... import iterative_solver
-from ._compiler import Compiler
-from ._protocol import Answer, WorkloadConfig
+from .compiler import Compiler
+from .protocol import Answer, WorkloadConfig
 
 _CHECK_EVERY = 8  # steps
 

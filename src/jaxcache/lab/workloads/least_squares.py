@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
 from ... import least_squares
-from ._compiler import Compiler
-from ._protocol import Answer, WorkloadConfig
+from .compiler import Compiler
+from .protocol import Answer, WorkloadConfig
 
 _START = np.array([1.0, 1.0, 0.0])  # amplitude, rate, offset
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ... import monte_carlo
-from ._compiler import Compiler
-from ._protocol import Answer, WorkloadConfig
+from .compiler import Compiler
+from .protocol import Answer, WorkloadConfig
 
 _RATE, _YEARS, _SPOT = 0.03, 1.0, 100.0
 _DISCOUNT = math.exp(-_RATE * _YEARS)

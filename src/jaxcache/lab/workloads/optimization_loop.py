@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
 from ... import optimization_loop
-from ._compiler import Compiler
-from ._protocol import Answer, WorkloadConfig
+from .compiler import Compiler
+from .protocol import Answer, WorkloadConfig
 
 _PENALTY = 1e-2
 

@@ -1,0 +1,1 @@
+"""Overrides to trials: Hydra expands and composes, pydantic validates."""

@@ -1,0 +1,1 @@
+"""The sweep's flow, from its first reference to its report."""

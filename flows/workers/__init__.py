@@ -1,0 +1,1 @@
+"""Workers that run trials, here or on other machines."""

@@ -1,0 +1,158 @@
+"""What a change of the program would spare, by function: avoidable recompiles, buckets, calls past the cache."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .._cache.bypasses import MANY_PROGRAMS, in_cache, most_called, remedy
+from .._cache.stats import CacheStats, FunctionStats
+from .._calls.misses import NEW_CAUSES, Miss, listed, way_out
+from .bucket_lengths import bucket_proposal
+from .suggestion import WORTH_SECONDS, Suggestion
+
+MANY_MISSES = 10
+LOW_HIT_RATE = 0.5
+_MUCH = 0.1  # of all compile seconds, or of the run: worth a word however few the misses
+_RARE_HITS = 10  # for each new shape: a program that is hit more often is worth its compile
+_NOT_AVOIDABLE = ("first_call", "new_shape")  # the latter has a rule of its own
+AVOIDABLE = tuple(cause for cause in NEW_CAUSES if cause not in _NOT_AVOIDABLE)  # whatever the cache
+
+
+def seconds_of(function: FunctionStats, cause: str) -> tuple[int, float]:
+    """Return how many misses of a function had a cause, and what they took: on average, where that was not counted."""
+    count = function.misses_by_cause.get(cause, 0)
+    if function.seconds_by_cause or not count:
+        return count, function.seconds_by_cause.get(cause, 0.0)
+    return count, count * function.compile_seconds / (function.misses + function.warmed)
+
+
+def of_the_run(stats: CacheStats) -> str:
+    """Return what part of the run was compiling, in words; empty if the run's length is not known."""
+    if stats.run_seconds < WORTH_SECONDS:
+        return ""
+    share = min(1.0, stats.compile_seconds / stats.run_seconds)
+    return f"; compiling was {share:.0%} of the {stats.run_seconds:.1f} s since the cache was made"
+
+
+def other_constants_seconds(stats: CacheStats) -> float:
+    """Return the seconds of programs that no later run finds in a directory, since they have other constants."""
+    return sum(seconds_of(one, "function_recreated")[1] for one in stats.by_function.values() if one.captured)
+
+
+def avoidable_seconds(stats: CacheStats) -> float:
+    """Return the seconds of all misses that a change of the program would spare."""
+    return sum(seconds_of(one, cause)[1] for one in stats.by_function.values() for cause in AVOIDABLE)
+
+
+def _is_worth_a_word(stats: CacheStats, count: int, seconds: float) -> bool:
+    """Whether misses took much of what compiling took; seconds too few to matter, only if they are most misses."""
+    if seconds < WORTH_SECONDS:
+        return count >= MANY_MISSES and stats.hit_rate < LOW_HIT_RATE and 2 * seconds >= stats.compile_seconds
+    return count >= MANY_MISSES or seconds >= _MUCH * stats.compile_seconds
+
+
+@dataclass(frozen=True)
+class _Storm:
+    """Misses of one function for one avoidable cause."""
+
+    name: str
+    cause: str
+    count: int
+    misses: int
+    seconds: float
+    last: Miss | None
+    remedy: str
+
+
+def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
+    """Suggest what spares misses of avoidable causes; functions of one remedy together."""
+    by_remedy: dict[tuple[str, str], list[_Storm]] = {}
+    for name, function in stats.by_function.items():
+        for cause in AVOIDABLE:
+            count, seconds = seconds_of(function, cause)
+            if count:
+                last = _last_miss(stats, name, cause)
+                called_so = last is None or last.called_so
+                spared_by = way_out(cause, function.captured, function.library, called_so)
+                storm = _Storm(name, cause, count, function.misses, seconds, last, spared_by)
+                by_remedy.setdefault((cause, spared_by), []).append(storm)
+    for storms in by_remedy.values():
+        count, seconds = sum(one.count for one in storms), sum(one.seconds for one in storms)
+        if _is_worth_a_word(stats, count, seconds):
+            yield _avoid(sorted(storms, key=lambda one: -one.seconds), count, seconds, stats)
+
+
+def _last_miss(stats: CacheStats, name: str, cause: str) -> Miss | None:
+    """Return the last miss of a function for a cause, of those that are remembered."""
+    of_cause = [miss for miss in reversed(stats.recent_misses) if miss.cause == cause]
+    return next((miss for miss in of_cause if miss.call.startswith(f"{name}(")), None)
+
+
+def _avoid(storms: list[_Storm], count: int, seconds: float, stats: CacheStats) -> Suggestion:
+    cause, remedy_text = storms[0].cause, storms[0].remedy
+    why = cause.replace("_", " ")
+    last = next((one.last for one in storms if one.last is not None), None)
+    at_most = "about" if last is None or last.called_so else "at most"
+    compile_word = "compiles" if len(storms) == 1 else "compile"
+    often = "again and again" if count >= MANY_MISSES else "again"
+    each = [f"{one.count} of its {one.misses} misses, {one.seconds:.1f} s" for one in storms]
+    if len(storms) > 1:
+        each = [f"{one.name}: {text}" for one, text in zip(storms, each, strict=True)]
+    return Suggestion(
+        f"{why} recompiles",
+        f"{listed(one.name for one in storms)} {compile_word} {often} for one cause, {why}: {remedy_text}",
+        f"{'; '.join(each[:4])}{of_the_run(stats)}; the last such miss: {last.reason if last else why}",
+        f"{at_most} {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
+        "",
+        remedy_text,
+        seconds,
+    )
+
+
+def buckets(stats: CacheStats) -> Iterator[Suggestion]:
+    """Suggest to pad, where shapes are called so seldom that compiling for each is much of the run."""
+    for name, function in stats.by_function.items():
+        count, seconds = seconds_of(function, "new_shape")
+        seldom = function.hits < _RARE_HITS * count or seconds >= _MUCH * stats.run_seconds > 0
+        if _is_worth_a_word(stats, count, seconds) and seldom:
+            yield _pad(name, function, count, seconds, stats)
+
+
+def _pad(name: str, function: FunctionStats, count: int, seconds: float, stats: CacheStats) -> Suggestion:
+    proposal = bucket_proposal(name, stats.recent_misses)
+    evidence = (
+        f"{count} of its {function.misses} misses were new shapes, {seconds:.1f} s of compiling; it was hit "
+        f"{function.hits} times{of_the_run(stats)}"
+    )
+    title = f"{name} compiles for many shapes that are called a few times each: pad them to a few buckets"
+    if proposal is None or proposal.count >= count:
+        return Suggestion(
+            "buckets", title, evidence,
+            f"at most {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved, less the padding", "",
+            f"{name} = bucketed({name}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))", seconds,
+        )  # fmt: skip
+    saved = seconds * (1 - proposal.count / count)
+    return Suggestion(
+        "buckets", title, f"{evidence}; {proposal.evidence}",
+        f"about {saved:.1f} of {stats.compile_seconds:.1f} compile seconds saved, for {proposal.padding:.0%} more "
+        "elements where each length is called alike", "",
+        f"{name} = bucketed({name}, cache=cache, {proposal.arguments})", saved,
+    )  # fmt: skip
+
+
+def past_the_cache(stats: CacheStats) -> Iterator[Suggestion]:
+    """Suggest to wrap the transformation of a function, where that is compiled past the cache."""
+    for name, function in stats.by_function.items():
+        programs, seconds = sum(function.bypassed_programs.values()), function.bypassed_seconds
+        if not programs or (seconds < WORTH_SECONDS and programs < MANY_PROGRAMS):
+            continue
+        called = most_called(function.bypassed_programs)
+        yield Suggestion(
+            "bypassed",
+            f"{called} is compiled by jax.jit itself, past the cache: {remedy(name, called)}",
+            f"{function.bypassed} calls of {name} were bypassed, and {programs} programs compiled for them in "
+            f"{seconds:.1f} s, which the cache does not hold and its limit does not bound",
+            "one program a signature instead of one for each step of the transformation, held within the limit",
+            "",
+            in_cache(name, called) if called != name else remedy(name, called),
+            seconds,
+        )

@@ -1,0 +1,1 @@
+"""The memory tier: compiled programs under a limit. Start with ``jit_cache``."""

@@ -1,0 +1,218 @@
+"""Lower, compile, measure bytes and seconds; drop the object and the memory is free again."""
+
+import functools
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+
+from .._calls.signature import Uncacheable
+from .._jax import interfaces as _jax
+from .._jax import tracing as _jax_tracing
+from .._policies.bounded_set import Weight
+
+# The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
+# for the objects around it, and so many bytes for each byte of the serialized program. Constants are held as they are
+# in the optimized program: XLA folds some away, and has a copy of others for each branch that uses them.
+BASE_BYTES = 172 * 1024
+BYTES_PER_PAYLOAD_BYTE = 25
+# Likewise for memory mappings: three for the smallest program, one more for so many bytes of the serialized program.
+BASE_MAPPINGS = 3
+PAYLOAD_BYTES_PER_MAPPING = 2048
+# What is not serialized, such as a program with host callbacks, is taken for as long as others with so much text.
+PAYLOAD_BASE_BYTES = 4096
+PAYLOAD_BYTES_PER_TEXT_BYTE = 2
+LARGE_CONSTANTS_BYTES = 1024**2  # from here on, a program is lowered apart from others
+_PAGE = 4096
+_MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
+_SHARE_OF_MAPPINGS = 0.5  # what executables may take of them; the rest is for the program
+
+
+@functools.cache
+def mappings_limit() -> int | None:
+    """Return how many memory mappings executables may take in this process; None where nobody counts them.
+
+    A process that runs out of them dies in the middle of a compile.
+    """
+    try:
+        return int(int(_MAX_MAP_COUNT.read_text()) * _SHARE_OF_MAPPINGS)
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """One compiled program.
+
+    Attributes:
+        call: Takes the function's arguments; behaves as ``jax.jit`` does.
+        weight: What holding it takes, by the model.
+        constants_bytes: The constants' part of it.
+        lowering_seconds: Tracing and lowering.
+        compile_seconds: Compiling, or loading if ``from_disk``.
+        storing_seconds: Of these, writing to the persistent cache.
+        from_disk: Whether JAX's persistent cache served it.
+    """
+
+    call: Callable[..., Any]
+    weight: Weight
+    constants_bytes: int
+    lowering_seconds: float
+    compile_seconds: float
+    storing_seconds: float
+    from_disk: bool
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the call to a program that can run: lowering and compiling or loading."""
+        return self.lowering_seconds + self.compile_seconds
+
+    @property
+    def cost_seconds(self) -> float:
+        """Seconds that making it again would take: what is on disk is not written again."""
+        return self.seconds - self.storing_seconds
+
+
+def _weigh(compiled: Any, constant_arguments_bytes: int) -> tuple[Weight, int]:
+    """Model what a held executable takes; return that, and the constants' part of it.
+
+    On an accelerator the generated code that the backend reports is added: it lives on the device.
+    """
+    parts, payload = _jax.contents(compiled), _jax.payload_bytes(compiled)
+    constants = constant_arguments_bytes + (parts.constants_bytes if parts else 0)
+    code = _code_bytes(parts, payload)
+    size = BASE_BYTES + BYTES_PER_PAYLOAD_BYTE * code + constants + _jax.reported_code_bytes(compiled)
+    weight = Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
+    return weight, constants
+
+
+def _code_bytes(parts: "_jax.Contents | None", payload: int | None) -> int:
+    """Return how long the serialized program is, without its constants.
+
+    How a constant is serialized depends on its type and values; but the text has none of them, and is otherwise as
+    long as what is serialized of the program, give or take a fifth.
+    """
+    if parts is None:
+        return payload or 0
+    if payload is None:
+        return PAYLOAD_BASE_BYTES + PAYLOAD_BYTES_PER_TEXT_BYTE * parts.text_bytes
+    return max(0, payload - max(0, parts.proto_bytes - parts.text_bytes))
+
+
+class NotLowerable(Uncacheable):
+    """The program was traced, but cannot be lowered ahead of its call, which ``jax.jit`` may still be able to run."""
+
+
+class OwnJit:
+    """A ``jax.jit`` of a function for one signature, whose traces and executable go with it.
+
+    It is over a closure of its own. JAX's caches refer to both weakly through the closure, so that dropping the result
+    frees everything, and a later call compiles again instead of being served out of a cache that nobody bounds. An AOT
+    ``Compiled`` would be freed as well, but ignores weak types, matmul precision and the default device, silently.
+
+    Attributes:
+        call: Takes the function's arguments; behaves as ``jax.jit`` does, also for tracers.
+        seconds: Spent so far on tracing and lowering here.
+    """
+
+    __slots__ = ("call", "seconds")
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call: Any = call
+        self.seconds = 0.0
+
+    @classmethod
+    def over(cls, fun: Callable[..., Any], options: Mapping[str, Any]) -> Self:
+        """Wrap ``fun``, which whoever calls the result has to keep alive.
+
+        Raises:
+            TypeError: If ``jax.jit`` refuses the function, such as one without a hash.
+        """
+        hash(fun)
+        function: Any = weakref.ref(fun)
+
+        @functools.wraps(fun, updated=())  # its attributes may lead back to what wraps it
+        def closure(*args: Any, **kwargs: Any) -> Any:
+            return function()(*args, **kwargs)
+
+        own = cls(_jax.jit_quietly(closure, options))
+        del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
+        return own
+
+    def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what ``jax.jit(fun).trace`` does; traced once.
+
+        Raises:
+            Exception: What ``jax.jit`` raises for such a call before it compiles.
+        """
+        started = time.perf_counter()
+        try:
+            with _jax_tracing.own_traces():
+                return self.call.trace(*args, **kwargs)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def lower(self, traced: Any) -> Any:
+        """Return what ``jax.jit(fun).lower`` does.
+
+        Raises:
+            NotLowerable: If that raises. What ``jax.jit`` raises when it is called may be something else, or nothing.
+        """
+        started = time.perf_counter()
+        constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
+        apart = sum(int(getattr(one, "nbytes", 0)) for one in constants) >= LARGE_CONSTANTS_BYTES
+        try:
+            with _jax_tracing.own_traces(), _jax_tracing.own_module_context() if apart else nullcontext():
+                return jax.stages.Traced.lower(traced)
+        except Exception as error:
+            raise NotLowerable from error
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class Program:
+    """A function traced and lowered for one signature, to be compiled."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        options: Mapping[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        own: OwnJit | None = None,
+    ) -> None:
+        """Trace and lower, without running anything; by ``own`` if the signature was traced before.
+
+        Raises:
+            NotLowerable: If what is traced cannot be lowered ahead of the call.
+            Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
+        """
+        self._own = own or OwnJit.over(fun, options)
+        self._lowered = self._own.lower(self._own.trace(args, kwargs))
+
+    def compile(self) -> Executable:
+        """Compile; other threads may lower and compile meanwhile.
+
+        Raises:
+            Exception: Whatever ``jax.jit`` raises when it compiles.
+        """
+        started, hits_before, stored_before = time.perf_counter(), _jax.persistent_hits(), _jax.stored_seconds()
+        compiled = self._lowered.compile()
+        compile_seconds = time.perf_counter() - started
+        weight, constants_bytes = _weigh(compiled, _jax.constant_arguments_bytes(self._lowered))
+        _jax.forget_module(self._lowered)
+        _jax_tracing.forget_values()
+        return Executable(
+            call=self._own.call,
+            weight=weight,
+            constants_bytes=constants_bytes,
+            lowering_seconds=self._own.seconds,
+            compile_seconds=compile_seconds,
+            storing_seconds=_jax.stored_seconds() - stored_before,
+            from_disk=_jax.persistent_hits() > hits_before,
+        )

@@ -1,0 +1,291 @@
+"""Writes down the requests of a running cache, in the order in which its policy is told of them.
+
+What a hit costs here is two looks at the clock, a tuple and a few numbers in arrays; a thread of its own writes them.
+"""
+
+import math
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from .._replay.trace import Event
+from .._replay.trace_files import EVENTS, PART, TIERS, coded, import_pyarrow, nested, numbers, write_part
+
+if TYPE_CHECKING:
+    from .entries import EntryRecord
+    from .executable import Executable
+
+PART_ROWS = 32_768
+PART_SECONDS = 30.0  # after so long, what there is becomes a part: what a crash may lose
+HELD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
+
+Row = Any  # a tuple (held, started, ended), or a list of five whose end is not known yet
+
+
+class Log(Protocol):
+    """Whose log is written down: the ledger."""
+
+    lock: Any
+
+    def flush_hits(self) -> None:
+        """Tell the policy, and the recorder, of the hits noted so far."""
+        ...
+
+
+class Here(threading.local):
+    """What this thread is about: the row of the call under way, and its dynamic lengths."""
+
+    row: Row = None
+    lengths: tuple[int, ...] | None = None
+
+
+class RequestLog(deque[Row]):
+    """The log of hits of a cache that is recorded: whoever appends an entry's ``EntryRecord`` appends a row with it."""
+
+    add = deque[Row].append
+
+    def __init__(self, here: Here) -> None:
+        super().__init__()
+        self._here = here
+
+    def append(self, held: Any, /) -> None:
+        row = self._here.row
+        if row is None or row[HELD] is not None:
+            row = [None, time.perf_counter(), math.nan, math.nan, None]
+        row[HELD] = held
+        self.add(row)
+
+
+class Part:
+    """Rows that are written together."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.made: dict[int, tuple[float, float, int]] = {}  # by row: lowering and backend seconds, and the tier
+        self.events: dict[int, Event] = {}  # by row, where it is no request
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _signatures(self) -> tuple[NDArray[np.int64], list[tuple[str, str, int, int, int, float]]]:
+        """Return the number of each row's signature by first appearance, and what they are."""
+        helds = list(map(itemgetter(HELD), self.rows))
+        addresses = np.fromiter(map(id, helds), np.uint64, len(helds))
+        _, firsts, inverse = np.unique(addresses, return_index=True, return_inverse=True)
+        numbers: dict[int, int] = {}
+        of_entry, told = np.empty(len(firsts), np.int64), []
+        for entry in np.argsort(firsts):  # a signature that was evicted and made again has several
+            held = helds[firsts[entry]]
+            identity = held.identity
+            of_entry[entry] = number = numbers.setdefault(identity, len(numbers))
+            if number == len(told):
+                cost, name, text = held.cost, held.function.name, held.description.text
+                told.append((name, text, identity, cost.size_bytes, held.weight.mappings, cost.seconds))
+        return of_entry[inverse], told
+
+    def columns(self, began: float, at_least: float) -> tuple[dict[str, Any], float]:
+        """Return the columns of ``_replay/trace_files.py``, and the last time; none is before ``at_least``."""
+        rows = len(self)
+        code, signatures = self._signatures()
+        started, ended = (np.fromiter(map(itemgetter(one), self.rows), np.float64, rows) for one in (STARTED, ENDED))
+        finished = np.full(rows, np.nan)
+        lowering, backend, tier = np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.int32)
+        event, lengths = np.zeros(rows, np.uint8), [None] * rows
+        for number in np.flatnonzero(np.fromiter(map(len, self.rows), np.uint8, rows) > FINISHED).tolist():
+            row = self.rows[number]
+            finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
+        for row, what in self.events.items():
+            event[row] = what
+        for row, made in self.made.items():
+            lowering[row], backend[row], tier[row] = made
+        spent = np.nan_to_num(lowering) + np.nan_to_num(backend)
+        times = np.maximum.accumulate(np.append(at_least, started - began))[1:]
+        names, texts, ids, sizes, mappings, costs = zip(*signatures, strict=True)
+        distinct = list(dict.fromkeys(names))
+        functions = np.array([distinct.index(name) for name in names])
+        asked = event == Event.REQUEST
+        columns = {
+            "event": coded(event, EVENTS),
+            "time_seconds": numbers(times),
+            "function": coded(functions[code], distinct),
+            "signature": coded(code, texts),
+            "signature_id": np.array(ids)[code],
+            "size_bytes": np.array(sizes)[code],
+            "mappings": np.array(mappings)[code],
+            "compile_seconds": np.array(costs)[code],
+            "lowering_seconds": numbers(lowering),
+            "backend_seconds": numbers(backend),
+            "tier": coded(np.where(event == Event.CLEAR, -1, tier), TIERS),
+            "dispatch_seconds": numbers(np.where(asked, np.maximum(0.0, ended - started - spent), np.nan)),
+            "finished_seconds": numbers(np.maximum(0.0, finished - spent)),
+            "lengths": nested(lengths),
+        }
+        return columns, float(times[-1])
+
+
+class Recorder:
+    """Writes a directory of Parquet files, each closed before it gets its name.
+
+    Rows are noted with the ledger's lock. A fault stops the recording, not the program: ``fault`` says what it was.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], setting: Mapping[str, Any]) -> None:
+        """Begin a recording.
+
+        Raises:
+            FileExistsError: If something is there already.
+            ImportError: If pyarrow is missing; the message names the extra to install.
+        """
+        import_pyarrow()
+        self.path = Path(path)
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"record must be a directory that is new or empty, but {self.path} is there; name another, or remove it"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.here = Here()
+        self.fault: str | None = None
+        self._setting = dict(setting)
+        self._began = time.perf_counter()
+        self._latest = 0.0
+        self.part = Part()  # under way; whoever settles hits appends their rows to it
+        self._parts = 0
+        self._process = os.getpid()
+        self._full: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+        self._watch = FinishWatch()
+        self._state: Log | None = None
+        self._closing = False
+        self._writer = threading.Thread(target=self._write_on, name="jaxcache-record", daemon=True)
+
+    def begin(self, ledger: Log) -> None:
+        """Write down what this ledger notes from now on."""
+        self._state = ledger
+        self._writer.start()
+
+    # With the ledger's lock.
+
+    def hand_over_if_full(self) -> None:
+        """Have a part of ``PART_ROWS`` rows, or a few more, written."""
+        if len(self.part) >= PART_ROWS:
+            self._hand_over()
+
+    def note_made(self, held: "EntryRecord", executable: "Executable", requested: bool) -> None:
+        """Note a program that was made, for a call that missed or ahead of one."""
+        row = self.here.row
+        if not requested or row is None or row[HELD] is not None:
+            row = [None, time.perf_counter(), math.nan, math.nan, None]
+        row[HELD] = held
+        tier = 1 if executable.from_disk else 2
+        self.part.made[len(self.part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
+        if not requested:
+            self.part.events[len(self.part)] = Event.WARM
+        self._note(row)
+
+    def note_clear(self, held: "EntryRecord") -> None:
+        """Note that the program dropped an entry."""
+        if not self._closing:
+            self.part.events[len(self.part)] = Event.CLEAR
+            self._note((held, time.perf_counter(), math.nan))
+
+    def _note(self, row: Row) -> None:
+        self.part.rows.append(row)
+        self.hand_over_if_full()
+
+    def _hand_over(self) -> None:
+        part, self.part = self.part, Part()
+        if len(part) and self.fault is None and os.getpid() == self._process and not self._closing:
+            self._full.put(part)
+
+    # Without it.
+
+    def watch(self, row: Row, result: Any) -> None:
+        """Note when a result is there, if nothing else is waited for; the caller does not wait."""
+        self._watch.watch(row, result)
+
+    def close(self) -> None:
+        """Write what is left, and end. Later requests are not recorded."""
+        if self._closing or os.getpid() != self._process or self._state is None:
+            return
+        self._state.flush_hits()
+        with self._state.lock:
+            self._hand_over()
+            self._closing = True
+        self._watch.close()
+        self._full.put(None)
+        self._writer.join()
+
+    def _write_on(self) -> None:
+        while True:
+            try:
+                part = self._full.get(timeout=PART_SECONDS)
+            except queue.Empty:
+                self._hand_over_in_time()
+                continue
+            if part is None:
+                return
+            if self.fault is None:
+                self._write(part)
+
+    def _hand_over_in_time(self) -> None:
+        """Make a part of what there is; not now if somebody has the lock, who may wait for this thread."""
+        ledger = self._state
+        if ledger is not None and ledger.lock.acquire(blocking=False):
+            try:
+                ledger.flush_hits()
+                self._hand_over()
+            finally:
+                ledger.lock.release()
+
+    def _write(self, part: Part) -> None:
+        try:
+            columns, self._latest = part.columns(self._began, self._latest)
+            write_part(columns, self._setting, self.path / PART.format(self._parts))
+            self._parts += 1
+        except Exception as error:
+            self.fault = f"recording to {self.path} ended after {self._parts} parts ({type(error).__name__}: {error})"
+
+
+class FinishWatch:
+    """A thread that waits for one result at a time, and says when it was there. Nobody waits for the thread."""
+
+    def __init__(self) -> None:
+        self._given: queue.SimpleQueue[tuple[Row, Any] | None] = queue.SimpleQueue()
+        self._busy = False
+        self._thread: threading.Thread | None = None
+
+    def watch(self, row: Row, result: Any) -> None:
+        """Set when the row was finished, unless another result is waited for."""
+        if self._busy:
+            return
+        self._busy = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._wait_on, name="jaxcache-finish", daemon=True)
+            self._thread.start()
+        self._given.put((row, result))
+
+    def close(self) -> None:
+        """End when what is waited for is there."""
+        self._given.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
+    def _wait_on(self) -> None:
+        while (given := self._given.get()) is not None:
+            row, result = given
+            try:
+                jax.block_until_ready(result)
+                row[FINISHED] = time.perf_counter()
+            except Exception:  # donated meanwhile, or failed: the caller will hear of it
+                pass
+            given = row = result = None  # holds nothing while it waits
+            self._busy = False

@@ -1,0 +1,54 @@
+"""The settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from .._jax.notices import warn
+
+_KNOWN = ("eviction", "memory_limit", "buckets")
+_OF_A_SWEEP = "hydra"  # the program that the file was made for, which a cache need not know
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return ``limit`` and ``eviction`` for :class:`JitCache`.
+
+    The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
+    or plainly as ``eviction``. The program that it was found for, under ``hydra``, is passed over. Buckets are for
+    whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
+
+    Raises:
+        ImportError: If PyYAML is missing; the message names the extra to install.
+        OSError: If the file cannot be read.
+        ValueError: If it is no such file; the message names the key.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'") from error
+    try:
+        told = yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
+    if not isinstance(told, dict):
+        raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {told!r}")
+    defaults = told.pop("defaults", None) or []
+    if not isinstance(defaults, list):
+        written = "a list such as [override /eviction: lru]"
+        raise ValueError(f"{os.fspath(path)}: defaults must be {written}, but is {defaults!r}")
+    chosen = {key: value for one in defaults if isinstance(one, dict) for key, value in one.items()}
+    settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
+    settings.pop(_OF_A_SWEEP, None)
+    unknown = [key for key in settings if key not in _KNOWN]
+    if unknown:
+        raise ValueError(f"{os.fspath(path)} has the key {unknown[0]!r}; known are {', '.join(_KNOWN)}")
+    missing = [key for key in ("eviction", "memory_limit") if key not in settings]
+    if missing:
+        raise ValueError(f"{os.fspath(path)} has no {missing[0]}; write it as the best.yaml of flows.tune does")
+    if settings.get("buckets", "none") != "none":
+        warn(
+            f"{os.fspath(path)} was found for buckets, {settings['buckets']}: without "
+            "jaxcache.bucketed(f, cache=cache, buckets=…) its limit holds less",
+            UserWarning,
+        )
+    return {"limit": settings["memory_limit"], "eviction": settings["eviction"]}

@@ -1,0 +1,149 @@
+"""Functions by their source, to notice one that is made and wrapped again and again."""
+
+import functools
+import sysconfig
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._calls.captured import Token, captured_values, code_behind, differing, what_runs
+from .._calls.description import Description
+from .._jax.notices import file_of_user
+
+if TYPE_CHECKING:
+    from .entries import FunctionRecord
+
+_SOURCES = 1024
+_SIGNATURES = 4096  # of one source
+_RECENT = 8  # functions of one source whose captured values are known
+_NAMES = 16  # of one source that are counted apart; functions under further names are counted under the first
+_INSTALLED = tuple({str(Path(sysconfig.get_path(name))) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+class Origin(NamedTuple):
+    """The source of a function, and the place that wrapped it.
+
+    Attributes:
+        key: Equal for functions of one source, whatever their names: the code alone where no file holds it, as in
+            notebooks and what is generated; elsewhere with its file and line.
+        place: Such as `` (solve.py:12)``.
+        library: The installed package that wrapped the function; empty if the user's own code did.
+    """
+
+    key: Hashable
+    place: str
+    library: str
+
+
+def origin_of(fun: Callable[..., Any]) -> Origin | None:
+    """Return the origin of a function that is being wrapped; None if it has no code of its own."""
+    code = code_behind(fun)
+    if code is None:
+        return None
+    where = (code.co_filename, code.co_firstlineno) if _is_file(code.co_filename) else ()
+    place = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    return Origin((where, what_runs(code)), place, _library(file_of_user()) or _library(code.co_filename))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_file(name: str) -> bool:
+    return not name.startswith("<") and Path(name).is_file()
+
+
+@functools.lru_cache(maxsize=1024)
+def _library(file: str) -> str:
+    parts = Path(file).parts
+    for packages in _PACKAGES:
+        if packages in parts[:-1]:
+            return parts[parts.index(packages) + 1].removesuffix(".py")
+    home = next((home for home in _INSTALLED if Path(file).is_relative_to(home)), None)
+    return "" if home is None else Path(file).relative_to(home).parts[0].removesuffix(".py")
+
+
+@dataclass(frozen=True)
+class Recreation:
+    """A function that is called for the first time, compared with earlier ones of the same source.
+
+    Attributes:
+        called_so: Whether one of them was called with the same signature.
+        captured: Names of captured values in which it differs from any of them.
+    """
+
+    called_so: bool
+    captured: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Source:
+    """What was compiled of one source, by however many functions."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    called: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # identities of calls
+    recent: deque[tuple[weakref.ref[Any], dict[str, Token]]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+
+class SourceRegistry:
+    """LRU map of the last 1024 sources. Its methods are called with the cache's lock."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[Hashable, _Source] = OrderedDict()
+
+    def counted_as(self, origin: Origin | None, name: str) -> str:
+        """Return the name that a function is counted under: its own, unless names are generated."""
+        if origin is None:
+            return name
+        source = self._sources.setdefault(origin.key, _Source())
+        self._sources.move_to_end(origin.key)
+        if len(self._sources) > _SOURCES:
+            self._sources.popitem(last=False)
+        if len(source.names) < _NAMES:
+            source.names[name] = None
+        return name if name in source.names else next(iter(source.names))
+
+    def note_call(self, variants: "FunctionRecord", description: Description) -> None:
+        """Note a signature that was compiled."""
+        source = self._source_of(variants)
+        if source is None:
+            return
+        source.called[description.identity] = None
+        if len(source.called) > _SIGNATURES:
+            source.called.popitem(last=False)
+        function = variants.function()
+        if function is not None and not _is_among(function, source):
+            source.recent.append((weakref.ref(function), captured_values(function)))
+
+    def recreated(self, variants: "FunctionRecord", description: Description) -> Recreation | None:
+        """Compare with the earlier functions of the same source.
+
+        None if there is none that differs in nothing but values, or if this function was compiled before. A value is
+        named if any of them had another: where two take turns, neither may be kept for both.
+        """
+        source, function = self._source_of(variants), variants.function()
+        if source is None or not source.recent or function is None or _is_among(function, source):
+            return None
+        mine = captured_values(function)
+        changes = [names for _, known in source.recent if (names := differing(known, mine)) is not None]
+        if not changes:
+            return None
+        captured = tuple(dict.fromkeys(name for names in changes for name in names))
+        return Recreation(description.identity in source.called, captured)
+
+    def _source_of(self, variants: "FunctionRecord") -> _Source | None:
+        return self._sources.get(variants.origin.key) if variants.origin else None
+
+
+def weakly(fun: Callable[..., Any]) -> Callable[[], Any]:
+    """Return what returns ``fun`` while it lives."""
+    try:
+        return weakref.ref(fun)
+    except TypeError:  # such as an object with slots, which jax.jit refuses when it is called
+        return lambda: None
+
+
+def _is_among(function: Any, source: _Source) -> bool:
+    identities = [id(known()) for known, _ in source.recent]  # of the living; no generator is left half way
+    return id(function) in identities

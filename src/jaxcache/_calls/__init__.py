@@ -1,0 +1,1 @@
+"""Calls: their keys, their identities, and why two of them differ."""

@@ -1,0 +1,198 @@
+"""A call -> its key: what must be equal for an executable to serve another call.
+
+The key is at least as fine as ``jax.jit``'s own: a key that is too fine costs a compile, one that is too coarse
+would be served by the entry's private ``jax.jit``, which compiles again rather than give a wrong result.
+"""
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.tree_util import tree_flatten
+
+from .._jax import interfaces as _jax
+
+Key = tuple[Hashable, ...]
+
+_NUMBERS = (bool, int, float, complex)
+_LEAVES = frozenset(
+    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *_jax.array_types]
+)  # types that are a leaf for certain
+
+
+class Uncacheable(Exception):
+    """The call cannot be served from an executable: a tracer, or what ``jax.jit`` itself will refuse."""
+
+
+class Statics(NamedTuple):
+    """Which arguments are compiled in: positions (negative ones count from the end) and names."""
+
+    positions: tuple[int, ...]
+    names: frozenset[str]
+
+    def split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any], list[Any]]:
+        """Return positional and named arguments without the static ones, and the static ones."""
+        at = {position % len(args) for position in self.positions if -len(args) <= position < len(args)}
+        dynamic = [arg for position, arg in enumerate(args) if position not in at]
+        named = {name: value for name, value in kwargs.items() if name not in self.names}
+        fixed: list[Any] = [(position, type(args[position]), args[position]) for position in sorted(at)]
+        fixed += [(name, type(kwargs[name]), kwargs[name]) for name in sorted(self.names & kwargs.keys())]
+        return dynamic, named, fixed
+
+
+def _as_tuple(value: Any, kind: type) -> tuple[Any, ...]:
+    return () if value is None else (value,) if isinstance(value, kind) else tuple(value)
+
+
+def resolve_statics(
+    fun: Callable[..., Any],
+    static_argnums: int | Sequence[int] | None,
+    static_argnames: str | Sequence[str] | None,
+) -> Statics | None:
+    """Return the static arguments of ``fun`` as ``jax.jit`` would read them, or None if there are none.
+
+    If only numbers or only names are given, the other is inferred from the parameters that can be passed both ways.
+    """
+    positions, names = _as_tuple(static_argnums, int), _as_tuple(static_argnames, str)
+    if not positions and not names:
+        return None
+    if static_argnums is None or static_argnames is None:
+        try:
+            parameters = list(inspect.signature(fun).parameters.values())
+        except (ValueError, TypeError):
+            parameters = []
+        both = {n: p.name for n, p in enumerate(parameters) if p.kind is p.POSITIONAL_OR_KEYWORD}
+        if static_argnums is None:
+            positions = tuple(n for n, name in both.items() if name in names)
+        else:
+            names = tuple(name for n, name in both.items() if n in positions)
+    return Statics(positions, frozenset(names))
+
+
+class Call:
+    """The arguments of a call, where they are not all positional: ``f.warm(Call(x, scale=2.0))``."""
+
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        self.args = args
+        self.kwargs = kwargs
+
+    @classmethod
+    def of(cls, signature: Any) -> "Call":
+        """Return the call that a signature describes: a call, a tuple of positional arguments, or one argument."""
+        if isinstance(signature, Call):
+            return signature
+        named = hasattr(signature, "_fields")  # a named tuple is one argument
+        return cls(*signature) if isinstance(signature, tuple) and not named else cls(signature)
+
+    def __repr__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"Call({', '.join(words)})"
+
+
+@functools.lru_cache(maxsize=1024)
+def _token(context: Hashable) -> object:
+    return object()
+
+
+_latest_context: tuple[Hashable, object] = ((), object())
+
+
+def context_token() -> object:
+    """Return what stands for JAX's configuration in a key: the same object for an equal one, cheap to hash."""
+    global _latest_context
+    context = _jax.trace_context()
+    latest, token = _latest_context
+    if context != latest:
+        token = _token(context)
+        _latest_context = (context, token)
+    return token
+
+
+@functools.lru_cache(maxsize=4096)
+def _abstract(dtype: np.dtype[Any], shape: tuple[int, ...], x64: bool) -> Hashable:
+    return jax.typeof(np.broadcast_to(np.zeros((), dtype), shape))
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_scalar(kind: type, x64: bool) -> Hashable:
+    return jax.typeof(kind(0))
+
+
+class AbstractTracer:
+    """Stands for a tracer in the key of a call that is itself traced."""
+
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: Hashable) -> None:
+        self.aval = aval
+
+
+def abstract_tracer(leaf: Any) -> Any:
+    """Return what stands for a tracer; any other leaf as it is."""
+    return AbstractTracer(_jax.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
+
+
+def abstract_leaf(leaf: Any) -> Hashable:
+    """Return the leaf's abstract value: shape, dtype and weak type, which ``x64`` has a say in."""
+    if isinstance(leaf, Tracer):
+        raise Uncacheable
+    if isinstance(leaf, jax.Array | AbstractTracer):
+        return leaf.aval
+    if isinstance(leaf, jax.ShapeDtypeStruct):  # to compile ahead from
+        return jax.typeof(leaf)
+    if isinstance(leaf, np.ndarray | np.generic):
+        return _abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value)
+    if type(leaf) in _NUMBERS:
+        return _abstract_scalar(type(leaf), _jax.enable_x64.value)
+    if isinstance(leaf, _NUMBERS):  # a member of an IntEnum
+        return jax.typeof(leaf)
+    raise Uncacheable
+
+
+def placement(leaf: Any) -> Hashable:
+    """Return the sharding that the leaf is committed to, or None."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.sharding
+    return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
+
+
+def _leaves_key(leaves: Sequence[Any]) -> Key:
+    """Return the leaves' abstract values, and where they are committed to, or None if nowhere."""
+    if set(map(type, leaves)) == _jax.array_types:  # the common case, without a step of Python for each leaf
+        committed = any(map(_jax.is_committed, leaves))
+        return (tuple(map(_jax.aval_of, leaves)), tuple(map(placement, leaves)) if committed else None)
+    avals, places = tuple(map(abstract_leaf, leaves)), tuple(map(placement, leaves))
+    return (avals, places if any(place is not None for place in places) else None)
+
+
+def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+    """Return the key of a call.
+
+    One reason a component: the configuration (x64, matmul precision, default device, mesh) changes what is traced and
+    compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's abstract
+    value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same program; a
+    sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
+
+    Raises:
+        Uncacheable: If a leaf is a tracer or of a type that is no array.
+    """
+    if statics is None:
+        if not kwargs and _LEAVES.issuperset(map(type, args)):
+            return (context_token(), *_leaves_key(args))
+        leaves, tree = tree_flatten((args, kwargs))
+        if not kwargs and len(leaves) == len(args) and all(map(operator.is_, leaves, args)):
+            return (context_token(), *_leaves_key(leaves))
+        return (context_token(), *_leaves_key(leaves), tree)
+    dynamic, named, fixed = statics.split(args, kwargs)
+    leaves, tree = tree_flatten((dynamic, named))
+    return (context_token(), *_leaves_key(leaves), tree, *fixed)
+
+
+def unplaced(key: Key) -> Key:
+    """Return the key of a call without where its arrays are committed to, which tracing does not depend on."""
+    return (*key[:2], None, *key[3:])

@@ -1,0 +1,1 @@
+"""The shared directory: a persistent compile cache of many processes. Start with ``disk_cache``."""

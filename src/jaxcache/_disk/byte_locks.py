@@ -1,0 +1,106 @@
+"""Locks on single bytes of a file: as many as one likes, between processes and threads, gone with who holds them.
+
+POSIX record locks belong to a process, and are lost when it closes any descriptor of the file. So a process opens each
+file once, whoever asks, and never closes it; between its threads a table decides.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import stat
+import threading
+from pathlib import Path
+
+from .._primitives.open_file import open_uninterrupted
+
+_UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+_guard = threading.RLock()  # these locks are of a kind that a signal handler may take again
+_open: dict[tuple[int, int], "RangeLocks"] = {}
+_never_closed: list[io.FileIO] = []
+
+
+class LocksUnsupported(OSError):
+    """The file system has no locks."""
+
+
+class RangeLocks:
+    """The locks of one file; made by :func:`range_locks`."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self._mutex = threading.RLock()
+        self._held: dict[int, int] = {}  # which thread holds a byte
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self._mutex = threading.RLock()
+        self._held = {}  # a child inherits no record locks
+
+    def try_acquire(self, byte: int) -> bool:
+        """Take the lock of a byte for this thread if nobody has it. An interrupt may leave it taken: release it anyway.
+
+        Raises:
+            LocksUnsupported: If the file system has none.
+        """
+        with self._mutex:
+            if byte in self._held:
+                return False
+            self._held[byte] = threading.get_ident()
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            except OSError as error:
+                del self._held[byte]
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    return False
+                raise LocksUnsupported(error.errno, f"the file system has no locks ({error})") from error
+            return True
+
+    def is_mine(self, byte: int) -> bool:
+        """Say whether this thread has the lock of a byte."""
+        return self._held.get(byte) == threading.get_ident()
+
+    def release(self, byte: int) -> None:
+        """Give a lock back, if this thread has it."""
+        with self._mutex:
+            if self.is_mine(byte):  # after an interrupt between the two lines it is, and can be given back again
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+                self._held.pop(byte, None)  # a signal handler may have been faster
+
+
+def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
+    """Return the locks of a file, which is made if there is none.
+
+    Raises:
+        OSError: If it cannot be opened for writing.
+    """
+    with _guard:
+        try:
+            told = os.lstat(path)
+            known = _open.get((told.st_dev, told.st_ino))
+            if known is not None:
+                return known
+            if stat.S_ISLNK(told.st_mode):
+                raise OSError(errno.ELOOP, "the lock must not be a symbolic link", str(path))
+        except FileNotFoundError:
+            pass
+        file = open_uninterrupted(path, "a+b")
+        told = os.fstat(file.fileno())
+        if stat.S_IMODE(told.st_mode) != mode:
+            with contextlib.suppress(PermissionError):  # somebody else's: it has its mode
+                os.fchmod(file.fileno(), mode)
+        locks = _open.setdefault((told.st_dev, told.st_ino), RangeLocks(file))
+        if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end
+            _never_closed.append(file)
+        return locks
+
+
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.RLock()
+    for locks in _open.values():
+        locks.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,404 @@
+"""The SQLite file behind the index: one connection a process, a new file when damaged, a rest when locked."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic  # bound now: a test may replace the clock that others look at
+from typing import Any
+
+from .byte_locks import LocksUnsupported, range_locks
+from .integrity import fault_of, salvage
+from .schema import SCHEMA, VERSION
+
+_BUSY_SECONDS = 2.0
+_MUTEX_SECONDS = 10.0
+_TURN_SECONDS = 15.0  # longer than whoever has the turn waits for another process
+_REST_SECONDS = 30.0  # a locked index is not asked again for so long, so that nobody waits at each request
+_BLAMELESS = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
+     sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}
+)  # fmt: skip
+_GUILTY = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+Salvaged = tuple[dict[str, Any], list[tuple[str, str, float]]]
+Fill = Callable[[sqlite3.Connection, Salvaged], None]
+
+_all: "weakref.WeakSet[Database]" = weakref.WeakSet()
+_inherited: list[object] = []  # connections of the parent: a child must neither use nor close them
+
+
+class IndexUnavailable(Exception):
+    """The index is locked, damaged beyond repair, or cannot be written."""
+
+
+class IndexDamaged(Exception):
+    """The index is no database of ours."""
+
+
+class Database:
+    """One SQLite file in WAL mode, and the lock that its writers take around changes to files.
+
+    Threads take turns at one connection. No connection crosses a fork: SQLite keeps the locks of a file in the memory
+    of the process, and a child that inherits them takes locks for its own that only its parent has. So a fork waits
+    for the turn and finds the connection closed.
+    """
+
+    def __init__(self, path: Path, make_folder: Callable[[], None], on_new: Fill) -> None:
+        """Use ``path``.
+
+        Args:
+            path: Of the file.
+            make_folder: Makes the folder that it stands in.
+            on_new: Fills a new database, with the lock held, given what was salvaged of a damaged one.
+        """
+        self._make_folder = make_folder
+        self.path = path
+        self._on_new = on_new
+        self.is_read_only = False  # whether to make no file: where there is no index, a passing one is in memory
+        self._turns = threading.RLock()  # of a kind that a signal handler may take again
+        self._owner = self._depth = 0  # the thread that has the turn, and how often it has entered
+        self._postponed: deque[Callable[[], None]] = deque()
+        self._connection: sqlite3.Connection | None = None
+        self._in_transaction = False
+        self._inode = self._checked = 0  # of the file that the connection is of, and of the one that has added up
+        self._barred: dict[int, bool] = {}  # files not to be used, and whether SQLite may so much as open them
+        self._rests_until = 0.0
+        self._fault = ""
+        _all.add(self)
+
+    def close(self) -> None:
+        """Close the connection; whoever asks next opens one again."""
+        with self._turn():
+            if not self._in_transaction:  # else this is a signal handler's, in the middle of a request
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    # -- turns
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let no other thread of this process in. Interrupts may come between any two calls."""
+        try:
+            if not self._turns.acquire(timeout=_TURN_SECONDS):
+                raise self._rest(f"another thread has used it for {_TURN_SECONDS:.0f} s")
+            self._owner = threading.get_ident()
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+        finally:
+            try:  # noqa: SIM105  # an interrupt in the middle of suppress() would keep the turn for ever
+                self._turns.release()
+            except RuntimeError:  # it was waited for in vain
+                pass
+            if self._postponed and not self._depth:
+                self._run_postponed()
+
+    def when_free(self, work: Callable[[], None]) -> None:
+        """Do what changes the index; where this is a signal handler in the middle of a request, right after that one.
+
+        A handler that waited for the mutex would wait for another thread or process that waits for its own thread.
+        """
+        if self._depth and self._owner == threading.get_ident():
+            self._postponed.append(work)
+        else:
+            work()
+
+    def _run_postponed(self) -> None:
+        with contextlib.suppress(IndexUnavailable, IndexError):  # the first is told at the next request
+            while True:
+                self._postponed.popleft()()
+
+    # -- forks
+
+    def hold_for_fork(self) -> None:
+        """Wait until no other thread is in the middle of anything, and close the connection."""
+        if self._turns.acquire(timeout=_TURN_SECONDS) and not self._depth:
+            self._disconnect()
+
+    def let_go_after_fork(self) -> None:
+        """Let the parent's threads in again."""
+        with contextlib.suppress(RuntimeError):  # made meanwhile, or waited for in vain
+            self._turns.release()
+
+    def begin_anew_after_fork(self) -> None:
+        """In the child: use nothing of the parent's."""
+        if self._connection is not None:  # forked in the middle of a request: the file is barred, and made anew
+            _inherited.append(self._connection)
+            self._barred[self._inode] = False
+        self._connection, self._in_transaction = None, False
+        self._postponed = deque()
+        if self._depth and self._owner == threading.get_ident():
+            self.let_go_after_fork()  # the request goes on, and ends without a result
+        else:
+            self._turns, self._depth = threading.RLock(), 0
+
+    # -- changes
+
+    @contextlib.contextmanager
+    def mutex(self) -> Iterator[None]:
+        """Be the only one, in all processes of this host, who changes which entries there are.
+
+        Raises:
+            IndexUnavailable: If somebody holds it for too long, or there are no locks.
+        """
+        with self._turn():
+            try:
+                if not self.path.parent.is_dir():
+                    self._make_folder()
+                locks = range_locks(self.path.with_suffix(".lock"))
+            except (OSError, LocksUnsupported) as error:
+                raise self._rest(f"its lock cannot be had ({error})") from error
+            if locks.is_mine(0):
+                yield
+                return
+            try:
+                try:
+                    self._wait_for(lambda: locks.try_acquire(0))
+                except LocksUnsupported as error:
+                    raise self._rest(f"its lock cannot be had ({error})") from error
+                yield
+            finally:  # also where an interrupt came as soon as it was had
+                try:
+                    locks.release(0)
+                except BaseException:  # an interrupt before it was given back
+                    locks.release(0)
+                    raise
+
+    def _wait_for(self, acquired: Callable[[], bool]) -> None:
+        self._refuse_while_resting()
+        until, pause = monotonic() + _MUTEX_SECONDS, 0.0002
+        while not acquired():
+            if monotonic() > until:
+                raise self._rest(f"another process has held its lock for {_MUTEX_SECONDS:.0f} s")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.005)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hand out the connection within one write transaction.
+
+        Raises:
+            IndexUnavailable: If it is locked, damaged or cannot be written; for a while then at once.
+        """
+        with self._turn():
+            if self._in_transaction and self._connection is not None:
+                yield self._connection  # to a signal handler, in the middle of a request of the same thread
+                return
+            try:
+                db = self._connected()
+                with self._committing(db):
+                    yield db
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+            except (TypeError, ValueError, LookupError, ArithmeticError) as error:  # a value that is not what we wrote
+                if self._is_damaged():
+                    raise self._condemn(error) from error
+                raise
+
+    @contextlib.contextmanager
+    def _committing(self, db: sqlite3.Connection) -> Iterator[None]:
+        """Keep to a transaction of which an interrupt, wherever it comes, leaves nothing open: that locks all out."""
+        process = os.getpid()
+        try:
+            self._in_transaction = True
+            if db.in_transaction:  # even so: an interrupt came between two lines
+                db.rollback()
+            db.execute("BEGIN IMMEDIATE")
+            yield
+            if os.getpid() != process:
+                raise IndexUnavailable("this process was forked in the middle of a request")
+            db.commit()
+        finally:
+            if os.getpid() == process:
+                self._in_transaction = False
+                if db.in_transaction:
+                    db.rollback()
+
+    def check(self) -> None:
+        """Make the index anew if it does not add up.
+
+        Raises:
+            IndexUnavailable: If it cannot be used.
+        """
+        with self._turn():
+            with self.transaction() as db:
+                fault = fault_of(db)
+            if fault is not None:
+                self._condemn(IndexDamaged(fault))
+                self._connected()
+
+    # -- the file
+
+    def _connected(self) -> sqlite3.Connection:
+        self._refuse_while_resting()
+        try:
+            inode = os.stat(self.path).st_ino
+        except FileNotFoundError:
+            inode = 0
+        except OSError as error:
+            raise self._rest(str(error)) from error
+        if self._connection is not None and self._inode in (inode, -1):
+            return self._connection
+        try:
+            return self._open() if inode else self._make()
+        except IndexDamaged:
+            return self._make()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+
+    def _make(self) -> sqlite3.Connection:
+        """Make the index anew, unless somebody else just did."""
+        if self.is_read_only:
+            self._disconnect()
+            self._connection, self._inode = self._fill(":memory:"), -1
+            return self._connection
+        with self.mutex():
+            with contextlib.suppress(IndexDamaged, sqlite3.Error, OSError):
+                return self._open()
+            try:
+                self._disconnect()
+                staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+                staged.unlink(missing_ok=True)
+                self._fill(staged).close()  # while the old file is there, so that they are told apart by their inodes
+                for suffix in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                os.replace(staged, self.path)
+                self._barred.clear()
+                return self._open()
+            except (sqlite3.Error, OSError, IndexDamaged) as error:
+                raise self._rest(str(error)) from error
+
+    def _fill(self, path: Path | str) -> sqlite3.Connection:
+        """Return a new database at ``path`` with all entries in it."""
+        salvaged = self._salvage()
+        made = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            made.execute("PRAGMA synchronous = OFF")  # nobody sees it before it is whole
+            made.executescript(f"BEGIN; {SCHEMA}")
+            self._on_new(made, salvaged)
+            made.execute(f"PRAGMA user_version = {VERSION}")
+            made.execute("COMMIT")
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _salvage(self) -> Salvaged:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            if self._barred.get(os.stat(self.path).st_ino, True):
+                uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.is_read_only else 'rw'}"
+                with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                    return salvage(db)
+        return {}, []
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the connection in the place of the one before.
+
+        Raises:
+            IndexDamaged: If the file is not to be used.
+        """
+        self._disconnect()
+        inode = os.stat(self.path).st_ino
+        if inode in self._barred:
+            raise IndexDamaged("it is to be made anew")
+        db = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.execute("PRAGMA trusted_schema = OFF")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            if inode != self._checked and (fault := fault_of(db)) is not None:
+                raise IndexDamaged(fault)
+        except IndexDamaged:
+            db.close()
+            raise
+        except ValueError as error:  # a damaged text within the message of an error
+            db.close()
+            raise IndexDamaged(str(error)) from error
+        except sqlite3.Error as error:
+            db.close()
+            if self._is_to_blame(error) or self._is_damaged(error):
+                raise IndexDamaged(str(error)) from error
+            raise
+        self._inode = self._checked = inode
+        self._connection = db
+        return db
+
+    # -- faults
+
+    def _failed(self, error: sqlite3.Error | OSError) -> IndexUnavailable:
+        """Turn an error into what callers expect; the next request makes a damaged index anew."""
+        if isinstance(error, sqlite3.Error) and (self._is_to_blame(error) or self._is_damaged(error)):
+            return self._condemn(error)
+        return self._rest(str(error))
+
+    def _condemn(self, error: Exception) -> IndexUnavailable:
+        with contextlib.suppress(OSError):
+            self._barred.setdefault(os.stat(self.path).st_ino, True)
+        self._disconnect()
+        return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
+
+    def _is_to_blame(self, error: sqlite3.Error) -> bool:
+        """Say whether an error is one of the file's bytes, whoever reads them."""
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        if code & 0xFF == sqlite3.SQLITE_READONLY:  # a header that says so: nothing keeps us from writing
+            return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        if code & 0xFF == sqlite3.SQLITE_IOERR:
+            return code == sqlite3.SQLITE_IOERR_SHORT_READ
+        return code & 0xFF in _GUILTY or "decode to UTF-8" in str(error)  # of texts, by Python
+
+    def _is_damaged(self, error: sqlite3.Error | None = None) -> bool:
+        """Look whether the index adds up, after an error that may be a mistake in a query as well."""
+        if error is not None and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _BLAMELESS:
+            return False
+        try:
+            with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True)) as db:
+                return fault_of(db) is not None
+        except ValueError:  # a damaged text within the message of an error
+            return True
+        except sqlite3.Error as found:
+            return (getattr(found, "sqlite_errorcode", None) or 0) & 0xFF not in _BLAMELESS | {sqlite3.SQLITE_IOERR}
+
+    def _rest(self, fault: str) -> IndexUnavailable:
+        self._rests_until, self._fault = monotonic() + _REST_SECONDS, fault
+        return IndexUnavailable(fault)
+
+    def _refuse_while_resting(self) -> None:
+        if monotonic() < self._rests_until:
+            raise IndexUnavailable(self._fault)
+
+
+def _before_fork() -> None:
+    for database in sorted(_all, key=id):
+        database.hold_for_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in list(_all):
+        database.let_go_after_fork()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_all):
+        database.begin_anew_after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

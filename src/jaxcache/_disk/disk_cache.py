@@ -1,0 +1,450 @@
+"""DiskCache: compiled programs in a directory that many processes share.
+
+``get`` and ``put`` never raise for what the directory does to them: a fault is a miss, counted, and said once.
+"""
+
+import atexit
+import contextlib
+import math
+import operator
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic  # bound now: a test may replace the clock that others look at
+
+from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
+from .._primitives.sizes import format_size, parse_size
+from . import trust as _trust
+from .arguments import checked_count, checked_key, checked_seconds, checked_share
+from .compile_lease import Flights, LeaseOutcome
+from .entry_format import EntryFault, EntryMeta, decode, encode
+from .faults import Faults
+from .files import EntryFiles, Place, place_of
+from .index import Index, Limits
+from .location import index_path, is_network
+from .priority import check_stored_policy
+from .snapshot import snapshot
+from .stats import DiskCounts, DiskStats, counts_from
+from .verify import Verification, verify_entries
+
+_REFRESH_SECONDS = 600.0  # how often to look for what those have put who keep an index of their own
+_CLEAN_SECONDS = 60.0
+_IMPORTED = "imported-from"
+_MOST_BYTES = 2**63 - 1  # that SQLite counts
+
+
+@dataclass(frozen=True, slots=True)
+class JaxHooks:
+    """What only who asks the DiskCache knows: JAX, or nobody.
+
+    Attributes:
+        same: Whether two values hold the same program; the second is what this thread has just compiled.
+        key_parts: Of a key just asked for, by name; the second argument says whether it was a hit.
+        is_distributed: Whether one program runs over several processes, which then must not wait for each other.
+        closed: Told when the DiskCache closes.
+    """
+
+    same: Callable[[bytes, bytes], bool] = operator.eq
+    key_parts: Callable[[str, bool], Mapping[str, object]] = lambda _, __: {}
+    is_distributed: Callable[[], bool] = bool
+    closed: Callable[[], None] = lambda: None
+
+
+class _Request(threading.local):
+    """What this thread asked for last."""
+
+    key: str = ""
+    missed_at: float = 0.0
+    compiled_at: float | None = None
+    served: bool = False  # get returned an entry
+    to_compare: bytes | None = None
+
+
+_all: "weakref.WeakSet[DiskCache]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_all):
+        cache._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class DiskCache:
+    """Bytes by key in a directory; what ``use_directory`` puts behind ``jax.jit``. Threads and forks may share it."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        limit: int | str | None = None,
+        eviction: str | None = "lru",
+        *,
+        max_entries: int | None = None,
+        min_compile_seconds: float = 0.0,
+        min_entry_bytes: int | str = 0,
+        single_flight: bool = True,
+        wait_seconds: float = 600.0,
+        verify: bool | float = False,
+        key_file: str | os.PathLike[str] | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+    ) -> None:
+        """Use a directory; it is made with mode 0700 if there is none.
+
+        Args:
+            path: Of the directory.
+            limit: Bytes of all entries together, such as ``"20GiB"``; None is no limit.
+            eviction: ``lru``, ``lfu``, ``fifo``, ``size_based``, ``gdsf`` or ``gdsf_admit``. It holds for every process
+                that uses the directory from this host, until one asks for another. None only looks at the directory:
+                neither its policy nor its limit is changed.
+            max_entries: Of all builds and machines together; None is no limit.
+            min_compile_seconds: Programs that compiled faster are not written.
+            min_entry_bytes: Programs that are smaller are not written.
+            single_flight: Whether one process compiles while the others wait for its entry.
+            wait_seconds: After which those who wait compile themselves.
+            verify: Share of the hits to compile again and compare, from 0 to 1; True is all of them.
+            key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
+                ``JAXCACHE_KEY`` holds the key.
+            fingerprint: Parts that must be equal for entries to be shared; by default those of this machine and JAX.
+
+        Raises:
+            ValueError: If an argument makes no sense.
+            UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
+        """
+        self.path = Path(path).absolute()
+        limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
+        self._limits = Limits(limit_bytes, checked_count(max_entries, "max_entries"))
+        self._eviction = None if eviction is None else check_stored_policy(eviction)
+        self.min_compile_seconds = checked_seconds(min_compile_seconds, "min_compile_seconds")
+        self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
+        self._single_flight = single_flight
+        self._verify = checked_share(verify)
+        self._trust = _trust.establish(self.path, key_file)
+        self._parts = None if fingerprint is None else dict(fingerprint)
+        self._fingerprint: Fingerprint | None = None
+        self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
+        self._flights = Flights(
+            self.path / "flights.lock", self._trust.mode & 0o666, checked_seconds(wait_seconds, "wait_seconds")
+        )
+        self._elsewhere = is_network(self.path) or not self._trust.private
+        self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
+        self._counts: Counter[str] = Counter()
+        self._request = _Request()
+        self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
+        self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
+        self._closed = False
+        self._cleaned = -math.inf
+        self._refreshed = monotonic()
+        self._sampled = 0
+        self.surroundings = JaxHooks()
+        _all.add(self)
+        atexit.register(self.close)
+        with self._faults.guarded("opened"):
+            self.files.make(self.path)
+            if self._eviction is not None:
+                self._use(self._eviction)
+
+    def _use(self, eviction: str) -> None:
+        with self._faults.index_guarded():
+            self.index.use(eviction, self._limits)
+
+    def _after_fork(self) -> None:
+        self._lock, self._counts = threading.RLock(), Counter()
+        self._faults.forget_locks()
+        self._flights.forget()
+
+    def __repr__(self) -> str:
+        limit = "no limit" if self._limits.limit_bytes is None else format_size(self._limits.limit_bytes)
+        return f"DiskCache({str(self.path)!r}, {limit}, eviction={self._eviction!r})"
+
+    def __enter__(self) -> "DiskCache":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory. ``get`` answers None from here on, and ``put`` does nothing."""
+        self._closed = True
+        self._flights.land()
+        self.surroundings.closed()
+        self.index.database.close()
+        atexit.unregister(self.close)
+
+    # -- requests
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of ``key``, or None if this thread is to make it and ``put`` it.
+
+        Where another process or thread is making it, its value is waited for.
+
+        Raises:
+            ValueError: If ``key`` is empty.
+        """
+        checked_key(key)
+        request = self._request
+        request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
+        value = None
+        if not self._closed:
+            try:
+                with self._faults.guarded("read"):
+                    value = self._get(key)
+            except BaseException:  # an interrupt: nobody is to wait for a thread that does not compile
+                self._flights.land()
+                raise
+        request.served = value is not None
+        request.missed_at = time.perf_counter()
+        return value
+
+    def _get(self, key: str) -> bytes | None:
+        place = place_of(self.fingerprint.id, key)
+        found = self._read(place, key)
+        if isinstance(found, bytes):
+            return found
+        if found == "check" or not self._flies() or self._is_unstored(place):
+            return self._miss(key, place, found)
+        boarding = self._flights.board(
+            place, lambda: self.files.exists(place) or self._is_unstored(place), lambda: self._count(waited=1)
+        )
+        if boarding is LeaseOutcome.ARRIVED and isinstance(found := self._read(place, key), bytes):
+            return found
+        if boarding is LeaseOutcome.TIMED_OUT:
+            self._count(wait_timeouts=1)
+        if boarding is LeaseOutcome.ALONE:
+            self._faults.say("fault", f"{self._flights.fault}: equal programs are compiled by each process")
+        return self._miss(key, place, found)
+
+    def _flies(self) -> bool:
+        return self._single_flight and not self.surroundings.is_distributed()
+
+    def _read(self, place: Place, key: str) -> bytes | str:
+        """Return the value, or the reason why there is none."""
+        started = time.perf_counter()
+        try:
+            content = self.files.read(place)
+            meta, value = decode(content, key, place.fingerprint, self._trust.secret)
+        except FileNotFoundError:
+            return ""
+        except EntryFault as fault:
+            self._set_aside(place, fault)
+            return fault.reason
+        except OSError as error:
+            self._faults.note(f"the entry {place.name} cannot be read ({error})")
+            return "unreadable"
+        if self._is_sampled():
+            self._request.to_compare = value
+            self._count(verified=1)
+            return "check"
+        saved = meta.compile_seconds - (time.perf_counter() - started)
+        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
+        self._count_here(counts)
+        with self._faults.index_guarded():
+            self.index.hit(place, meta, len(content), counts)
+        self._note(key, "hit")
+        return value
+
+    def _miss(self, key: str, place: Place, reason: str) -> None:
+        if not reason:
+            reason = "index_unavailable"
+            with self._faults.index_guarded():
+                reason = self.index.why_absent(place)
+        self._count(**{"misses": 1, f"miss:{reason}": 1})
+        self._note(key, reason)
+
+    def contains(self, key: str) -> bool:
+        """Say whether there is a whole entry of ``key``; it counts as no request, and nobody waits.
+
+        Raises:
+            ValueError: If ``key`` is empty.
+        """
+        checked_key(key)
+        place = place_of(self.fingerprint.id, key)
+        try:
+            decode(self.files.read(place), key, place.fingerprint, self._trust.secret)
+        except (OSError, EntryFault):  # get finds out, and says so
+            return False
+        return not self._closed
+
+    def compiled(self) -> None:
+        """Note that what this thread missed is compiled now; else ``put`` is taken for that moment."""
+        self._request.compiled_at = time.perf_counter()
+
+    def land(self) -> None:
+        """Note that this thread compiles no longer. If it has put nothing, nobody waits for that key any more."""
+        request = self._request
+        if request.key and not request.served and not self._closed:
+            with self._faults.guarded("written"), self._faults.index_guarded():
+                self.index.note_unstored(place_of(self.fingerprint.id, request.key))
+        request.key = ""
+        self._flights.land()
+
+    def put(self, key: str, value: bytes, compile_seconds: float | None = None) -> None:
+        """Keep ``value``, if the thresholds, the limits and the policy allow; what stood there is replaced.
+
+        Args:
+            key: Of the value.
+            value: To be kept.
+            compile_seconds: What it took; by default the time since this thread's ``get`` missed the key.
+
+        Raises:
+            ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
+        """
+        checked_key(key)
+        told = None if compile_seconds is None else checked_seconds(compile_seconds, "compile_seconds")
+        try:
+            if not self._closed:
+                with self._faults.guarded("written"):
+                    self._put(key, bytes(value), self._took(key) if told is None else told)
+        finally:
+            self._request.key = ""
+            self._flights.land()
+
+    def _took(self, key: str) -> float:
+        request = self._request
+        if request.key != key:
+            return 0.0
+        until = request.compiled_at if request.compiled_at is not None else time.perf_counter()
+        return until - request.missed_at
+
+    def _put(self, key: str, value: bytes, compile_seconds: float) -> None:
+        place = place_of(self.fingerprint.id, key)
+        if self._request.key == key:
+            self._compare(key, value)
+            if self._request.served:  # JAX could not load what it was given
+                self._set_aside(place, EntryFault("not_loadable", "JAX could not load it"))
+        if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
+            self._count(below_threshold=1)
+            with self._faults.index_guarded():
+                self.index.note_unstored(place)
+            return
+        started = time.perf_counter()
+        meta = EntryMeta(key, place.fingerprint, float(compile_seconds), float(int(time.time())))
+        content = encode(meta, value, self._trust.secret)
+        self.index.database.when_free(lambda: self._store(place, meta, content, started))
+
+    def _store(self, place: Place, meta: EntryMeta, content: bytes, started: float) -> None:
+        with self._faults.guarded("written"):
+            self._tidy()
+            evicted = None
+            with self._faults.index_guarded(), self.files.staged(content) as staged:
+                evicted = self.index.put(place, meta, staged, len(content), self._limits)
+                if evicted is None:
+                    self._count(refused=1)
+            if evicted is not None:
+                spent = meta.compile_seconds + time.perf_counter() - started
+                self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
+
+    def _compare(self, key: str, value: bytes) -> None:
+        known, self._request.to_compare = self._request.to_compare, None
+        if known is None or self.surroundings.same(known, value):
+            return
+        self._count(mismatched=1)
+        self._faults.say(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
+
+    def _is_sampled(self) -> bool:
+        """Say whether this hit is one to compile again: evenly spread, the first one among them."""
+        with self._lock:
+            self._sampled += 1
+            return math.ceil(self._sampled * self._verify) > math.ceil((self._sampled - 1) * self._verify)
+
+    def _is_unstored(self, place: Place) -> bool:
+        with self._faults.index_guarded():
+            return self.index.is_unstored(place)
+        return False
+
+    def _tidy(self) -> None:
+        """Now and then, remove what dead writers left, and look for what other hosts have put."""
+        now = monotonic()
+        if now - self._cleaned >= _CLEAN_SECONDS:
+            self._cleaned = now
+            self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)
+            self.files.clean_staging()
+            with self._faults.index_guarded():
+                self.index.database.check()
+        if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
+            self._refreshed = now
+            with self._faults.index_guarded():
+                self.index.reconcile()
+
+    def _set_aside(self, place: Place, fault: EntryFault) -> None:
+        self._count(quarantined=1)
+        self._faults.say("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
+        try:
+            self.files.set_aside(place, fault.reason)
+        except OSError as error:
+            self._faults.note(f"a bad entry cannot be moved away ({error})")
+            return
+        with self._faults.index_guarded():
+            self.index.forget(place)
+
+    def verify(self) -> Verification:
+        """Check every byte of every entry, move what is bad to quarantine, and make the index equal to the directory.
+
+        Raises:
+            IndexUnavailable: If the index cannot be used.
+        """
+        return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
+
+    # -- what is known
+
+    def imported_from(self) -> str | None:
+        """Return the directory of JAX's own cache whose entries were imported, if any were."""
+        with contextlib.suppress(OSError):
+            return (self.path / _IMPORTED).read_text().strip() or None
+        return None
+
+    def note_import(self, source: str) -> None:
+        """Write down whose entries were imported: JAX's keys depend on the path of its directory."""
+        (self.path / _IMPORTED).write_text(source + "\n")
+
+    @property
+    def key_id(self) -> str:
+        """Which key authenticates entries; ``none`` if there is none."""
+        return self._trust.key_id
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What must be equal for entries to be shared. Starts JAX's backend unless it was given."""
+        if self._fingerprint is None:
+            parts = machine_parts() if self._parts is None else self._parts
+            self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
+        return self._fingerprint
+
+    def process_counts(self) -> DiskCounts:
+        """Return what this process has counted, without a look at the index."""
+        return DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+
+    def stats(self) -> DiskStats:
+        """Return one snapshot: what all processes of this host have counted, and what is held."""
+        process = self.process_counts()
+        stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
+        with self._faults.index_guarded():
+            stats = snapshot(self.index, self.files, process, self._faults.last)
+        if self._closed:
+            self.index.database.close()
+        return stats
+
+    def _count_here(self, counts: Mapping[str, float]) -> None:
+        with self._lock:
+            self._counts.update(counts)  # pyright: ignore[reportCallIssue,reportArgumentType]
+
+    def _count(self, **counts: float) -> None:
+        self._count_here(counts)
+        with self._faults.index_guarded():
+            self.index.count(self.fingerprint.id, counts)
+
+    def _note(self, key: str, outcome: str) -> None:
+        """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
+        with self._faults.guarded("written"), self._faults.index_guarded():
+            settings = {
+                "min_compile_seconds": self.min_compile_seconds,
+                "min_entry_bytes": self.min_entry_bytes,
+                "limit_bytes": self._limits.limit_bytes,
+            }
+            parts = self.surroundings.key_parts(key, outcome == "hit")
+            self.index.runs.note_own(self.fingerprint.id, settings, key, outcome, parts)

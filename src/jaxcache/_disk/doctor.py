@@ -1,0 +1,227 @@
+"""Why are there no hits: what can be wrong with a shared directory, and what to do about it."""
+
+import os
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from .._jax.fingerprint import Fingerprint
+from .._primitives.sizes import format_size
+from .database import IndexUnavailable
+from .disk_cache import DiskCache
+from .stats import DISK_MISS_REASONS, FAULT_REASONS
+
+_SHOWN = 5
+_AS_ARGUMENTS = (
+    "what changes from run to run is not compiled again if it is an argument of the function, and no constant"
+)
+_CALLBACKS = "; JAX 0.10 keeps no programs with host callbacks" if jax.__version_info__ < (0, 11) else ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that doctor has to say.
+
+    Attributes:
+        severity: ``fault``, ``note`` or ``fine``.
+        text: What was found.
+        advice: What to do about it; empty if nothing.
+    """
+
+    severity: str
+    text: str
+    advice: str = ""
+
+
+def examine(cache: DiskCache, current: Fingerprint | None) -> list[Finding]:
+    """Look at a directory without changing it.
+
+    Args:
+        cache: Of the directory.
+        current: The fingerprint of this machine; None where it is not to be asked for.
+    """
+    findings = [*_permissions(cache), *_index(cache)]
+    try:
+        runs = cache.index.runs.last()
+        findings += [*_fingerprints(cache, current), *_misses(cache), *_runs(runs)]
+    except IndexUnavailable:
+        pass  # told by _index
+    return findings or [Finding("fine", "nothing was found that keeps programs from being shared")]
+
+
+def _permissions(cache: DiskCache) -> Iterator[Finding]:
+    if not cache.path.is_dir():
+        yield Finding("fault", f"{cache.path} is not there", "it is made by the first program that uses it")
+        return
+    mode = stat.S_IMODE(cache.path.stat().st_mode)
+    if not os.access(cache.path, os.W_OK | os.X_OK):
+        yield Finding("fault", f"{cache.path} cannot be written to (mode {mode:o}): nothing new is kept",
+                      f"chmod u+rwx {cache.path}")  # fmt: skip
+    free = os.statvfs(cache.path)
+    if free.f_bavail * free.f_frsize < 64 * 1024**2:
+        yield Finding("fault", f"its disk has {format_size(free.f_bavail * free.f_frsize)} left", "free some space")
+
+
+def _index(cache: DiskCache) -> Iterator[Finding]:
+    known = {}
+    try:
+        known = {row.place: row.size_bytes for row in cache.index.rows()}
+    except IndexUnavailable as error:
+        yield Finding("fault", f"the index cannot be used: {error}", "it is made anew once it is removed")
+        return
+    there = set(cache.files.walk())
+    strays = list(cache.files.strays())
+    if unknown := there - known.keys():
+        yield Finding("note", f"{len(unknown)} entries are not in the index", "python -m jaxcache verify")
+    if gone := known.keys() - there:
+        yield Finding("note", f"{len(gone)} entries of the index have no file", "python -m jaxcache verify")
+    if strays:
+        yield Finding("note", f"{len(strays)} files among the entries are none, such as {strays[0]}",
+                      "python -m jaxcache verify")  # fmt: skip
+    staged = [one for one in _listed(cache.files.staging) if time.time() - one.stat().st_mtime > 60]
+    if staged:
+        yield Finding("note", f"{len(staged)} files were left behind by writers that died",
+                      "the next program that writes removes them")  # fmt: skip
+    if bad := _listed(cache.files.quarantine):
+        reasons = Counter(one.name.split("-")[1] for one in bad if one.name.count("-") > 1)
+        yield Finding("note", f"the quarantine holds {len(bad)} files: {_told(reasons)}",
+                      "look at the disk if they become more")  # fmt: skip
+
+
+def _fingerprints(cache: DiskCache, current: Fingerprint | None) -> Iterator[Finding]:
+    held = cache.index.held()
+    if current is None or not held or current.id in held:
+        return
+    yield Finding("fault", f"no entry is of this machine and JAX ({current.id}); there are {len(held)} others",
+                  "programs are compiled once for each, and shared from then on")  # fmt: skip
+    for other in list(held)[:_SHOWN]:
+        parts = cache.files.about(other)
+        if differing := differing_parts(current.parts, parts):
+            yield Finding("note", f"{other} differs in {differing}")
+
+
+def differing_parts(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Return in words in which parts two fingerprints, or two keys, differ."""
+    names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    return "; ".join(f"{name}: {ours.get(name, 'none')!r} here, {theirs.get(name, 'none')!r} there" for name in names)
+
+
+def _misses(cache: DiskCache) -> Iterator[Finding]:
+    stats = cache.stats()
+    if stats.hits + stats.misses == 0:
+        yield Finding("note", "nothing has been asked of this directory yet",
+                      "call use_directory before the first program compiles, or python -m jaxcache run; processes that "
+                      "a program starts use it where JAXCACHE_DIR names it")  # fmt: skip
+        return
+    by_reason = stats.misses_by_reason
+    yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_told(by_reason)}")
+    advice = {
+        "evicted": "raise the limit, or choose another policy",
+        "refused": "raise the limit, or choose a policy that admits everything",
+        "not_stored": "lower min_compile_seconds or min_entry_bytes" + _CALLBACKS,
+        "other_fingerprint": "the same program is there for another machine or build, and rightly not shared",
+        "index_unavailable": "see above",
+    }
+    for reason in DISK_MISS_REASONS:
+        if by_reason.get(reason) and reason in advice:
+            yield Finding("note", f"{by_reason[reason]} misses: {reason.replace('_', ' ')}", advice[reason])
+    if broken := sum(by_reason.get(reason, 0) for reason in FAULT_REASONS):
+        yield Finding("fault", f"{broken} entries were not what they should be; each was compiled again",
+                      "look at the disk, and at who writes to the directory")  # fmt: skip
+    if stats.below_threshold:
+        yield Finding("note", f"{stats.below_threshold} programs compiled too fast or were too small to be kept",
+                      "lower min_compile_seconds or min_entry_bytes")  # fmt: skip
+    if stats.wait_timeouts:
+        yield Finding("note", f"{stats.wait_timeouts} requests gave up waiting for another process's compile",
+                      "raise wait_seconds")  # fmt: skip
+
+
+def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Compare the last run with the one of the same program before it, called alike if there is one."""
+    if not runs:
+        return
+    last = runs[0]
+    same = [one for one in runs[1:] if _script(one) == _script(last)]
+    before = next((one for one in same if one["program"] == last["program"]), same[0] if same else None)
+    if before is None:
+        return
+    if before["fingerprint"] != last["fingerprint"]:
+        yield Finding("note", f"the last two runs of {last['program']!r} had different fingerprints: "
+                      f"{before['fingerprint']} and {last['fingerprint']}")  # fmt: skip
+    known = _by_program(before["requests"])
+    asked = {name: keys for name, keys in _by_program(last["requests"]).items() if name in known}
+    new = {name: [key for key in keys if key not in known[name]] for name, keys in asked.items()}
+    new = {name: keys for name, keys in new.items() if keys}
+    if new and before["program"] != last["program"]:
+        yield Finding("note", f"{sum(map(len, new.values()))} programs were new to {last['program']!r} after "
+                      f"{before['program']!r}", _AS_ARGUMENTS)  # fmt: skip
+    parts = {key: told for run in reversed(runs) for key, (_, told) in run["requests"].items() if told}
+    for name in list(new)[:_SHOWN]:
+        yield _key_difference(name, parts.get(new[name][0], {}), [parts.get(key, {}) for key in known[name]])
+
+
+def _script(run: Mapping[str, Any]) -> str:
+    return run["settings"].get("script", run["program"])
+
+
+def _key_difference(name: str, now: Mapping[str, Any], candidates: list[Mapping[str, Any]]) -> Finding:
+    """Say in what a key differs from the one of the run before that is nearest to it."""
+    text = f"{name} was asked for under another key than in the run before"
+    alike = [then for then in candidates if "constants" in then and then.get("types") == now.get("types")]
+    if alike:
+        nearest = min((_changed(then["constants"], now["constants"]) for then in alike), key=len)
+        if nearest:
+            return Finding("note", f"{text}: {'; '.join(nearest[:_SHOWN])}", _AS_ARGUMENTS)
+    if "types" in now and not alike and (others := [then["types"] for then in candidates if "types" in then]):
+        return Finding("note", f"{text}: its arguments were {others[0]}, and are {now['types']}",
+                       "pad to a few sizes, see bucketed, where sizes change from run to run")  # fmt: skip
+    return _hash_difference(text, now, candidates)
+
+
+def _changed(then: list[str], now: list[str]) -> list[str]:
+    if len(then) == len(now):
+        return [f"a constant in it was {old}, and is {new}" for old, new in zip(then, now, strict=True) if old != new]
+    return ["other constants are in it"]
+
+
+def _hash_difference(text: str, now: Mapping[str, Any], candidates: list[Mapping[str, Any]]) -> Finding:
+    hashes = {part: value for part, value in now.items() if part not in ("types", "constants")}
+    others = [then for then in candidates if any(part in then for part in hashes)]
+    if not others:
+        return Finding("note", text, "run both with explain=True, or run --explain, to see in which parts")
+    reasons = {
+        "computation": "the program itself differs: a constant, a shape, or a name in it",
+        "XLA flags": "XLA_FLAGS, LIBTPU_INIT_ARGS or --xla arguments differ",
+        "compile_options": "the compile options differ: devices, debug options or profile data",
+        "jax_lib version": "another jaxlib",
+        "backend version": "another platform or driver",
+        "accelerator_config": "other devices or another topology",
+        "custom_hook": "a custom hook of the key",
+        "compression": "the one has zstandard installed, the other not",
+    }
+    differing = min(([part for part in hashes if hashes[part] != other.get(part)] for other in others), key=len)
+    return Finding("note", f"{text}: {'; '.join(reasons.get(part, part) for part in differing)}")
+
+
+def _by_program(requests: Mapping[str, Any]) -> dict[str, list[str]]:
+    named: dict[str, list[str]] = {}
+    for key in requests:
+        named.setdefault(key.rpartition("-")[0], []).append(key)
+    return named
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)

@@ -1,0 +1,317 @@
+"""The one place that puts a DiskCache where JAX keeps its file cache.
+
+JAX offers no public way. What is touched: ``compilation_cache._cache`` and ``_cache_initialized``, which hold the
+cache in use, ``CacheInterface``, which it has to be, ``put_executable_and_time``, which is entered the moment a compile
+ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
+they are there, ``is_executable_in_cache``, a probe that is no request, and ``_initialize_cache``, which would make a
+cache of JAX's own after ``reset_cache``, are answered here too.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import monitoring
+
+from .._jax import interfaces as _jax
+from .._jax.fingerprint import installed_plugins
+from .._jax.notices import warn
+from .._jax.same_program import is_same_program, parts_of
+from .disk_cache import DiskCache, JaxHooks
+from .faults import DiskCacheWarning
+
+_OLDEST = (0, 10)
+_FREE_KEYS = (0, 11)  # from here on keys do not depend on JAX's own directory
+_SETTINGS: dict[str, Any] = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+}  # the thresholds are the DiskCache's own
+_PART = "get_cache_key hash of serialized %s: %s"
+
+_lock = threading.RLock()
+_plugged: "_Plug | None" = None
+
+
+class _Made(threading.local):
+    """What this thread has just compiled, and what it has just made a key of."""
+
+    executable: Any = None
+    module: Any = None
+
+
+_made = _Made()
+
+
+class _Plug:
+    """A DiskCache in use, and what stood there before."""
+
+    def __init__(self, cache: DiskCache, interface: Any) -> None:
+        self.cache = cache
+        self.settings = dict(_SETTINGS)
+        if not getattr(jax.config, "jax_compilation_cache_dir", None) and (named := _directory_for_xla(cache)):
+            self.settings["jax_compilation_cache_dir"] = named
+        self.before = {name: getattr(jax.config, name) for name in self.settings}
+        self.interface = interface
+
+
+def _directory_for_xla(cache: DiskCache) -> str | None:
+    """Return where XLA keeps the caches that JAX derives from its own directory, such as that of its autotuning.
+
+    None where that would only keep those apart who reach the directory by different paths: keys contain it, and XLA
+    autotunes nothing.
+    """
+    if jax.__version_info__[:2] >= _FREE_KEYS:
+        return str(cache.path)
+    if named := cache.imported_from():
+        return named  # the keys of what was imported contain it
+    return str(cache.path) if _may_use_accelerators() else None
+
+
+def _may_use_accelerators() -> bool:
+    """Say whether a plug-in for accelerators is installed and not ruled out by ``JAX_PLATFORMS``; starts no backend."""
+    platforms: str | None = getattr(jax.config, "jax_platforms", None)
+    return bool(installed_plugins()) and (not platforms or set(platforms.lower().split(",")) != {"cpu"})
+
+
+def plug(cache: DiskCache, explain: bool = False) -> bool:
+    """Put ``cache`` behind every ``jax.jit`` of the process; what stood there before is let go.
+
+    Args:
+        cache: To be asked from here on.
+        explain: Whether to write down what each key is made of, so that ``doctor`` can tell why two runs differ.
+
+    Returns:
+        Whether this JAX has a place for it. If not, JAX's own cache is used in the same directory, with a warning.
+    """
+    global _plugged
+    with _lock:
+        unplug()
+        try:
+            compilation_cache, interface = _modules()
+            plugged = _Plug(cache, _interface_of(cache, interface))
+        except Exception as error:  # whatever a future JAX does, the user's program must go on
+            _fall_back(cache, error)
+            return False
+        for name, value in plugged.settings.items():
+            jax.config.update(name, value)
+        compilation_cache._cache = plugged.interface
+        compilation_cache._cache_initialized = True
+        compilation_cache._cache_checked = False  # it may have been found to be off
+        _replace(compilation_cache, "put_executable_and_time", _put_told)
+        _replace(compilation_cache, "is_executable_in_cache", _is_there)
+        _replace(compilation_cache, "_initialize_cache", _put_back)
+        _replace(compilation_cache, "get_cache_key", _key_noted)
+        _plugged = plugged
+        cache.surroundings = JaxHooks(
+            same=_same,
+            key_parts=_key_parts(_listen_for_parts() if explain else lambda _: {}),
+            is_distributed=is_distributed,
+            closed=lambda: unplug(cache),
+        )
+        return True
+
+
+def unplug(cache: DiskCache | None = None) -> None:
+    """Give JAX its own cache back, if ``cache``, or any, is plugged in."""
+    global _plugged
+    with _lock:
+        plugged = _plugged
+        if plugged is None or (cache is not None and plugged.cache is not cache):
+            return
+        _plugged = None
+        compilation_cache, _ = _modules()
+        if compilation_cache._cache is plugged.interface:
+            compilation_cache.reset_cache()
+        for name, value in plugged.before.items():
+            if getattr(jax.config, name) == plugged.settings[name]:
+                jax.config.update(name, value)
+
+
+def plugged_cache() -> DiskCache | None:
+    """Return the cache that is behind every ``jax.jit`` now."""
+    plugged = _plugged
+    return None if plugged is None else plugged.cache
+
+
+def is_distributed() -> bool:
+    """Say whether JAX runs one program over several processes."""
+    try:
+        from jax._src import distributed
+
+        return distributed.global_state.client is not None
+    except Exception:  # where it does not tell, nobody has to be waited for
+        return False
+
+
+def decompressed(value: bytes) -> tuple[bytes, int]:
+    """Return the program and the whole seconds of one of JAX's own entries.
+
+    Raises:
+        Exception: If it is none.
+    """
+    compilation_cache, _ = _modules()
+    return compilation_cache.extract_executable_and_time(compilation_cache.decompress_executable(value))
+
+
+def _same(known: bytes, made: bytes) -> bool:
+    try:
+        return is_same_program(decompressed(known)[0], decompressed(made)[0], _made.executable)
+    except Exception:  # what cannot be loaded is not the same
+        return False
+
+
+def _modules() -> tuple[Any, Any]:
+    from jax._src import compilation_cache
+    from jax._src.compilation_cache_interface import CacheInterface
+
+    used = ("_cache", "_cache_initialized", "_cache_checked", "put_executable_and_time", "reset_cache")
+    missing = [name for name in (*used, "decompress_executable") if not hasattr(compilation_cache, name)]
+    if missing:
+        raise LookupError(f"its compilation_cache has no {', '.join(missing)}")
+    if jax.__version_info__[:2] < _OLDEST:
+        raise LookupError(f"it is older than {'.'.join(map(str, _OLDEST))}")
+    return compilation_cache, CacheInterface
+
+
+def _interface_of(cache: DiskCache, interface: Any) -> Any:
+    class Plugged(interface):
+        """What JAX asks."""
+
+        def __init__(self) -> None:
+            self._path = Path(cache.path)  # JAX names it in its logs
+
+        def get(self, key: str) -> bytes | None:
+            return cache.get(key)
+
+        def put(self, key: str, value: bytes) -> None:
+            cache.put(key, value)
+
+        def exists(self, key: str) -> bool:  # not asked for yet: JAX means to have such a method
+            return cache.contains(key)
+
+        contains = __contains__ = exists
+
+    unknown = sorted(name for name in interface.__abstractmethods__ if name not in vars(Plugged))
+    if unknown:
+        raise LookupError(f"its caches have to {' and '.join(unknown)}")
+    return Plugged()
+
+
+def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
+    """Have ``answer(plugged, original, *args)`` called in the place of JAX's function, while a DiskCache is in use."""
+    original = getattr(module, name, None)
+    if original is None or getattr(original, "_replaced_by_jaxcache", False):
+        return
+
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        plugged = _plugged  # once: another thread may close it meanwhile
+        return original(*args, **kwargs) if plugged is None else answer(plugged, original, *args, **kwargs)
+
+    vars(replaced)["_replaced_by_jaxcache"] = True
+    setattr(module, name, replaced)
+
+
+def _key_noted(_plugged: _Plug, get_cache_key: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Keep the program that a key is made of until it is known to be a hit or a miss."""
+    _made.module = args[0] if args else kwargs.get("module")
+    return get_cache_key(*args, **kwargs)
+
+
+def _key_parts(hashes: Callable[[str], Mapping[str, Any]]) -> Callable[[str, bool], Mapping[str, Any]]:
+    """Return what tells the parts of a key: their hashes, and of a program that is missed what is in it."""
+
+    def parts(key: str, is_hit: bool) -> Mapping[str, Any]:
+        module, _made.module = _made.module, None
+        told = dict(hashes(key))
+        if not is_hit and module is not None:
+            with contextlib.suppress(Exception):  # a JAX whose programs are made otherwise: less is explained
+                told |= parts_of(module)
+        return told
+
+    return parts
+
+
+def _put_told(plugged: _Plug, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Tell the DiskCache when a compile ends: JAX hands over its time cut to whole seconds."""
+    plugged.cache.compiled()
+    _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
+    started = time.perf_counter()
+    try:
+        return put(*args, **kwargs)
+    finally:
+        _made.executable = None
+        _jax.note_stored(time.perf_counter() - started)
+
+
+def _is_there(plugged: _Plug, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Answer a probe: JAX looks for profiled programs, mostly in vain, before it asks for the one that it will load."""
+    key = args[1] if len(args) > 1 else kwargs.get("cache_key")
+    return plugged.cache.contains(key) if isinstance(key, str) and key else probe(*args, **kwargs)
+
+
+def _put_back(plugged: _Plug, _initialize: Callable[..., Any]) -> None:
+    """Put the DiskCache back where somebody has reset JAX's cache: it would make one of its own, or none."""
+    compilation_cache, _ = _modules()
+    compilation_cache._cache, compilation_cache._cache_initialized = plugged.interface, True
+
+
+def _landed(event: str, duration_secs: float, **_: object) -> None:
+    """Let others compile what this thread has compiled and not put, or failed to compile."""
+    plugged = _plugged  # once: another thread may close it meanwhile
+    if event == "/jax/core/compile/backend_compile_duration" and plugged is not None:
+        plugged.cache.land()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+monitoring.register_event_duration_secs_listener(_landed)
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Parts(logging.Handler):
+    """Collects, in each thread, the hash of each part of the key that JAX is making."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._local = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == _PART and isinstance(record.args, tuple):
+            part, digest = record.args
+            if part == "computation" or not hasattr(self._local, "parts"):
+                self._local.parts = {}
+            self._local.parts[str(part)] = str(digest)[:16]
+
+    def of(self, _key: str) -> Mapping[str, str]:
+        return dict(getattr(self._local, "parts", {}))
+
+
+def _listen_for_parts() -> Callable[[str], Mapping[str, str]]:
+    logger = logging.getLogger("jax._src.cache_key")
+    handler = next((one for one in logger.handlers if isinstance(one, _Parts)), None)
+    if handler is None:
+        handler = _Parts()
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    return handler.of
+
+
+def _fall_back(cache: DiskCache, error: Exception) -> None:
+    warn(
+        f"jaxcache cannot take the place of the compile cache of JAX {jax.__version__} ({type(error).__name__}: "
+        f"{error}); JAX's own is used in {cache.path / 'jax'} instead, without a limit or checks",
+        DiskCacheWarning,
+    )
+    jax.config.update("jax_compilation_cache_dir", str(cache.path / "jax"))

@@ -1,0 +1,45 @@
+"""Take over what JAX's own cache has kept in a directory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .disk_cache import DiskCache
+from .jax_backend import decompressed
+
+_SUFFIX = "-cache"
+
+
+class Imported(NamedTuple):
+    """What became of one file."""
+
+    path: Path
+    taken: bool
+    reason: str
+
+
+def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
+    """Put JAX's entries into ``cache``, under the fingerprint of this machine and this JAX.
+
+    JAX's files do not tell which build they are of; what this machine did not write itself is not to be imported. The
+    compile seconds are those that JAX kept, in whole seconds. Keys of JAX 0.10 contain the path of its directory, so it
+    is noted, and programs that use ``cache`` from here on ask for keys that contain it.
+
+    Raises:
+        FileNotFoundError: If there is no such directory.
+        NotADirectoryError: If it is none.
+    """
+    cache.note_import(str(source.absolute()))
+    for path in sorted(source.iterdir()):
+        if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
+            continue
+        try:
+            value = path.read_bytes()
+            _, seconds = decompressed(value)
+        except Exception as error:  # whatever a damaged file does to JAX's own code
+            yield Imported(path, False, f"is damaged ({type(error).__name__}: {error})")
+            continue
+        before = cache.process_counts().puts
+        cache.put(path.name.removesuffix(_SUFFIX), value, float(seconds))
+        taken = cache.process_counts().puts > before
+        yield Imported(path, taken, "" if taken else "does not fit, or cannot be written")

@@ -1,0 +1,52 @@
+"""The order in which entries go, and who is remembered of those that went: the index's own SQL."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+
+from .files import Place
+from .priority import EntryCost, priority
+
+_HISTORY = 4096  # entries that are gone and still known, as in the policies in memory
+_COMPARED = 64  # victims that a newcomer is compared with, as there
+
+
+def lowest_first(db: sqlite3.Connection) -> Iterator[tuple[str, str, int, float, int]]:
+    yield from db.execute(
+        "SELECT fingerprint, name, size_bytes, priority, frequency FROM entries INDEXED BY by_priority "
+        "WHERE pending IS NULL ORDER BY priority, number"
+    )
+
+
+def dearest(db: sqlite3.Connection, clock: float, size_bytes: int) -> float:
+    """Return the highest priority among those who would go for ``size_bytes``."""
+    highest, covered = clock, 0
+    for compared, (_, _, size, rank, _) in enumerate(lowest_first(db)):
+        if compared == _COMPARED:
+            break
+        highest, covered = rank, covered + size
+        if covered >= size_bytes:
+            break
+    return highest
+
+
+def note_past(db: sqlite3.Connection, place: Place, frequency: int, reason: str, number: int) -> None:
+    db.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?)", (*place, frequency, reason, number))
+    if number % 64 == 0:
+        db.execute("DELETE FROM past WHERE number <= (SELECT number FROM past ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                   (_HISTORY,))  # fmt: skip
+
+
+def rank_all(db: sqlite3.Connection, eviction: str, clock: float) -> None:
+    """Give every entry the priority that ``eviction`` would; recency counts from the last use."""
+    rank: Callable[..., float] = lambda size, seconds, frequency, order: priority(  # noqa: E731
+        eviction, clock, order, EntryCost(size, seconds, frequency)
+    )
+    db.create_function("rank_of", 4, rank, deterministic=True)
+    by = "created" if eviction == "fifo" else "used"
+    db.execute(
+        f"WITH ordered AS (SELECT fingerprint f, name n, ROW_NUMBER() OVER (ORDER BY {by}, number) place FROM entries) "
+        "UPDATE entries SET number = ordered.place, "
+        "priority = rank_of(size_bytes, compile_seconds, frequency, ordered.place) "
+        "FROM ordered WHERE fingerprint = ordered.f AND name = ordered.n"
+    )
+    db.execute("UPDATE state SET number = MAX(number, (SELECT COUNT(*) FROM entries))")

@@ -1,0 +1,73 @@
+"""Who has asked a shared directory for what: the last runs, kept for ``doctor``."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from .database import Database
+
+_RUNS = 16
+_REQUESTS = 4096  # of each
+
+
+class Runs:
+    """The runs that the index of a directory remembers. Every method may raise ``IndexUnavailable``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._own: tuple[int, int] | None = None  # this process, and the number of its run
+        self._noted = 0
+
+    def note_own(
+        self,
+        fingerprint: str,
+        settings: Mapping[str, object],
+        key: str,
+        outcome: str,
+        parts: Mapping[str, object],
+    ) -> None:
+        """Note a request of this process, which begins a run with its first one."""
+        if self._own is None or self._own[0] != os.getpid():
+            script = {"script": _utf8(sys.argv[0] if sys.argv else "")}
+            program = _utf8(" ".join(sys.argv))
+            run = self.begin(os.uname().nodename, os.getpid(), program, fingerprint, {**settings, **script})
+            self._own, self._noted = (os.getpid(), run), 0
+        self._noted += 1
+        self.note(self._own[1], self._noted, key, outcome, parts)
+
+    def begin(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
+        with self._database.transaction() as db:
+            run = db.execute(
+                "INSERT INTO runs (started, host, pid, program, fingerprint, settings) VALUES (?, ?, ?, ?, ?, ?)",
+                (time.time(), host, pid, program, fingerprint, json.dumps(dict(settings))),
+            ).lastrowid
+            oldest = (run or 0) - _RUNS
+            db.execute("DELETE FROM runs WHERE run <= ?", (oldest,))
+            db.execute("DELETE FROM requests WHERE run <= ?", (oldest,))
+        return run or 0
+
+    def note(self, run: int, number: int, key: str, outcome: str, parts: Mapping[str, object]) -> None:
+        if number > _REQUESTS:
+            return
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)", (run, key, outcome, json.dumps(dict(parts)))
+            )
+
+    def last(self) -> list[dict[str, object]]:
+        """Return the last runs, newest first, each with its requests."""
+        with self._database.transaction() as db:
+            cursor = db.execute("SELECT * FROM runs ORDER BY run DESC")
+            names = [one[0] for one in cursor.description]
+            found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            for one in found:
+                one["settings"] = json.loads(str(one["settings"]))
+                asked = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (one["run"],))
+                one["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in asked}
+        return found
+
+
+def _utf8(text: str) -> str:
+    return text[:500].encode(errors="replace").decode()  # SQLite keeps nothing else

@@ -1,0 +1,62 @@
+"""use_directory: a shared directory behind every ``jax.jit`` of the process."""
+
+import os
+
+from .disk_cache import DiskCache
+from .jax_backend import plug
+
+
+def use_directory(
+    path: str | os.PathLike[str],
+    limit: int | str | None = None,
+    eviction: str = "lru",
+    *,
+    max_entries: int | None = None,
+    min_compile_seconds: float = 0.0,
+    min_entry_bytes: int | str = 0,
+    single_flight: bool = True,
+    wait_seconds: float = 600.0,
+    verify: bool | float = False,
+    key_file: str | os.PathLike[str] | None = None,
+    explain: bool = False,
+) -> DiskCache:
+    """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and whoever else uses it.
+
+    It takes the place of JAX's own persistent cache. Call it before the first program compiles: those compiled before
+    are not written. A directory that fails later costs compiles and gives one warning, never an error.
+
+    Args:
+        path: Of the directory; made with mode 0700 if there is none.
+        limit: Bytes of all entries together, such as ``"20GiB"``; None is no limit.
+        eviction: ``lru``, ``lfu``, ``fifo``, ``size_based``, ``gdsf`` or ``gdsf_admit``.
+        max_entries: Of all builds and machines together; None is no limit.
+        min_compile_seconds: Programs that compiled faster are not written.
+        min_entry_bytes: Programs that are smaller are not written.
+        single_flight: Whether one process compiles while the others wait for its entry.
+        wait_seconds: After which those who wait compile themselves.
+        verify: Share of the hits to compile again and compare, from 0 to 1; True is all of them.
+        key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
+            ``JAXCACHE_KEY`` holds the key.
+        explain: Whether to write down what each key is made of, for ``python -m jaxcache doctor``.
+
+    Returns:
+        The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
+
+    Raises:
+        ValueError: If an argument makes no sense.
+        UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
+    """
+    cache = DiskCache(
+        path,
+        limit,
+        eviction,
+        max_entries=max_entries,
+        min_compile_seconds=min_compile_seconds,
+        min_entry_bytes=min_entry_bytes,
+        single_flight=single_flight,
+        wait_seconds=wait_seconds,
+        verify=verify,
+        key_file=key_file,
+    )
+    plug(cache, explain)
+    return cache

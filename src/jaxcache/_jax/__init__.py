@@ -1,0 +1,1 @@
+"""Every private JAX interface, each with a check at import and a way out."""

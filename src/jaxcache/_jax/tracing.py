@@ -1,0 +1,220 @@
+"""What JAX's tracing leaves behind: kept with the entry that it was traced for, and freed with it.
+
+JAX remembers what it traced weakly, by the Python function. An entry's own function is a closure that goes with the
+entry, but ``jnp``'s functions live for ever, and with them 50 to 170 KiB a shape: their jaxprs, which only
+``jax.clear_caches()`` would give back, and everybody compiles again after that. So while an entry is traced, those of
+JAX's functions that it calls are known to JAX by stand-ins that go with the entry too. Outside of a build nothing of
+JAX is changed; inside, other threads trace as ever. What a program's own inner ``jax.jit`` functions leave behind
+stays, as it does under ``jax.jit``.
+
+Besides, a few of JAX's caches of values computed from shapes grow with each shape. They are emptied now and then: what
+they hold is computed again in microseconds, and nobody traces or compiles for it.
+"""
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_BUILDS_BETWEEN = 16  # emptyings of the caches of values; up to 1.5 MiB gathers meanwhile, and one takes 2 ms
+
+_VALUE_CACHES = (
+    ("interpreters.partial_eval", "_cached_abstract_eval"),
+    ("pjit", "_process_in_axis_resources"),
+    ("pjit", "_check_and_canonicalize_out_shardings"),
+    ("pjit", "create_meta_ty"),
+    ("core", "get_sharding"),
+    ("core", "update_aval_with_sharding"),
+    ("interpreters.pxla", "is_default_layout"),
+    ("sharding", "_common_shard_shape"),
+    ("api", "_check_sharding"),
+)
+
+
+class _Build(threading.local):
+    """This thread's: the stand-ins of the build under way, by the function they stand for."""
+
+    stand_ins: dict[Callable[..., Any], Callable[..., Any]] | None = None
+
+
+_build = _Build()
+_lock = threading.RLock()  # a signal handler may compile while this thread holds it
+_under_way: list[object] = []  # builds
+_builds_since = 0
+
+
+class _Patch:
+    """What takes the place of two of JAX's functions while something is built."""
+
+    def __init__(self) -> None:
+        """Bind; raises whatever shows that the installed JAX is another."""
+        from jax._src import config, core, pjit, util
+        from jax._src.interpreters import partial_eval
+
+        if list(inspect.signature(pjit._infer_params).parameters) != ["fun", "ji", "args", "kwargs"]:
+            raise TypeError("pjit._infer_params takes other arguments")
+        if not callable(partial_eval.trace_to_jaxpr) or not callable(partial_eval.trace_to_jaxpr.evict_weakref):
+            raise TypeError("partial_eval.trace_to_jaxpr is no weak cache")
+        self._pjit: Any = pjit
+        self._partial_eval: Any = partial_eval
+        self._fun_name = util.fun_name
+        self._at_top, self._folding = core.trace_state_clean, config.eager_constant_folding
+        self._checks_leaks = config.check_tracer_leaks
+        hash((self._at_top(), self._folding.value, self._checks_leaks.value))
+        self._infer: Any = None
+        self._trace: Any = None
+        self._ours = (self._infer_params, _TraceToJaxpr(self))
+
+    def may_apply(self) -> bool:
+        """Whether nobody looks at what tracing leaves behind: ``jax.checking_leaks`` would find what stand-ins keep."""
+        return not self._checks_leaks.value
+
+    def apply(self) -> None:
+        """Take the place of what is there, JAX's own or another patch."""
+        if self._pjit._infer_params is not self._ours[0]:
+            self._infer, self._pjit._infer_params = self._pjit._infer_params, self._ours[0]
+        if self._partial_eval.trace_to_jaxpr is not self._ours[1]:
+            self._trace, self._partial_eval.trace_to_jaxpr = self._partial_eval.trace_to_jaxpr, self._ours[1]
+
+    def undo(self) -> None:
+        """Put back what was there, unless somebody has put something else in our place."""
+        if self._pjit._infer_params is self._ours[0]:
+            self._pjit._infer_params = self._infer
+        if self._partial_eval.trace_to_jaxpr is self._ours[1]:
+            self._partial_eval.trace_to_jaxpr = self._trace
+
+    def _infer_params(self, fun: Any, ji: Any, args: Any, kwargs: Any) -> Any:
+        return self._infer(self.stand_in(fun), ji, args, kwargs)
+
+    def stand_in(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        # Not for other threads, nor for what runs at once (the entry's own function, eager work on constants), nor for
+        # the program's own functions: it may rely on their being traced once.
+        if _build.stand_ins is None or self._at_top() or self._folding.value or not _is_of_jax(fun):
+            return fun
+        try:
+            found = _build.stand_ins.get(fun)
+        except Exception:  # not hashable, or not comparable: JAX knows what to say
+            return fun
+        if found is None:
+            found = _wrap(fun, self._fun_name(fun))
+            _build.stand_ins[fun] = _build.stand_ins[found] = found
+        return found
+
+
+class _TraceToJaxpr:
+    """JAX's cache of traces, asked for stand-ins."""
+
+    def __init__(self, patch: _Patch) -> None:
+        self._patch = patch
+
+    def __call__(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._patch._trace(self._patch.stand_in(fun), *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._patch._trace, name)
+
+
+def _bind() -> tuple[_Patch | None, str | None]:
+    """Return what changes JAX for a build, and what is wrong, if anything is."""
+    try:
+        return _Patch(), None
+    except Exception as error:  # more memory stays behind then, nothing else changes
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _is_of_jax(fun: Callable[..., Any]) -> bool:
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    return (getattr(fun, "__module__", None) or "").startswith("jax.")
+
+
+def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return fun(*args, **kwargs)
+
+    functools.update_wrapper(stand_in, fun).__name__ = name
+    return stand_in
+
+
+def _bind_value_caches() -> list[Callable[[], None]]:
+    import importlib
+
+    found = []
+    for module, name in _VALUE_CACHES:
+        try:
+            found.append(getattr(importlib.import_module(f"jax._src.{module}"), name).cache_clear)
+        except Exception:  # another version: a little more memory stays behind
+            continue
+    return found
+
+
+_patch, FAULT = _bind()
+_empty_value_caches = _bind_value_caches()
+
+
+@contextmanager
+def own_traces() -> Iterator[None]:
+    """While this is open, what this thread traces belongs to what it builds."""
+    if _patch is None or not _patch.may_apply():
+        yield
+        return
+    outer, build = _build.stand_ins, object()
+    try:
+        with _lock:
+            _under_way.append(build)
+            if len(_under_way) == 1:
+                _patch.apply()
+        _build.stand_ins = {}
+        yield
+    finally:
+        _build.stand_ins = outer
+        with _lock:
+            if build in _under_way:
+                _under_way.remove(build)
+            if not _under_way:
+                _patch.undo()
+
+
+def _thread_context() -> Any:
+    try:
+        from jax._src.interpreters import mlir
+
+        config: Any = getattr(mlir, "_thread_local_context")  # noqa: B009 -- what JAX 0.10 lacks, pyright would refuse
+        config.set_local(config.get_local())
+    except Exception:  # JAX 0.10 lowers each program in a context of its own
+        return None
+    return config
+
+
+@contextmanager
+def own_module_context() -> Iterator[None]:
+    """While this is open, this thread lowers in an MLIR context of its own.
+
+    From JAX 0.11 on, several programs share one, and what one of them holds, a constant above all, lives as long as
+    any of their modules: those of the user's eager operations live for ever. A new context takes 2 ms.
+    """
+    config = _thread_context()
+    if config is None:
+        yield
+        return
+    shared = config.get_local()
+    config.set_local(None)
+    try:
+        yield
+    finally:
+        config.set_local(shared)
+
+
+def forget_values(*, now: bool = False) -> None:
+    """Empty the caches of values, at every 16th call or at once: static arguments are in them too."""
+    global _builds_since
+    with _lock:
+        _builds_since += 1
+        due = now or _builds_since >= _BUILDS_BETWEEN
+        if due:
+            _builds_since = 0
+    if due:
+        for empty in _empty_value_caches:
+            empty()

@@ -1,0 +1,324 @@
+"""Loops that run on the device: one executable a shape, no host round trip an iteration."""
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_structure
+
+from .._cache.cached_function import CachedFunction, name_of
+from .._cache.front import FrontFunction
+from .._cache.jit_cache import JitCache
+
+State = Any
+_RUNNING = 0
+
+
+class Ended(enum.Enum):
+    """How a loop ended."""
+
+    CONVERGED = 1
+    MAX_STEPS_REACHED = 2
+    NOT_FINITE = 3
+
+    @property
+    def advice(self) -> str:
+        """What to try next."""
+        return {
+            Ended.CONVERGED: "nothing",
+            Ended.MAX_STEPS_REACHED: "raise max_steps, loosen the tolerance, or begin nearer to the solution",
+            Ended.NOT_FINITE: "take smaller steps, begin elsewhere, or compute in a wider dtype; the state is the last "
+            "finite one",
+        }[self]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LoopResult:
+    """What came of a loop, a tree of arrays. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
+
+    Attributes:
+        state: The last state; before the one that was not finite, if there was one.
+        step_count: An int32 scalar.
+        status: An int32 scalar, the value of an :class:`Ended`.
+    """
+
+    state: State
+    step_count: jax.Array
+    status: jax.Array
+
+    @property
+    def steps(self) -> int:
+        """How many steps were done; if one was not finite, its number, counted from 1."""
+        return int(self.step_count)
+
+    @property
+    def ended(self) -> Ended:
+        """How the loop ended."""
+        return Ended(int(self.status))
+
+    @property
+    def converged(self) -> bool:
+        """Whether it ended since ``converged`` said so."""
+        return self.ended is Ended.CONVERGED
+
+    @property
+    def max_steps_reached(self) -> bool:
+        """Whether it ended since ``max_steps`` were done; see ``ended.advice``."""
+        return self.ended is Ended.MAX_STEPS_REACHED
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SolveResult(LoopResult):
+    """What came of an iterative solver.
+
+    Attributes:
+        residual_norm: The 2-norm of the residual of ``state``, computed from it, not carried along.
+    """
+
+    residual_norm: jax.Array
+
+
+class LoopFunction(FrontFunction):
+    """A loop: called with its state and what else its step takes."""
+
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        cached: CachedFunction,
+        arguments: Callable[..., tuple[Any, ...]],
+        precompile: Sequence[Any] = (),
+    ) -> None:
+        """Put ``run`` in front of what it calls.
+
+        Args:
+            run: What a call does.
+            cached: What it calls.
+            arguments: Takes a call's arguments; returns those of what it calls.
+            precompile: Signatures of calls to compile ahead.
+        """
+        self.__name__ = self.__qualname__ = cached.__name__
+        self._run = run
+        self._cached = cached
+        self._arguments = arguments
+        if precompile:
+            self.warm(*precompile)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self._arguments(*args, **kwargs), {}
+
+
+def optimization_loop(
+    step: Callable[..., State],
+    converged: Callable[..., Any],
+    *,
+    max_steps: int = 1000,
+    check_every: int | None = None,
+    precompile: Sequence[Any] = (),
+    cache: JitCache | None = None,
+) -> LoopFunction:
+    """Return a function that repeats ``step`` until ``converged``, in one executable for each shape.
+
+    The loop ends when ``converged`` is true (of the first state: after 0 steps), when ``max_steps`` are done, or when
+    a step gives NaN or infinity.
+
+    Args:
+        step: Takes the state and what else the loop was called with; returns a state of the same structure, shapes and
+            dtypes.
+        converged: Takes the same; returns a boolean scalar. Traced by JAX, unless ``check_every`` is given.
+        max_steps: At most so many steps.
+        check_every: If given, ``converged`` is a function of the host, called with the state as NumPy arrays at first
+            and after each so many steps.
+        precompile: Signatures to compile ahead: each a tuple of the state and what else the loop will be called with,
+            as arrays or ``jax.ShapeDtypeStruct``.
+        cache: What compiles; one of its own without a limit if None.
+
+    Returns:
+        ``loop(state, *others) -> LoopResult``.
+
+    Raises:
+        ValueError: If ``max_steps`` or ``check_every`` is below 1.
+        TypeError: When called, if ``step`` returns another structure than it takes.
+    """
+    _check_positive(max_steps=max_steps, check_every=1 if check_every is None else check_every)
+    on_device = converged if check_every is None else lambda *_: jnp.asarray(False)
+
+    def repeat(state: State, limit: Any, *others: Any) -> tuple[State, Any, Any]:
+        return _repeat(lambda s: step(s, *others), lambda s: on_device(s, *others), state, limit)
+
+    cached = (cache or JitCache()).jit(_named(repeat, step))
+    all_steps = jnp.int32(max_steps)  # made once: handing over a number at each call takes longer than a small loop
+
+    def loop(state: State, *others: Any) -> LoopResult:
+        if check_every is None:
+            return LoopResult(*cached(state, all_steps, *others))
+        if bool(converged(jax.device_get(state), *others)):
+            return LoopResult(jax.tree.map(jnp.asarray, state), jnp.int32(0), jnp.int32(Ended.CONVERGED.value))
+        done = 0
+        while True:
+            state, steps, status = cached(state, np.int32(min(check_every, max_steps - done)), *others)
+            done += int(steps)
+            ended = Ended(int(status))
+            if ended is Ended.MAX_STEPS_REACHED and bool(converged(jax.device_get(state), *others)):
+                ended = Ended.CONVERGED
+            if ended is not Ended.MAX_STEPS_REACHED or done >= max_steps:
+                return LoopResult(state, jnp.int32(done), jnp.int32(ended.value))
+
+    return LoopFunction(loop, cached, lambda state, *others: (state, all_steps, *others), precompile)
+
+
+def iterative_solver(
+    step: Callable[..., State],
+    *,
+    residual: Callable[..., Any],
+    tolerance: float = 1e-6,
+    relative: bool = True,
+    max_steps: int = 1000,
+    check_every: int = 1,
+    warm: Sequence[Any] = (),
+    cache: JitCache | None = None,
+) -> LoopFunction:
+    """Return a function that repeats ``step`` until the true residual is small, in one executable for each shape.
+
+    Args:
+        step: Takes the state and the problem; returns a state of the same structure, shapes and dtypes.
+        residual: Takes the same; returns the residual, computed from the solution in the state, as arrays. What a
+            method such as conjugate gradients carries along as its residual drifts away from it.
+        tolerance: The 2-norm of the residual at which the solver stops.
+        relative: Whether that is a multiple of the first state's residual.
+        max_steps: At most so many steps, rounded up to a multiple of ``check_every``.
+        check_every: The residual is computed after each so many steps, which are also what is counted.
+        warm: Signatures to compile ahead: each a tuple of the state and the problem.
+        cache: What compiles; one of its own without a limit if None.
+
+    Returns:
+        ``solver(state, *problem) -> SolveResult``.
+
+    Raises:
+        ValueError: If a number is out of range.
+        TypeError: When called, if ``step`` returns another structure than it takes.
+    """
+    _check_positive(max_steps=max_steps, check_every=check_every)
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be positive, such as 1e-6, but is {tolerance}")
+
+    def solve(state: State, goal: Any, limit: Any, *problem: Any) -> tuple[State, Any, Any, Any]:
+        def norm(s: State) -> jax.Array:
+            wide = [jnp.asarray(leaf) for leaf in tree_leaves(residual(s, *problem))]
+            wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in wide]  # 256² is no float16
+            leaves = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in wide]
+            return jnp.sqrt(sum(leaves, start=jnp.zeros(())))
+
+        def several(s: State) -> State:
+            checked = _checked(lambda one: step(one, *problem), s)
+            return lax.fori_loop(0, check_every, lambda _, one: checked(one), s)
+
+        def one_by_one(s: State) -> State:
+            """Stop before what is not finite: past an exact solution, many methods divide nothing by nothing."""
+            return _repeat(lambda one: step(one, *problem), lambda _: False, s, jnp.int32(check_every))[0]
+
+        def forward(pair: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            new = several(pair[0])
+            finite = _is_finite(new)
+            if check_every > 1:
+                new = lax.cond(finite, lambda: new, lambda: one_by_one(pair[0]))
+            size = norm(new)
+            return new, jnp.where(finite | (size <= enough), size, jnp.nan)
+
+        first = norm(state)
+        enough = goal * (first if relative else 1.0)
+        pair, count, status = _repeat(forward, lambda pair: pair[1] <= enough, (state, first), limit)
+        return pair[0], count * check_every, status, pair[1]
+
+    cached = (cache or JitCache()).jit(_named(solve, step))
+    goal, limit = jnp.float32(tolerance), jnp.int32(-(-max_steps // check_every))
+
+    def solver(state: State, *problem: Any) -> SolveResult:
+        return SolveResult(*cached(state, goal, limit, *problem))
+
+    return LoopFunction(solver, cached, lambda state, *problem: (state, goal, limit, *problem), warm)
+
+
+def _is_finite(state: State) -> jax.Array:
+    finite = jnp.asarray(True)
+    for leaf in tree_leaves(state):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
+def _repeat(
+    step: Callable[[State], State], converged: Callable[[State], Any], state: State, limit: Any
+) -> tuple[State, Any, Any]:
+    """Trace the loop; return the state, the number of steps and how it ended."""
+    state = tree_map(jnp.asarray, state)
+    checked = _checked(step, state)
+
+    def is_running(carry: Any) -> Any:
+        _, count, status = carry
+        return (status == _RUNNING) & (count < limit)
+
+    def body(carry: Any) -> Any:
+        old, count, _ = carry
+        new = checked(old)
+        finite = _is_finite(new)
+        done = jnp.where(_scalar(converged(new)), Ended.CONVERGED.value, _RUNNING)
+        kept = tree_map(lambda a, b: jnp.where(finite, a, b), new, old)
+        return kept, count + 1, jnp.where(finite, done, Ended.NOT_FINITE.value).astype(jnp.int32)
+
+    first = jnp.where(_scalar(converged(state)), Ended.CONVERGED.value, _RUNNING).astype(jnp.int32)
+    state, count, status = lax.while_loop(is_running, body, (state, jnp.int32(0), first))
+    return state, count, jnp.where(status == _RUNNING, Ended.MAX_STEPS_REACHED.value, status).astype(jnp.int32)
+
+
+def _scalar(value: Any) -> jax.Array:
+    told = jnp.asarray(value)
+    if told.shape != () or told.dtype != jnp.bool_:
+        raise TypeError(
+            f"converged must return a boolean scalar, such as jnp.max(jnp.abs(x)) < 1e-6, but returns "
+            f"{told.dtype}{list(told.shape)}"
+        )
+    return told
+
+
+def _checked(step: Callable[[State], State], state: State) -> Callable[[State], State]:
+    """Return ``step`` with its result in the state's own dtypes; refuse one that returns another structure."""
+    wanted = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+
+    def checked(old: State) -> State:
+        new = tree_map(jnp.asarray, step(old))
+        if tree_structure(new) != tree_structure(wanted):
+            raise TypeError(
+                "step must return a state of the structure that it takes: it takes "
+                f"{tree_structure(wanted)}, but returns {tree_structure(new)}"
+            )
+        for (path, a), b in zip(tree_flatten_with_path(wanted)[0], tree_leaves(new), strict=True):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                raise TypeError(
+                    f"step must return a state like the one that it takes: state{keystr(path)} is "
+                    f"{a.dtype}{list(a.shape)}, but it returns {b.dtype}{list(b.shape)}"
+                )
+        return new
+
+    return checked
+
+
+def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    """Let statistics name a loop by its step."""
+    function.__qualname__ = function.__name__ = name_of(step)
+    return function
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number, 1 or more, but is {value!r}")

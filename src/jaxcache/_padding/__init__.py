@@ -1,0 +1,1 @@
+"""Shape buckets: their choice, padding, trimming, and the check that padding is right."""

@@ -1,0 +1,1 @@
+"""One process as a whole: unchanged programs, and the environment that reaches processes they start."""

@@ -1,0 +1,1 @@
+"""Recorded requests, replayed under any policy and limit, and the certified bound."""

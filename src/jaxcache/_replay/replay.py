@@ -1,0 +1,307 @@
+"""Any policy at any limit over a trace: what a run with them would have hit, missed and evicted."""
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._policies import POLICIES, Policy, make_policy, options_of
+from .._policies.bounded_set import BoundedSet, Weight
+from .._primitives.sizes import parse_size
+from .trace import Event, Trace
+
+HIT, MISS, REJECTED, EVENT, UNKEPT = range(5)  # outcomes; the last, of what was made ahead, is told as an event
+SAMPLES = 1024  # points of bytes over time, at most
+SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayResult:
+    """What a cache would have done with the requests of a trace.
+
+    Attributes:
+        policy: Its name, or that of its class.
+        limit_bytes: None for no limit.
+        requests: Hits and misses.
+        hits: Requests for what was held.
+        misses: The others.
+        evictions: Entries that went to make room.
+        rejected: Programs that were made, also ahead of a request, but not kept: refused by the policy, or larger than
+            the limit.
+        compile_seconds: The cost of each miss's signature, added up. With a directory under the cache, what was
+            loaded from it is not in it.
+        load_seconds: Of the misses that a directory served.
+        peak_bytes: The most that was held at a time.
+        misses_by_signature: Of each signature; int64.
+        outcomes: Of each row of the trace: ``HIT``, ``MISS``, ``REJECTED`` (a miss too), ``EVENT``; uint8.
+        sampled_rows: Rows after which the bytes held were noted, evenly apart, the last row among them; int64.
+        sampled_bytes: What was held after them; int64.
+    """
+
+    policy: str
+    limit_bytes: int | None
+    requests: int
+    hits: int
+    misses: int
+    evictions: int
+    rejected: int
+    compile_seconds: float
+    load_seconds: float
+    peak_bytes: int
+    misses_by_signature: NDArray[np.int64]
+    outcomes: NDArray[np.uint8]
+    sampled_rows: NDArray[np.int64]
+    sampled_bytes: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.policy} at {self.limit_bytes} bytes: {self.hits} hits, {self.misses} misses, "
+            f"{self.evictions} evictions, {self.compile_seconds:.6g} s of compiling>"
+        )
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a replay leaves behind: outcomes by row, misses by signature, bytes held at the samples, and counts."""
+
+    outcomes: NDArray[np.uint8]
+    misses: NDArray[np.int64]
+    sampled_bytes: NDArray[np.int64]
+    evictions: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A directory under the cache: what was compiled once is loaded after.
+
+    Attributes:
+        load_share: Of a signature's compile seconds that loading it takes; 0.05 is usual for programs of a second.
+        warm: Whether the directory has all signatures from the start.
+    """
+
+    load_share: float = 0.05
+    warm: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.load_share < float("inf"):
+            raise ValueError(f"load_share must be 0 or more, such as 0.05, but is {self.load_share!r}")
+
+
+def replay(
+    trace: Trace,
+    policy: str | Policy,
+    limit: int | str | None = None,
+    *,
+    seed: int = 0,
+    warm: Iterable[Any] = (),
+    disk: Disk | None = None,
+    compiled: bool | None = None,
+) -> ReplayResult:
+    """Return what ``JitCache(limit, policy)`` does with the requests of a trace, request for request.
+
+    Args:
+        trace: Whose signatures weigh and cost what was first recorded.
+        policy: A name in ``jaxcache.POLICIES``, or a new object with the methods of ``jaxcache.Policy``.
+        limit: Bytes, as an int or as text such as ``"64MiB"``; None for no limit.
+        seed: For policies that draw.
+        warm: Labels of the trace that are made ahead of the first request, in this order.
+        disk: A directory under the cache; None for none.
+        compiled: Whether numba runs it. None if it is there, has the policy and the trace is worth it; True to be told
+            if it cannot. The decisions are the same.
+
+    Raises:
+        ValueError: If an argument is out of range; the message says what to write.
+        TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
+        ImportError: If ``compiled`` is True and numba is missing.
+    """
+    limit_bytes, seed = check_arguments(trace, policy, limit), operator.index(seed)
+    rows = _with_warm(trace, list(warm))
+    ahead = len(rows) - len(trace)
+    runner = _runner(rows, policy, compiled)
+    decisions = runner(rows, policy, limit_bytes, seed)
+    return _result(rows, _name(policy), limit_bytes, decisions, ahead, disk)
+
+
+def replay_grid(
+    trace: Trace,
+    policies: Sequence[str],
+    limits: Sequence[int | str | None],
+    *,
+    seed: int = 0,
+    disk: Disk | None = None,
+    threads: int | None = None,
+) -> list[ReplayResult]:
+    """Return the replays of all policies at all limits, policies outermost.
+
+    Args:
+        trace: As for :func:`replay`.
+        policies: Names.
+        limits: As for :func:`replay`.
+        seed: For policies that draw.
+        disk: A directory under the cache; None for none.
+        threads: How many run at a time; all cores if None. Only compiled replays gain.
+
+    Raises:
+        ValueError: As for :func:`replay`, before the first one starts.
+    """
+    for policy in policies:
+        for limit in limits:
+            check_arguments(trace, policy, limit)
+    workers = (os.cpu_count() or 1) if threads is None else threads
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
+    with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-replay") as pool:
+        pending = [
+            pool.submit(replay, trace, policy, limit, seed=seed, disk=disk) for policy in policies for limit in limits
+        ]
+        return [one.result() for one in pending]
+
+
+def check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
+    """Return the limit in bytes; refuse what cannot be replayed."""
+    if not isinstance(trace, Trace):
+        raise TypeError(f"trace must be a Trace, such as Trace.load('trace.parquet'), but is {trace!r}")
+    if isinstance(policy, str):
+        options_of(policy)
+    elif not callable(getattr(policy, "victim", None)) or isinstance(policy, type):
+        raise TypeError(f"policy must be a name such as 'lru', or a policy, but is {policy!r}")
+    return None if limit is None else parse_size(limit, "limit")
+
+
+def sample_rows(rows: int) -> NDArray[np.int64]:
+    """Return the rows after which bytes are noted."""
+    stride = max(1, -(-rows // SAMPLES))
+    return np.unique(np.append(np.arange(stride - 1, rows, stride), rows - 1)) if rows else np.zeros(0, np.int64)
+
+
+def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
+    """Return a trace that begins with the making ahead of some signatures."""
+    if not labels:
+        return trace
+    numbers: dict[Any, list[int]] = {}
+    for number, label in enumerate(trace.labels.tolist()):
+        numbers.setdefault(label, []).append(number)
+    missing = [label for label in labels if label not in numbers]
+    if missing:
+        raise ValueError(f"warm must name labels of the trace, but {missing[0]!r} is none")
+    ahead = np.array([number for label in labels for number in numbers[label]], np.int64)
+    return Trace(
+        np.concatenate([ahead, trace.signatures]), trace.labels, trace.size_bytes, trace.compile_seconds,
+        trace.mappings, np.concatenate([np.full(len(ahead), Event.WARM, np.uint8), trace.events]), trace.mappings_limit,
+    )  # fmt: skip
+
+
+Runner = Callable[[Trace, Any, int | None, int], Decisions]
+
+
+def _runner(trace: Trace, policy: object, compiled: bool | None) -> Runner:
+    """Return what replays: numba where it may and can, else the cache's own objects."""
+    if compiled is False:
+        return run_objects
+    suited = isinstance(policy, str) and not bool((trace.events == Event.CLEAR).any())
+    if compiled is None and not (suited and len(trace) > SMALL_ROWS):
+        return run_objects
+    try:
+        from . import compiled as _replay_compiled  # needs numba
+    except ImportError as error:
+        if compiled:
+            raise ImportError("compiled replays need numba: pip install 'jaxcache[lab]'") from error
+        return run_objects
+    if suited and policy in _replay_compiled.POLICIES:
+        return _replay_compiled.run_compiled
+    if compiled:
+        raise ValueError(f"compiled must be None or False for {policy!r} on this trace: there is no kernel for it")
+    return run_objects
+
+
+def run_objects(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -> Decisions:
+    """Replay with the very objects that decide in a running cache."""
+    residents = BoundedSet(_policy_maker(policy, seed), limit_bytes, trace.mappings_limit)
+    weights = [Weight(*one) for one in zip(trace.size_bytes.tolist(), trace.mappings.tolist(), strict=True)]
+    costs = trace.compile_seconds.tolist()
+    outcomes, bytes_held = bytearray(len(trace)), np.zeros(len(trace), np.int64)
+    held: set[int] = set()
+    evictions = 0
+    for row, (signature, event) in enumerate(zip(trace.signatures.tolist(), trace.events.tolist(), strict=True)):
+        outcomes[row] = HIT if event == Event.REQUEST else EVENT
+        if event == Event.CLEAR:
+            residents.remove(signature)
+            held.discard(signature)
+        elif signature not in held:
+            evicted = residents.try_insert(signature, weights[signature], costs[signature])
+            if event == Event.REQUEST:
+                outcomes[row] = REJECTED if evicted is None else MISS
+            elif evicted is None:
+                outcomes[row] = UNKEPT
+            if evicted is not None:
+                evictions += len(evicted)
+                held.difference_update(evicted)
+                held.add(signature)
+        elif event == Event.REQUEST:
+            residents.hit(signature)
+        bytes_held[row] = residents.live_bytes
+    if residents.fault is not None:
+        raise RuntimeError(residents.fault)
+    told = np.frombuffer(outcomes, np.uint8)
+    misses = np.bincount(trace.signatures[(told == MISS) | (told == REJECTED)], minlength=len(trace.labels))
+    return Decisions(told, misses, bytes_held[sample_rows(len(trace))], evictions, residents.peak_bytes)
+
+
+def _policy_maker(policy: Any, seed: int) -> Callable[[], Policy]:
+    if not isinstance(policy, str):
+        return lambda: policy
+    options = {"seed": seed} if "seed" in options_of(policy) else {}
+    return lambda: make_policy(policy, **options)
+
+
+def _name(policy: Any) -> str:
+    if isinstance(policy, str):
+        return policy
+    return next((name for name, kind in POLICIES.items() if type(policy) is kind), type(policy).__name__)
+
+
+def _result(
+    trace: Trace, policy: str, limit_bytes: int | None, decisions: Decisions, ahead: int, disk: Disk | None
+) -> ReplayResult:
+    """Put a result together; the first ``ahead`` rows of the trace are not the caller's."""
+    unkept = decisions.outcomes == UNKEPT
+    outcomes = np.where(unkept, np.uint8(EVENT), decisions.outcomes)[ahead:]
+    by_signature, requests = decisions.misses, trace.requests
+    misses = int(by_signature.sum())
+    compiles, loads = by_signature, np.zeros_like(by_signature)
+    if disk is not None:
+        compiles = np.zeros_like(by_signature) if disk.warm else np.minimum(by_signature, _compiled_when_asked(trace))
+        loads = by_signature - compiles
+    rows = sample_rows(len(trace)) - ahead
+    kept = rows >= 0
+    return ReplayResult(
+        policy=policy,
+        limit_bytes=limit_bytes,
+        requests=requests,
+        hits=requests - misses,
+        misses=misses,
+        evictions=decisions.evictions,
+        rejected=int(np.count_nonzero(outcomes == REJECTED) + np.count_nonzero(unkept)),
+        compile_seconds=math.fsum((compiles * trace.compile_seconds).tolist()),
+        load_seconds=math.fsum((loads * trace.compile_seconds).tolist()) * (disk.load_share if disk else 0.0),
+        peak_bytes=decisions.peak_bytes,
+        misses_by_signature=by_signature,
+        outcomes=outcomes,
+        sampled_rows=rows[kept],
+        sampled_bytes=decisions.sampled_bytes[kept],
+    )
+
+
+def _compiled_when_asked(trace: Trace) -> NDArray[np.int64]:
+    """Return 1 for each signature that its first request compiles, 0 for what was made ahead: a directory has it."""
+    firsts = np.full(len(trace.labels), Event.REQUEST, np.uint8)
+    seen, rows = np.unique(trace.signatures, return_index=True)
+    firsts[seen] = trace.events[rows]
+    return (firsts == Event.REQUEST).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Results of a sweep, compared: rankings, tests, bounds, and what to change."""

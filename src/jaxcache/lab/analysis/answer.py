@@ -1,0 +1,296 @@
+"""The answer of a sweep in words: its sentence, and the notes that say how sure it is.
+
+Every superlative is checked against the seconds that it stands on before it is written.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from statistics import fmean
+
+from .choice import Choice, baseline_of, by_policy, told_by
+from .paired_tests import Interval
+from .ranking import Cell, cells_of, limit_order
+from .sweep import Group, Program, Setting
+
+_MOST_NAMED, _MOST_SEEDS = 3, 8
+_LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
+
+
+def sentence_of(choice: Choice, tried: Collection[Setting], is_all: bool) -> str:
+    """Return what to take, and what it was compared with.
+
+    Args:
+        choice: Of the block that is recommended from.
+        tried: The settings of the sweep, also those without a successful trial.
+        is_all: Whether the block holds every successful trial of the sweep.
+    """
+    if is_all:
+        return _body(choice, tried)
+    compared = len(choice.block.by_setting)
+    which = f"{compared} of {len(tried)} settings" if compared < len(tried) else "all settings"
+    return f"Compared on {describe_cells(choice.block.cells)}, which {which} have run: {_body(choice, tried)}"
+
+
+def nothing_shared(groups: Sequence[Group]) -> str:
+    """Return why nothing can be ranked: no two settings have a cell in common."""
+    ran: dict[Setting, list[Cell]] = {}
+    for group in groups:
+        ran.setdefault(group.setting, []).extend(cells_of([group]))
+    parts = [f"{setting.label} ran {describe_cells(cells)}" for setting, cells in ran.items()]
+    return (
+        f"No two settings have run the same program and seed, so nothing is ranked: {_shortened(parts, '; ')}. To "
+        "compare settings, run each with the same workload, shapes and seeds."
+    )
+
+
+def notes_of(choices: Sequence[Choice], tried: Collection[Setting], failed: Collection[Setting]) -> Iterator[str]:
+    """Yield how sure the answer is, and what is not in it, a sentence each; the first choice is the answer.
+
+    ``failed`` are those of the settings tried that have no successful trial.
+    """
+    main = choices[0]
+    for note in (_policy_note(main, tried), _buckets_note(main), _limit_note(main, tried)):
+        if note:
+            yield note
+    apart = [_apart(choice, tried) for choice in choices[1:]]
+    yield from _limited(apart, "more sets of settings share runs of their own")
+    ranked = {setting for choice in choices for setting in choice.block.by_setting}
+    alone = [
+        f"{one.label} is not compared: no other setting has run the same program and seed."
+        for one in tried if one not in ranked and one not in failed
+    ]  # fmt: skip
+    yield from _limited(alone, "more settings have run what no other has")
+    unknown = [f"{one.label} has no successful trial, so nothing is said of it." for one in failed]
+    yield from _limited(unknown, "more settings have no successful trial")
+
+
+def _limited(notes: list[str], rest: str) -> list[str]:
+    more = len(notes) - _MOST_NAMED
+    return notes if more <= 0 else [*notes[:_MOST_NAMED], f"{more} {rest}."]
+
+
+# The sentence.
+
+
+def _body(choice: Choice, tried: Collection[Setting]) -> str:
+    """Return the sentence without what was compared."""
+    frames = [group.frame for group in choice.groups if group.frame is not None]
+    against = ""
+    if len(frames) == len(choice.groups):
+        uncached = fmean(frame.uncached_seconds for frame in frames)
+        against = f" of the {uncached:.1f} that a compile at every call would take"
+    words = f"{_lead(choice, tried)}: {choice.seconds:.1f} compile seconds a run{against}"
+    rival = _rival(choice)
+    if rival is None:
+        return f"{words}."
+    saved = choice.saved_over(rival)
+    if abs(saved.mean) < _LEAST_SHOWN:
+        return f"{words}."
+    sign = "less" if saved.mean >= 0 else "more"
+    whom = f"{rival.eviction} at the same limit" if rival in choice.rivals else _what(rival, choice)
+    return f"{words}, {abs(saved.mean):.1f} {sign} than {whom}{_range(saved)}."
+
+
+def _lead(choice: Choice, tried: Collection[Setting]) -> str:
+    what, settings = _what(choice.setting, choice), choice.block.by_setting
+    if len(settings) == 1:
+        return f"One setting {'was tried' if len(tried) == 1 else 'has succeeded'}, {what}"
+    if len({one.eviction for one in settings}) == 1:
+        compared = "tried" if len({one.eviction for one in tried}) == 1 else "compared"
+        return f"One policy was {compared}: {what}"
+    if choice.claimed:
+        return f"Take {what}"
+    if not choice.rivals:
+        return f"Of {len(settings)} settings {what} {_why(choice)}"
+    equal = [one.eviction for one in choice.rivals if choice.block.seconds[one] == choice.seconds]
+    least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {_listed(equal)}" if equal else "")
+    if any(one.verdict == "more" for one in choice.against):
+        return least
+    return f"No policy is shown to be better than the rest; {least}"
+
+
+def _why(choice: Choice) -> str:
+    """Return what a setting has before others of other limits or buckets."""
+    if choice.is_least:
+        return "took the fewest seconds"
+    if choice.is_least_with_running:
+        return "took the fewest seconds of compiling and running together"
+    if choice.lost_share is not None and len({one.buckets for one in choice.block.by_setting}) == 1:
+        return "has the smallest limit that is large enough"
+    return "is suggested"
+
+
+def _where(choice: Choice) -> str:
+    """Return among which settings none took fewer seconds; empty for all that were compared."""
+    if choice.is_least:
+        return ""
+    at_limit = [one for one in choice.block.by_setting if one.memory_limit == choice.setting.memory_limit]
+    return " at this limit" + (" with these buckets" if len({one.buckets for one in at_limit}) > 1 else "")
+
+
+def _what(setting: Setting, choice: Choice) -> str:
+    limit = "no limit" if setting.memory_limit is None else f"a limit of {setting.limit}"
+    told = len({one.buckets for one in choice.block.by_setting}) > 1 or setting.buckets != "none"
+    return f"{setting.eviction} with {limit}" + (f", buckets {setting.buckets}" if told else "")
+
+
+def _rival(choice: Choice) -> Setting | None:
+    """Return the setting that the chosen one is held against: at its limit ``lru``, else the next best; else of all."""
+    if len(choice.block.by_setting) == 1 or len({one.eviction for one in choice.block.by_setting}) == 1:
+        return None
+    if choice.rivals:
+        baseline = baseline_of(choice.block.groups)
+        if baseline == choice.setting.eviction:
+            return None
+        return next((one for one in choice.rivals if one.eviction == baseline), choice.rivals[0])
+    others = [one for one in choice.block.by_setting if one != choice.setting]
+    return min(others, key=lambda one: (choice.block.seconds[one], limit_order(one.memory_limit), one.eviction))
+
+
+def _range(saved: Interval) -> str:
+    if saved.low is None or saved.high is None:
+        return f" ({saved.repeats} repeat{'s' * (saved.repeats > 1)}: too few for an interval)"
+    return f" ({saved.confidence:.0%} interval {saved.low:.1f} to {saved.high:.1f}, {saved.repeats} repeats)"
+
+
+# The notes.
+
+
+def _policy_note(choice: Choice, tried: Collection[Setting]) -> str:
+    eviction = choice.setting.eviction
+    compared = {one.eviction for one in choice.block.by_setting}
+    if len({one.eviction for one in tried}) == 1:
+        return "One policy was tried, so the sweep says nothing of others."
+    if len(compared) == 1:
+        return "One policy was compared, so nothing is said of others."
+    measured = by_policy(choice.block.groups)
+    if all(measured[name] == measured[eviction] for name in measured):
+        return _alike(choice, tried)
+    if not choice.against:
+        rivals = ",".join(sorted(compared))
+        return (
+            f"No other policy was run at a limit of {eviction}{_same_buckets(choice)}, so policies are not compared: "
+            f"eviction={rivals} at one memory_limit would compare them."
+        )
+    return " ".join(part for part in (_evidence(choice), _not_at_one_limit(choice, compared)) if part)
+
+
+def _alike(choice: Choice, tried: Collection[Setting]) -> str:
+    """Say of policies that took the same seconds in every trial why, and what would tell them apart."""
+    if not any(group.mean("evictions") for group in choice.block.groups):
+        return "Nothing was evicted, so policies cannot differ: a smaller memory_limit would tell them apart."
+    who = "All policies" if len(choice.block.by_setting) == len(tried) else "The policies compared"
+    return f"{who} took the same seconds in every trial: more seeds tell them apart hardly, other limits may."
+
+
+def _evidence(choice: Choice) -> str:
+    eviction, mine = choice.setting.eviction, choice.against
+    repeats = min(one.repeats for one in mine)
+    if all(one.verdict == "too few repeats" for one in mine):
+        needed = mine[0].repeats_needed
+        seeds = ",".join(map(str, range(needed)))
+        least = f"{eviction} took the fewest seconds{_where(choice)}, which" if choice.rivals else "That"
+        return (
+            f"{least} is no claim: there {'are' if repeats > 1 else 'is'} {repeats} repeat{'s' * (repeats > 1)}, and "
+            f"{needed} are needed before a difference can be shown; seed={seeds} would settle it."
+        )
+    shown = [one for one in mine if one.verdict in ("less", "more")]
+    parts = [f"{eviction} takes {describe_ratio(one.ratio)} of the compile seconds of {one.second}" for one in shown]
+    evidence = "; ".join(parts) + f" (paired over {repeats} seeds, Holm's correction)." if parts else ""
+    if any(one.verdict == "more" for one in shown) and choice.rivals:
+        evidence += " That is the geometric mean over programs and limits; the fewest seconds are a mean at one limit."
+    level = [one.second for one in mine if one.verdict == "no difference seen"]
+    if level:
+        evidence += (" " if evidence else "") + f"Between {eviction} and {_listed(level)} no difference was seen."
+    return evidence
+
+
+def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
+    apart = sorted(compared - {one.second for one in choice.against} - {choice.setting.eviction})
+    if not apart:
+        return ""
+    where = f"at a limit of {choice.setting.eviction}{_same_buckets(choice)}"
+    return f"{_listed(apart)} {'were' if len(apart) > 1 else 'was'} not run {where}, and as policies not compared."
+
+
+def _same_buckets(choice: Choice) -> str:
+    return " with the same buckets" if len({one.buckets for one in choice.block.by_setting}) > 1 else ""
+
+
+def _buckets_note(choice: Choice) -> str:
+    told = told_by(choice.setting.buckets, choice.buckets)
+    if not told:
+        return ""
+    ratios = [f"{describe_ratio(one.ratio)} of {one.second} ({one.verdict})" for one in told]
+    return f"Buckets {choice.setting.buckets}: compiling and running take {', '.join(ratios)}."
+
+
+def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
+    limit, buckets = choice.setting.memory_limit, choice.setting.buckets
+    same_buckets = [one for one in choice.block.by_setting if one.buckets == buckets]
+    if len({one.memory_limit for one in tried}) == 1:
+        return "One limit was tried, so the sweep says nothing of others."
+    if len({one.memory_limit for one in same_buckets}) == 1:
+        with_these = " with these buckets" if len(same_buckets) < len(choice.block.by_setting) else ""
+        return f"One limit was compared{with_these}, so nothing is said of others."
+    if choice.lost_share is not None:
+        return (
+            f"With it all but {choice.lost_share:.0%} of what a cache without a limit saves is saved; a larger limit "
+            "gains no more than that."
+        )
+    if any(group.frame is None for group in choice.groups):
+        return "Without reference runs at the prices of the trials nothing says how much a larger limit would gain."
+    if any(limit_order(one.memory_limit) > limit_order(limit) for one in same_buckets):
+        return "No larger limit that was compared took fewer seconds."
+    largest = max(limit_order(one.memory_limit) for one in tried) <= limit_order(limit)
+    which = f"It is the largest limit {'tried' if largest else 'compared'}"
+    if any(one.eviction == choice.setting.eviction and one != choice.setting for one in same_buckets):
+        return f"{which}, and compile seconds still fall there: try a larger one."
+    return f"{which}, and a cache without a limit would save more: try a larger one."
+
+
+def _apart(choice: Choice, tried: Collection[Setting]) -> str:
+    """Say what another set of settings says of its own cells."""
+    return f"Compared apart, on {describe_cells(choice.block.cells)}: {_body(choice, tried)}"
+
+
+# Words.
+
+
+def describe_cells(cells: Sequence[Cell]) -> str:
+    """Return ``monte_carlo, zipf with seeds 0 and 1``, in short where there are many programs."""
+    seeds: dict[Program, list[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.program, []).append(cell.seed)
+    disks = len({program.persistent for program in seeds}) > 1
+    names = {one: one.label + (f", disk {one.persistent}" if disks else "") for one in seeds}
+    if len({tuple(sorted(each)) for each in seeds.values()}) == 1:
+        return f"{_shortened([*names.values()], ' and ')} with {_seeds(next(iter(seeds.values())))}"
+    return _shortened([f"{names[program]} with {_seeds(each)}" for program, each in seeds.items()], "; ")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if len(ordered) == 1:
+        return f"seed {ordered[0]}"
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"seeds {ordered[0]} to {ordered[-1]}"
+    if len(ordered) > _MOST_SEEDS:
+        return f"{len(ordered)} of the seeds {ordered[0]} to {ordered[-1]}"
+    return f"seeds {_listed([str(seed) for seed in ordered])}"
+
+
+def _shortened(names: Sequence[str], separator: str) -> str:
+    more = len(names) - _MOST_NAMED
+    shown = names if more <= 0 else [*names[:_MOST_NAMED], f"{more} more"]
+    return separator.join(shown)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def describe_ratio(ratio: Interval) -> str:
+    """Return ``0.82 (0.78–0.86)``."""
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.mean:.2f}"
+    return f"{ratio.mean:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"

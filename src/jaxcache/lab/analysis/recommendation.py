@@ -1,0 +1,101 @@
+"""An aggregate -> the answer: which policy, which limit, which buckets, what it saves, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..._primitives.sizes import format_size, parse_size
+from .answer import describe_cells, notes_of, nothing_shared, sentence_of
+from .choice import choose
+from .paired_tests import Comparison
+from .ranking import Block, find_blocks
+from .sweep import Group, Setting
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to choose, as far as the sweep carries it.
+
+    Attributes:
+        sentence: The answer, with what was compared if that is not all.
+        notes: How sure, and what would settle what is open; a sentence each.
+        chosen: The groups of the recommended setting, one a program, with the trials that were compared alone; empty if
+            nothing can be recommended.
+        policies: Every pair of policies, held against each other over the cells that were compared.
+        buckets: Every pair of bucket choices likewise.
+        claimed: Whether the choice of the policy rests on a difference that was shown.
+        scope: The cells that were compared, where these are not all of the sweep.
+    """
+
+    sentence: str
+    notes: tuple[str, ...] = ()
+    chosen: tuple[Group, ...] = ()
+    policies: tuple[Comparison, ...] = ()
+    buckets: tuple[Comparison, ...] = ()
+    claimed: bool = False
+    scope: str = ""
+
+    @property
+    def setting(self) -> Setting | None:
+        """The recommended setting."""
+        return self.chosen[0].setting if self.chosen else None
+
+    @property
+    def override(self) -> str:
+        """What to add to ``python -m flows.sweep`` for the recommended setting."""
+        chosen = self.setting
+        if chosen is None:
+            return ""
+        limit = "null" if chosen.memory_limit is None else _typed(chosen.memory_limit)
+        fields = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
+        name = fields.pop("name")
+        parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in fields.items()]
+        buckets = [] if name == "none" else [f"buckets={name}", *parts]
+        return " ".join([f"eviction={chosen.eviction.partition(' ')[0]}", f"memory_limit={limit}", *buckets])
+
+    @property
+    def python(self) -> str:
+        """The same in a program."""
+        chosen = self.setting
+        if chosen is None:
+            return ""
+        limit = "None" if chosen.memory_limit is None else _typed(chosen.memory_limit)
+        written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
+        cache = f'jaxcache.JitCache({written}, eviction="{chosen.eviction.partition(" ")[0]}")'
+        courses = [(group, result.course) for group in self.chosen for result in group.results]
+        lengths = {course.buckets: group for group, course in reversed(courses) if course is not None}
+        lengths.pop((), None)
+        if not lengths:
+            return cache
+        first, group = [*lengths.items()][-1]
+        whose = "" if len(lengths) == 1 else f"  # of {group.program.label}, seed {group.seeds[0]}"
+        return f"jaxcache.bucketed(f, cache={cache}, buckets={first}){whose}"
+
+
+def _typed(size_bytes: int) -> str:
+    """Return a size as it is typed: with a unit where that loses nothing."""
+    text = format_size(size_bytes).replace(" ", "")
+    return text if parse_size(text, "memory_limit") == size_bytes else str(size_bytes)
+
+
+def decide(groups: Sequence[Group], failed: Sequence[Setting] = ()) -> Decision:
+    """Return what the sweep says; ``failed`` are the settings that have no successful trial."""
+    if not groups:
+        return Decision("No trial succeeded, so there is nothing to choose from.")
+    settings = dict.fromkeys(group.setting for group in groups)
+    blocks = find_blocks(groups) if len(settings) > 1 else [Block(tuple(groups))]
+    tried = [*settings, *failed]
+    if not blocks:
+        return Decision(nothing_shared(groups))
+    choices = [choose(block) for block in blocks]
+    main = choices[0]
+    compared = sum(len(group.results) for group in main.block.groups)
+    is_all = compared == sum(len(group.results) for group in groups)
+    return Decision(
+        sentence=sentence_of(main, tried, is_all),
+        notes=tuple(notes_of(choices, tried, failed)),
+        chosen=main.groups,
+        policies=main.policies,
+        buckets=main.buckets,
+        claimed=main.claimed,
+        scope="" if is_all else describe_cells(main.block.cells),
+    )

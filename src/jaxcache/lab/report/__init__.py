@@ -1,0 +1,1 @@
+"""Reports of sweeps: markdown, pages, tables and charts."""

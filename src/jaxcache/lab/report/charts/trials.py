@@ -1,0 +1,190 @@
+"""Charts of what went on within trials: causes of misses, memory over time, latency, lengths."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import altair as alt
+
+from ...analysis.sweep import Group, Setting
+from ...trial import Timeline
+from .panel import (
+    DASHES,
+    HEIGHT,
+    MIB,
+    ROW_HEIGHT,
+    SOURCES,
+    Figure,
+    at_setting,
+    by_program,
+    chart_of,
+    spec_of,
+    styles_of,
+)
+
+
+def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
+    """What missed, and why, under the chosen setting."""
+
+    def draw(members: list[Group]) -> Any:
+        eviction = chosen.eviction if chosen else members[0].setting.eviction
+        group = next((g for g in members if g.setting.eviction == eviction), members[0])
+        counts: dict[tuple[str, str], float] = defaultdict(float)
+        for result in group.results:
+            stats = result.statistics
+            assert stats is not None
+            by_function = {name: one.misses_by_cause for name, one in stats.by_function.items()}
+            for name, found in (by_function or {"all functions": stats.misses_by_cause}).items():
+                for cause, count in found.items():
+                    counts[name, cause] += count / len(group.results)
+        rows = [
+            {"function": name, "cause": cause.replace("_", " "), "misses": round(count, 1), "text": f"{count:.0f}"}
+            for (name, cause), count in counts.items() if count > 0
+        ]  # fmt: skip
+        if not rows:
+            return None
+        base = chart_of(rows).encode(
+            x=alt.X(
+                "cause:N",
+                title=None,
+                sort=_most_first(rows, "cause"),
+                axis=alt.Axis(labelAngle=0, orient="top", grid=False),
+            ),
+            y=alt.Y("function:N", title=None, axis=alt.Axis(labelLimit=180, grid=False)),
+        )
+        shade = alt.Color("misses:Q", scale=alt.Scale(type="sqrt", range="heatmap"), legend=None)
+        cells = base.mark_rect(stroke="#808080", strokeWidth=0.5)
+        text = base.mark_text(fontSize=13).encode(text="text:N")
+        chart = alt.layer(cells.encode(color=shade, tooltip=["function:N", "cause:N", "misses:Q"]), text)
+        return spec_of(chart, ROW_HEIGHT * len({row["function"] for row in rows}))
+
+    where = f" of {chosen.label}" if chosen else ""
+    return by_program(
+        "causes", "What missed, and why",
+        f"Misses{where} by function and cause, means over the seeds. Evicted and not kept were compiled before: a "
+        "larger limit or another policy spares them. The others are new signatures: the program or buckets do.",
+        at_setting(groups, chosen), draw,
+    )  # fmt: skip
+
+
+def _most_first(rows: list[dict[str, Any]], field: str) -> list[str]:
+    total: dict[str, float] = defaultdict(float)
+    for row in rows:
+        total[row[field]] += row["misses"]
+    return sorted(total, key=lambda name: (-total[name], name))
+
+
+def memory(groups: Sequence[Group], chosen: Setting | None) -> Figure:
+    """Bytes held over the requests, against the limit: the first seed of each policy."""
+    lines = sorted({group.setting.eviction for group in groups})
+
+    def draw(members: list[Group]) -> Any:
+        rows = [
+            {"policy": g.setting.eviction, "request": request, "MiB": round(held / MIB, 3)}
+            for g in members if (course := _first_course(g))
+            for request, held in zip(course.requests, course.live_bytes, strict=True)
+        ]  # fmt: skip
+        if not rows:
+            return None
+        styles = styles_of("policy", lines, "eviction")
+        chart = chart_of(rows).mark_line(interpolate="step-after", strokeWidth=1.8).encode(
+            x=alt.X("request:Q", title="requests served", axis=alt.Axis(grid=False)),
+            y=alt.Y("MiB:Q", title="held (MiB)", scale=alt.Scale(zero=True)),
+            color=styles["color"], strokeDash=styles["strokeDash"],
+        )  # fmt: skip
+        limit = members[0].setting.memory_limit
+        if limit is None:
+            return alt.layer(chart)
+        rule = chart_of([{"MiB": limit / MIB, "name": f"limit: {members[0].setting.limit}"}])
+        text = rule.mark_text(align="right", baseline="bottom", dx=-4, dy=-3)
+        return alt.layer(
+            chart, rule.mark_rule(strokeDash=[6, 4]).encode(y="MiB:Q"),
+            text.encode(y="MiB:Q", text="name:N", x=alt.value("width")),
+        )  # fmt: skip
+
+    return by_program(
+        "memory", "Memory over time, against the limit",
+        "Bytes of the programs held, by the cache's own account, as requests come: the first seed of each policy.",
+        at_setting(groups, chosen), draw,
+    )  # fmt: skip
+
+
+def _first_course(group: Group) -> Timeline | None:
+    return next((result.course for result in group.results if result.course is not None), None)
+
+
+def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
+    """How long a request takes, by where its programs came from."""
+
+    def draw(members: list[Group]) -> Any:
+        rows = []
+        for group in members:
+            found = [result.course.latency for result in group.results if result.course is not None]
+            for source, name in SOURCES.items():
+                known = [one[source] for one in found if source in one]
+                if not known:
+                    continue
+                rows.append({
+                    "policy": group.setting.eviction, "source": name, "requests": sum(one.requests for one in known),
+                    **{q: round(1000 * fmean(getattr(one, f"{q}_seconds") for one in known), 4)
+                       for q in ("p50", "p90", "p99")},
+                })  # fmt: skip
+        if not rows:
+            return None
+        title = "milliseconds a request: median ● · 90 % ❙ · 99 % ◆"
+        y = alt.Y("policy:N", title=None, axis=alt.Axis(labelLimit=160))
+        scale = alt.Scale(type="log", nice=False, padding=12)
+        x = alt.X("p50:Q", title=title, scale=scale, axis=alt.Axis(format="~g", grid=False))
+        offset = alt.YOffset("source:N", sort=list(SOURCES.values()))
+        legend = alt.Legend(orient="bottom", columns=3, symbolType="stroke", symbolStrokeWidth=3)
+        colour = alt.Color("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
+                           scale=alt.Scale(domain=list(SOURCES.values())))  # fmt: skip
+        dash = alt.StrokeDash("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
+                              scale=alt.Scale(domain=list(SOURCES.values()), range=DASHES[:3]))  # fmt: skip
+        base = chart_of(rows).encode(y=y, yOffset=offset, color=colour)
+        tooltip = ["policy:N", "source:N", "requests:Q", "p50:Q", "p90:Q", "p99:Q"]
+        chart = alt.layer(
+            base.mark_rule(strokeWidth=2).encode(x=x, x2="p99:Q", strokeDash=dash),
+            base.mark_point(filled=True, shape="circle", size=60, opacity=1).encode(x=x, tooltip=tooltip),
+            base.mark_tick(thickness=2, size=9).encode(x="p90:Q", tooltip=tooltip),
+            base.mark_point(filled=True, shape="diamond", size=60, opacity=1).encode(x="p99:Q", tooltip=tooltip),
+        )
+        return spec_of(chart, max(HEIGHT, ROW_HEIGHT * len(members)))
+
+    return by_program(
+        "latency", "Latency of requests",
+        "A request counts as compiled if any of its programs was, else as loaded if any came from disk, else as held.",
+        at_setting(groups, chosen), draw,
+    )  # fmt: skip
+
+
+def lengths(groups: Sequence[Group]) -> Figure:
+    """How many requests came with each length, and the buckets that they were padded to."""
+
+    def draw(members: list[Group]) -> Any:
+        course = next((one for one in map(_first_course, members) if one is not None), None)
+        if course is None:
+            return None
+        rows = [{"length": length, "requests": count} for length, count in course.lengths.items()]
+        x = alt.X("length:Q", title="length of a request", axis=alt.Axis(grid=False),
+                  scale=alt.Scale(zero=False, padding=8))  # fmt: skip
+        bars = chart_of(rows).mark_rule(strokeWidth=3).encode(
+            x=x, y=alt.Y("requests:Q", title="requests", scale=alt.Scale(zero=True)), y2=alt.datum(0),
+            tooltip=["length:Q", "requests:Q"],
+        )  # fmt: skip
+        drawn = [bars]
+        bucketed = next((c for g in members for c in [_first_course(g)] if c is not None and c.buckets), None)
+        if bucketed is not None:
+            edges = chart_of([{"length": length, "bucket": f"{length}"} for length in bucketed.buckets])
+            drawn.append(edges.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(x="length:Q"))
+            drawn.append(
+                edges.mark_text(baseline="bottom", dy=-4).encode(x="length:Q", text="bucket:N", y=alt.value(0))
+            )
+        return alt.layer(*drawn)
+
+    return by_program(
+        "lengths", "Lengths asked for",
+        "Requests of the first seed by length. Dashed lines, where there are any, are the buckets they were padded to.",
+        groups, draw,
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""The report's charts as files: SVG and PNG, in the light theme of the page."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from ..analysis.sweep import Group
+from .charts import Figure, tradeoff_layers
+
+WEB = Path(__file__).with_name("web")
+_WIDTH = 420
+
+
+@functools.cache
+def themes() -> dict[str, dict[str, Any]]:
+    """Return Vega-Lite's settings for ``light`` and ``dark``.
+
+    The colours of lines are Okabe and Ito's and neighbours of theirs, which colour-blind people tell apart; those for
+    dark are lighter.
+    """
+    return json.loads((WEB / "theme.json").read_text())
+
+
+def tradeoff_plot(groups: Sequence[Group]) -> alt.TopLevelMixin | None:
+    """Return reference compile seconds against the limit, one panel a program; None if there is nothing to draw."""
+    panels: dict[str, list[Group]] = {}
+    for group in groups:
+        panels.setdefault(group.program.label, []).append(group)
+    if not panels:
+        return None
+    layers = [
+        tradeoff_layers(members, groups).properties(title=title, width=280, height=260)
+        for title, members in panels.items()
+    ]
+    chart: Any = alt.concat(*layers, columns=3)
+    chart = chart.resolve_scale(color="shared", shape="shared", strokeDash="shared")
+    return chart.properties(config={**themes()["light"], "background": "white", "font": "sans-serif"})
+
+
+def write_plots(figures: Sequence[Figure], directory: Path) -> list[Path]:
+    """Write each chart as ``<figure>-<number>.svg`` and ``.png``; return the files."""
+    directory.mkdir(exist_ok=True)
+    written: list[Path] = []
+    for figure in figures:
+        for number, panel in enumerate(figure.panels, 1):
+            spec = {**panel.spec, "width": _WIDTH, "title": panel.title or figure.title, "background": "white"}
+            config = {**themes()["light"], "font": "sans-serif"}
+            place = directory / f"{figure.name}-{number}.svg"
+            place.write_text(vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), config=config))
+            picture = vl_convert.vegalite_to_png(spec, vl_version=vega_lite(), config=config, ppi=144)
+            place.with_suffix(".png").write_bytes(picture)
+            written += [place, place.with_suffix(".png")]
+    return written
+
+
+def draw_nothing() -> None:
+    """Draw an empty chart, which starts what draws all others."""
+    chart = alt.Chart(alt.Data(values=[])).mark_point().to_dict()
+    vl_convert.vegalite_to_png(chart, vl_version=vega_lite())
+
+
+def vega_lite() -> str:
+    """Return the version of Vega-Lite that the charts are written in, as vl-convert names it."""
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])

@@ -1,0 +1,159 @@
+"""An aggregate -> ``results.parquet`` and ``results.csv``: tidy, one row a trial; docs/results.md is the schema."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from ..analysis.sweep import Group, Setting, Sweep
+from ..trial import TrialResult
+
+RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the tables.
+
+    Attributes:
+        kind: ``string``, ``int64``, ``double`` or ``bool``.
+        meaning: What it holds, with its unit.
+        value: From a trial and its group; the group is None for trials that failed. Missing values are None.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    value: Callable[[TrialResult, Group | None], Any]
+
+
+def _of(part: str, field: str) -> Callable[[TrialResult, Group | None], Any]:
+    def value(result: TrialResult, _: Group | None) -> Any:
+        return getattr(getattr(result, part), field, None)
+
+    return value
+
+
+def _framed(field: str) -> Callable[[TrialResult, Group | None], Any]:
+    return lambda _, group: None if group is None or group.frame is None else getattr(group.frame, field)
+
+
+def _set(field: str) -> Callable[[TrialResult, Group | None], Any]:
+    """Return a setting as the group has it; a failed trial has none, and its config is asked."""
+
+    def value(result: TrialResult, group: Group | None) -> Any:
+        if group is not None:
+            return getattr(group.setting, field)
+        part = getattr(result.config, field, Setting._field_defaults.get(field))
+        return getattr(part, "name", part)
+
+    return value
+
+
+def _loading(result: TrialResult, _: Group | None) -> float | None:
+    return None if result.course is None else result.course.loading_seconds
+
+
+def _json(result: TrialResult, _: Group | None) -> str | None:
+    return None if result.statistics is None else json.dumps(result.statistics.misses_by_cause, sort_keys=True)
+
+
+def _counts(name: str, meaning: str) -> Column:
+    return Column(name, "int64", meaning, _of("statistics", name))
+
+
+def _seconds(part: str, name: str, meaning: str) -> Column:
+    return Column(name, "double", meaning + ", s", _of(part, name))
+
+
+COLUMNS = (
+    Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
+    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
+    Column("status", "string", "`completed` or `failed`", lambda r, _: r.status),
+    Column("reason", "string", "why it failed", lambda r, _: r.reason),
+    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
+    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name),
+    Column("program", "string", "workload and shapes with the settings that differ in the sweep",
+           lambda _, g: None if g is None else g.program.label),
+    Column("eviction", "string", "name of the policy", _set("eviction")),
+    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
+    Column("buckets", "string", "how lengths were padded", _set("buckets")),
+    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision),
+    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode),
+    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed),
+    Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate")),
+    _counts("hits", "calls served by a program that was held"),
+    _counts("misses", "calls for which a program was compiled or loaded"),
+    Column("misses_by_cause", "string", "misses taken apart, a JSON object from cause to count", _json),
+    _counts("disk_hits", "programs loaded from the directory of compiled programs"),
+    _counts("compiled", "programs that XLA compiled"),
+    _counts("evictions", "programs that went to make room"),
+    _counts("rejected", "programs that ran but were not kept"),
+    _counts("bypassed", "calls handed to jax.jit itself"),
+    _counts("variants", "programs held at the end"),
+    Column("padding", "double", "elements that padding added over those asked for", _of("statistics", "padding")),
+    _counts("live_bytes", "what they weigh, in bytes"),
+    _counts("peak_bytes", "the most that was held, in bytes"),
+    _seconds("statistics", "cost_seconds", "reference compile seconds of the misses: what compares settings"),
+    _seconds("statistics", "repeated_cost_seconds", "the part of it for programs compiled before"),
+    _seconds("statistics", "compile_seconds", "really spent on misses: lowering, compiling, loading"),
+    _seconds("statistics", "compile_seconds_avoided", "reference compile seconds of the hits"),
+    _seconds("timing", "disk_saved_seconds", "compile seconds of the programs loaded, less the reading"),
+    Column("loading_seconds", "double", "the part of compile_seconds spent reading executables from disk, s", _loading),
+    _seconds("timing", "serve_seconds", "of the requests alone"),
+    _seconds("timing", "run_seconds", "the part of serve_seconds not spent on misses"),
+    _seconds("timing", "work_seconds", "of the trial, checks included"),
+    Column("calls_per_second", "double", "requests over serve_seconds", _of("timing", "calls_per_second")),
+    _seconds("timing", "p50_seconds", "median of a request"),
+    _seconds("timing", "p99_seconds", "99 % quantile of a request"),
+    Column("peak_rss_bytes", "int64", "most resident memory of the process, bytes", _of("memory", "peak_rss_bytes")),
+    Column("unbounded_seconds", "double", "each program compiled once, mean over the group's seeds, s",
+           _framed("unbounded_seconds")),
+    Column("uncached_seconds", "double", "each call compiled anew, mean over the group's seeds, s",
+           _framed("uncached_seconds")),
+    Column("unbounded_bytes", "double", "what all programs weigh together, mean over the group's seeds, bytes",
+           _framed("unbounded_bytes")),
+    Column("bound_seconds", "double", "what no policy can go below at this limit, where known, s",
+           lambda _, g: None if g is None else g.bound_seconds),
+    Column("device", "string", "on what it ran", lambda r, _: r.device),
+    Column("started_at", "string", "when, UTC", _of("timing", "started_at")),
+    Column("code_version", "string", "hash of jaxcache's sources", lambda r, _: r.environment.code_version),
+    Column("git_commit", "string", "of the working directory", lambda r, _: r.environment.git_commit),
+    Column("jax_version", "string", "of the package", lambda r, _: r.environment.packages.get("jax")),
+)  # fmt: skip
+_KINDS = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
+
+
+def groups_by_trial(sweep: Sweep) -> dict[str, Group]:
+    """Return the group of each successful trial, by trial id."""
+    return {result.trial_id: group for group in sweep.groups for result in group.results}
+
+
+def results_table(sweep: Sweep) -> pa.Table:
+    """Return the trials in the order in which they were started, one row each."""
+    groups = groups_by_trial(sweep)
+    fields = [pa.field(c.name, _KINDS[c.kind], metadata={"meaning": c.meaning}) for c in COLUMNS]
+    arrays = [
+        pa.array([column.value(result, groups.get(result.trial_id)) for result in sweep.results], _KINDS[column.kind])
+        for column in COLUMNS
+    ]
+    schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "sweep": sweep.directory.name})
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def write_results(sweep: Sweep) -> None:
+    """Write the trials as Parquet and CSV beside the sweep's other files."""
+    table = results_table(sweep)
+    pq.write_table(table, sweep.directory / RESULTS_PARQUET)
+    pa_csv.write_csv(table, sweep.directory / RESULTS_CSV)
+
+
+def schema_lines(columns: Sequence[Column] = COLUMNS) -> list[str]:
+    """Return the table of docs/results.md."""
+    rows = [f"| `{column.name}` | {column.kind} | {column.meaning} |" for column in columns]
+    return ["| Column | Type | What it holds |", "| --- | --- | --- |", *rows]

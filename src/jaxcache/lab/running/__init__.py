@@ -1,0 +1,1 @@
+"""Trials: each a process of its own on a device."""

@@ -1,0 +1,134 @@
+"""Which devices there are, and how a process is held to one of them."""
+
+import os
+from collections.abc import Sequence
+
+import jax
+
+from ..trial import Device
+from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, models_and_identities, visible_entry
+
+
+def available_cores() -> list[int]:
+    """Return the CPU cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def find_devices(
+    platform: str = "auto",
+    workers: int | None = None,
+    gpus: Sequence[int] | None = None,
+    gpu_memory_fraction: float | None = None,
+) -> list[Device]:
+    """Return one device for each worker.
+
+    Args:
+        platform: ``cpu``, ``gpu``, or ``auto`` for GPUs where there are any and JAX has a plugin for them.
+        workers: How many; None for every GPU, or for one CPU slot for every two cores, but at least two slots where
+            there are two cores. Slots share the cores evenly, the same number each, so that all compute alike.
+        gpus: Which GPUs, by their position among those that are visible; None for every one.
+        gpu_memory_fraction: How much of a GPU's memory a process takes ahead; None to take what it needs.
+
+    Raises:
+        ValueError: If a GPU is not there, or there are fewer devices than workers.
+    """
+    if gpus is not None and platform == "cpu":
+        raise ValueError(f"runner.gpus={list(gpus)} needs runner.device=gpu, but runner.device is cpu")
+    wanted = platform == "gpu" or gpus is not None
+    found = len(find_gpus()) if wanted or (platform == "auto" and jax_can_use_gpus()) else 0
+    if wanted and not found:
+        asked = "runner.device is gpu" if gpus is None else f"runner.gpus is {list(gpus)}"
+        raise ValueError(f"{asked}, but nvidia-smi lists no GPU; write runner.device=cpu runner.gpus=null")
+    if not found:
+        return _cpu_slots(workers)
+    chosen = _chosen(gpus, found)
+    if workers is not None and workers > len(chosen):
+        raise ValueError(f"runner.workers must be at most {len(chosen)}, the number of GPUs, but is {workers}")
+    taken = chosen[: workers or len(chosen)]
+    known = models_and_identities([visible_entry(index) for index in taken])
+    return _alike(
+        [
+            Device(platform="gpu", index=index, memory_fraction=gpu_memory_fraction, model=model, identity=identity)
+            for index, (model, identity) in zip(taken, known, strict=True)
+        ]
+    )
+
+
+def _alike(gpus: list[Device]) -> list[Device]:
+    """Refuse GPUs of different models: results are compared bit for bit, and sums may round differently."""
+    models = {gpu.model for gpu in gpus}
+    if len(models) > 1:
+        same = [gpu.index for gpu in gpus if gpu.model == gpus[0].model]
+        raise ValueError(
+            f"a sweep compares its trials, so its GPUs must be alike, but they are {', '.join(sorted(models))}; "
+            f"name some of one kind, such as runner.gpus=[{','.join(map(str, same))}]"
+        )
+    return gpus
+
+
+def _chosen(gpus: Sequence[int] | None, found: int) -> list[int]:
+    if gpus is None:
+        return list(range(found))
+    if not gpus or len(set(gpus)) < len(gpus):
+        raise ValueError(f"runner.gpus must name each GPU once, such as [0,1], but is {list(gpus)}")
+    absent = [index for index in gpus if index >= found]
+    if absent:
+        there = "only GPU 0" if found == 1 else f"0 to {found - 1}"
+        raise ValueError(f"runner.gpus={list(gpus)} names GPU {absent[0]}, but there is {there}; null means every one")
+    return list(gpus)
+
+
+def _cpu_slots(workers: int | None) -> list[Device]:
+    cores = available_cores()
+    slots = workers or max(min(2, len(cores)), len(cores) // 2)
+    if slots > len(cores):
+        raise ValueError(f"runner.workers must be at most {len(cores)}, the number of CPU cores, but is {slots}")
+    share = len(cores) // slots
+    return [
+        Device(platform="cpu", index=slot, cores=tuple(cores[slot * share : (slot + 1) * share]))
+        for slot in range(slots)
+    ]
+
+
+def hold_to(device: Device) -> str:
+    """Hold this process to a device, before JAX has started a backend; return the device as JAX sees it.
+
+    Once a process: the GPUs that are visible are fewer afterwards.
+
+    Raises:
+        RuntimeError: If a GPU was asked for and JAX started something else.
+    """
+    place = _show_one_gpu(device) if device.platform == "gpu" else _keep_to_cores(device)
+    seen = jax.devices()[0]
+    if device.platform == "gpu" and seen.platform != "gpu":
+        raise RuntimeError(
+            f"asked for GPU {device.index}, but JAX started {seen.platform}: is a CUDA jaxlib installed?"
+        )
+    kind = f" {seen.device_kind}" if seen.device_kind != seen.platform else ""
+    return f"{seen.platform}{kind} {place}"
+
+
+def _show_one_gpu(device: Device) -> str:
+    entry = visible_entry(device.index)
+    if VISIBLE not in os.environ:
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers then mean what nvidia-smi shows
+    os.environ[VISIBLE] = entry
+    if device.memory_fraction is None:
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    else:
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(device.memory_fraction)
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    return entry
+
+
+def _keep_to_cores(device: Device) -> str:
+    """Hold this thread, and with it the threads that XLA starts, of which there is one a core that it may use."""
+    jax.config.update("jax_platforms", "cpu")
+    if not device.cores:
+        return str(device.index)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, device.cores)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):  # of what is imported from here on
+        os.environ[name] = str(len(device.cores))
+    return f"on {len(device.cores)} of {os.cpu_count()} cores"

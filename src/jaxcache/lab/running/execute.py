@@ -1,0 +1,199 @@
+"""Do one trial, or one reference run, in this process."""
+
+import hashlib
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+
+from ... import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_directory
+from ..trial import (
+    FunctionCounts,
+    FunctionProfile,
+    Memory,
+    Persistent,
+    Reference,
+    Statistics,
+    Timeline,
+    Timing,
+    Trial,
+)  # fmt: skip
+from ..workloads import Answer, Compiler, Session
+from .launch import REQUESTS, TrialJob
+from .profiling import ProfilingCache, profiler_trace
+from .progress_file import AdvanceWriter
+from .timeline import CourseRecorder
+
+
+@contextmanager
+def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCache | None]:
+    """Keep what is compiled in what follows in a directory, with thresholds that keep everything; None if it is off.
+
+    A fresh one is ``scratch``, which whoever started this process removes, since this process may be killed.
+    """
+    jax.config.update("jax_enable_compilation_cache", persistent.mode != "off")
+    directory = scratch / "programs" if persistent.mode == "fresh" else persistent.place
+    if directory is None:
+        yield None
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with use_directory(directory, persistent.limit, persistent.eviction) as cache:
+        yield cache
+
+
+@dataclass
+class Served:
+    """What came of serving a workload's requests. The session keeps its compiled programs alive."""
+
+    checksum: str
+    answer: Answer
+    seconds: list[float] = field(repr=False)
+    processor_seconds: float
+    session: Session = field(repr=False)
+
+
+def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | None = None) -> Served:
+    """Serve all requests of the trial's workload with programs from ``cache``.
+
+    ``after``, if given, is called between the requests, off the clock, with a request's length and its seconds.
+    """
+    lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
+    buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
+    digest, seconds, processor_seconds = hashlib.sha256(), [], 0.0
+    with jax.enable_x64(trial.precision == "float64"):
+        session = trial.workload.start(Compiler(cache, trial.precision, buckets), trial.seed)
+        for number, length in enumerate(lengths.tolist()):
+            started, processor_started = time.perf_counter(), time.process_time()
+            result = session.serve(number, length)
+            seconds.append(time.perf_counter() - started)
+            processor_seconds += time.process_time() - processor_started
+            if after is not None:
+                after(length, seconds[-1])
+            session.check(result)
+            digest.update(f"{result.dtype}{result.shape}".encode())
+            digest.update(np.ascontiguousarray(result).tobytes())
+    return Served(digest.hexdigest()[:16], session.answer(), seconds, processor_seconds, session)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave, before it is judged."""
+
+    served: Served
+    statistics: Statistics
+    timing: Timing
+    memory: Memory
+    course: Timeline
+    profile: tuple[FunctionProfile, ...]
+
+
+def execute_trial(order: TrialJob) -> Outcome:
+    """Run a trial in this process."""
+    trial = order.trial
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    start_rss_bytes = psutil.Process().memory_info().rss
+    warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
+    settings: dict[str, Any] = {"seed": trial.seed, "costs": order.costs}
+    kind = ProfilingCache if trial.profiling else JitCache
+    tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
+    with persistent_cache(trial.persistent, order.scratch) as disk:
+        cache = kind(trial.memory_limit, trial.eviction.name, **settings)
+        advance = AdvanceWriter(order.scratch, trial.workload.requests, cache)
+        with tracing, CourseRecorder(cache, trial) as recorder:
+
+            def after(length: int, seconds: float) -> None:
+                recorder.after(length, seconds)
+                advance.after()
+
+            served = serve(trial, cache, after)
+        disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
+        statistics = _statistics(cache.stats())
+    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
+    total = sum(served.seconds)
+    return Outcome(
+        served,
+        statistics,
+        Timing(
+            started_at=started_at.isoformat(timespec="milliseconds"),
+            work_seconds=time.perf_counter() - started,
+            serve_seconds=total,
+            run_seconds=max(0.0, total - statistics.compile_seconds),
+            processor_seconds=served.processor_seconds,
+            disk_saved_seconds=disk_saved_seconds,
+            calls_per_second=len(served.seconds) / total,
+            p50_seconds=float(p50),
+            p99_seconds=float(p99),
+        ),
+        Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
+        recorder.course(),
+        cache.profile() if isinstance(cache, ProfilingCache) else (),
+    )
+
+
+def _statistics(stats: CacheStats) -> Statistics:
+    values: dict[str, Any] = {name: getattr(stats, name) for name in Statistics.model_fields}
+    by_function = {
+        name: FunctionCounts(**{one: getattr(counts, one) for one in FunctionCounts.model_fields})
+        for name, counts in stats.by_function.items()
+    }
+    return Statistics(**{**values, "by_function": by_function})
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def execute_reference(order: TrialJob, device: str) -> Reference:
+    """Run a trial's program without a bound, and under ``jax.jit`` itself.
+
+    First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
+    gives the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
+    reference of the sweep has measured keep what it measured. The requests are left as a trace, for the bound.
+    """
+    trial, requests = order.trial, order.scratch / "requests"
+    with persistent_cache(Persistent(mode="fresh"), order.scratch):
+        with JitCache(None, "none", costs=order.costs, record=requests) as cache:
+            served = serve(trial, cache)
+            stats, costs = cache.stats(), cache.costs()
+        Trace.load(requests).save(order.directory / REQUESTS)
+        plain = serve(trial, JitCache(enabled=False))
+    for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
+        if not run.answer.right:
+            raise RuntimeError(f"wrong answer under {name}: {describe_answer(run.answer)}")
+    if served.checksum != plain.checksum:
+        raise RuntimeError(f"an unbounded cache gave {served.checksum}, jax.jit {plain.checksum}: results differ")
+    return Reference(
+        program_id=order.program_id,
+        workload=trial.workload.name,
+        shapes=trial.shapes.name,
+        seed=trial.seed,
+        device=device,
+        slot=order.device.slot,
+        environment=order.environment,
+        checksum=plain.checksum,
+        requests=len(plain.seconds),
+        distinct=len(costs),
+        unbounded_bytes=stats.live_bytes,
+        unbounded_cost_seconds=stats.cost_seconds,
+        uncached_cost_seconds=stats.cost_seconds + stats.compile_seconds_avoided,
+        jit_seconds=sum(plain.seconds),
+        run_seconds=max(0.0, sum(served.seconds) - stats.compile_seconds),
+        processor_seconds=served.processor_seconds,
+        costs={signature: (cost.size_bytes, cost.seconds) for signature, cost in costs.items()},
+    )
+
+
+def describe_answer(answer: Answer) -> str:
+    """Return an answer in a line."""
+    return f"{answer.measure} is {answer.error:.3g}, at most {answer.tolerance:.3g} is right"

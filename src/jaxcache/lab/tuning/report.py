@@ -1,0 +1,211 @@
+"""What tuning found, for people and for programs: tune.md, its picture, the terminal, and best.yaml."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ... import Trace, format_size
+from ..buckets import Optimal
+from ..trial import Reference, TrialResult
+from .curves_plot import draw
+from .search import Candidate, Tuning
+
+REPORT, BEST = "tune.md", "best.yaml"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A setting that was run for real, beside what the replay had said of it; without a result, only replayed."""
+
+    candidate: Candidate
+    result: TrialResult | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All that a report tells.
+
+    Attributes:
+        what: The program, in words.
+        command: What to type to do it again.
+        verified: The recommended setting first; empty if nothing was run.
+        present: The setting that the command named, likewise; None where there is none.
+        reference: Of the program without padding; None for a trace from elsewhere.
+        lengths: The buckets of each set that has any.
+        optimal: By what the optimal buckets were chosen, as measured; None where nothing was run.
+        program: Overrides by key that name the program that was run; empty for a trace from elsewhere.
+    """
+
+    what: str
+    command: str
+    tuning: Tuning
+    verified: tuple[Verified, ...]
+    present: Verified | None
+    reference: Reference | None
+    lengths: dict[str, tuple[int, ...]]
+    optimal: Optimal | None = None
+    program: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_tuning(tuned: Tuned, directory: Path) -> None:
+    """Write the report, its pictures, and the recommended setting into a directory."""
+    for name, drawn in tuned.tuning.curves.items():
+        # The run that was recorded had no limit; what a reader looks for is where the present setting stands.
+        now = tuned.present.candidate if tuned.present is not None else None
+        ring = now.replayed if now is not None and now.buckets == name else None
+        draw(replace(drawn, present=ring)).save(directory / f"curves_{name}.svg")
+    (directory / REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
+    text = "\n".join(_best(tuned)) + "\n"
+    (directory / BEST).write_text(text)
+    (directory / "experiment").mkdir(exist_ok=True)  # where Hydra looks
+    (directory / "experiment" / BEST).write_text(text)
+
+
+def _setting(one: Candidate) -> str:
+    buckets = "" if one.buckets == "none" else f", buckets={one.buckets}"
+    return f"eviction={one.replayed.policy}, memory_limit={format_size(one.limit_bytes)}{buckets}"
+
+
+def answer(tuned: Tuned) -> str:
+    """Return what to do and what it gains, in a sentence or two."""
+    best = tuned.tuning.best
+    said = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
+    said += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
+    if tuned.present is not None:
+        said += _against(best, tuned.present.candidate)
+    seconds, held = _without_a_limit(tuned.tuning.recordings[0].trace)
+    return f"{said}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
+
+
+def _against(best: Candidate, before: Candidate) -> str:
+    saved = before.total_seconds - best.total_seconds
+    if saved > 0:
+        share = saved / before.total_seconds
+        return f"; compiling and running take {saved:.1f} s ({share:.0%}) less than with {_setting(before)}"
+    fewer = before.limit_bytes - best.limit_bytes
+    if fewer > 0:
+        return f"; {_setting(before)} takes {-saved:.1f} s less, for {format_size(fewer)} more"
+    return f"; that is no gain on {_setting(before)}"
+
+
+def _without_a_limit(trace: Trace) -> tuple[float, int]:
+    """Return what compiling each program once takes, in seconds, and what holding all of them weighs, in bytes."""
+    return float(trace.compile_seconds.sum()), trace.working_set_bytes
+
+
+_COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
+
+
+def _row(one: Candidate) -> tuple[str, ...]:
+    replayed = one.replayed
+    return (
+        one.buckets, replayed.policy, format_size(one.limit_bytes), f"{replayed.compile_seconds:.2f}",
+        f"{one.over_bound:.2f}", f"{one.run_seconds:.2f}", f"{one.total_seconds:.2f}", str(replayed.misses),
+        format_size(replayed.peak_bytes),
+    )  # fmt: skip
+
+
+_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
+            "total s predicted", "run ")  # fmt: skip
+_CHECKED_NOTE = (
+    "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
+    "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
+    "and fewer where programs came from the shared directory (`persistent=off` compiles all of them)."
+)
+
+
+def _checked_row(one: Verified) -> tuple[str, ...]:
+    replayed, result = one.candidate.replayed, one.result
+    stats, timing = (None, None) if result is None else (result.statistics, result.timing)
+    if result is None or stats is None or timing is None:
+        reason = "not run" if result is None else result.reason or "failed"
+        predicted = (f"{replayed.compile_seconds:.2f}", f"{one.candidate.over_bound:.2f}")
+        return (_setting(one.candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
+    return (
+        _setting(one.candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
+        f"{one.candidate.over_bound:.2f}",
+        f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
+        f"{stats.cost_seconds + timing.run_seconds:.2f}",
+    )  # fmt: skip
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _markdown(tuned: Tuned) -> Iterator[str]:
+    yield from ("# The setting to take", "", answer(tuned), "")
+    yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
+    yield from ("`python -m flows.sweep --config-dir <this directory> experiment=best`", "")
+    if tuned.program:
+        yield from ("runs this program with it; another one where you name its `workload`.", "")
+    else:
+        yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
+    yield from ("## The best policy of each set of buckets", "")
+    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.ranked])
+    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    if checked:
+        yield from ("## Predicted and run", "", _CHECKED_NOTE, "")
+        yield from _table([name.strip() for name in _CHECKED], [_checked_row(one) for one in checked])
+    yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
+    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.front()])
+    for name in tuned.tuning.curves:
+        lengths = tuned.lengths.get(name)
+        yield from (f"## Buckets: {name}", "", *([f"Lengths: {', '.join(map(str, lengths))}.", ""] if lengths else []))
+        yield from (f"![Compile seconds against the memory limit, a line a policy](curves_{name}.svg)", "")
+        yield from ("Dashed: the bound. Dotted: the knee, beyond which more bytes save little.", "")
+    yield from ("## Conditions", "", f"- command: `{tuned.command}`")
+    if tuned.reference is not None:
+        seen = tuned.reference.environment
+        yield f"- {', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
+        yield f"- {seen.processor}, {seen.cores} cores, {seen.system}"
+    yield ""
+
+
+def _best(tuned: Tuned) -> Iterator[str]:
+    best = tuned.tuning.best
+    yield "# @package _global_"
+    yield f"# {tuned.what}: compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the bound."
+    yield f"# Found by: {tuned.command}"
+    if lengths := tuned.lengths.get(best.buckets):
+        yield f"# In a program: bucketed(fun, cache=cache, buckets={lengths})"
+    yield "defaults:"
+    yield f"  - override /eviction: {best.replayed.policy}"
+    if best.buckets in ("pow2", "linear", "optimal"):
+        yield f"  - override /buckets: {best.buckets}"
+    if best.buckets == "optimal" and tuned.optimal is not None:
+        yield "buckets:"
+        yield f"  compile_seconds: {tuned.optimal.compile_seconds} # of a length's programs, as measured"
+        yield f"  seconds_per_element: {tuned.optimal.seconds_per_element}"
+    yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
+    if tuned.program:
+        yield "hydra: # the program that this was found for; a cache does not read it"
+        yield "  sweeper:"
+        yield "    params:"
+        yield from (f"      {key}: {json.dumps(value)}" for key, value in tuned.program.items())
+
+
+def print_tuning(tuned: Tuned, console: Console) -> None:
+    """Print the sentence and the two short tables."""
+    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    for columns, rows in (
+        (_COLUMNS, [_row(one) for one in tuned.tuning.ranked]),
+        (_CHECKED, [_checked_row(one) for one in checked]),
+    ):
+        if not rows:
+            continue
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name.strip(), no_wrap=True, justify="left" if name in ("buckets", "setting") else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    console.print(answer(tuned), markup=False, highlight=False)

@@ -1,0 +1,300 @@
+"""Ctrl-C, once and twice, and compiles that fail, beside other threads: none waits for ever, none is miscounted."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from jaxcache import JitCache
+from jaxcache._cache.jit_cache import CompileLimitExceeded
+
+pytestmark = pytest.mark.filterwarnings("ignore::jaxcache.MissStormWarning")
+OURS = ("/jaxcache/_", "/contextlib.py")
+
+
+class Interrupts:
+    """Raise Ctrl-C on the entry of the n-th function of ours from now on, and again a few entries later."""
+
+    def __init__(self, *gaps):
+        self.gaps, self.fired = list(gaps), 0
+
+    def start(self):
+        sys.setprofile(self.look)
+
+    @contextlib.contextmanager
+    def until_the_end(self):
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def look(self, frame, event, _):
+        if event != "call" or not any(ours in frame.f_code.co_filename for ours in OURS) or not self.gaps:
+            return
+        self.gaps[0] -= 1
+        if self.gaps[0] < 0:
+            del self.gaps[0]
+            self.fired += 1
+            raise KeyboardInterrupt
+
+
+def in_another_thread(call):
+    """Start a call, and return what waits for its result."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+
+    def result():
+        thread.join(60)
+        assert results, "it waits still"
+        return results[0]
+
+    return result
+
+
+def assert_counts_are_right(cache, f):
+    """One more program may be made, and no other."""
+    cache._max_compiles = cache.stats().compiled + 1
+    assert f(np.ones(11, np.float32)).tolist() == [2.0] * 11
+    with pytest.raises(CompileLimitExceeded):
+        f(np.ones(12, np.float32))
+    cache._max_compiles = None
+
+
+def test_a_second_interrupt_in_the_clean_up_of_the_first_leaves_no_thread_waiting():
+    later = 0
+    while True:
+        cache, tracing, interrupted = JitCache(), threading.Event(), []
+
+        interrupts = Interrupts(later)
+
+        def double(x, tracing=tracing, interrupted=interrupted, interrupts=interrupts):
+            if x.shape == (3,) and not interrupted:
+                interrupted.append(True)
+                tracing.set()
+                time.sleep(0.03)  # so that the other thread waits for this compile
+                interrupts.start()
+                raise KeyboardInterrupt
+            return 2 * x
+
+        f = cache.jit(double)
+
+        def call_while_it_is_traced(f=f, tracing=tracing):
+            assert tracing.wait(60)
+            return f(np.ones(3, np.float32)).tolist()
+
+        result = in_another_thread(call_while_it_is_traced)
+        with pytest.raises(KeyboardInterrupt) as held, interrupts.until_the_end():
+            f(np.ones(3, np.float32))
+        assert result() == [2.0] * 3  # while the traceback is held, and this thread calls nothing
+        del held
+        assert cache.stats().variants == 1
+        assert not f._jaxcache._variants.flights
+        assert_counts_are_right(cache, f)
+        if not interrupts.fired:
+            break
+        later += 1
+    assert later > 3  # there was a clean-up to interrupt
+
+
+@pytest.mark.parametrize("what", ["call", "clear", "warm", "stats"])
+def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(what):
+    first, inputs = 0, {n: np.ones(n, np.float32) for n in range(1, 5)}
+    while True:
+        cache = JitCache()
+        f = cache.jit(lambda x: 2 * x)
+        f(inputs[1]), f(inputs[1])
+        calls = {
+            "call": lambda f=f: f(inputs[2]),
+            "warm": lambda f=f: f.warm(inputs[2], inputs[3], threads=1),
+            "clear": cache.clear,
+            "stats": cache.stats,
+        }
+        interrupts = Interrupts(first, first % 4)
+        held = None
+        try:
+            interrupts.start()
+            calls[what]()
+            sys.setprofile(None)
+        except KeyboardInterrupt as error:
+            sys.setprofile(None)
+            held = error
+        results = in_another_thread(lambda f=f: [f(inputs[n]).tolist() for n in (1, 2)])()
+        assert results == [[2.0], [2.0, 2.0]], first
+        assert in_another_thread(cache.stats)().variants == len(f._jaxcache._programs.entries)
+        del held  # the traceback, which was there until now
+        if what != "stats":
+            assert_counts_are_right(cache, f)
+        assert not [flight for flight in f._jaxcache._variants.flights.values() if flight.under_way()]
+        cache.clear()
+        assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0)
+        if not interrupts.fired:
+            break
+        first += {"call": 5, "warm": 5}.get(what, 2)
+    assert first > 3  # there were points to interrupt at
+
+
+PROGRAM = """
+import os, signal, sys, threading, time
+import numpy as np
+from jaxcache import JitCache
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started to ignore it
+for number in range(25):
+    cache, tracing, traced = JitCache(), threading.Event(), []
+
+    def double(x):
+        traced.append(threading.get_ident())
+        if len(traced) == 1:
+            tracing.set()
+            time.sleep(0.02)
+        return 2 * x
+
+    f, results = cache.jit(double), []
+
+    def wait_for_it():
+        tracing.wait(60)
+        results.append(f(np.ones(3, np.float32)).tolist())
+
+    def interrupt_twice():
+        tracing.wait(60)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.0002 * number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    others = [threading.Thread(target=call, daemon=True) for call in (wait_for_it, interrupt_twice)]
+    try:
+        try:
+            [other.start() for other in others]
+            f(np.ones(3, np.float32))
+            time.sleep(1)
+        except KeyboardInterrupt as first:
+            time.sleep(1)
+    except KeyboardInterrupt as second:
+        pass
+    while others[1].is_alive():
+        try:
+            others[1].join(60)
+        except KeyboardInterrupt:
+            pass
+    others[0].join(60)
+    assert results == [[2.0] * 3], (number, results)
+    made = cache.stats().compiled
+    cache._max_compiles = made + 1
+    f(np.ones(4, np.float32))
+    try:
+        f(np.ones(5, np.float32))
+    except RuntimeError:
+        continue
+    raise AssertionError(number)
+print("all served")
+"""
+
+
+def test_two_real_signals_leave_no_thread_waiting():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "all served\n", done.stderr
+
+
+@pytest.mark.parametrize("whose", ["cache", "function"])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_compile_that_fails_refuses_no_other_and_one_that_succeeds_does(whose, fails):
+    cache = JitCache(max_compiles=1 if whose == "cache" else None)
+    tracing, go_on = threading.Event(), threading.Event()
+
+    @cache.jit(max_compiles=None if whose == "cache" else 1)
+    def f(x):
+        if x.shape == (3,):
+            tracing.set()
+            assert go_on.wait(60)
+            if fails:
+                raise ZeroDivisionError
+        return 2 * x
+
+    def first():
+        with contextlib.suppress(ZeroDivisionError):
+            return f(np.ones(3, np.float32)).tolist()
+        return "failed"
+
+    def second():
+        try:
+            return f(np.ones(4, np.float32)).tolist()
+        except CompileLimitExceeded:
+            return "refused"
+
+    results = [in_another_thread(first)]
+    assert tracing.wait(60)
+    results += [in_another_thread(second)]
+    time.sleep(0.05)  # so that it comes to the limit while the first is still compiled
+    go_on.set()
+    expected = ["failed", [2.0] * 4] if fails else [[2.0] * 3, "refused"]
+    assert [result() for result in results] == expected
+    assert cache.stats().compiled == 1
+
+
+def test_warming_waits_for_compiles_that_may_fail_before_it_is_refused():
+    cache = JitCache(max_compiles=1)
+    tracing, go_on = threading.Event(), threading.Event()
+
+    @cache.jit
+    def f(x):
+        if x.shape == (3,):
+            tracing.set()
+            assert go_on.wait(60)
+            raise ZeroDivisionError
+        return 2 * x
+
+    def first():
+        with pytest.raises(ZeroDivisionError):
+            f(np.ones(3, np.float32))
+        return "failed"
+
+    result = in_another_thread(first)
+    assert tracing.wait(60)
+    warmed = in_another_thread(lambda: f.warm(np.ones(4, np.float32)))
+    time.sleep(0.05)
+    go_on.set()
+    assert (result(), warmed()) == ("failed", 1)
+    with pytest.raises(CompileLimitExceeded):
+        f.warm(np.ones(5, np.float32))
+
+
+def test_many_threads_at_the_limit_make_as_many_programs_as_it_allows():
+    cache = JitCache(max_compiles=3)
+    f = cache.jit(lambda x: 2 * x)
+
+    def call(n):
+        try:
+            return f(np.ones(n, np.float32)).tolist() == [2.0] * n
+        except CompileLimitExceeded:
+            return "refused"
+
+    results = [in_another_thread(lambda n=n: call(n)) for n in range(1, 7)]
+    outcomes = [result() for result in results]
+    assert sorted(map(str, outcomes)) == ["True"] * 3 + ["refused"] * 3
+    assert cache.stats().compiled == 3
+
+
+def test_a_compile_within_a_compile_is_refused_at_the_limit_and_waits_for_nobody():
+    cache, refused = JitCache(max_compiles=1), []
+    g = cache.jit(lambda x: 3 * x)
+
+    class Setting:
+        """Its description, which is needed while the first program is in the making, asks for a second."""
+
+        def __repr__(self):
+            try:
+                g(np.ones(2, np.float32))
+            except CompileLimitExceeded as error:
+                refused.append(error)
+            return "Setting()"
+
+    f = cache.jit(lambda x, setting: 2 * x, static_argnums=1)
+    result = in_another_thread(lambda: f(np.ones(3, np.float32), Setting()).tolist())
+    assert result() == [2.0] * 3
+    assert len(refused) == 1

@@ -1,0 +1,315 @@
+"""python -m jaxcache: what it prints, what it changes, how it ends."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jaxcache._cli.commands import main
+from jaxcache._disk.jax_import import import_entries
+from jaxcache._process.environment import export
+
+
+@pytest.fixture
+def shared(open_cache):
+    with open_cache(None, "1MiB", "gdsf") as cache:
+        for number in range(4):
+            cache.get(f"jit_f{number}-abc")
+            cache.put(f"jit_f{number}-abc", b"x" * 1000 * (number + 1), float(4 - number))
+        cache.get("jit_f0-abc")
+    return cache.path
+
+
+def told(capsys, *arguments):
+    code = main([*map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+def test_stats_tell_hits_misses_seconds_and_bytes_and_begin_anew(shared, capsys):
+    code, text = told(capsys, "stats", "--dir", shared)
+    assert code == 0
+    assert "hits            1 (20%)" in text
+    assert "new           4" in text
+    assert "of 1 MiB, eviction gdsf" in text
+    _, text = told(capsys, "stats", "--dir", shared, "--json", "--reset")
+    stats = json.loads(text)
+    assert (stats["hits"], stats["misses"], stats["entries"]) == (1, 4, 4)
+    assert stats["seconds_spent"] == pytest.approx(10, rel=0.1)
+    assert json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])["hits"] == 0
+
+
+def test_stats_of_an_empty_directory_are_printed(tmp_path, capsys):
+    code, text = told(capsys, "stats", "--dir", tmp_path)
+    assert code == 0
+    assert "hits            0\n" in text
+
+
+@pytest.mark.parametrize(("order", "first"), [("largest", "jit_f3"), ("costliest", "jit_f0"), ("coldest", "jit_f1")])
+def test_list_orders_the_entries(shared, capsys, order, first):
+    _, text = told(capsys, "list", "--dir", shared, "--sort", order, "--json", "--top", "2")
+    rows = json.loads(text)
+    assert len(rows) == 2
+    assert rows[0]["key"].startswith(first)
+    assert first in told(capsys, "list", "--dir", shared, "--sort", order)[1].splitlines()[1]
+
+
+def test_prune_keeps_to_a_limit_and_can_be_tried(shared, capsys):
+    prune = ["prune", "--dir", shared, "--limit", "6KB", "--policy", "gdsf", "--json"]
+    tried = json.loads(told(capsys, *prune, "--dry-run")[1])
+    assert json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])["entries"] == 4
+    done = json.loads(told(capsys, *prune)[1])
+    assert done["keys"] == tried["keys"] == ["jit_f3-abc", "jit_f2-abc"]
+    stats = json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])
+    assert (stats["entries"], stats["eviction"]) == (2, "gdsf")
+    assert stats["size_bytes"] <= 6000
+
+
+def test_prune_removes_what_was_not_used_for_long(shared, capsys):
+    assert "removed 0 entries" in told(capsys, "prune", "--dir", shared, "--older-than", "1h")[1]
+    assert "removed 4 entries" in told(capsys, "prune", "--dir", shared, "--older-than", "0s")[1]
+
+
+def test_clear_removes_everything(shared, capsys):
+    assert "removed 4 entries" in told(capsys, "clear", "--dir", shared)[1]
+    assert not list(shared.rglob("*.entry"))
+
+
+def test_verify_ends_with_1_if_anything_was_bad(shared, capsys):
+    assert told(capsys, "verify", "--dir", shared)[0] == 0
+    os.truncate(next(shared.rglob("*.entry")), 100)
+    code, text = told(capsys, "verify", "--dir", shared)
+    assert code == 1
+    assert "3 entries are whole, 1 were not" in text
+    assert "truncated: 1" in text
+    assert told(capsys, "verify", "--dir", shared)[0] == 0
+
+
+def test_doctor_tells_what_keeps_programs_from_being_shared(shared, capsys):
+    (next(shared.rglob("*.entry")).parent / "stray").write_bytes(b"?")
+    next(shared.rglob("*.entry")).unlink()
+    code, text = told(capsys, "doctor", "--dir", shared)
+    assert code == 1
+    assert "no entry is of this machine and JAX" in text
+    assert "differs in authentication" not in text
+    assert "1 entries of the index have no file" in text
+    assert "1 files among the entries are none" in text
+    shared.chmod(0o777)
+    assert "chmod -R go-w" in told(capsys, "doctor", "--dir", shared)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["stats", "--dir", "{tmp}/nothing"], "there is none at"), (["prune", "--dir", "{tmp}"], "prune needs --limit"),
+     (["prune", "--dir", "{tmp}", "--older-than", "soon"], "such as 30d"),
+     (["run", "--dir", "{tmp}"], "needs a program"),
+     (["prune", "--dir", "{tmp}", "--limit", "-3"], "--limit must be"),
+     (["prune", "--dir", "{tmp}", "--max-entries", "-1"], "must be a whole number, 0 or more, but is '-1'"),
+     (["list", "--dir", "{tmp}", "--top", "-3"], "must be a whole number, 0 or more, but is '-3'"),
+     (["run", "--dir", "{tmp}", "no.py"], "cannot be run"),
+     (["run", "--dir", "{tmp}", "-m", "no_such_module"], "no module no_such_module")],
+)  # fmt: skip
+def test_a_wrong_command_says_what_is_wrong_and_ends_with_2(tmp_path, capsys, arguments, said):
+    script = [sys.executable, "-m", "jaxcache", *(one.format(tmp=tmp_path) for one in arguments)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+PROGRAM = """
+import multiprocessing, pickle, sys
+import numpy as np, jax
+
+class Own: pass
+
+if __name__ == "__main__":
+    import __main__
+    assert isinstance(pickle.loads(pickle.dumps(Own())), Own) and __main__.Own is Own
+    assert sys.argv[1:] == ["a", "--limit", "x", "-m", "y"], sys.argv
+    assert not any("jaxcache" in name for name in globals())
+    print(sys.argv[0], sys.path[0], jax.jit(lambda x: x + 1)(np.ones(2)).tolist())
+    sys.exit(7)
+"""
+
+
+def test_run_runs_a_script_as_python_does(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    ends = [["-m", "jaxcache", "run", "--dir", tmp_path / "shared", "--limit", "1MiB"], [],
+            ["-m", "jaxcache", "run", "--dir", tmp_path / "shared"]]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, *map(str, begin), str(script), "a", "--limit", "x", "-m", "y"],
+                       capture_output=True, text=True, timeout=60, check=False)
+        for begin in ends
+    ]  # fmt: skip
+    assert [one.returncode for one in runs] == [7, 7, 7], runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout == runs[2].stdout
+    assert list((tmp_path / "shared").rglob("*.entry"))
+
+
+def test_run_finds_the_scripts_file_and_leaves_the_path_to_who_wants_it_safe(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "mine.py").write_text("value = 3")
+    (tmp_path / "program.py").write_text(
+        "import os, sys\nos.chdir('/')\nimport mine\n"
+        "print(open(__file__).read()[:6], sys.argv[0], mine.value, sys.path[:2])"
+    )
+    safe = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path / "lib")}
+    runs = [
+        subprocess.run([sys.executable, *begin, "program.py"], capture_output=True, text=True, timeout=60, check=False,
+                       cwd=tmp_path, env=safe)
+        for begin in (["-m", "jaxcache", "run", "--dir", str(tmp_path / "shared")], [])
+    ]  # fmt: skip
+    assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
+
+
+def test_run_runs_a_module_as_python_does(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("value = 3")
+    (package / "__main__.py").write_text(
+        "import sys\nfrom .part import value\nprint(__name__, __package__, value, sys.argv[1:], sys.argv[0])"
+    )
+    runs = [
+        subprocess.run([sys.executable, *begin, "-m", "package", "--dir", "b"], capture_output=True, text=True,
+                       timeout=60, check=False, cwd=tmp_path)
+        for begin in (["-m", "jaxcache", "run", "--dir", str(tmp_path / "shared")], [])
+    ]  # fmt: skip
+    assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
+
+
+def test_import_takes_over_what_jax_has_kept_and_leaves_what_is_damaged(tmp_path, capsys, monkeypatch):
+    jax_dir = tmp_path / "jax"
+    monkeypatch.chdir(tmp_path)
+    program = """
+import sys, numpy as np, jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
+"""
+    subprocess.run([sys.executable, "-c", program, jax_dir], check=True, timeout=60)
+    os.truncate(sorted(jax_dir.glob("*-cache"))[0], 50)
+    code, text = told(capsys, "import", "--dir", tmp_path / "shared", "jax")
+    assert code == 1
+    assert "imported 2 entries" in text
+    assert "is damaged" in text
+    reader = program.replace('jax.config.update("jax_compilation_cache_dir", sys.argv[1])',
+                             "import jaxcache; cache = jaxcache.use_directory(sys.argv[1])")  # fmt: skip
+    reader += "\nprint(cache.stats().process.hits, cache.stats().process.puts)"
+    command = [sys.executable, "-c", reader, tmp_path / "shared"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "2 1\n"
+
+
+@pytest.mark.parametrize("command", [["stats"], ["stats", "--reset"], ["list"], ["doctor"],
+                                     ["prune", "--limit", "1KB", "--dry-run"]])  # fmt: skip
+@pytest.mark.parametrize("there", ["nothing", "another", "entries"])
+def test_commands_that_only_look_make_nothing(tmp_path, shared, capsys, command, there):
+    folder = tmp_path / there
+    folder.mkdir()
+    if there == "another":
+        (folder / "notes.txt").write_text("mine")
+    if there == "entries":  # of a directory whose index was removed
+        shutil.copytree(shared / "entries", folder / "entries")
+        next(folder.rglob("*.entry")).write_bytes(b"damaged")
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    _, text = told(capsys, *command, "--dir", folder, "--json")
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+    if command == ["stats"]:
+        assert json.loads(text)["entries"] == (3 if there == "entries" else 0)
+
+
+def test_an_imported_entry_costs_the_same_however_many_there_are(tmp_path, open_cache):
+    from jax._src import compilation_cache
+
+    value = compilation_cache.compress_executable(compilation_cache.combine_executable_and_time(b"program", 3))
+    steps = []
+
+    def import_some(count):
+        source = tmp_path / str(count)
+        source.mkdir()
+        for number in range(count):
+            (source / f"jit_f{count}-{number}-cache").write_bytes(value)
+        begun = len(steps)
+        assert all(one.taken for one in import_entries(cache, source))
+        return (len(steps) - begun) / count
+
+    cache = open_cache()
+    cache.put("first", b"value", 1.0)
+    with cache.index.database.transaction() as db:
+        db.set_progress_handler(lambda: steps.append(1) and None, 10)  # every ten steps of SQLite's machine
+    few, many = import_some(20), import_some(300)
+    assert many < 1.5 * few
+
+
+WORKERS = """
+import multiprocessing, subprocess, sys
+def work(number):
+    import numpy as np, jax
+    assert "jaxcache" not in globals()
+    return jax.jit(lambda x: x * 3 + 1)(np.ones(number + 2, np.float32)).tolist()[0]
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.map(work, [1, 2]) == [4, 4]
+    code = "import numpy, jax; jax.jit(lambda x: x * 5 - 2)(numpy.ones(9, numpy.float32))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+"""
+
+
+def test_processes_that_a_program_starts_use_the_directory_too(tmp_path, capsys):
+    (tmp_path / "program.py").write_text(WORKERS)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('own sitecustomize')")
+    shared = tmp_path / "shared"
+    command = [sys.executable, "-m", "jaxcache", "run", "--dir", str(shared), "--limit", "9MiB", "--eviction", "gdsf",
+               str(tmp_path / "program.py")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("own sitecustomize") >= 4  # the program's, and that of each process
+    stats = json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])
+    assert (stats["puts"], stats["hits"]) == (3, 2)  # the second pool reads what the first has compiled
+    assert (stats["limit_bytes"], stats["eviction"]) == (9 * 1024**2, "gdsf")
+
+
+NAMED = """
+import numpy, jax{more}
+jax.jit(lambda x: x * 5 - 2)(numpy.ones(9, numpy.float32))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "variables", "entries", "warned"),
+    [("", {"JAXCACHE_DIR": "{shared}"}, 0, ""), (", jaxcache", {}, 0, ""), (", jaxcache", {"JAXCACHE_DIR": ""}, 0, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}"}, 1, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_MIN_ENTRY_BYTES": "9MiB"}, 0, ""),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_LIMIT": "much"}, 0, "is not used: limit must be"),
+     (", jaxcache", {"JAXCACHE_DIR": "{shared}", "JAXCACHE_MAX_ENTRIES": "x"}, 0, "JAXCACHE_MAX_ENTRIES must be")],
+)  # fmt: skip
+def test_only_a_variable_turns_the_directory_on_by_import(tmp_path, more, variables, entries, warned):
+    environment = {name: value.format(shared=tmp_path / "shared") for name, value in variables.items()}
+    done = subprocess.run([sys.executable, "-c", NAMED.format(more=more)], capture_output=True, text=True, timeout=60,
+                          check=True, env={**os.environ, **environment})  # fmt: skip
+    assert len(list(tmp_path.rglob("*.entry"))) == entries
+    assert (warned in done.stderr, "Traceback" in done.stderr) == (True, False), done.stderr
+
+
+def test_what_run_was_told_reaches_the_processes_that_it_starts(tmp_path):
+    environment = {"JAXCACHE_KEY_FILE": "/a/key", "JAXCACHE_MAX_ENTRIES": "7", "PYTHONPATH": "/own"}
+    options = {"limit": "1GiB", "max_entries": None, "wait_seconds": 0.0, "verify": 0.5, "key_file": None}
+    for _ in range(2):  # a run within a run
+        export(environment, tmp_path, {**options, "explain": False})
+    start = environment.pop("PYTHONPATH").split(os.pathsep)
+    assert (len(start), start[1]) == (2, "/own")
+    assert environment == {"JAXCACHE_DIR": str(tmp_path), "JAXCACHE_KEY_FILE": "/a/key", "JAXCACHE_LIMIT": "1GiB",
+                           "JAXCACHE_WAIT_SECONDS": "0.0", "JAXCACHE_VERIFY": "0.5"}  # fmt: skip
+
+
+def test_commands_take_the_directory_of_the_variable_and_turn_nothing_on(tmp_path, shared):
+    done = subprocess.run([sys.executable, "-m", "jaxcache", "stats"], capture_output=True, text=True, timeout=60,
+                          check=True, env={**os.environ, "JAXCACHE_DIR": str(shared)})  # fmt: skip
+    assert "entries         4, " in done.stdout
+    assert "eviction gdsf" in done.stdout
