@@ -149,9 +149,9 @@ def explanations(cache: JitCache) -> None:
 def suggestions() -> None:
     """Ask what to change, of a cache that is too small."""
     section("Suggestions, for a cache that is too small")
-    cache = JitCache("700KiB", eviction="lru")
+    cache = JitCache("500KiB", eviction="lru")
     f = cache.jit(energy)
-    for n in (3, 4, 5) * 12:
+    for n in (3, 4, 5) * 40:
         f(jnp.ones((n, n)))
     for suggestion in jaxcache.suggest(cache.stats(), "lru") or [None]:
         print(
