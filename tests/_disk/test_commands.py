@@ -108,6 +108,8 @@ def test_doctor_tells_what_keeps_programs_from_being_shared(shared, capsys):
      (["prune", "--dir", "{tmp}", "--limit", "-3"], "--limit must be"),
      (["prune", "--dir", "{tmp}", "--max-entries", "-1"], "must be a whole number, 0 or more, but is '-1'"),
      (["list", "--dir", "{tmp}", "--top", "-3"], "must be a whole number, 0 or more, but is '-3'"),
+     (["verify", "--dir", ""], "--dir: must name a directory, but is empty"),
+     (["run", "--dir", "", "no.py"], "--dir: must name a directory, but is empty"),
      (["run", "--dir", "{tmp}", "no.py"], "cannot be run"),
      (["run", "--dir", "{tmp}", "-m", "no_such_module"], "no module no_such_module")],
 )  # fmt: skip
@@ -219,6 +221,22 @@ def test_commands_that_only_look_make_nothing(tmp_path, shared, capsys, command,
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
     if command == ["stats"]:
         assert json.loads(text)["entries"] == (3 if there == "entries" else 0)
+
+
+@pytest.mark.parametrize("command", [["verify"], ["clear"], ["prune", "--limit", "1KB"], ["stats", "--reset"]])
+def test_commands_that_change_leave_a_folder_alone_that_is_no_shared_directory(tmp_path, capsys, command):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert told(capsys, *command, "--dir", tmp_path)[0] == 0
+    assert [path.name for path in tmp_path.rglob("*")] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("command", [["stats"], ["list"], ["prune", "--limit", "1KB", "--dry-run"]])
+def test_an_index_that_cannot_be_used_is_not_shown_as_an_empty_one(tmp_path, command):
+    (tmp_path / "index").write_text("a file in the place of the folder")
+    script = [sys.executable, "-m", "jaxcache", *command, "--dir", str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "index" in done.stderr
 
 
 def test_an_imported_entry_costs_the_same_however_many_there_are(tmp_path, open_cache):

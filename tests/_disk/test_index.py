@@ -1,5 +1,6 @@
 """An index that does not add up, whatever the reason, is made again from the entry files: they are the truth."""
 
+import os
 import random
 import sqlite3
 import warnings
@@ -162,3 +163,22 @@ def test_verify_takes_what_an_entry_says_of_itself_into_the_index(open_cache):
     other.close()
     cache.verify()
     assert [(row.key, row.compile_seconds) for row in cache.index.rows()] == [("key-1", 2.5)]
+
+
+@pytest.mark.parametrize("kind", ["folder", "full folder", "pipe", "link to nothing"])
+def test_what_stands_in_the_place_of_the_index_and_is_no_file_makes_room_for_it(open_cache, filled, kind):
+    filled.unlink()
+    if kind == "pipe":
+        os.mkfifo(filled)
+    elif kind == "link to nothing":
+        filled.symlink_to("no-such-file")
+    else:
+        filled.mkdir()
+    if kind == "full folder":
+        (filled / "mine.txt").write_text("not to be removed")
+    cache = open_cache(None, LIMIT, "gdsf")
+    assert [cache.get(f"key-{number:02}") == VALUE for number in range(ENTRIES)] == [True] * ENTRIES
+    cache.put("new", VALUE, 50.0)
+    assert cache.get("new") == VALUE
+    assert (cache.stats().entries, cache.stats().fault) == (ENTRIES + 1, None)
+    assert len(list(filled.parent.rglob("mine.txt"))) == (kind == "full folder")

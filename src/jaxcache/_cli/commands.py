@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, **options)
         made.set_defaults(command=run)
         known = os.environ.get(DIRECTORY_VARIABLE) or None
-        made.add_argument("--dir", required=known is None, default=known, type=Path, metavar="DIR",
+        made.add_argument("--dir", required=known is None, default=known, type=_named_directory, metavar="DIR",
                           help=f"the shared directory (or {DIRECTORY_VARIABLE})")  # fmt: skip
         made.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
         return made
@@ -125,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _named_directory(text: str) -> Path:
+    """Return the directory of ``--dir``; an empty name, as of a variable that is not set, is not the present one."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a directory, but is empty")
+    return Path(text)
+
+
 def _count(text: str) -> int:
     """Return a number of things."""
     if not text.isdecimal():
@@ -136,7 +143,9 @@ def _open(given: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
     if not given.dir.is_dir():
         raise _Refused(f"--dir must be a shared directory, but there is none at {given.dir}")
     cache = DiskCache(given.dir, eviction=None, key_file=given.key_file)
-    cache.index.database.is_read_only = only_looks
+    database = cache.index.database
+    is_shared_directory = cache.files.entries.is_dir() or os.path.lexists(database.path)
+    database.is_read_only = only_looks or not is_shared_directory  # else it would become one
     return cache
 
 
@@ -175,6 +184,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _stats(given: argparse.Namespace) -> int:
     with _open(given, only_looks=True) as cache:
+        cache.index.state()  # one that cannot be used is told, and not shown as an empty one
         stats = cache.stats()
         told = dataclasses.asdict(stats)
         del told["process"]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -155,6 +156,9 @@ class Database:
             IndexUnavailable: If somebody holds it for too long, or there are no locks.
         """
         with self._turn():
+            if self.is_read_only:
+                yield
+                return
             try:
                 if not self.path.parent.is_dir():
                     self._make_folder()
@@ -245,9 +249,7 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         self._refuse_while_resting()
         try:
-            inode = os.stat(self.path).st_ino
-        except FileNotFoundError:
-            inode = 0
+            inode = self._inode_there()
         except OSError as error:
             raise self._rest(str(error)) from error
         if self._connection is not None and self._inode in (inode, -1):
@@ -258,6 +260,14 @@ class Database:
             return self._make()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
+
+    def _inode_there(self) -> int:
+        """Return the inode of the index; 0 where there is none, or a folder or a device stands in its place."""
+        try:
+            stat_result = os.stat(self.path)
+        except FileNotFoundError:
+            return 0
+        return stat_result.st_ino if stat.S_ISREG(stat_result.st_mode) else 0
 
     def _make(self) -> sqlite3.Connection:
         """Make the index anew, unless somebody else just did."""
@@ -274,7 +284,7 @@ class Database:
                 staged.unlink(missing_ok=True)
                 self._fill(staged).close()  # while the old file is there, so that they are told apart by their inodes
                 for suffix in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                    _clear_away(self.path.with_name(self.path.name + suffix))
                 os.replace(staged, self.path)
                 self._barred.clear()
                 return self._open()
@@ -298,7 +308,8 @@ class Database:
 
     def _salvage(self) -> Salvaged:
         with contextlib.suppress(sqlite3.Error, OSError):
-            if self._barred.get(os.stat(self.path).st_ino, True):
+            inode = self._inode_there()
+            if inode and self._barred.get(inode, True):
                 uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.is_read_only else 'rw'}"
                 with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
                     return salvage(db)
@@ -311,8 +322,8 @@ class Database:
             IndexDamaged: If the file is not to be used.
         """
         self._disconnect()
-        inode = os.stat(self.path).st_ino
-        if inode in self._barred:
+        inode = self._inode_there()
+        if not inode or inode in self._barred:
             raise IndexDamaged("it is to be made anew")
         db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
@@ -384,6 +395,14 @@ class Database:
     def _refuse_while_resting(self) -> None:
         if monotonic() < self._rests_until:
             raise IndexUnavailable(self._fault)
+
+
+def _clear_away(path: Path) -> None:
+    """Remove a file; a folder, which is none of ours, is moved aside."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(f".{path.name}.{time.time_ns()}.aside"))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _before_fork() -> None:
