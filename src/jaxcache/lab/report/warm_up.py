@@ -17,6 +17,6 @@ def _prepare() -> None:
     from .images import draw_nothing
     from .vega import vega_scripts
 
-    importlib.import_module(f"{__package__}.report")
+    importlib.import_module(f"{__package__}.markdown")
     vega_scripts()
     draw_nothing()
