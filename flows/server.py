@@ -8,6 +8,7 @@ terminal reaches it too. Prefect reads its settings when it is imported, so :fun
 
 import argparse
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import webbrowser
@@ -142,7 +144,12 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
             return server, False
         settings = (asked() if wanted is None else wanted).over(last)
         settings.check()
-        server = _launch(_free_port(settings.listens), settings)
+        port, reservation = _free_port(settings.listens)
+        try:
+            server = _launch(port, settings, reservation)
+        finally:
+            if reservation is not None:
+                os.close(reservation)  # the server has it too
         keep(settings, HOME)
         staged = HOME / ".server.json"
         staged.write_text(json.dumps(asdict(server)))
@@ -159,19 +166,42 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
     )
 
 
-def _free_port(host: str = LOOPBACK) -> int:
-    """Return the port of a server that did not end by ``stop``, whose address others still know; or another."""
+def _free_port(host: str = LOOPBACK) -> tuple[int, int | None]:
+    """Return the port of a server that did not end by ``stop``, whose address others still know; or another.
+
+    With it comes the descriptor that reserves the port, for the server to inherit; None if it needs none.
+    """
     last = _last()
     if last is not None:
         deadline = time.monotonic() + _LET_GO_SECONDS
         while _bindable(host, last.port) is None and time.monotonic() < deadline:
             time.sleep(0.05)
     others = random.sample(_PORTS, len(_PORTS))  # whoever starts a server at this moment looks elsewhere
-    for port in (*(() if last is None else (last.port,)), _PORTS[0], *others, 0):
-        found = _bindable(host, port)
-        if found is not None:
-            return found
+    for port in (*(() if last is None else (last.port,)), _PORTS[0], *others):
+        if _bindable(host, port) is not None and (reservation := _reserve(port)) is not None:
+            return port, reservation
+    found = _bindable(host, 0)
+    if found is not None:
+        return found, None
     raise ServerError(f"no free port on {host} for the Prefect server; is this an address of this machine?")
+
+
+def _reserve(port: int) -> int | None:
+    """Return a descriptor that reserves a port among this user's projects for as long as any process has it.
+
+    A server listens only seconds after its port was found free: another project's may have been promised it meanwhile.
+    """
+    path = Path(tempfile.gettempdir()) / f"jaxcache-prefect-{os.getuid()}-{port}.lock"
+    try:
+        reservation = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:  # somebody else's file
+        return None
+    try:
+        fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(reservation)
+        return None
+    return reservation
 
 
 def _bindable(host: str, port: int) -> int | None:
@@ -185,7 +215,7 @@ def _bindable(host: str, port: int) -> int | None:
         return probe.getsockname()[1]
 
 
-def _launch(port: int, chosen: ServerSettings) -> Server:
+def _launch(port: int, chosen: ServerSettings, reservation: int | None = None) -> Server:
     # Settings and not --port: the UI asks the server where the API is, and must hear of the port.
     settings = {
         **_QUIET,
@@ -206,6 +236,7 @@ def _launch(port: int, chosen: ServerSettings) -> Server:
             stderr=subprocess.STDOUT,
             cwd=PROJECT,
             start_new_session=True,  # it outlives this command, and does not hear the terminal's Ctrl-C
+            pass_fds=() if reservation is None else (reservation,),
         )
     return Server(process.pid, psutil.Process(process.pid).create_time(), port, chosen.listens)
 

@@ -1,5 +1,8 @@
-"""Prefect's record of a run whose process was killed: nobody could say that it ended, and it would run for ever."""
+"""Prefect's record of a run whose process ended at once: it could not say so, and the run would go on for ever."""
 
+import subprocess
+import sys
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -11,30 +14,44 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
 _UNFINISHED = TaskRunFilter(
     state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
 )
-_TOLD = Crashed(message="its process was killed; another run went on with the sweep")
+_PROJECT = Path(__file__).resolve().parents[2]
+_KILLED = "its process was killed; another run went on with the sweep"
+_LEFT = "left at once, by a second interrupt"
 
 
-def close(run_url: str) -> None:
+def close_from_elsewhere(run_url: str) -> None:
+    """Have another process close a run, since this one is about to end at once."""
+    subprocess.Popen(
+        [sys.executable, "-m", __name__, run_url], cwd=_PROJECT, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def close(run_url: str, why: str = _KILLED) -> None:
     """Set a run and its tasks to crashed unless they have ended. What another server keeps is left alone."""
     try:
         with get_client(sync_client=True) as client:
-            _close(client, UUID(run_url.rpartition("/")[2]))
+            _close(client, UUID(run_url.rpartition("/")[2]), Crashed(message=why))
     except (PrefectException, httpx.HTTPError, ValueError):  # a record, not worth a sweep
         return
 
 
-def _close(client: SyncPrefectClient, run_id: UUID) -> None:
+def _close(client: SyncPrefectClient, run_id: UUID, crashed: State) -> None:
     state = client.read_flow_run(run_id).state
     if state is None or state.is_final():
         return
     run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
     for task in client.read_task_runs(flow_run_filter=run, task_run_filter=_UNFINISHED):
-        client.set_task_run_state(task.id, _TOLD, force=True)
-    client.set_flow_run_state(run_id, _TOLD, force=True)
+        client.set_task_run_state(task.id, crashed, force=True)
+    client.set_flow_run_state(run_id, crashed, force=True)
+
+
+if __name__ == "__main__":
+    close(sys.argv[1], _LEFT)

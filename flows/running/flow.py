@@ -27,8 +27,7 @@ from jaxcache.lab.trial import Reference, TrialResult, write_json
 from ..planning.plan import CONFIG_NAME, Plan, PlannedTrial, UsageError, check_directories, make_plan
 from ..prefect_server import watchdog as keeper
 from ..workers.protocol import Workers, open_workers
-from . import artifacts, resume
-from . import crashed_runs as killed_run
+from . import artifacts, crashed_runs, resume
 from .progress import Progress
 from .signals import stop_on_signals
 
@@ -207,7 +206,7 @@ def sweep(
     if before is None:
         raise UsageError(f"directory={place} is not the directory of a sweep; leave it empty, and one is made")
     if before.run_url is not None:
-        killed_run.close(before.run_url)  # before it is forgotten
+        crashed_runs.close(before.run_url)  # before it is forgotten
     manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(place / MANIFEST, manifest)
     with (
@@ -222,7 +221,13 @@ def sweep(
         preparing = threading.Thread(target=prepare_report)
         if trials:
             preparing.start()
-        with stop_on_signals(session.stop, progress.stopping, lambda: progress.abandon(resume.command(place))):
+
+        def abandon() -> None:
+            progress.abandon(resume.command(place))
+            if manifest.run_url is not None:
+                crashed_runs.close_from_elsewhere(manifest.run_url)
+
+        with stop_on_signals(session.stop, progress.stopping, abandon):
             with artifacts.publishing(progress):
                 states = _execute(session, trials)
             ended = _how_it_ended(session, states, trials)

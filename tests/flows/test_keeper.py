@@ -1,6 +1,7 @@
 """The Prefect server goes away while it is needed."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from filelock import FileLock
 
 from flows import server as flows_server
 
-from .conftest import PROJECT, environment
+from .conftest import PROJECT, command, environment
 from .test_sweep import COMPILING, flow_run_of, newest, results, start_sweep, task_runs_of, wait_for
 
 
@@ -77,7 +78,9 @@ def test_a_server_that_was_killed_gets_its_port_back_as_soon_as_it_has_let_go(tm
         (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
         letting_go = threading.Timer(0.3, held.close)
         letting_go.start()
-        assert flows_server._free_port() == port
+        found, reservation = flows_server._free_port()
+        os.close(reservation)
+        assert found == port
         letting_go.join()
 
 
@@ -103,4 +106,22 @@ def test_a_port_that_another_has_taken_for_good_is_left_to_it(tmp_path, monkeypa
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
         (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
-        assert flows_server._free_port() != port
+        found, reservation = flows_server._free_port()
+        os.close(reservation)
+        assert found != port
+
+
+def test_projects_that_start_their_servers_at_one_moment_have_a_port_each(tmp_path):
+    homes = [tmp_path / name for name in ("one", "other")]
+    starting = [
+        subprocess.Popen([sys.executable, "-m", "flows.server", "start"], cwd=PROJECT, env=environment(home),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for home in homes
+    ]  # fmt: skip
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in starting]
+        assert [process.returncode for process in starting] == [0, 0], outputs
+        assert len({json.loads((home / "server.json").read_text())["port"] for home in homes}) == 2
+    finally:
+        ended = [command(home, "server", "stop").stdout for home in homes]
+    assert ended == ["stopped\n"] * 2

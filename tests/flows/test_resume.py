@@ -175,6 +175,24 @@ def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
     assert {task["state_type"] for task in tasks} == final
 
 
+def test_a_second_ctrl_c_leaves_at_once_and_no_run_that_runs_for_ever(server, prefect_home, tmp_path):
+    process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf,random,fifo,lfu")
+    wait_for(process, tmp_path, "20*/trials/*/result.json")
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Left at once" in output
+    run, deadline = flow_run_of(server, newest(tmp_path)), time.monotonic() + 60
+    while run["state"]["type"] == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        run = flow_run_of(server, newest(tmp_path))
+    assert (run["state"]["type"], "second interrupt" in run["state"]["message"]) == ("CRASHED", True)
+    tasks = task_runs_of(server, run, lambda found: all(task["state_type"] != "RUNNING" for task in found))
+    assert not {task["state_type"] for task in tasks} & {"RUNNING", "PENDING"}
+
+
 def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):
     sweep, output = interrupted
     assert output.strip().splitlines()[-1] == f"python -m flows.sweep sweep.resume={sweep}"
