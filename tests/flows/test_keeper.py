@@ -36,7 +36,7 @@ def test_the_project_s_server_is_started_again_and_has_every_state(server, prefe
 WITHOUT_A_SERVER = """
 import os, sys, time
 from pathlib import Path
-from flows import keeper
+from flows.prefect_server import watchdog as keeper
 
 def leave(place):
     print("left", place)

@@ -34,7 +34,7 @@ print(status("shared", {"mode": "shared", "directory": str(root / "group")}))
 """
 STARTED_AHEAD = """
 import multiprocessing, os, sys
-from flows import fork_server
+from flows.running import fork_server
 fork_server.start()
 process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
 process.start()

@@ -51,7 +51,9 @@ def test_settings_that_differ_are_named_and_tell_cells_of_one_label_apart(tmp_pa
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"limit": "8MiB"}, "`memory_limit` was 2097152, is 8388608"),
+        ({"limit": "8MiB"}, "`memory_limit` was 2MiB, is 8MiB"),
+        ({"limit": 8388609}, "`memory_limit` was 2MiB, is 8388609"),
+        ({"limit": None}, "`memory_limit` was 2MiB, is none"),
         ({"eviction": "gdsf"}, "`eviction.name` was lru, is gdsf"),
         ({"persistent": {"mode": "fresh", "limit": "1MiB"}}, "`persistent.mode` was off, is fresh"),
     ],

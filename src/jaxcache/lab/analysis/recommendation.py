@@ -45,7 +45,7 @@ class Decision:
         chosen = self.setting
         if chosen is None:
             return ""
-        limit = "null" if chosen.memory_limit is None else _typed(chosen.memory_limit)
+        limit = "null" if chosen.memory_limit is None else typed_size(chosen.memory_limit)
         fields = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
         name = fields.pop("name")
         parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in fields.items()]
@@ -58,7 +58,7 @@ class Decision:
         chosen = self.setting
         if chosen is None:
             return ""
-        limit = "None" if chosen.memory_limit is None else _typed(chosen.memory_limit)
+        limit = "None" if chosen.memory_limit is None else typed_size(chosen.memory_limit)
         written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
         cache = f'jaxcache.JitCache({written}, eviction="{chosen.eviction.partition(" ")[0]}")'
         courses = [(group, result.course) for group in self.chosen for result in group.results]
@@ -71,7 +71,7 @@ class Decision:
         return f"jaxcache.bucketed(f, cache={cache}, buckets={first}){whose}"
 
 
-def _typed(size_bytes: int) -> str:
+def typed_size(size_bytes: int) -> str:
     """Return a size as it is typed: with a unit where that loses nothing."""
     text = format_size(size_bytes).replace(" ", "")
     return text if parse_size(text, "memory_limit") == size_bytes else str(size_bytes)

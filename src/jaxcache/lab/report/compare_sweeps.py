@@ -9,12 +9,13 @@ from typing import Any
 
 from ..analysis.answer import describe_ratio
 from ..analysis.paired_tests import Comparison, compare, correct
-from ..analysis.recommendation import decide
+from ..analysis.recommendation import decide, typed_size
 from ..analysis.sweep import Sweep
 from ..trial import TrialResult
 from .rows import damaged_results, headline
 
 _DIRECTORY = "persistent.directory"
+_SIZES = ("memory_limit", "persistent.limit")
 _NO_PART_OF_A_CELL = ("seed", _DIRECTORY)
 _MEASURES: dict[str, Callable[[TrialResult], float | None]] = {
     "reference compile s": lambda r: r.statistics and r.statistics.cost_seconds,
@@ -94,7 +95,8 @@ def _settings(result: TrialResult) -> dict[str, Any]:
     for key, value in result.config.model_dump(mode="json").items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         settings |= {f"{key}.{name}" if name else key: part for name, part in parts}
-    return settings
+    sizes = {key: typed_size(settings[key]) for key in _SIZES if settings.get(key) is not None}
+    return settings | sizes
 
 
 def _measured(sweep: Sweep, value: Callable[[TrialResult], float | None]) -> dict[tuple[str, int], float]:
