@@ -9,7 +9,7 @@ import pytest
 TRIALS = """
 import json, os, sys, threading
 from pathlib import Path
-from jaxcache.lab import run
+from jaxcache.lab.running import launch as run
 from jaxcache.lab.environment import environment
 from jaxcache.lab.trial import Device
 from tests._support.trials import small_trial
@@ -19,7 +19,7 @@ cores = (min(os.sched_getaffinity(0)),)
 def order(kind, name, persistent):
     trial, directory = small_trial(persistent=persistent), root / name
     directory.mkdir()
-    return run.Order(kind, trial, Device(platform="cpu", index=0, cores=cores), directory, environment(), {}, trial.id,
+    return run.TrialJob(kind, trial, Device(platform="cpu", index=0, cores=cores), directory, environment(), {}, trial.id,
                      trial.program_id)
 def status(name, persistent):
     result = run.run_trial(order("trial", name, persistent), 120, threading.Event())
