@@ -106,7 +106,7 @@ if children == [0]:
     warnings.simplefilter("ignore")
     work("child", 3)
     sys.exit(0 if cache.get("child-2") is not None else 1)  # by way of all that Python does at its end
-print(os.waitpid(children[0], 0)[1], cache.get("parent-29") is not None)
+print(os.waitpid(children[0], 0)[1], cache.get(f"parent-{(number - 1) % 30}") is not None)
 """
 
 

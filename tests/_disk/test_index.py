@@ -182,3 +182,26 @@ def test_what_stands_in_the_place_of_the_index_and_is_no_file_makes_room_for_it(
     assert cache.get("new") == VALUE
     assert (cache.stats().entries, cache.stats().fault) == (ENTRIES + 1, None)
     assert len(list(filled.parent.rglob("mine.txt"))) == (kind == "full folder")
+
+
+@pytest.mark.parametrize("eviction", ["lru", "fifo"])
+@pytest.mark.parametrize("way", ["the index is removed", "entries come from elsewhere"])
+def test_entries_that_are_taken_up_go_in_the_order_in_which_they_were_put(open_cache, eviction, way):
+    with open_cache(None, LIMIT, eviction) as cache:
+        for number in range(ENTRIES):
+            cache.put(f"key-{number:02}", VALUE, 1.0)
+            path = cache.files.path(place_of(cache.fingerprint.id, f"key-{number:02}"))
+            os.utime(path, (1e9 + number, 1e9 + number))
+    if way == "the index is removed":
+        cache.index.database.path.unlink()
+    else:
+        with sqlite3.connect(cache.index.database.path) as db:
+            db.execute("DELETE FROM entries")
+        db.close()
+        cache.verify()
+    size = len(path.read_bytes())
+    cache = open_cache(None, size * ENTRIES, eviction)
+    for number in range(5):
+        cache.put(f"new-{number:02}", VALUE, 1.0)
+    left = {row.key for row in cache.index.rows()}
+    assert left == {f"key-{number:02}" for number in range(5, ENTRIES)} | {f"new-{number:02}" for number in range(5)}

@@ -283,12 +283,17 @@ class Index:
                 known = {Place(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
                 there = set(self._files.walk())
                 db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", known - there)
-                taken = sum(self._take_up(db, place) for place in there - known)
+                taken = self._take_all_up(db, there - known)
                 for place, (meta, size_bytes) in (read or {}).items():
                     if _size(self._files.path(place)) == size_bytes:  # else it was replaced meanwhile
                         db.execute(_CORRECT, _corrected(place, meta, size_bytes))
                 db.execute("UPDATE state SET reconciled = ?", (time.time(),))
         return taken, len(known - there)
+
+    def _take_all_up(self, db: sqlite3.Connection, places: Iterable[Place]) -> int:
+        """Take up files in the order in which they were put; return how many are entries."""
+        modified = [(_size(self._files.path(place), modified=True) or 0, place) for place in places]
+        return sum(self._take_up(db, place) for _, place in sorted(modified))
 
     def _take_up(self, db: sqlite3.Connection, place: Place) -> bool:
         path = self._files.path(place)
@@ -300,6 +305,7 @@ class Index:
             if not self.database.is_read_only:
                 self._files.set_aside(place, "damaged")
             return False
+        _next(db)  # so that each has a number of its own: lru and fifo go by it
         _insert(db, place, header.meta, told.st_size, told.st_mtime, frequency=1, pending=None)
         return True
 
@@ -311,9 +317,7 @@ class Index:
             state | salvaged[0],
         )
         db.executemany("INSERT OR IGNORE INTO counters VALUES (?, ?, ?)", salvaged[1])
-        known = [(place, _size(self._files.path(place), modified=True) or 0) for place in self._files.walk()]
-        for place, _ in sorted(known, key=lambda one: one[1]):  # the order in which they were put
-            self._take_up(db, place)
+        self._take_all_up(db, self._files.walk())
 
     # -- what is known
 
