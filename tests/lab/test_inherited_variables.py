@@ -19,8 +19,8 @@ cores = (min(os.sched_getaffinity(0)),)
 def order(kind, name, persistent):
     trial, directory = small_trial(persistent=persistent), root / name
     directory.mkdir()
-    return run.TrialJob(kind, trial, Device(platform="cpu", index=0, cores=cores), directory, environment(), {}, trial.id,
-                     trial.program_id)
+    device = Device(platform="cpu", index=0, cores=cores)
+    return run.TrialJob(kind, trial, device, directory, environment(), {}, trial.id, trial.program_id)
 def status(name, persistent):
     result = run.run_trial(order("trial", name, persistent), 120, threading.Event())
     return result.status, result.reason
