@@ -166,8 +166,8 @@ class Table:
             self._served.add(label)
             return program(*args, **kwargs).popitem()[1]
         thread = threading.get_ident()
-        self._lessons[thread] = Lesson(label, program, args, kwargs)
         try:
+            self._lessons[thread] = Lesson(label, program, args, kwargs)
             answer = self.call(*args, **kwargs)
         except BaseException as error:
             self.forget()  # JAX would ask for this signature at each call from now on
