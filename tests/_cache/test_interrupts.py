@@ -298,3 +298,16 @@ def test_a_compile_within_a_compile_is_refused_at_the_limit_and_waits_for_nobody
     result = in_another_thread(lambda: f(np.ones(3, np.float32), Setting()).tolist())
     assert result() == [2.0] * 3
     assert len(refused) == 1
+
+
+def test_what_is_traced_first_is_made_without_a_lock_that_others_wait_for():
+    f = JitCache().jit(lambda x: 2 * x)
+    make, waited = f._jaxcache._programs.prepared.get_or_make, []
+
+    def within():
+        in_another_thread(lambda: f.trace(np.ones(2)))()
+        waited.append(False)
+        return "own"
+
+    assert make((1, 2, None), within) == make((1, 2, None), within) == "own"
+    assert waited == [False]

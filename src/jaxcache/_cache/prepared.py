@@ -41,10 +41,10 @@ class Prepared:
     def get_or_make(self, key: Key, make: Callable[[], OwnJit]) -> OwnJit:
         """Return what has traced the signature, or is to trace it."""
         key = unplaced(key)
+        known = self._by_key.get(key)
+        made = make() if known is None else known  # without the lock: JAX has one of its own there
         with self._lock:
-            own = self._by_key.get(key)
-            if own is None:
-                own = self._by_key[key] = make()
+            own = self._by_key.setdefault(key, made)
             self._by_key.move_to_end(key)
             while len(self._by_key) > _PREPARED:
                 self._by_key.popitem(last=False)
