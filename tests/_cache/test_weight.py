@@ -77,7 +77,7 @@ def test_constants_weigh_what_the_process_grows_by():
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         grown, weight = map(float, line.split())
-        assert 0.7 * grown < weight < 1.5 * grown, done.stdout
+        assert 0.7 * grown < weight < 1.5 * max(grown, 4e6), done.stdout  # pages may have been there before
 
 
 def test_a_constant_that_the_program_is_called_with_counts():

@@ -164,8 +164,7 @@ def own_traces() -> Iterator[None]:
     try:
         with _lock:
             _under_way.append(build)
-            if len(_under_way) == 1:
-                _patch.apply()
+            _patch.apply()  # also if an interrupt has left a build in the list
         _build.stand_ins = {}
         yield
     finally:
