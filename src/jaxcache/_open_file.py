@@ -33,11 +33,19 @@ def open_uninterrupted(path: Path | str, mode: str) -> io.FileIO:
 
 
 def open_file(path: Path | str, mode: str) -> io.FileIO:
-    """Open a file likewise; a child that is forked meanwhile closes it, so that locks on it end with its writer."""
+    """Open a file likewise; a child that is forked meanwhile closes it, so that locks on it end with its writer.
+
+    Raises:
+        OSError: If it cannot be opened, or this is a child that was forked as it was.
+    """
+    process = os.getpid()
     file = open_uninterrupted(path, mode)
     if len(_open) > _MOST_DEAD:
         _open[:] = [known for known in _open if known() is not None]
     _open.append(weakref.ref(file))
+    if os.getpid() != process:  # forked before it was in the list: the parent reads or writes at the same position
+        file.close()
+        raise OSError(errno.ECANCELED, "this process was forked as the file was opened", str(path))
     return file
 
 
