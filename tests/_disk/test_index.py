@@ -2,8 +2,13 @@
 
 import os
 import random
+import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -205,3 +210,46 @@ def test_entries_that_are_taken_up_go_in_the_order_in_which_they_were_put(open_c
         cache.put(f"new-{number:02}", VALUE, 1.0)
     left = {row.key for row in cache.index.rows()}
     assert left == {f"key-{number:02}" for number in range(5, ENTRIES)} | {f"new-{number:02}" for number in range(5)}
+
+
+REPLACING = """
+import os, sys
+from pathlib import Path
+from jaxcache._range_lock import range_locks
+index, other = map(Path, sys.argv[1:])
+locks = range_locks(index.with_suffix(".lock"))
+print(locks.try_acquire(0), flush=True)
+sys.stdin.readline()
+for suffix in ("", "-wal", "-shm"): index.with_name(index.name + suffix).unlink(missing_ok=True)
+os.replace(other, index)
+locks.release(0)
+"""
+
+
+def test_closing_makes_no_directory_that_was_removed(open_cache, tmp_path):
+    cache = open_cache()
+    cache.put("key", VALUE, 1.0)
+    shutil.rmtree(tmp_path / "shared")
+    cache.close()
+    assert not (tmp_path / "shared").exists()
+
+
+def test_an_index_is_not_opened_while_another_process_replaces_it(open_cache, filled, tmp_path):
+    other = tmp_path / "other.sqlite"
+    shutil.copy(filled, other)
+    with sqlite3.connect(other) as db:
+        db.execute("UPDATE state SET limit_bytes = 77000")
+    db.close()
+    cache = open_cache(eviction=None)
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", REPLACING, filled, other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as replacing,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert replacing.stdout.readline() == "True\n"
+        stats = pool.submit(cache.stats)
+        time.sleep(0.3)  # for as long as an index is being filled
+        replacing.communicate("go\n")
+        assert stats.result().limit_bytes == 77_000
+    assert not list(filled.parent.glob("*.new"))

@@ -1,9 +1,13 @@
 """Signals: an interrupt leaks and locks nothing wherever it comes, and a handler may use the directory."""
 
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jaxcache._range_lock import range_locks
 
 from jaxcache import DiskCache
 
@@ -119,3 +123,30 @@ def check_whole(root):
         assert (cache.stats().entries, cache.stats().size_bytes) == (len(sizes), sum(sizes))
         checked = cache.verify()
         assert (checked.bad, checked.unknown, checked.gone) == (0, 0, 0)
+
+
+def test_locks_that_are_known_are_had_while_others_are_made(tmp_path):
+    """A handler that came as a lock was made would else wait for a thread that waits for the handler's."""
+    known = range_locks(tmp_path / "known.lock")
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def pause(_frame, event, called):
+        if event == "c_call" and called is os.fstat:
+            reached.set()
+            goes_on.wait(30)
+
+    def make():
+        sys.setprofile(pause)
+        try:
+            return range_locks(tmp_path / "new.lock")
+        finally:
+            sys.setprofile(None)
+
+    with ThreadPoolExecutor(2) as pool:
+        making = pool.submit(make)
+        assert reached.wait(30)
+        try:
+            assert pool.submit(range_locks, tmp_path / "known.lock").result(timeout=10) is known
+        finally:
+            goes_on.set()
+        assert making.result() is range_locks(tmp_path / "new.lock")

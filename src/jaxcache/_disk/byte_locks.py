@@ -75,16 +75,12 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
     Raises:
         OSError: If it cannot be opened for writing.
     """
+    known = _known(path)
+    if known is not None:  # without the guard: a signal handler may have interrupted the thread that has it
+        return known
     with _guard:
-        try:
-            told = os.lstat(path)
-            known = _open.get((told.st_dev, told.st_ino))
-            if known is not None:
-                return known
-            if stat.S_ISLNK(told.st_mode):
-                raise OSError(errno.ELOOP, "the lock must not be a symbolic link", str(path))
-        except FileNotFoundError:
-            pass
+        if (known := _known(path)) is not None:
+            return known
         file = open_uninterrupted(path, "a+b")
         told = os.fstat(file.fileno())
         if stat.S_IMODE(told.st_mode) != mode:
@@ -94,6 +90,21 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
         if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end
             _never_closed.append(file)
         return locks
+
+
+def _known(path: Path) -> RangeLocks | None:
+    """Return the locks of a file that this process has open.
+
+    Raises:
+        OSError: If the file is a link.
+    """
+    try:
+        told = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(told.st_mode):
+        raise OSError(errno.ELOOP, "the lock must not be a symbolic link", str(path))
+    return _open.get((told.st_dev, told.st_ino))
 
 
 def _after_fork() -> None:

@@ -76,8 +76,12 @@ class Database:
     def close(self) -> None:
         """Close the connection; whoever asks next opens one again."""
         with self._turn():
-            if not self._in_transaction:  # else this is a signal handler's, in the middle of a request
-                self._disconnect()
+            if self._connection is None or self._in_transaction:  # a signal handler's, in the middle of a request
+                return
+            if self.path.parent.is_dir():
+                with contextlib.suppress(IndexUnavailable), self.mutex():  # SQLite removes files by name
+                    self._disconnect()
+            self._disconnect()  # without the lock where it cannot be had
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -255,9 +259,10 @@ class Database:
         if self._connection is not None and self._inode in (inode, -1):
             return self._connection
         try:
-            return self._open() if inode else self._make()
-        except IndexDamaged:
-            return self._make()
+            with self.mutex():  # SQLite finds the files of a database by name: nobody may replace one meanwhile
+                with contextlib.suppress(IndexDamaged):
+                    return self._open() if inode else self._make()
+                return self._make()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
 

@@ -141,9 +141,9 @@ class EntryFiles:
         finds, and waiting for the disk at each compile would cost every program more than that.
         """
         self.make(self.staging)
-        path = self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
-        mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         process = os.getpid()
+        path = self.staging / f"{os.uname().nodename}-{process}-{time.time_ns()}-{next(self._numbers)}"
+        mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         try:
             with open_file(path, "xb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
