@@ -215,7 +215,7 @@ def test_entries_that_are_taken_up_go_in_the_order_in_which_they_were_put(open_c
 REPLACING = """
 import os, sys
 from pathlib import Path
-from jaxcache._range_lock import range_locks
+from jaxcache._disk.byte_locks import range_locks
 index, other = map(Path, sys.argv[1:])
 locks = range_locks(index.with_suffix(".lock"))
 print(locks.try_acquire(0), flush=True)

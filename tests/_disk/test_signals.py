@@ -7,9 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from jaxcache._range_lock import range_locks
 
 from jaxcache import DiskCache
+from jaxcache._disk.byte_locks import range_locks
 
 BEGIN = """
 import gc, os, random, signal, sys, threading, time
