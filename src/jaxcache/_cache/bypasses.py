@@ -5,12 +5,19 @@ and, later, that of its derivative are then compiled by ``jax.jit``, for each sh
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax import monitoring
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
+
+from .._calls.misses import MissStormWarning
+from .._jax import interfaces
+from .._jax.notices import warn
+from .entries import FunctionEntries, FunctionRecord
+from .state import CacheState
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _WRAPPERS = {"JVPTracer": ("jax.grad", "primal"), "LinearizeTracer": ("jax.grad", "primal"),
@@ -56,6 +63,42 @@ def _listen(event: str, duration_secs: float, **about: str | int) -> None:
 
 
 monitoring.register_event_duration_secs_listener(_listen)
+
+
+def bypass(
+    state: CacheState, entries: FunctionEntries, jitted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call ``jax.jit`` of a function; count the programs that it compiles, and warn of many."""
+    called = what_is_called(entries.function.name, args, kwargs, interfaces.is_top_level())
+    if called is None:
+        return jitted(*args, **kwargs)
+    state_of_cache, entries_of_function = weakref.ref(state), weakref.ref(entries)  # the count outlives the call
+
+    def count(called: str, seconds: float) -> None:
+        if (state := state_of_cache()) is not None and (entries := entries_of_function()) is not None:
+            state.count_bypassed_program(entries.function, called, seconds)
+
+    result = call_past(jitted, args, kwargs, called, count)
+    _warn_of_many(state, entries.function)
+    return result
+
+
+def bypasses_of(state: CacheState, function: FunctionRecord) -> str:
+    """Say what calls of a function have compiled past the cache; empty if nothing."""
+    counts = function.counts
+    with state.lock:
+        return describe_bypasses(function.name, counts.bypassed_programs, counts.bypassed_seconds)
+
+
+def _warn_of_many(state: CacheState, function: FunctionRecord) -> None:
+    """Warn, once for a function, of many programs that JAX holds past the cache."""
+    counts = function.counts
+    with state.lock:
+        few = sum(counts.bypassed_programs.values()) < MANY_PROGRAMS and counts.bypassed_seconds < LONG_SECONDS
+        if few or counts.warned_of_bypasses:
+            return
+        counts.warned_of_bypasses = True
+    warn(f"jaxcache: {bypasses_of(state, function)}", MissStormWarning)
 
 
 def call_past(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called: str, count: Count) -> Any:
