@@ -448,7 +448,7 @@ def test_slow_compiles_make_a_storm_too():
     each, warnings_of = 2 * STORM_SECONDS / STORM_MISSES, []
     for _ in range(STORM_MISSES):
         now[0] += each
-        warnings_of.append(watch.note("f", "", Miss("f()", "new_shape", "why"), seconds=each))
+        warnings_of.append(watch.record("f", "", Miss("f()", "new_shape", "why"), seconds=each))
     assert [bool(one) for one in warnings_of] == [False] * (STORM_MISSES - 1) + [True]
 
 

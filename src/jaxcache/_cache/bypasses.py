@@ -22,7 +22,7 @@ from .state import CacheState
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _WRAPPERS = {"JVPTracer": ("jax.grad", "primal"), "LinearizeTracer": ("jax.grad", "primal"),
              "BatchTracer": ("jax.vmap", "val")}  # fmt: skip  # of JAX's tracers by name: what made it, and of what
-_STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by whoever wrapped that
+_STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by its own wrapper
 _AFTERWARDS = 2  # programs that one call brings after its end: that of the derivative, once or twice
 _REMEMBERED = 64  # functions, in each thread
 MANY_PROGRAMS = 10
@@ -84,7 +84,7 @@ def bypass(
 
 
 def bypasses_of(state: CacheState, function: FunctionRecord) -> str:
-    """Say what calls of a function have compiled past the cache; empty if nothing."""
+    """Say how many programs calls of a function have compiled past the cache; empty if none."""
     counts = function.counts
     with state.lock:
         return describe_bypasses(function.name, counts.bypassed_programs, counts.bypassed_seconds)
@@ -102,7 +102,7 @@ def _warn_of_many(state: CacheState, function: FunctionRecord) -> None:
 
 
 def call_past(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called: str, count: Count) -> Any:
-    """Call a function of ``jax.jit``, and have what is compiled for it counted."""
+    """Call a function of ``jax.jit``, and have the programs compiled for it counted."""
     if len(_latest.by_name) >= _REMEMBERED:
         _latest.by_name.clear()
     bypass = _latest.by_name[getattr(plain, "__name__", "")] = _Bypass(called, count)
@@ -118,7 +118,7 @@ def end_of_bypasses() -> None:
 
 
 def what_is_called(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], top_level: bool) -> str | None:
-    """Return what calls the function ``name`` past the cache: ``jax.vmap(jax.grad(f))``; ``f`` if no transformation.
+    """Return the expression that calls ``name`` past the cache: ``jax.vmap(jax.grad(f))``; ``f`` if no transformation.
 
     None within a program that is being traced, where nothing is compiled for the function alone.
     """
@@ -133,7 +133,7 @@ def what_is_called(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], top
 
 
 def _transformations(tracer: Any) -> list[str] | None:
-    """Return the transformations that have made a tracer, the innermost first; None if it is of a program."""
+    """Return the transformations that created a tracer, the innermost first; None if it is of a program."""
     names: list[str] = []
     while isinstance(tracer, Tracer):
         kind = type(tracer).__name__
@@ -146,7 +146,7 @@ def _transformations(tracer: Any) -> list[str] | None:
 
 
 def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) -> str:
-    """Say what calls of a function have compiled past the cache, by what was called; empty if nothing."""
+    """Say how many programs calls of a function have compiled past the cache; empty if none."""
     if not programs:
         return ""
     called = most_called(programs)
@@ -158,7 +158,7 @@ def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) ->
 
 
 def most_called(programs: Mapping[str, int]) -> str:
-    """Return what most of the programs were compiled for."""
+    """Return the expression for which most of the programs were compiled."""
     return max(programs, key=lambda called: programs[called])
 
 

@@ -265,7 +265,7 @@ class Compiler:
             with self.state.lock:
                 source = function.origin.key if function.origin else None
                 seconds = record.cost.seconds
-                storm = self._storms.note(function.name, function.source_location, pending.miss, source, seconds)
+                storm = self._storms.record(function.name, function.source_location, pending.miss, source, seconds)
             if storm:
                 warn(f"jaxcache: {storm}", MissStormWarning)
 

@@ -9,7 +9,7 @@ from .cached_function import CachedFunction, Dispatcher, dispatcher_of, global_n
 
 
 class FrontFunction:
-    """A function in front of a cached one: explained, compiled ahead, cleared, copied and bound as that is."""
+    """A function in front of a cached function: explained, compiled ahead, cleared, copied and bound as that is."""
 
     _cached: Any  # a CachedFunction, or another function in front of one
     __name__: str

@@ -21,16 +21,16 @@ from .settings_file import read_settings
 from .state import CacheState
 from .stats import CacheStats
 
-_DECORATOR = object()  # in place of the function: it comes later
+_DECORATOR = object()  # a default for the function, which a decorator gets later
 
 
 class JitCache:
     """A cache of compiled JAX programs with a limit in bytes.
 
-    ``cache.jit(f)`` stands in for ``jax.jit(f)``: same arguments, same results, same errors. What it compiles is held
-    until the limit is reached; then the eviction policy says what goes, and what goes is really freed.
+    ``cache.jit(f)`` replaces ``jax.jit(f)``: same arguments, same results, same errors. Programs are held until the
+    limit is reached; then the eviction policy chooses entries to drop, and their memory is really freed.
 
-    Threads may share a cache. Nobody holds its lock while XLA compiles, and equal calls that miss at the same time
+    Threads may share a cache. No thread holds its lock while XLA compiles, and equal calls that miss at the same time
     compile once. As a context manager it clears itself at the end.
     """
 
@@ -48,20 +48,20 @@ class JitCache:
         """Make an empty cache.
 
         Args:
-            limit: Bytes, as an int or as text such as ``"64MiB"``; None for no limit. What an entry weighs is
-                modelled, see ``_cache/executable.py``. Memory mappings, which Linux bounds, have a limit of their own:
-                half of what ``vm.max_map_count`` allows a process.
+            limit: Bytes, as an int or as text such as ``"64MiB"``; None for no limit. The weight of an entry is
+                modelled, see ``_cache/executable.py``. Memory mappings, which Linux bounds, have their own limit: half
+                of ``vm.max_map_count``.
             eviction: A name in ``jaxcache.POLICIES``, or an object with the methods of ``jaxcache.Policy``.
-            seed: For policies that draw.
-            costs: A cost table, or the path of one, from ``cache.costs()`` of an earlier run. Signatures in it weigh
-                and cost what it says, so that decisions repeat; others what is measured first.
+            seed: For policies that use random numbers.
+            costs: A cost table, or the path of one, from ``cache.costs()`` of an earlier run. Signatures in it have
+                these weights and costs, so that decisions repeat; others those that are measured first.
             max_compiles: For tests and CI: a call that would make more programs than this raises
                 :class:`CompileLimitExceeded`, which says why it missed. None for no such limit.
-            enabled: False hands every call to ``jax.jit`` itself, counted as bypassed: to see whether the cache is to
-                blame, or what it gains, without another change to the program.
+            enabled: False hands every call to ``jax.jit`` itself, counted as bypassed: to see whether the cache causes
+                a problem, or how much it gains, without another change to the program.
             record: A directory to be made, such as ``"trace.parquet"``: every request is written there, for
                 :meth:`jaxcache.Trace.load`, until the cache is left as a context manager or the program ends. A
-                crash loses what came in the last half minute. Needs pyarrow. None to record nothing.
+                crash loses the requests of the last half minute. Needs pyarrow. None for no recording.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
@@ -85,7 +85,7 @@ class JitCache:
 
         Args:
             path: Of the file, see ``_cache/settings_file.py``.
-            **settings: What else the constructor takes, or takes in the file's place.
+            **settings: Other arguments of the constructor, or values that override those of the file.
 
         Raises:
             OSError: If the file cannot be read.
@@ -117,11 +117,11 @@ class JitCache:
         Works as a decorator, as a decorator with arguments, and as a call.
 
         Args:
-            fun: What ``jax.jit`` takes.
+            fun: A function, as ``jax.jit`` takes it.
             key: Replaces the signature: called with the arguments, it returns something hashable. Calls with equal
                 keys share an entry; if they differ in shape, that entry compiles for each and weighs more than it says.
             max_compiles: As for the cache, but for this function.
-            **options: What ``jax.jit`` takes: ``static_argnums``, ``static_argnames``, ``donate_argnums``, …
+            **options: Options of ``jax.jit``: ``static_argnums``, ``static_argnames``, ``donate_argnums``, …
         """
         if fun is _DECORATOR:
             return functools.partial(self.jit, key=key, max_compiles=max_compiles, **options)
@@ -135,21 +135,21 @@ class JitCache:
         )
 
     def stats(self) -> CacheStats:
-        """Return what was counted so far, as one consistent snapshot."""
+        """Return the counts so far, as one consistent snapshot."""
         return self._state.stats()
 
     def costs(self) -> CostTable:
-        """Return what each signature weighs and costs, for ``JitCache(costs=…)`` of a later run.
+        """Return the weight and the cost of each signature, for ``JitCache(costs=…)`` of a later run.
 
-        Of signatures that are not held, the last 4096 of each function are in it, and of functions that are gone.
+        Of signatures that are not held, it has the last 4096 of each function, and of functions that were freed.
         """
         return self._state.costs()
 
     def explain(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:
-        """Say what a call would be, and if a miss, why. Nothing is run, compiled or counted.
+        """Say whether a call would be a hit or a miss, and why. Nothing is run, compiled or counted.
 
         Args:
-            fun: A function from ``cache.jit``, or a method made of one; a bucketed function, a loop or a step.
+            fun: A function from ``cache.jit``, as a method too; a bucketed function, a loop or a step.
             *args: The call's arguments; ``jax.ShapeDtypeStruct`` may stand for arrays.
             **kwargs: The call's keyword arguments.
 
