@@ -3,7 +3,8 @@
 from ._advice.suggestion import Suggestion
 from ._advice.suggestions import suggest
 from ._cache.cached_function import CachedFunction
-from ._cache.jit_cache import CompileLimitExceeded, JitCache
+from ._cache.compiler import CompileLimitExceeded
+from ._cache.jit_cache import JitCache
 from ._cache.stats import CacheStats, FunctionStats
 from ._calls.description import Difference
 from ._calls.misses import Explanation, Miss, MissStormWarning

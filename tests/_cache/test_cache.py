@@ -642,14 +642,14 @@ def test_an_interrupt_at_any_point_leaves_a_usable_cache(what, eviction, stride)
     while True:
         cache = JitCache(2500, eviction, costs=costs)
         f = cache.jit(lambda x: double(x))
-        f._jaxcache._variants.name = "double"
+        f._jaxcache.function.name = "double"
         f(np.ones(1, np.float32)), f(np.ones(2, np.float32))
         with Interrupt(at) as interrupt:
             f(np.ones(3, np.float32)) if what == "call" else cache.clear()
         for n in (1, 2, 3, 1):
             assert f(np.ones(n, np.float32)) == 2 * n
         stats = cache.stats()
-        assert stats.live_bytes == 1000 * stats.variants == 1000 * len(f._jaxcache._programs.entries) <= 2500, at
+        assert stats.live_bytes == 1000 * stats.variants == 1000 * len(f._jaxcache.entries.by_key) <= 2500, at
         cache.clear()
         assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0), at
         if not interrupt.fired:

@@ -94,7 +94,7 @@ def test_static_values_at_random_are_decided_by_one_look(options):
     assert names == ["__call__"] * 40
     assert [result.tolist() for result in results] == [[number + 1.0] * 3 for number in order]
     cache.stats()  # tells the policy
-    hits = [one.hits for one in f._jaxcache._variants.held.values()]
+    hits = [one.hits for one in f._jaxcache.function.held.values()]
     assert hits == (1 + np.bincount(order, minlength=8)).tolist()
 
 
@@ -246,7 +246,7 @@ def test_what_a_call_does_within_itself_is_told_from_it():
     for nth in range(12):
         if nth % 2:
             cache.clear()
-        f._jaxcache._programs.table.forget()  # as after an eviction
+        f._jaxcache.entries.table.forget()  # as after an eviction
         left = nth
         inner.clear(), entered.clear()
         sys.setprofile(call_within)
@@ -257,7 +257,7 @@ def test_what_a_call_does_within_itself_is_told_from_it():
         assert outer.tolist() == [2.0] * 3, nth
         assert [one.tolist() for one in inner] == [[2.0] * 3, [2.0] * 5, [2.0] * 3][: len(inner)]
         assert [f(one).tolist() for one in (x, wide, host)] == [[2.0] * 3, [2.0] * 5, [2.0] * 3]
-        assert {held.description.text: held.live for held in f._jaxcache._variants.held.values()} == {
+        assert {held.description.text: held.live for held in f._jaxcache.function.held.values()} == {
             "<lambda>(float32[3])": True,
             "<lambda>(float32[5])": True,
         }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcache import JitCache
-from jaxcache._cache.jit_cache import CompileLimitExceeded
+from jaxcache._cache.compiler import CompileLimitExceeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::jaxcache.MissStormWarning")
 OURS = ("/jaxcache/_", "/contextlib.py")
@@ -58,11 +58,11 @@ def in_another_thread(call):
 
 def assert_counts_are_right(cache, f):
     """One more program may be made, and no other."""
-    cache._max_compiles = cache.stats().compiled + 1
+    cache._compiler.max_compiles = cache.stats().compiled + 1
     assert f(np.ones(11, np.float32)).tolist() == [2.0] * 11
     with pytest.raises(CompileLimitExceeded):
         f(np.ones(12, np.float32))
-    cache._max_compiles = None
+    cache._compiler.max_compiles = None
 
 
 def test_a_second_interrupt_in_the_clean_up_of_the_first_leaves_no_thread_waiting():
@@ -93,7 +93,7 @@ def test_a_second_interrupt_in_the_clean_up_of_the_first_leaves_no_thread_waitin
         assert result() == [2.0] * 3  # while the traceback is held, and this thread calls nothing
         del held
         assert cache.stats().variants == 1
-        assert not f._jaxcache._variants.flights
+        assert not f._jaxcache.function.pending
         assert_counts_are_right(cache, f)
         if not interrupts.fired:
             break
@@ -125,11 +125,11 @@ def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(w
             held = error
         results = in_another_thread(lambda f=f: [f(inputs[n]).tolist() for n in (1, 2)])()
         assert results == [[2.0], [2.0, 2.0]], first
-        assert in_another_thread(cache.stats)().variants == len(f._jaxcache._programs.entries)
+        assert in_another_thread(cache.stats)().variants == len(f._jaxcache.entries.by_key)
         del held  # the traceback, which was there until now
         if what != "stats":
             assert_counts_are_right(cache, f)
-        assert not [flight for flight in f._jaxcache._variants.flights.values() if flight.under_way()]
+        assert not [pending for pending in f._jaxcache.function.pending.values() if pending.under_way()]
         cache.clear()
         assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0)
         if not interrupts.fired:
@@ -185,7 +185,7 @@ for number in range(25):
     others[0].join(60)
     assert results == [[2.0] * 3], (number, results)
     made = cache.stats().compiled
-    cache._max_compiles = made + 1
+    cache._compiler.max_compiles = made + 1
     f(np.ones(4, np.float32))
     try:
         f(np.ones(5, np.float32))
@@ -302,7 +302,7 @@ def test_a_compile_within_a_compile_is_refused_at_the_limit_and_waits_for_nobody
 
 def test_what_is_traced_first_is_made_without_a_lock_that_others_wait_for():
     f = JitCache().jit(lambda x: 2 * x)
-    make, waited = f._jaxcache._programs.prepared.get_or_make, []
+    make, waited = f._jaxcache.entries.prepared.get_or_make, []
 
     def within():
         in_another_thread(lambda: f.trace(np.ones(2)))()

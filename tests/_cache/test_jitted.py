@@ -169,8 +169,8 @@ def test_a_decorator_around_a_cached_function_keeps_its_own_state():
 
 def test_any_attribute_may_be_set_and_is_read_back():
     theirs, mine = jax.jit(lambda x: x + 1), JitCache().jit(lambda x: x + 1)
-    names = ["_key", "_cache", "_programs", "_statics", "_log", "_ledger", "_describe", "_look_up", "_bypass",
-             "_options", "_variants", "mark", "warm"]  # fmt: skip
+    names = ["_key", "compiler", "entries", "statics", "log", "state", "describe", "look_up", "_bypass", "options",
+             "function", "plain", "mark", "warm"]  # fmt: skip
     for f in (theirs, mine):
         for number, name in enumerate(names):
             setattr(f, name, number)

@@ -370,9 +370,9 @@ def test_counts_of_any_number_of_names_are_under_a_bounded_number():
         namespace = {}
         exec(f"def step_{n}(x):\n    return x + {n}", namespace)  # another program each
         made.append(cache.jit(namespace[f"step_{n}"], key=lambda x: 0))
-    ledger = cache._state
+    state = cache._state
     for number, function in enumerate(made):
-        ledger.count_bypass(function._jaxcache._variants)
+        state.count_bypass(function._jaxcache.function)
         assert number >= 40 or function(x3) is not None
     stats = cache.stats()
     assert len(stats.by_function) == MOST_NAMES + 1
@@ -448,7 +448,7 @@ def test_slow_compiles_make_a_storm_too():
     each, warnings_of = 2 * STORM_SECONDS / STORM_MISSES, []
     for _ in range(STORM_MISSES):
         now[0] += each
-        warnings_of.append(watch.note("f", "", Miss("f()", "new_shape", "why"), seconds=each))
+        warnings_of.append(watch.record("f", "", Miss("f()", "new_shape", "why"), seconds=each))
     assert [bool(one) for one in warnings_of] == [False] * (STORM_MISSES - 1) + [True]
 
 

@@ -108,7 +108,7 @@ def test_signatures_that_were_only_traced_are_bounded_and_cleared():
     f = cache.jit(lambda x: x + 1)
     for n in range(_prepared._PREPARED + 10):
         f.eval_shape(jax.ShapeDtypeStruct((n,), np.float32))
-    prepared = f._jaxcache._programs.prepared
+    prepared = f._jaxcache.entries.prepared
     assert len(prepared._by_key) == _prepared._PREPARED
     cache.clear()
     assert not prepared._by_key

@@ -230,7 +230,7 @@ def test_a_storm_needs_one_cause_of_one_function_in_a_short_time():
         told = []
         for _ in range(count):
             now[0] += step
-            told.append(watch.note(function, "", Miss("f()", cause, "why")))
+            told.append(watch.record(function, "", Miss("f()", cause, "why")))
         return [one for one in told if one]
 
     slow = STORM_SECONDS / STORM_MISSES * 1.1

@@ -665,7 +665,7 @@ def test_pickles_of_functions_without_a_name_take_a_cache_of_the_same_limit():
     other = pickle.loads(pickle.dumps(f))
     x = np.array([1, 2, 6], np.float32)
     assert (float(other(x)), other.stats().by_bucket) == (3, {(4,): 1})
-    assert other._cached._jaxcache._cache.limit_bytes == 32 * 2**20
+    assert other._limit_bytes == 32 * 2**20
 
 
 def test_a_signal_handler_may_call_a_bucketed_function_at_any_point_of_a_call():

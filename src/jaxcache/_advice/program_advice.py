@@ -1,4 +1,4 @@
-"""What a change of the program would spare, by function: avoidable recompiles, buckets, calls past the cache."""
+"""Suggestions to change the program, by function: avoidable recompiles, buckets, calls past the cache."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from .suggestion import WORTH_SECONDS, Suggestion
 
 MANY_MISSES = 10
 LOW_HIT_RATE = 0.5
-_MUCH = 0.1  # of all compile seconds, or of the run: worth a word however few the misses
+_MUCH = 0.1  # of all compile seconds, or of the run: worth a suggestion however few the misses
 _RARE_HITS = 10  # for each new shape: a program that is hit more often is worth its compile
-_NOT_AVOIDABLE = ("first_call", "new_shape")  # the latter has a rule of its own
+_NOT_AVOIDABLE = ("first_call", "new_shape")  # the latter has its own rule
 AVOIDABLE = tuple(cause for cause in NEW_CAUSES if cause not in _NOT_AVOIDABLE)  # whatever the cache
 
 
 def seconds_of(function: FunctionStats, cause: str) -> tuple[int, float]:
-    """Return how many misses of a function had a cause, and what they took: on average, where that was not counted."""
+    """Return the number of a function's misses of a cause, and their seconds, estimated where not counted."""
     count = function.misses_by_cause.get(cause, 0)
     if function.seconds_by_cause or not count:
         return count, function.seconds_by_cause.get(cause, 0.0)
@@ -26,7 +26,7 @@ def seconds_of(function: FunctionStats, cause: str) -> tuple[int, float]:
 
 
 def of_the_run(stats: CacheStats) -> str:
-    """Return what part of the run was compiling, in words; empty if the run's length is not known."""
+    """Return the share of the run spent on compiling, in words; empty if the run's length is unknown."""
     if stats.run_seconds < WORTH_SECONDS:
         return ""
     share = min(1.0, stats.compile_seconds / stats.run_seconds)
@@ -34,17 +34,18 @@ def of_the_run(stats: CacheStats) -> str:
 
 
 def other_constants_seconds(stats: CacheStats) -> float:
-    """Return the seconds of programs that no later run finds in a directory, since they have other constants."""
-    return sum(seconds_of(one, "function_recreated")[1] for one in stats.by_function.values() if one.captured)
+    """Return the seconds of programs that no later run loads from a directory, since their constants change."""
+    functions = [function for function in stats.by_function.values() if function.captured]
+    return sum(seconds_of(function, "function_recreated")[1] for function in functions)
 
 
 def avoidable_seconds(stats: CacheStats) -> float:
-    """Return the seconds of all misses that a change of the program would spare."""
-    return sum(seconds_of(one, cause)[1] for one in stats.by_function.values() for cause in AVOIDABLE)
+    """Return the seconds of all misses that a change of the program would avoid."""
+    return sum(seconds_of(function, cause)[1] for function in stats.by_function.values() for cause in AVOIDABLE)
 
 
-def _is_worth_a_word(stats: CacheStats, count: int, seconds: float) -> bool:
-    """Whether misses took much of what compiling took; seconds too few to matter, only if they are most misses."""
+def _is_worth_a_suggestion(stats: CacheStats, count: int, seconds: float) -> bool:
+    """Return whether misses took a large share of all compile seconds; if these are few, the hit rate must be low."""
     if seconds < WORTH_SECONDS:
         return count >= MANY_MISSES and stats.hit_rate < LOW_HIT_RATE and 2 * seconds >= stats.compile_seconds
     return count >= MANY_MISSES or seconds >= _MUCH * stats.compile_seconds
@@ -64,7 +65,7 @@ class _Storm:
 
 
 def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
-    """Suggest what spares misses of avoidable causes; functions of one remedy together."""
+    """Suggest how to avoid misses of avoidable causes; functions of one remedy together."""
     by_remedy: dict[tuple[str, str], list[_Storm]] = {}
     for name, function in stats.by_function.items():
         for cause in AVOIDABLE:
@@ -72,17 +73,17 @@ def avoidable(stats: CacheStats) -> Iterator[Suggestion]:
             if count:
                 last = _last_miss(stats, name, cause)
                 called_so = last is None or last.called_so
-                spared_by = way_out(cause, function.captured, function.library, called_so)
-                storm = _Storm(name, cause, count, function.misses, seconds, last, spared_by)
-                by_remedy.setdefault((cause, spared_by), []).append(storm)
+                avoided_by = way_out(cause, function.captured, function.library, called_so)
+                storm = _Storm(name, cause, count, function.misses, seconds, last, avoided_by)
+                by_remedy.setdefault((cause, avoided_by), []).append(storm)
     for storms in by_remedy.values():
-        count, seconds = sum(one.count for one in storms), sum(one.seconds for one in storms)
-        if _is_worth_a_word(stats, count, seconds):
-            yield _avoid(sorted(storms, key=lambda one: -one.seconds), count, seconds, stats)
+        count, seconds = sum(storm.count for storm in storms), sum(storm.seconds for storm in storms)
+        if _is_worth_a_suggestion(stats, count, seconds):
+            yield _avoid(sorted(storms, key=lambda storm: -storm.seconds), count, seconds, stats)
 
 
 def _last_miss(stats: CacheStats, name: str, cause: str) -> Miss | None:
-    """Return the last miss of a function for a cause, of those that are remembered."""
+    """Return the last remembered miss of a function for a cause."""
     of_cause = [miss for miss in reversed(stats.recent_misses) if miss.cause == cause]
     return next((miss for miss in of_cause if miss.call.startswith(f"{name}(")), None)
 
@@ -90,16 +91,16 @@ def _last_miss(stats: CacheStats, name: str, cause: str) -> Miss | None:
 def _avoid(storms: list[_Storm], count: int, seconds: float, stats: CacheStats) -> Suggestion:
     cause, remedy_text = storms[0].cause, storms[0].remedy
     why = cause.replace("_", " ")
-    last = next((one.last for one in storms if one.last is not None), None)
+    last = next((storm.last for storm in storms if storm.last is not None), None)
     at_most = "about" if last is None or last.called_so else "at most"
     compile_word = "compiles" if len(storms) == 1 else "compile"
     often = "again and again" if count >= MANY_MISSES else "again"
-    each = [f"{one.count} of its {one.misses} misses, {one.seconds:.1f} s" for one in storms]
+    each = [f"{storm.count} of its {storm.misses} misses, {storm.seconds:.1f} s" for storm in storms]
     if len(storms) > 1:
-        each = [f"{one.name}: {text}" for one, text in zip(storms, each, strict=True)]
+        each = [f"{storm.name}: {text}" for storm, text in zip(storms, each, strict=True)]
     return Suggestion(
         f"{why} recompiles",
-        f"{listed(one.name for one in storms)} {compile_word} {often} for one cause, {why}: {remedy_text}",
+        f"{listed(storm.name for storm in storms)} {compile_word} {often} for one cause, {why}: {remedy_text}",
         f"{'; '.join(each[:4])}{of_the_run(stats)}; the last such miss: {last.reason if last else why}",
         f"{at_most} {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved",
         "",
@@ -113,7 +114,7 @@ def buckets(stats: CacheStats) -> Iterator[Suggestion]:
     for name, function in stats.by_function.items():
         count, seconds = seconds_of(function, "new_shape")
         seldom = function.hits < _RARE_HITS * count or seconds >= _MUCH * stats.run_seconds > 0
-        if _is_worth_a_word(stats, count, seconds) and seldom:
+        if _is_worth_a_suggestion(stats, count, seconds) and seldom:
             yield _pad(name, function, count, seconds, stats)
 
 

@@ -1,23 +1,23 @@
-"""Suggestion: something to try, with the numbers that it rests on."""
+"""Suggestion: a change to try, with the numbers that support it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-WORTH_SECONDS = 1.0  # what counts as worth a person's time; below it, a rule stays silent
+WORTH_SECONDS = 1.0  # the least that is worth a person's time; below it, a rule gives no suggestion
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Something to try.
+    """A change to try.
 
     Attributes:
-        rule: Which rules fired, in one or two words each.
-        title: What is the matter, and what to do.
-        evidence: The numbers that it rests on.
-        effect: What to expect, at most.
-        override: What to add to ``python -m flows.sweep`` to try it; empty if only the program can be changed.
+        rule: The rules that fired, in one or two words each.
+        title: The problem, and the remedy.
+        evidence: The numbers that support it.
+        effect: The gain to expect, at most.
+        override: The argument of ``python -m flows.sweep`` that tries it; empty if only the program can be changed.
         python: The same in a program.
-        saved_seconds: The seconds of ``effect``, by which suggestions are ranked: what was counted, and at most saved.
+        saved_seconds: The seconds of ``effect``, by which suggestions are ranked: an upper bound from what was counted.
     """
 
     rule: str
@@ -30,9 +30,9 @@ class Suggestion:
 
 
 def merge(same: Sequence[Suggestion]) -> Suggestion:
-    """Return suggestions of one remedy as one: the first of them, with the rules and the evidence of all."""
+    """Merge suggestions of one remedy: the first of them, with the rules and the evidence of all."""
     rules, evidence = (
-        [*dict.fromkeys(texts)] for texts in zip(*((one.rule, one.evidence) for one in same), strict=True)
+        [*dict.fromkeys(texts)] for texts in zip(*((each.rule, each.evidence) for each in same), strict=True)
     )
     return replace(same[0], rule=" · ".join(rules), evidence="; ".join(evidence))
 

@@ -1,4 +1,4 @@
-"""Statistics -> suggestions with evidence. Nothing is suggested that the numbers do not carry."""
+"""Suggestions from statistics, each with evidence. The numbers support all of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from .program_advice import (
 )
 from .suggestion import WORTH_SECONDS, Suggestion, merge_equal
 
-# Below them, a rule stays silent.
+# Below these thresholds, a rule gives no suggestion.
 FEW_CALLS = 20
 EXPENSIVE_SECONDS = 0.2
 FREQUENT_EVICTIONS = 0.1  # of all calls
@@ -32,12 +32,12 @@ _DIRECTORY = 'jaxcache.use_directory("…")  # before the first program compiles
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the persistent cache that is in use keeps: that of ``use_directory``, or JAX's own.
+    """Thresholds of the persistent cache that is in use: that of ``use_directory``, or JAX's own.
 
     Attributes:
         in_use: Whether there is a directory, and the cache is on.
         min_compile_seconds: Programs that compiled faster are not written.
-        min_entry_bytes: Nor are smaller ones; -1 writes all.
+        min_entry_bytes: Smaller entries are not written; -1 writes all.
         shared: Whether it is that of ``use_directory``.
     """
 
@@ -48,7 +48,7 @@ class Thresholds:
 
     @staticmethod
     def now() -> "Thresholds":
-        """Return what this process is set to."""
+        """Return the settings of this process."""
         if (cache := plugged_cache()) is not None:
             return Thresholds(True, cache.min_compile_seconds, cache.min_entry_bytes, shared=True)
         config: Any = jax.config  # its settings are attributes that it does not declare
@@ -60,26 +60,26 @@ class Thresholds:
 
 
 def suggest(stats: CacheStats, eviction: str | None = None, thresholds: Thresholds | None = None) -> list[Suggestion]:
-    """Return what the statistics of one cache suggest, most seconds first; an empty list if nothing is to be gained.
+    """Return suggestions from the statistics of one cache, most seconds first; an empty list if none would help.
 
-    What only later runs gain by, a directory, counts half of what it holds when the rest is mended. Suggestions of one
-    remedy are one.
+    A directory helps later runs only, so it counts half the seconds that are left after the other suggestions.
+    Suggestions of one remedy are merged.
 
     Args:
         stats: From ``cache.stats()``.
         eviction: The policy that was in use, so that it is not suggested again.
-        thresholds: Of the persistent cache that was in use; what this process is set to if not given.
+        thresholds: Of the persistent cache that was in use; the settings of this process if not given.
     """
     rules = merge_equal(all_suggestions(stats, eviction, thresholds or Thresholds.now()))
-    return sorted(rules, key=lambda one: -one.saved_seconds)
+    return sorted(rules, key=lambda suggestion: -suggestion.saved_seconds)
 
 
 def all_suggestions(stats: CacheStats, eviction: str | None, thresholds: Thresholds) -> list[Suggestion]:
-    """Return what each rule suggests, some of it the same."""
+    """Return the suggestions of each rule; several may have one remedy."""
     padding = list(buckets(stats))
     of_program = [*avoidable(stats), *padding, *past_the_cache(stats)]
-    spared = avoidable_seconds(stats) + sum(one.saved_seconds for one in padding)
-    of_disk = _thresholds(stats, thresholds) or _cold_start(stats, thresholds, spared)
+    avoided = avoidable_seconds(stats) + sum(suggestion.saved_seconds for suggestion in padding)
+    of_disk = _thresholds(stats, thresholds) or _cold_start(stats, thresholds, avoided)
     if stats.hits + stats.misses < FEW_CALLS:
         return [*of_program, *filter(None, [of_disk])]
     of_limit = [_low_hit_rate(stats), _memory_pressure(stats), _frequent_evictions(stats)]
@@ -93,7 +93,7 @@ def _misses(stats: CacheStats, causes: tuple[str, ...]) -> int:
 
 
 def working_set_bytes(stats: CacheStats) -> int:
-    """Estimate what all signatures seen so far weigh: their number times the mean weight of those held."""
+    """Estimate the weight of all signatures seen so far: their number times the mean weight of those held."""
     if not stats.variants:
         return stats.peak_bytes
     return max(stats.peak_bytes, _misses(stats, NEW_CAUSES) * stats.live_bytes // stats.variants)
@@ -129,7 +129,7 @@ def _low_hit_rate(stats: CacheStats) -> Suggestion | None:
 
 
 def _many_shapes(stats: CacheStats) -> Suggestion | None:
-    """Most misses are new shapes, of functions that are not known one by one."""
+    """Suggest fewer shapes, where most misses are new shapes and no function has its own suggestion."""
     new, shapes = _misses(stats, NEW_CAUSES), _misses(stats, ("new_shape",))
     if stats.hit_rate >= LOW_HIT_RATE or 2 * shapes <= stats.misses:
         return None
@@ -192,7 +192,7 @@ def _expensive(stats: CacheStats, eviction: str | None, thresholds: Thresholds) 
     if eviction != "gdsf":
         return Suggestion(
             "expensive compiles",
-            "Compiling again is dear: weigh compile seconds when evicting",
+            "Recompiling is expensive: weigh compile seconds when evicting",
             evidence,
             _up_to(stats),
             "eviction=gdsf",
@@ -203,7 +203,7 @@ def _expensive(stats: CacheStats, eviction: str | None, thresholds: Thresholds) 
         return None
     return Suggestion(
         "expensive compiles",
-        "Compiling again is dear: keep a persistent directory, so that what was evicted is loaded instead",
+        "Recompiling is expensive: keep a persistent directory, so that what was evicted is loaded instead",
         evidence,
         f"most of {stats.repeated_cost_seconds:.1f} compile seconds become loading",
         "persistent=shared",
@@ -212,8 +212,8 @@ def _expensive(stats: CacheStats, eviction: str | None, thresholds: Thresholds) 
     )
 
 
-def _cold_start(stats: CacheStats, thresholds: Thresholds, spared: float) -> Suggestion | None:
-    """The next process compiles the same again; ``spared`` seconds of it would not be needed at all."""
+def _cold_start(stats: CacheStats, thresholds: Thresholds, avoided: float) -> Suggestion | None:
+    """Suggest a directory, since the next process compiles the same again, less the ``avoided`` seconds."""
     repeated = stats.repeated_cost_seconds / stats.cost_seconds if stats.cost_seconds else 0.0
     once = stats.compile_seconds * (1 - repeated) - other_constants_seconds(stats)
     if stats.disk_hits or thresholds.in_use or once < COLD_START_SECONDS:
@@ -226,12 +226,12 @@ def _cold_start(stats: CacheStats, thresholds: Thresholds, spared: float) -> Sug
         f"most of {once:.1f} s at each start of the program",
         "persistent=shared",
         _DIRECTORY,
-        max(0.0, once - spared) / 2,
+        max(0.0, once - avoided) / 2,
     )
 
 
 def _thresholds(stats: CacheStats, thresholds: Thresholds) -> Suggestion | None:
-    """A directory is in use, and what compiles is too quick or too small to be written to it."""
+    """Suggest lower thresholds, where a directory is in use, but programs are too quick or too small for it."""
     each = stats.compile_seconds / stats.compiled if stats.compiled else 0.0
     too_quick = each < thresholds.min_compile_seconds
     size = stats.live_bytes // stats.variants if stats.variants else 0

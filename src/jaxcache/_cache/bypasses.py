@@ -5,6 +5,7 @@ and, later, that of its derivative are then compiled by ``jax.jit``, for each sh
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,10 +13,16 @@ from jax import monitoring
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
 
+from .._calls.misses import MissStormWarning
+from .._jax import interfaces
+from .._jax.notices import warn
+from .entries import FunctionEntries, FunctionRecord
+from .state import CacheState
+
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _WRAPPERS = {"JVPTracer": ("jax.grad", "primal"), "LinearizeTracer": ("jax.grad", "primal"),
              "BatchTracer": ("jax.vmap", "val")}  # fmt: skip  # of JAX's tracers by name: what made it, and of what
-_STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by whoever wrapped that
+_STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by its own wrapper
 _AFTERWARDS = 2  # programs that one call brings after its end: that of the derivative, once or twice
 _REMEMBERED = 64  # functions, in each thread
 MANY_PROGRAMS = 10
@@ -58,8 +65,44 @@ def _listen(event: str, duration_secs: float, **about: str | int) -> None:
 monitoring.register_event_duration_secs_listener(_listen)
 
 
+def bypass(
+    state: CacheState, entries: FunctionEntries, jitted: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call ``jax.jit`` of a function; count the programs that it compiles, and warn of many."""
+    called = what_is_called(entries.function.name, args, kwargs, interfaces.is_top_level())
+    if called is None:
+        return jitted(*args, **kwargs)
+    state_of_cache, entries_of_function = weakref.ref(state), weakref.ref(entries)  # the count outlives the call
+
+    def count(called: str, seconds: float) -> None:
+        if (state := state_of_cache()) is not None and (entries := entries_of_function()) is not None:
+            state.count_bypassed_program(entries.function, called, seconds)
+
+    result = call_past(jitted, args, kwargs, called, count)
+    _warn_of_many(state, entries.function)
+    return result
+
+
+def bypasses_of(state: CacheState, function: FunctionRecord) -> str:
+    """Say how many programs calls of a function have compiled past the cache; empty if none."""
+    counts = function.counts
+    with state.lock:
+        return describe_bypasses(function.name, counts.bypassed_programs, counts.bypassed_seconds)
+
+
+def _warn_of_many(state: CacheState, function: FunctionRecord) -> None:
+    """Warn, once for a function, of many programs that JAX holds past the cache."""
+    counts = function.counts
+    with state.lock:
+        few = sum(counts.bypassed_programs.values()) < MANY_PROGRAMS and counts.bypassed_seconds < LONG_SECONDS
+        if few or counts.warned_of_bypasses:
+            return
+        counts.warned_of_bypasses = True
+    warn(f"jaxcache: {bypasses_of(state, function)}", MissStormWarning)
+
+
 def call_past(plain: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called: str, count: Count) -> Any:
-    """Call a function of ``jax.jit``, and have what is compiled for it counted."""
+    """Call a function of ``jax.jit``, and have the programs compiled for it counted."""
     if len(_latest.by_name) >= _REMEMBERED:
         _latest.by_name.clear()
     bypass = _latest.by_name[getattr(plain, "__name__", "")] = _Bypass(called, count)
@@ -75,7 +118,7 @@ def end_of_bypasses() -> None:
 
 
 def what_is_called(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], top_level: bool) -> str | None:
-    """Return what calls the function ``name`` past the cache: ``jax.vmap(jax.grad(f))``; ``f`` if no transformation.
+    """Return the expression that calls ``name`` past the cache: ``jax.vmap(jax.grad(f))``; ``f`` if no transformation.
 
     None within a program that is being traced, where nothing is compiled for the function alone.
     """
@@ -90,7 +133,7 @@ def what_is_called(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], top
 
 
 def _transformations(tracer: Any) -> list[str] | None:
-    """Return the transformations that have made a tracer, the innermost first; None if it is of a program."""
+    """Return the transformations that created a tracer, the innermost first; None if it is of a program."""
     names: list[str] = []
     while isinstance(tracer, Tracer):
         kind = type(tracer).__name__
@@ -103,7 +146,7 @@ def _transformations(tracer: Any) -> list[str] | None:
 
 
 def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) -> str:
-    """Say what calls of a function have compiled past the cache, by what was called; empty if nothing."""
+    """Say how many programs calls of a function have compiled past the cache; empty if none."""
     if not programs:
         return ""
     called = most_called(programs)
@@ -115,7 +158,7 @@ def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) ->
 
 
 def most_called(programs: Mapping[str, int]) -> str:
-    """Return what most of the programs were compiled for."""
+    """Return the expression for which most of the programs were compiled."""
     return max(programs, key=lambda called: programs[called])
 
 

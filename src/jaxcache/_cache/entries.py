@@ -1,7 +1,7 @@
-"""Records of what the cache keeps of each function: entries held, entries that went, and counts.
+"""Records of each function in the cache: entries that are held, ghosts of entries that are not, and counts.
 
 Executables, and keys with the caller's static values in them, are in the ``FunctionEntries`` of a function, so that
-who drops the function frees them. A ``FunctionRecord`` is the cache's side: slots, weights, descriptions. It reaches
+dropping the function frees them. A ``FunctionRecord`` is the cache's side: slots, weights, descriptions. It reaches
 the other side weakly.
 """
 
@@ -27,17 +27,17 @@ from .stats import Counts
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
 HISTORY_PARTS = 100_000  # arrays, nodes and static values in them altogether, which is what their size depends on
-_COMPARED = 32  # of those held, and of those that went, when the most similar is looked for
+_COMPARED = 32  # entries, and as many ghosts, when the most similar signature is looked for
 
 
 class EntryRecord:
-    """A resident of the cache, or one that was."""
+    """Record of an entry that is held, or was."""
 
     __slots__ = ("cost", "description", "entry", "function", "hits", "live", "slot", "weight")
 
     def __init__(self, function: "FunctionRecord", slot: int, description: Description, cost: Cost) -> None:
         self.function = function
-        self.slot = slot  # the number that the policy knows it by, the same after an eviction
+        self.slot = slot  # the policy's number for it, the same again after an eviction
         self.description = description
         self.cost = cost
         self.weight = Weight(cost.size_bytes)
@@ -47,120 +47,120 @@ class EntryRecord:
 
     @property
     def identity(self) -> int:
-        """What tells the signature from all others, in cost tables and recordings."""
+        """Number that no other signature has, in cost tables and recordings."""
         return self.function.identity_of(self.description)
 
 
 class Entry:
-    """An executable, in the keeping of its :class:`FunctionEntries`."""
+    """An executable, held by its :class:`FunctionEntries`."""
 
-    __slots__ = ("__weakref__", "call", "held", "in_table", "jitted", "key", "retired")
+    __slots__ = ("__weakref__", "call", "in_table", "jitted", "key", "record", "retired")
 
-    def __init__(self, held: EntryRecord, key: Key, call: Callable[..., Any]) -> None:
-        self.held = held
+    def __init__(self, record: EntryRecord, key: Key, call: Callable[..., Any]) -> None:
+        self.record = record
         self.key = key
         self.jitted = call  # behaves as ``jax.jit`` does, also for tracers
         self.call = with_fast_path(call)  # tells which of JAX's fast paths it took
-        self.in_table = False  # whether the function's table may learn of it
+        self.in_table = False  # whether it may be added to the function's table
         self.retired = NO_TABLE  # the table that it was in, to be freed with it
-        held.entry = weakref.ref(self)
+        record.entry = weakref.ref(self)
 
     def serve(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call it, without the table."""
+        """Call the executable, without the table."""
         return self.call(*args, **kwargs).popitem()[1]
 
 
 class FunctionEntries:
-    """The executables of one function, compiled with the same options: what its callers share.
+    """The executables of one function, compiled with the same options; its wrappers share them.
 
     Attributes:
-        variants: The cache's side.
-        entries: What is held, by key.
-        table: Tells what serves a call without a look at its key; labels are the entries' ``EntryRecord``.
-        prepared: What was traced, and has no entry.
+        function: The cache's side.
+        by_key: The entries that are held.
+        table: Dispatch table, which serves a call without its key; labels are the entries' ``EntryRecord``.
+        prepared: Signatures that were traced, and have no entry.
     """
 
-    __slots__ = ("__weakref__", "entries", "prepared", "table", "variants")
+    __slots__ = ("__weakref__", "by_key", "function", "prepared", "table")
 
-    def __init__(self, variants: "FunctionRecord") -> None:
-        self.variants = variants
-        self.entries: dict[Key, Entry] = {}
+    def __init__(self, function: "FunctionRecord") -> None:
+        self.function = function
+        self.by_key: dict[Key, Entry] = {}
         self.table = NO_TABLE
         self.prepared = Prepared()
-        variants.owner = weakref.ref(self)
+        function.owner = weakref.ref(self)
 
     def serve(
-        self, entry: Entry, jitted: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, entry: Entry, jitted: Any, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Call an entry, and have the table answer such calls from now on. Without the cache's lock.
+        """Call an entry, and have the table serve such calls from now on. Without the cache's lock.
 
-        ``drop`` takes the entry out before the table, so that none that went is taught to a table in use.
+        ``drop`` removes the entry before the table, so that no dropped entry gets into a table in use.
         """
         table = self.table
         if table is NO_TABLE:
-            table = self.table = Table(jitted, function)
+            table = self.table = Table(jitted, fun)
         if not entry.in_table:
             return entry.serve(args, kwargs)
-        return table.serve(entry.held, entry.call, args, kwargs)
+        return table.serve(entry.record, entry.call, args, kwargs)
 
     def keep(self, entry: Entry) -> None:
         """Hold an entry. With the cache's lock."""
         entry.in_table = True
-        self.entries[entry.key] = entry
+        self.by_key[entry.key] = entry
 
     def drop(self, entry: Entry) -> None:
         """Drop an entry that was evicted or cleared. With the cache's lock.
 
-        A call of another thread that is under way may still use it, once. What is freed goes with the entry, whose
-        last holder has no lock.
+        A call of another thread that is under way may still use it, once. The table is freed with the entry, by its
+        last holder, which has no lock.
         """
         entry.in_table = False
         entry.retired, self.table = self.table, NO_TABLE
-        self.entries.pop(entry.key, None)
+        self.by_key.pop(entry.key, None)
 
 
 class FunctionRegistry:
-    """Finds the programs of a function that was wrapped before, as ``jax.jit`` does, without keeping it alive.
+    """Weak map from functions to their entries, which a function that is wrapped again shares, as in ``jax.jit``.
 
-    A function is looked up by what it is, not by what it is equal to.
+    A function is looked up by identity, not by equality.
     """
 
     def __init__(self) -> None:
-        self._families: dict[int, tuple[weakref.ref[Any], dict[Hashable, FunctionEntries]]] = {}
+        self._by_id: dict[int, tuple[weakref.ref[Any], dict[Hashable, FunctionEntries]]] = {}
 
     def find(self, fun: Callable[..., Any], options: Hashable) -> FunctionEntries | None:
-        """Return the programs of ``fun`` under these options, if it was wrapped so before."""
-        family = self._families.get(id(fun))
-        return family[1].get(options) if family is not None and family[0]() is fun else None
+        """Return the entries of ``fun`` under these options, if it was wrapped so before."""
+        row = self._by_id.get(id(fun))
+        return row[1].get(options) if row is not None and row[0]() is fun else None
 
-    def add(self, fun: Callable[..., Any], options: Hashable, programs: FunctionEntries) -> None:
-        """Remember the programs of ``fun`` for as long as it lives."""
-        identity, me = id(fun), weakref.ref(self)
+    def add(self, fun: Callable[..., Any], options: Hashable, entries: FunctionEntries) -> None:
+        """Remember the entries of ``fun`` for as long as it lives."""
+        identity, weak_self = id(fun), weakref.ref(self)
 
-        def forget(gone: Any) -> None:
-            families = me()
-            if families is not None and families._families.get(identity, (None,))[0] is gone:
-                del families._families[identity]
+        def forget(reference: Any) -> None:
+            registry = weak_self()
+            if registry is not None and registry._by_id.get(identity, (None,))[0] is reference:
+                del registry._by_id[identity]
 
-        family = self._families.get(identity)
-        if family is None or family[0]() is not fun:
+        row = self._by_id.get(identity)
+        if row is None or row[0]() is not fun:
             try:
-                family = (weakref.ref(fun, forget), {})
+                row = (weakref.ref(fun, forget), {})
             except TypeError:  # such as an object with slots, which jax.jit refuses when it is called
                 return
-            self._families[identity] = family
-        family[1][options] = programs
+            self._by_id[identity] = row
+        row[1][options] = entries
 
 
 class PendingCompile:
-    """A compile under way, which equal misses of other threads wait for.
+    """A compile under way, for which equal misses of other threads wait.
 
     Attributes:
-        busy: Held by who compiles, in a ``with`` of the lock itself: no interrupt, nor a second one in the clean-up
-            of the first, leaves that without letting it go.
-        queued: What a pool still has to do for it, once it is handed over.
-        number: Its place among all that took off.
-        entry: What it brought.
+        busy: Held by the thread that compiles, in a ``with`` of the lock itself: no interrupt, nor a second one in
+            the clean-up of the first, leaves that without a release.
+        queued: The rest of the compile, once it is handed to a pool.
+        number: Its number in the order in which all compiles of the cache began.
+        entry: The entry that it brought.
         miss: Why it was needed.
     """
 
@@ -174,11 +174,11 @@ class PendingCompile:
         self.miss: Miss | None = None
 
     def under_way(self) -> bool:
-        """Whether it may still bring something, and ends by itself."""
+        """Return whether the compile may still bring an entry, and ends by itself."""
         return self.busy.locked() or (self.queued is not None and not self.queued.done())
 
     def wait(self) -> None:
-        """Return when it is no longer under way."""
+        """Return when the compile is no longer under way."""
         with self.busy:
             pass
         if self.queued is not None:
@@ -187,7 +187,7 @@ class PendingCompile:
 
 @dataclass(slots=True)
 class GhostEntry:
-    """A signature that was seen and is not held: why, at which request, at what time, and for whom it went."""
+    """Record of a signature that has no entry any more: why, since which request and time, and for which newcomer."""
 
     slot: int
     description: Description
@@ -200,91 +200,91 @@ class GhostEntry:
 
 @dataclass(slots=True)
 class FunctionRecord:
-    """One cached function's."""
+    """The cache's record of one function."""
 
     name: str
     origin: Origin | None
     counts: Counts
-    function: Callable[[], Any] = field(default=lambda: None)  # weak
+    fun: Callable[[], Any] = field(default=lambda: None)  # weak
     owner: Callable[[], FunctionEntries | None] = field(default=lambda: None)  # weak
     held: dict[int, EntryRecord] = field(default_factory=dict)  # by slot
-    past: OrderedDict[bytes, GhostEntry] = field(default_factory=OrderedDict)  # by the call's identity
-    past_parts: int = 0
-    flights: dict[Key, PendingCompile] = field(default_factory=dict)
+    ghosts: OrderedDict[bytes, GhostEntry] = field(default_factory=OrderedDict)  # by the call's identity
+    ghost_parts: int = 0
+    pending: dict[Key, PendingCompile] = field(default_factory=dict)
     misses: int = 0
     warmed: int = 0
     compile_seconds: float = 0.0
-    number: int = 0  # of the function, never given twice
+    number: int = 0  # of the function, never used twice
     identity: bytes = b""  # of the function with its options, the same in other processes where it can be
 
     @property
-    def made(self) -> int:
-        """Programs made."""
+    def compiled(self) -> int:
+        """Programs that were compiled or loaded."""
         return self.misses + self.warmed
 
     @property
-    def place(self) -> str:
-        """Where its source stands, such as `` (solve.py:12)``."""
-        return self.origin.place if self.origin else ""
+    def source_location(self) -> str:
+        """File and line of its source, such as `` (solve.py:12)``."""
+        return self.origin.source_location if self.origin else ""
 
     def identity_of(self, description: Description) -> int:
-        """Return what tells a signature of this function from all others; 64 bits with a sign."""
+        """Return the number that no other signature has; 64 bits with a sign."""
         return int.from_bytes(combine("signature", [self.identity, description.identity])[:8], "little", signed=True)
 
     def costs(self) -> dict[str, Cost]:
-        """Return what its signatures weigh and cost, held or remembered."""
+        """Return weights and costs of its signatures, held or remembered."""
         return {
-            name_of_signature(known.description.text, self.identity_of(known.description)): known.cost
-            for known in [*self.past.values(), *self.held.values()]
+            name_of_signature(record.description.text, self.identity_of(record.description)): record.cost
+            for record in [*self.ghosts.values(), *self.held.values()]
         }
 
-    def remember(self, past: GhostEntry) -> None:
-        """Remember a signature that is not held; the oldest is forgotten beyond a bound."""
-        self.forget_past(past.description)
-        self.past[past.description.identity] = past
-        self.past_parts += past.description.parts
-        while len(self.past) > HISTORY or (self.past_parts > HISTORY_PARTS and len(self.past) > 1):
-            _, gone = self.past.popitem(last=False)
-            self.past_parts -= gone.description.parts
+    def remember(self, ghost: GhostEntry) -> None:
+        """Remember a signature that is not held; beyond a bound the oldest is forgotten."""
+        self.forget_ghost(ghost.description)
+        self.ghosts[ghost.description.identity] = ghost
+        self.ghost_parts += ghost.description.parts
+        while len(self.ghosts) > HISTORY or (self.ghost_parts > HISTORY_PARTS and len(self.ghosts) > 1):
+            _, oldest = self.ghosts.popitem(last=False)
+            self.ghost_parts -= oldest.description.parts
 
-    def forget_past(self, description: Description) -> None:
-        """Forget a signature that is held from now on."""
-        past = self.past.pop(description.identity, None)
-        if past is not None:
-            self.past_parts -= past.description.parts
+    def forget_ghost(self, description: Description) -> None:
+        """Forget the ghost of a signature that is held from now on."""
+        ghost = self.ghosts.pop(description.identity, None)
+        if ghost is not None:
+            self.ghost_parts -= ghost.description.parts
 
     def most_similar(self, description: Description) -> Description | None:
         """Return the known signature that differs in the fewest ways; the latest among equals."""
-        known = [one.description for one in [*self.held.values()][: -_COMPARED - 1 : -1]]
-        known += [one.description for one in [*self.past.values()][: -_COMPARED - 1 : -1]]
-        return min(known, key=lambda one: distance(one, description), default=None)
+        descriptions = [record.description for record in [*self.held.values()][: -_COMPARED - 1 : -1]]
+        descriptions += [ghost.description for ghost in [*self.ghosts.values()][: -_COMPARED - 1 : -1]]
+        return min(descriptions, key=lambda other: distance(other, description), default=None)
 
 
-def explain_repeat(past: GhostEntry, request: int, seconds: float) -> Miss:
+def explain_repeat(ghost: GhostEntry, request: int, seconds: float) -> Miss:
     """Say why a signature that was compiled before is not held, at a request and a time."""
-    requests = request - past.request
-    ago = f"{requests} request{'s'[: requests != 1]} and {seconds - past.seconds:.1f} s ago"
-    alike = past.made_room_for == past.description.text  # but for what the text leaves out, such as static metadata
-    newcomer = f"another {past.made_room_for}" if alike else past.made_room_for
+    requests = request - ghost.request
+    ago = f"{requests} request{'s'[: requests != 1]} and {seconds - ghost.seconds:.1f} s ago"
+    same_text = ghost.made_room_for == ghost.description.text  # which leaves out some, such as static metadata
+    newcomer = f"another {ghost.made_room_for}" if same_text else ghost.made_room_for
     reason = {
         "evicted": f"evicted {ago} to make room for {newcomer}",
         "not_kept": f"compiled {ago}, but not kept: refused by the policy, or heavier than the limit",
         "cleared": f"cleared by the program {ago}",
-    }[past.cause]
-    return Miss(past.description.text, past.cause, reason)
+    }[ghost.cause]
+    return Miss(ghost.description.text, ghost.cause, reason)
 
 
 def explain_new(
-    variants: FunctionRecord, description: Description, recreation: Recreation | None, own_key: bool
+    function: FunctionRecord, description: Description, recreation: Recreation | None, own_key: bool
 ) -> Miss:
     """Say why a signature that was never compiled is new."""
-    similar = variants.most_similar(description)
+    similar = function.most_similar(description)
     if similar is None and recreation is not None:
         before = "called so before" if recreation.called_so else "called with other arguments before"
-        reason = f"the function was created again{variants.place}: the same source, {before}"
+        reason = f"the function was created again{function.source_location}: the same source, {before}"
         if captured := recreation.captured:
             reason += f"; what it captures differs: {listed(captured)}"
-        library = variants.origin.library if variants.origin else ""
+        library = function.origin.library if function.origin else ""
         return Miss(
             description.text,
             "function_recreated",
@@ -295,10 +295,12 @@ def explain_new(
         )
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")
-    found = differences(similar, description)
-    words = "; ".join(map(str, found[:4])) + (f"; and {len(found) - 4} more differences" if len(found) > 4 else "")
+    changes = differences(similar, description)
+    words = "; ".join(map(str, changes[:4])) + (
+        f"; and {len(changes) - 4} more differences" if len(changes) > 4 else ""
+    )
     if own_key:
         return Miss(description.text, "own_key", f"new value of key=; {words}" if words else "new value of key=")
-    if not found:
+    if not changes:
         return Miss(description.text, "other", f"differs from {similar.text} in what cannot be shown", ())
-    return Miss(description.text, found[0].kind, words, tuple(found))
+    return Miss(description.text, changes[0].kind, words, tuple(changes))

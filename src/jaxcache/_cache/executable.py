@@ -1,4 +1,4 @@
-"""Lower, compile, measure bytes and seconds; drop the object and the memory is free again."""
+"""Executables: lower, compile, measure bytes and seconds; dropping the object frees the memory."""
 
 import functools
 import time
@@ -12,8 +12,7 @@ from typing import Any, Self
 import jax
 
 from .._calls.signature import Uncacheable
-from .._jax import interfaces as _jax
-from .._jax import tracing as _jax_tracing
+from .._jax import interfaces, tracing
 from .._policies.bounded_set import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
@@ -24,18 +23,18 @@ BYTES_PER_PAYLOAD_BYTE = 25
 # Likewise for memory mappings: three for the smallest program, one more for so many bytes of the serialized program.
 BASE_MAPPINGS = 3
 PAYLOAD_BYTES_PER_MAPPING = 2048
-# What is not serialized, such as a program with host callbacks, is taken for as long as others with so much text.
+# A program that cannot be serialized, such as one with host callbacks, counts as long as others with so much text.
 PAYLOAD_BASE_BYTES = 4096
 PAYLOAD_BYTES_PER_TEXT_BYTE = 2
 LARGE_CONSTANTS_BYTES = 1024**2  # from here on, a program is lowered apart from others
 _PAGE = 4096
 _MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
-_SHARE_OF_MAPPINGS = 0.5  # what executables may take of them; the rest is for the program
+_SHARE_OF_MAPPINGS = 0.5  # for executables; the other half is for the program
 
 
 @functools.cache
 def mappings_limit() -> int | None:
-    """Return how many memory mappings executables may take in this process; None where nobody counts them.
+    """Return how many memory mappings executables may take in this process; None where the system counts none.
 
     A process that runs out of them dies in the middle of a compile.
     """
@@ -51,7 +50,7 @@ class Executable:
 
     Attributes:
         call: Takes the function's arguments; behaves as ``jax.jit`` does.
-        weight: What holding it takes, by the model.
+        weight: Bytes and memory mappings that holding it takes, by the model.
         constants_bytes: The constants' part of it.
         lowering_seconds: Tracing and lowering.
         compile_seconds: Compiling, or loading if ``from_disk``.
@@ -74,28 +73,28 @@ class Executable:
 
     @property
     def cost_seconds(self) -> float:
-        """Seconds that making it again would take: what is on disk is not written again."""
+        """Seconds that recompiling it would take: an entry on disk is not written again."""
         return self.seconds - self.storing_seconds
 
 
 def _weigh(compiled: Any, constant_arguments_bytes: int) -> tuple[Weight, int]:
-    """Model what a held executable takes; return that, and the constants' part of it.
+    """Model the weight of a held executable; return it, and the constants' part of its bytes.
 
     On an accelerator the generated code that the backend reports is added: it lives on the device.
     """
-    parts, payload = _jax.contents(compiled), _jax.payload_bytes(compiled)
+    parts, payload = interfaces.contents(compiled), interfaces.payload_bytes(compiled)
     constants = constant_arguments_bytes + (parts.constants_bytes if parts else 0)
     code = _code_bytes(parts, payload)
-    size = BASE_BYTES + BYTES_PER_PAYLOAD_BYTE * code + constants + _jax.reported_code_bytes(compiled)
+    size = BASE_BYTES + BYTES_PER_PAYLOAD_BYTE * code + constants + interfaces.reported_code_bytes(compiled)
     weight = Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
     return weight, constants
 
 
-def _code_bytes(parts: "_jax.Contents | None", payload: int | None) -> int:
+def _code_bytes(parts: "interfaces.Contents | None", payload: int | None) -> int:
     """Return how long the serialized program is, without its constants.
 
-    How a constant is serialized depends on its type and values; but the text has none of them, and is otherwise as
-    long as what is serialized of the program, give or take a fifth.
+    The length of a serialized constant depends on its type and values; but the text has no constants, and is otherwise
+    as long as the serialized program, give or take a fifth.
     """
     if parts is None:
         return payload or 0
@@ -128,7 +127,7 @@ class OwnJit:
 
     @classmethod
     def over(cls, fun: Callable[..., Any], options: Mapping[str, Any]) -> Self:
-        """Wrap ``fun``, which whoever calls the result has to keep alive.
+        """Wrap ``fun``, which the caller of the result has to keep alive.
 
         Raises:
             TypeError: If ``jax.jit`` refuses the function, such as one without a hash.
@@ -140,9 +139,9 @@ class OwnJit:
         def closure(*args: Any, **kwargs: Any) -> Any:
             return function()(*args, **kwargs)
 
-        own = cls(_jax.jit_quietly(closure, options))
+        own_jit = cls(interfaces.jit_quietly(closure, options))
         del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
-        return own
+        return own_jit
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``jax.jit(fun).trace`` does; traced once.
@@ -152,7 +151,7 @@ class OwnJit:
         """
         started = time.perf_counter()
         try:
-            with _jax_tracing.own_traces():
+            with tracing.own_traces():
                 return self.call.trace(*args, **kwargs)
         finally:
             self.seconds += time.perf_counter() - started
@@ -165,9 +164,9 @@ class OwnJit:
         """
         started = time.perf_counter()
         constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
-        apart = sum(int(getattr(one, "nbytes", 0)) for one in constants) >= LARGE_CONSTANTS_BYTES
+        apart = sum(int(getattr(constant, "nbytes", 0)) for constant in constants) >= LARGE_CONSTANTS_BYTES
         try:
-            with _jax_tracing.own_traces(), _jax_tracing.own_module_context() if apart else nullcontext():
+            with tracing.own_traces(), tracing.own_module_context() if apart else nullcontext():
                 return jax.stages.Traced.lower(traced)
         except Exception as error:
             raise NotLowerable from error
@@ -184,16 +183,16 @@ class Program:
         options: Mapping[str, Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        own: OwnJit | None = None,
+        own_jit: OwnJit | None = None,
     ) -> None:
-        """Trace and lower, without running anything; by ``own`` if the signature was traced before.
+        """Trace and lower, without running anything; by ``own_jit`` if the signature was traced before.
 
         Raises:
             NotLowerable: If what is traced cannot be lowered ahead of the call.
             Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
         """
-        self._own = own or OwnJit.over(fun, options)
-        self._lowered = self._own.lower(self._own.trace(args, kwargs))
+        self._own_jit = own_jit or OwnJit.over(fun, options)
+        self._lowered = self._own_jit.lower(self._own_jit.trace(args, kwargs))
 
     def compile(self) -> Executable:
         """Compile; other threads may lower and compile meanwhile.
@@ -201,18 +200,22 @@ class Program:
         Raises:
             Exception: Whatever ``jax.jit`` raises when it compiles.
         """
-        started, hits_before, stored_before = time.perf_counter(), _jax.persistent_hits(), _jax.stored_seconds()
+        started, hits_before, stored_before = (
+            time.perf_counter(),
+            interfaces.persistent_hits(),
+            interfaces.stored_seconds(),
+        )
         compiled = self._lowered.compile()
         compile_seconds = time.perf_counter() - started
-        weight, constants_bytes = _weigh(compiled, _jax.constant_arguments_bytes(self._lowered))
-        _jax.forget_module(self._lowered)
-        _jax_tracing.forget_values()
+        weight, constants_bytes = _weigh(compiled, interfaces.constant_arguments_bytes(self._lowered))
+        interfaces.forget_module(self._lowered)
+        tracing.forget_values()
         return Executable(
-            call=self._own.call,
+            call=self._own_jit.call,
             weight=weight,
             constants_bytes=constants_bytes,
-            lowering_seconds=self._own.seconds,
+            lowering_seconds=self._own_jit.seconds,
             compile_seconds=compile_seconds,
-            storing_seconds=_jax.stored_seconds() - stored_before,
-            from_disk=_jax.persistent_hits() > hits_before,
+            storing_seconds=interfaces.stored_seconds() - stored_before,
+            from_disk=interfaces.persistent_hits() > hits_before,
         )

@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from .._calls.signature import resolve_statics
-from .._jax import interfaces as _jax
+from .._jax import interfaces
 
-_PLACES = ("device", "backend", "in_shardings", "out_shardings")
+_PLACEMENT = ("device", "backend", "in_shardings", "out_shardings")
 
 
 def take_over(fun: Any, options: dict[str, Any], cached: type[Any]) -> tuple[Any, dict[str, Any]]:
-    """Return what is to be wrapped in place of ``fun``, and with which options.
+    """Return the function to wrap in place of ``fun``, and its options.
 
-    Without options of one's own that is what ``fun`` wraps, with its options. Otherwise it is ``fun``, as in
-    ``jax.jit(jax.jit(f), …)``: what is static or donated in it is so outside too, and other options of its own hold
-    unless the caller's take their place.
+    Without options of the caller that is the function that ``fun`` wraps, with its options. Otherwise it is ``fun``, as
+    in ``jax.jit(jax.jit(f), …)``: its static and donated arguments are so outside too, and its other options hold
+    unless the caller's override them.
     """
     if isinstance(fun, cached):
-        fun = fun._jaxcache._plain
-    taken_apart = _jax.taken_apart(fun) if isinstance(fun, _jax.jitted_type) else None
+        fun = fun._jaxcache.plain
+    taken_apart = interfaces.taken_apart(fun) if isinstance(fun, interfaces.jitted_type) else None
     if taken_apart is None:
         return fun, options
     wrapped, inner = taken_apart
@@ -34,21 +34,21 @@ def take_over(fun: Any, options: dict[str, Any], cached: type[Any]) -> tuple[Any
 
 def _merge(fun: Callable[..., Any], inner: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     merged = {**inner, **options}
-    if any(options.get(name) is not None for name in _PLACES):
-        for name in _PLACES:
+    if any(options.get(name) is not None for name in _PLACEMENT):
+        for name in _PLACEMENT:
             if name in inner and name not in options and ("shardings" in name) != _names_shardings(options):
                 del merged[name]  # jax.jit refuses a device beside shardings
     if "compiler_options" in inner:
         merged["compiler_options"] = {**inner["compiler_options"], **(options.get("compiler_options") or {})}
     static = _numbers_and_names(fun, "static", inner, options)
-    given = [options[name] for name in ("donate_argnums", "donate_argnames") if name in options]
-    keeps_all = bool(given) and all(one is None or one == () for one in given)
+    donation = [options[name] for name in ("donate_argnums", "donate_argnames") if name in options]
+    keeps_all = bool(donation) and all(value is None or value == () for value in donation)
     donated = _numbers_and_names(fun, "donate", *([] if keeps_all else [inner, options]))
-    for kind, mine, others in (("static", static, (set(), set())), ("donate", donated, static)):
-        for what, positions, excluded in zip(("argnums", "argnames"), mine, others, strict=True):
-            merged.pop(f"{kind}_{what}", None)
-            if positions - excluded:
-                merged[f"{kind}_{what}"] = tuple(sorted(positions - excluded))
+    for kind, chosen, others in (("static", static, (set(), set())), ("donate", donated, static)):
+        for suffix, arguments, excluded in zip(("argnums", "argnames"), chosen, others, strict=True):
+            merged.pop(f"{kind}_{suffix}", None)
+            if arguments - excluded:
+                merged[f"{kind}_{suffix}"] = tuple(sorted(arguments - excluded))
     return merged
 
 

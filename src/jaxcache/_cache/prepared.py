@@ -1,6 +1,6 @@
 """Signatures that were traced, but not compiled yet: by ``lower``, ``trace``, ``eval_shape``, or inside of others.
 
-``jax.jit`` traces a function once for a signature, whoever asks. So what traced it first is kept for who comes next.
+``jax.jit`` traces a function once for a signature, whatever for. So the first tracing is kept for the next use.
 """
 
 import threading
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from .._calls.signature import Key, unplaced
 from .executable import OwnJit
 
-_PREPARED = 64  # of each function; what was traced longest ago is traced again
+_PREPARED = 64  # of each function; the oldest is dropped, and traced again if it comes back
 
 
 class Prepared:
-    """Bounded map from keys to the :class:`OwnJit` that has traced them, wherever arrays are. Threads may share it."""
+    """Bounded map from keys to the :class:`OwnJit` that has traced them, for arrays on any device. Thread-safe."""
 
     __slots__ = ("_by_key", "_lock", "_refused")
 
@@ -24,31 +24,31 @@ class Prepared:
         self._lock = threading.RLock()  # a signal handler may trace while this thread holds it
 
     def has(self, key: Key) -> bool:
-        """Whether the signature was traced, and not too long ago."""
+        """Return whether the signature was traced, and not too long ago."""
         return unplaced(key) in self._by_key
 
     def refuse(self, key: Key) -> None:
-        """Note a signature that could not be lowered ahead of its call, and that ``jax.jit`` has run."""
+        """Remember a signature that could not be lowered ahead of its call, and that ``jax.jit`` has run."""
         with self._lock:
             self._refused[key] = None
             while len(self._refused) > _PREPARED:
                 self._refused.popitem(last=False)
 
     def refuses(self, key: Key) -> bool:
-        """Whether only ``jax.jit`` can run the signature."""
+        """Return whether only ``jax.jit`` can run the signature."""
         return key in self._refused
 
     def get_or_make(self, key: Key, make: Callable[[], OwnJit]) -> OwnJit:
-        """Return what has traced the signature, or is to trace it."""
+        """Return the jit that has traced the signature, or will."""
         key = unplaced(key)
-        known = self._by_key.get(key)
-        made = make() if known is None else known  # without the lock: JAX has one of its own there
+        traced = self._by_key.get(key)
+        candidate = make() if traced is None else traced  # without our lock: JAX takes its own there
         with self._lock:
-            own = self._by_key.setdefault(key, made)
+            own_jit = self._by_key.setdefault(key, candidate)
             self._by_key.move_to_end(key)
             while len(self._by_key) > _PREPARED:
                 self._by_key.popitem(last=False)
-        return own
+        return own_jit
 
     def forget(self, key: Key) -> None:
         """Forget a signature that has an entry from now on."""
@@ -56,8 +56,8 @@ class Prepared:
             self._by_key.pop(unplaced(key), None)
 
     def clear(self) -> object:
-        """Forget all; the caller frees what is returned."""
+        """Forget all; the caller frees the returned object."""
         with self._lock:
-            gone = self._by_key, self._refused
+            dropped = self._by_key, self._refused
             self._by_key, self._refused = OrderedDict(), OrderedDict()
-        return gone
+        return dropped

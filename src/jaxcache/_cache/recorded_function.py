@@ -1,83 +1,96 @@
 """RecordedFunction: a cached function whose requests are written down."""
 
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 from .._jax.fast_dispatch import OTHER, is_reentrant
-from .cached_function import _SETTLE_AFTER, CachedFunction, Dispatcher
+from .cached_function import FLUSH_AFTER, CachedFunction, Dispatcher
+from .compiler import Compiler
 from .entries import EntryRecord
-from .recorder import ENDED, HELD, Recorder
+from .recorder import ENDED, RECORD, Recorder
 
 _SAMPLED = 256  # one in so many calls is watched until its result is there
 
 
 class RecordedDispatcher(Dispatcher):
-    """Serves the calls of a function whose requests are written down."""
+    """Server of the calls of a function whose requests are written down.
 
-    _has_lengths = False
+    Attributes:
+        has_lengths: Whether calls come with the lengths of their dynamic dimensions.
+    """
 
-    @property
-    def _recorder(self) -> Recorder:
-        assert self._cache._recorder is not None
-        return self._cache._recorder
+    has_lengths = False
 
-    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __init__(
+        self,
+        compiler: Compiler,
+        fun: Callable[..., Any],
+        key: Callable[..., Any] | None,
+        max_compiles: int | None,
+        options: dict[str, Any],
+        recorder: Recorder,
+    ) -> None:
+        super().__init__(compiler, fun, key, max_compiles, options)
+        self._recorder = recorder
+
+    def look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         started = perf_counter()
-        key = self._key_of(args, kwargs)
+        key = self.key_of(args, kwargs)
         try:
-            entry = None if key is None else self._programs.entries.get(key)
-        except Exception:  # the base knows what to do
+            entry = None if key is None else self.entries.by_key.get(key)
+        except Exception:  # the base class handles it
             entry = None
         if entry is None:
             return self._look_up_apart(started, args, kwargs)
         try:
             result = self._serve(entry, args, kwargs)
         except BaseException:
-            self._log.append(entry.held)  # a hit, whatever became of it
+            self.log.append(entry.record)  # a hit, whatever became of it
             raise
         ended = perf_counter()
-        log: Any = self._log
-        noted = len(log)
-        if noted % _SAMPLED and not self._has_lengths:
-            log.add((entry.held, started, ended))
+        log: Any = self.log
+        logged = len(log)
+        if logged % _SAMPLED and not self.has_lengths:
+            log.add((entry.record, started, ended))
         else:
-            self._note(entry.held, started, ended, result)
-        if noted >= _SETTLE_AFTER:
-            self._state.flush_hits()
+            self.add_hit(entry.record, started, ended, result)
+        if logged >= FLUSH_AFTER:
+            self.state.flush_hits()
         return result
 
-    def _note(self, held: EntryRecord, started: float, ended: float, result: Any) -> None:
-        """Note a hit, and when its result is there if it is one of the sample."""
-        log: Any = self._log
+    def add_hit(self, record: EntryRecord, started: float, ended: float, result: Any) -> None:
+        """Add a hit to the log, and, if it is in the sample, the time at which its result is there."""
+        log: Any = self.log
         sampled = not len(log) % _SAMPLED
-        lengths = self._recorder.here.lengths if self._has_lengths else None
+        lengths = self._recorder.here.lengths if self.has_lengths else None
         if not sampled and lengths is None:
-            log.add((held, started, ended))
+            log.add((record, started, ended))
             return
-        row = [held, started, ended, math.nan, lengths]
+        row = [record, started, ended, math.nan, lengths]
         log.add(row)
         if sampled:
             self._recorder.watch(row, result)
 
     def _look_up_apart(self, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Serve what is no plain hit; what this thread has begun is told to whoever notes it."""
+        """Serve a call that is no plain hit; the row that it begins is completed by the code that logs it."""
         here = self._recorder.here
         before, row = here.row, [None, started, math.nan, math.nan, here.lengths]
         here.row, here.lengths = row, None  # not those of what it calls in turn
         try:
-            result = super()._look_up(args, kwargs)
+            result = super().look_up(args, kwargs)
         finally:
             row[ENDED] = perf_counter()
             here.row, here.lengths = before, row[-1]
-        if row[HELD] is not None:
+        if row[RECORD] is not None:
             self._recorder.watch(row, result)
         return result
 
     def call_of_lengths(
         self, face: CachedFunction, lengths: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        self._has_lengths = True
+        self.has_lengths = True
         here = self._recorder.here
         before, here.lengths = here.lengths, lengths
         try:
@@ -87,34 +100,30 @@ class RecordedDispatcher(Dispatcher):
 
 
 class RecordedFunction(CachedFunction):
-    """What ``jit`` of a cache with ``record=`` returns. The way of a hit is that of its base, with times."""
+    """Function that ``jit`` of a cache with ``record=`` returns; its hit path is that of its base, with times."""
 
     __slots__ = ()
-
-    @classmethod
-    def _dispatcher_type(cls) -> type[Dispatcher]:
-        return RecordedDispatcher
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         dispatcher: Any = self._jaxcache
         started = perf_counter()
         try:
-            answer = dispatcher._programs.table.call(*args, **kwargs)
+            answer = dispatcher.entries.table.call(*args, **kwargs)
         except BaseException as error:
             if is_reentrant(error):
-                return dispatcher._look_up(args, kwargs)
-            dispatcher._count_raised(args, kwargs)
+                return dispatcher.look_up(args, kwargs)
+            dispatcher.count_raised(args, kwargs)
             raise
         if answer is OTHER:
-            return dispatcher._look_up(args, kwargs)
+            return dispatcher.look_up(args, kwargs)
         ended = perf_counter()
-        held, result = answer.popitem()
-        log = dispatcher._log
-        noted = len(log)
-        if noted % _SAMPLED and not dispatcher._has_lengths:
-            log.add((held, started, ended))
+        record, result = answer.popitem()
+        log = dispatcher.log
+        logged = len(log)
+        if logged % _SAMPLED and not dispatcher.has_lengths:
+            log.add((record, started, ended))
         else:
-            dispatcher._note(held, started, ended, result)
-        if noted >= _SETTLE_AFTER:
-            dispatcher._state.flush_hits()
+            dispatcher.add_hit(record, started, ended, result)
+        if logged >= FLUSH_AFTER:
+            dispatcher.state.flush_hits()
         return result

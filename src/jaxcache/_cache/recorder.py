@@ -1,6 +1,6 @@
-"""Writes down the requests of a running cache, in the order in which its policy is told of them.
+"""Recorder: writes down the requests of a running cache, in the order in which its policy sees them.
 
-What a hit costs here is two looks at the clock, a tuple and a few numbers in arrays; a thread of its own writes them.
+A recorded hit costs two looks at the clock, a tuple and a few numbers in arrays; a separate thread writes them.
 """
 
 import math
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     from .executable import Executable
 
 PART_ROWS = 32_768
-PART_SECONDS = 30.0  # after so long, what there is becomes a part: what a crash may lose
-HELD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
+PART_SECONDS = 30.0  # after so long, an unfinished part is written too: a crash loses no more
+RECORD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
 
-Row = Any  # a tuple (held, started, ended), or a list of five whose end is not known yet
+Row = Any  # a tuple (record, started, ended), or a list of five whose end is not known yet
 
 
 class Log(Protocol):
-    """Whose log is written down: the ledger."""
+    """State of the cache whose log of hits is written down."""
 
     lock: Any
 
     def flush_hits(self) -> None:
-        """Tell the policy, and the recorder, of the hits noted so far."""
+        """Pass the hits in the log to the policy and to the recorder."""
         ...
 
 
 class Here(threading.local):
-    """What this thread is about: the row of the call under way, and its dynamic lengths."""
+    """Row of the call that this thread has under way, and its dynamic lengths."""
 
     row: Row = None
     lengths: tuple[int, ...] | None = None
 
 
 class RequestLog(deque[Row]):
-    """The log of hits of a cache that is recorded: whoever appends an entry's ``EntryRecord`` appends a row with it."""
+    """Log of hits of a cache that is recorded: appending an ``EntryRecord`` appends a row with it."""
 
     add = deque[Row].append
 
@@ -58,11 +58,11 @@ class RequestLog(deque[Row]):
         super().__init__()
         self._here = here
 
-    def append(self, held: Any, /) -> None:
+    def append(self, record: Any, /) -> None:
         row = self._here.row
-        if row is None or row[HELD] is not None:
+        if row is None or row[RECORD] is not None:
             row = [None, time.perf_counter(), math.nan, math.nan, None]
-        row[HELD] = held
+        row[RECORD] = record
         self.add(row)
 
 
@@ -71,49 +71,51 @@ class Part:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.made: dict[int, tuple[float, float, int]] = {}  # by row: lowering and backend seconds, and the tier
+        self.compiles: dict[int, tuple[float, float, int]] = {}  # by row: lowering and backend seconds, and the tier
         self.events: dict[int, Event] = {}  # by row, where it is no request
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def _signatures(self) -> tuple[NDArray[np.int64], list[tuple[str, str, int, int, int, float]]]:
-        """Return the number of each row's signature by first appearance, and what they are."""
-        helds = list(map(itemgetter(HELD), self.rows))
-        addresses = np.fromiter(map(id, helds), np.uint64, len(helds))
+        """Return the number of each row's signature by first appearance, and the columns of each signature."""
+        records = list(map(itemgetter(RECORD), self.rows))
+        addresses = np.fromiter(map(id, records), np.uint64, len(records))
         _, firsts, inverse = np.unique(addresses, return_index=True, return_inverse=True)
         numbers: dict[int, int] = {}
-        of_entry, told = np.empty(len(firsts), np.int64), []
-        for entry in np.argsort(firsts):  # a signature that was evicted and made again has several
-            held = helds[firsts[entry]]
-            identity = held.identity
+        of_entry, signatures = np.empty(len(firsts), np.int64), []
+        for entry in np.argsort(firsts):  # a signature that was evicted and compiled again has several
+            record = records[firsts[entry]]
+            identity = record.identity
             of_entry[entry] = number = numbers.setdefault(identity, len(numbers))
-            if number == len(told):
-                cost, name, text = held.cost, held.function.name, held.description.text
-                told.append((name, text, identity, cost.size_bytes, held.weight.mappings, cost.seconds))
-        return of_entry[inverse], told
+            if number == len(signatures):
+                cost, name, text = record.cost, record.function.name, record.description.text
+                signatures.append((name, text, identity, cost.size_bytes, record.weight.mappings, cost.seconds))
+        return of_entry[inverse], signatures
 
     def columns(self, began: float, at_least: float) -> tuple[dict[str, Any], float]:
         """Return the columns of ``_replay/trace_files.py``, and the last time; none is before ``at_least``."""
         rows = len(self)
         code, signatures = self._signatures()
-        started, ended = (np.fromiter(map(itemgetter(one), self.rows), np.float64, rows) for one in (STARTED, ENDED))
+        started, ended = (
+            np.fromiter(map(itemgetter(column), self.rows), np.float64, rows) for column in (STARTED, ENDED)
+        )
         finished = np.full(rows, np.nan)
         lowering, backend, tier = np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.int32)
         event, lengths = np.zeros(rows, np.uint8), [None] * rows
         for number in np.flatnonzero(np.fromiter(map(len, self.rows), np.uint8, rows) > FINISHED).tolist():
             row = self.rows[number]
             finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
-        for row, what in self.events.items():
-            event[row] = what
-        for row, made in self.made.items():
-            lowering[row], backend[row], tier[row] = made
+        for row, kind in self.events.items():
+            event[row] = kind
+        for row, compile_of_row in self.compiles.items():
+            lowering[row], backend[row], tier[row] = compile_of_row
         spent = np.nan_to_num(lowering) + np.nan_to_num(backend)
         times = np.maximum.accumulate(np.append(at_least, started - began))[1:]
         names, texts, ids, sizes, mappings, costs = zip(*signatures, strict=True)
         distinct = list(dict.fromkeys(names))
         functions = np.array([distinct.index(name) for name in names])
-        asked = event == Event.REQUEST
+        is_request = event == Event.REQUEST
         columns = {
             "event": coded(event, EVENTS),
             "time_seconds": numbers(times),
@@ -126,7 +128,7 @@ class Part:
             "lowering_seconds": numbers(lowering),
             "backend_seconds": numbers(backend),
             "tier": coded(np.where(event == Event.CLEAR, -1, tier), TIERS),
-            "dispatch_seconds": numbers(np.where(asked, np.maximum(0.0, ended - started - spent), np.nan)),
+            "dispatch_seconds": numbers(np.where(is_request, np.maximum(0.0, ended - started - spent), np.nan)),
             "finished_seconds": numbers(np.maximum(0.0, finished - spent)),
             "lengths": nested(lengths),
         }
@@ -134,9 +136,9 @@ class Part:
 
 
 class Recorder:
-    """Writes a directory of Parquet files, each closed before it gets its name.
+    """Writer of a directory of Parquet files, each closed before it gets its name.
 
-    Rows are noted with the ledger's lock. A fault stops the recording, not the program: ``fault`` says what it was.
+    Rows are added with the cache's lock. A fault stops the recording, not the program: ``fault`` describes it.
     """
 
     def __init__(self, path: str | os.PathLike[str], setting: Mapping[str, Any]) -> None:
@@ -158,7 +160,7 @@ class Recorder:
         self._setting = dict(setting)
         self._began = time.perf_counter()
         self._latest = 0.0
-        self.part = Part()  # under way; whoever settles hits appends their rows to it
+        self.part = Part()  # under way; flushing the log appends its rows to it
         self._parts = 0
         self._process = os.getpid()
         self._full: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
@@ -167,37 +169,37 @@ class Recorder:
         self._closing = False
         self._writer = threading.Thread(target=self._write_on, name="jaxcache-record", daemon=True)
 
-    def begin(self, ledger: Log) -> None:
-        """Write down what this ledger notes from now on."""
-        self._state = ledger
+    def begin(self, state: Log) -> None:
+        """Write down the requests of a cache from now on."""
+        self._state = state
         self._writer.start()
 
-    # With the ledger's lock.
+    # With the cache's lock.
 
     def hand_over_if_full(self) -> None:
         """Have a part of ``PART_ROWS`` rows, or a few more, written."""
         if len(self.part) >= PART_ROWS:
             self._hand_over()
 
-    def note_made(self, held: "EntryRecord", executable: "Executable", requested: bool) -> None:
-        """Note a program that was made, for a call that missed or ahead of one."""
+    def add_compile(self, record: "EntryRecord", executable: "Executable", requested: bool) -> None:
+        """Add a program that was compiled, for a call that missed or ahead of a call."""
         row = self.here.row
-        if not requested or row is None or row[HELD] is not None:
+        if not requested or row is None or row[RECORD] is not None:
             row = [None, time.perf_counter(), math.nan, math.nan, None]
-        row[HELD] = held
+        row[RECORD] = record
         tier = 1 if executable.from_disk else 2
-        self.part.made[len(self.part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
+        self.part.compiles[len(self.part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
         if not requested:
             self.part.events[len(self.part)] = Event.WARM
-        self._note(row)
+        self._add(row)
 
-    def note_clear(self, held: "EntryRecord") -> None:
-        """Note that the program dropped an entry."""
+    def add_clear(self, record: "EntryRecord") -> None:
+        """Add that the program dropped an entry."""
         if not self._closing:
             self.part.events[len(self.part)] = Event.CLEAR
-            self._note((held, time.perf_counter(), math.nan))
+            self._add((record, time.perf_counter(), math.nan))
 
-    def _note(self, row: Row) -> None:
+    def _add(self, row: Row) -> None:
         self.part.rows.append(row)
         self.hand_over_if_full()
 
@@ -206,14 +208,14 @@ class Recorder:
         if len(part) and self.fault is None and os.getpid() == self._process and not self._closing:
             self._full.put(part)
 
-    # Without it.
+    # Without the lock.
 
     def watch(self, row: Row, result: Any) -> None:
-        """Note when a result is there, if nothing else is waited for; the caller does not wait."""
+        """Write into the row when a result is there, if no other is watched; the caller does not wait."""
         self._watch.watch(row, result)
 
     def close(self) -> None:
-        """Write what is left, and end. Later requests are not recorded."""
+        """Write the last part, and end. Later requests are not recorded."""
         if self._closing or os.getpid() != self._process or self._state is None:
             return
         self._state.flush_hits()
@@ -237,14 +239,14 @@ class Recorder:
                 self._write(part)
 
     def _hand_over_in_time(self) -> None:
-        """Make a part of what there is; not now if somebody has the lock, who may wait for this thread."""
-        ledger = self._state
-        if ledger is not None and ledger.lock.acquire(blocking=False):
+        """End the part; not now if another thread has the lock, since that may wait for this thread."""
+        state = self._state
+        if state is not None and state.lock.acquire(blocking=False):
             try:
-                ledger.flush_hits()
+                state.flush_hits()
                 self._hand_over()
             finally:
-                ledger.lock.release()
+                state.lock.release()
 
     def _write(self, part: Part) -> None:
         try:
@@ -256,36 +258,36 @@ class Recorder:
 
 
 class FinishWatch:
-    """A thread that waits for one result at a time, and says when it was there. Nobody waits for the thread."""
+    """A thread that waits for one result at a time, and writes down when it was there. Nobody waits for the thread."""
 
     def __init__(self) -> None:
-        self._given: queue.SimpleQueue[tuple[Row, Any] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Row, Any] | None] = queue.SimpleQueue()
         self._busy = False
         self._thread: threading.Thread | None = None
 
     def watch(self, row: Row, result: Any) -> None:
-        """Set when the row was finished, unless another result is waited for."""
+        """Write into the row when its result is there, unless another result is watched."""
         if self._busy:
             return
         self._busy = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._wait_on, name="jaxcache-finish", daemon=True)
             self._thread.start()
-        self._given.put((row, result))
+        self._results.put((row, result))
 
     def close(self) -> None:
-        """End when what is waited for is there."""
-        self._given.put(None)
+        """End when the watched result is there."""
+        self._results.put(None)
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
     def _wait_on(self) -> None:
-        while (given := self._given.get()) is not None:
-            row, result = given
+        while (row_and_result := self._results.get()) is not None:
+            row, result = row_and_result
             try:
                 jax.block_until_ready(result)
                 row[FINISHED] = time.perf_counter()
-            except Exception:  # donated meanwhile, or failed: the caller will hear of it
+            except Exception:  # donated meanwhile, or failed: the caller gets the error
                 pass
-            given = row = result = None  # holds nothing while it waits
+            row_and_result = row = result = None  # holds nothing while it waits
             self._busy = False

@@ -1,4 +1,4 @@
-"""The settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
+"""Settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 from .._jax.notices import warn
 
 _KNOWN = ("eviction", "memory_limit", "buckets")
-_OF_A_SWEEP = "hydra"  # the program that the file was made for, which a cache need not know
+_OF_A_SWEEP = "hydra"  # the program that the file was tuned for, which a cache need not know
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``limit`` and ``eviction`` for :class:`JitCache`.
 
     The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
-    or plainly as ``eviction``. The program that it was found for, under ``hydra``, is passed over. Buckets are for
-    whoever calls :func:`jaxcache.bucketed`: a warning tells of them.
+    or plainly as ``eviction``. The program that it was tuned for, under ``hydra``, is ignored. Buckets are an argument
+    of :func:`jaxcache.bucketed`: a warning names them.
 
     Raises:
         ImportError: If PyYAML is missing; the message names the extra to install.
@@ -27,17 +27,17 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     except ImportError as error:
         raise ImportError("JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'") from error
     try:
-        told = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
-    if not isinstance(told, dict):
-        raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {told!r}")
-    defaults = told.pop("defaults", None) or []
+    if not isinstance(content, dict):
+        raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {content!r}")
+    defaults = content.pop("defaults", None) or []
     if not isinstance(defaults, list):
         written = "a list such as [override /eviction: lru]"
         raise ValueError(f"{os.fspath(path)}: defaults must be {written}, but is {defaults!r}")
-    chosen = {key: value for one in defaults if isinstance(one, dict) for key, value in one.items()}
-    settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **told}
+    chosen = {key: value for item in defaults if isinstance(item, dict) for key, value in item.items()}
+    settings = {**{key.rpartition("/")[2]: value for key, value in chosen.items()}, **content}
     settings.pop(_OF_A_SWEEP, None)
     unknown = [key for key in settings if key not in _KNOWN]
     if unknown:

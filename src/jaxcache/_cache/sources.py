@@ -1,4 +1,4 @@
-"""Functions by their source, to notice one that is made and wrapped again and again."""
+"""Functions by their source, to recognize functions that are created and wrapped again and again."""
 
 import functools
 import sysconfig
@@ -25,17 +25,17 @@ _PACKAGES = ("site-packages", "dist-packages")
 
 
 class Origin(NamedTuple):
-    """The source of a function, and the place that wrapped it.
+    """Source of a function, and the library that wrapped it.
 
     Attributes:
         key: Equal for functions of one source, whatever their names: the code alone where no file holds it, as in
             notebooks and what is generated; elsewhere with its file and line.
-        place: Such as `` (solve.py:12)``.
+        source_location: Such as `` (solve.py:12)``.
         library: The installed package that wrapped the function; empty if the user's own code did.
     """
 
     key: Hashable
-    place: str
+    source_location: str
     library: str
 
 
@@ -44,9 +44,10 @@ def origin_of(fun: Callable[..., Any]) -> Origin | None:
     code = code_behind(fun)
     if code is None:
         return None
-    where = (code.co_filename, code.co_firstlineno) if _is_file(code.co_filename) else ()
-    place = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
-    return Origin((where, what_runs(code)), place, _library(file_of_user()) or _library(code.co_filename))
+    file_and_line = (code.co_filename, code.co_firstlineno) if _is_file(code.co_filename) else ()
+    source_location = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    library = _library(file_of_user()) or _library(code.co_filename)
+    return Origin((file_and_line, what_runs(code)), source_location, library)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -79,7 +80,7 @@ class Recreation:
 
 @dataclass(slots=True)
 class _Source:
-    """What was compiled of one source, by however many functions."""
+    """Names, compiled signatures and latest functions of one source."""
 
     names: dict[str, None] = field(default_factory=dict)
     called: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # identities of calls
@@ -104,40 +105,40 @@ class SourceRegistry:
             source.names[name] = None
         return name if name in source.names else next(iter(source.names))
 
-    def note_call(self, variants: "FunctionRecord", description: Description) -> None:
-        """Note a signature that was compiled."""
-        source = self._source_of(variants)
+    def add_call(self, record: "FunctionRecord", description: Description) -> None:
+        """Remember a signature that was compiled."""
+        source = self._source_of(record)
         if source is None:
             return
         source.called[description.identity] = None
         if len(source.called) > _SIGNATURES:
             source.called.popitem(last=False)
-        function = variants.function()
+        function = record.fun()
         if function is not None and not _is_among(function, source):
             source.recent.append((weakref.ref(function), captured_values(function)))
 
-    def recreated(self, variants: "FunctionRecord", description: Description) -> Recreation | None:
+    def recreated(self, record: "FunctionRecord", description: Description) -> Recreation | None:
         """Compare with the earlier functions of the same source.
 
-        None if there is none that differs in nothing but values, or if this function was compiled before. A value is
-        named if any of them had another: where two take turns, neither may be kept for both.
+        None if each of them differs in more than values, or if this function was compiled before. A value is named if
+        any of them had another: where two take turns, neither may be kept for both.
         """
-        source, function = self._source_of(variants), variants.function()
+        source, function = self._source_of(record), record.fun()
         if source is None or not source.recent or function is None or _is_among(function, source):
             return None
-        mine = captured_values(function)
-        changes = [names for _, known in source.recent if (names := differing(known, mine)) is not None]
+        values = captured_values(function)
+        changes = [names for _, earlier in source.recent if (names := differing(earlier, values)) is not None]
         if not changes:
             return None
         captured = tuple(dict.fromkeys(name for names in changes for name in names))
         return Recreation(description.identity in source.called, captured)
 
-    def _source_of(self, variants: "FunctionRecord") -> _Source | None:
-        return self._sources.get(variants.origin.key) if variants.origin else None
+    def _source_of(self, record: "FunctionRecord") -> _Source | None:
+        return self._sources.get(record.origin.key) if record.origin else None
 
 
 def weakly(fun: Callable[..., Any]) -> Callable[[], Any]:
-    """Return what returns ``fun`` while it lives."""
+    """Return a function that returns ``fun`` while that lives."""
     try:
         return weakref.ref(fun)
     except TypeError:  # such as an object with slots, which jax.jit refuses when it is called
@@ -145,5 +146,5 @@ def weakly(fun: Callable[..., Any]) -> Callable[[], Any]:
 
 
 def _is_among(function: Any, source: _Source) -> bool:
-    identities = [id(known()) for known, _ in source.recent]  # of the living; no generator is left half way
+    identities = [id(reference()) for reference, _ in source.recent]  # a list: no generator is left half way
     return id(function) in identities

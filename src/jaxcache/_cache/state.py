@@ -1,4 +1,4 @@
-"""Who is held, of which function, and what was counted; nothing here compiles or knows the caller's functions."""
+"""CacheState: entries, functions and counts of one cache. Nothing here compiles or refers to the caller's functions."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ from .entries import (
     explain_repeat,
 )
 from .executable import Executable
-from .recorder import HELD, Recorder, RequestLog
+from .recorder import RECORD, Recorder, RequestLog
 from .sources import SourceRegistry, origin_of, weakly
 from .stats import CacheStats, CountsByName
 
@@ -35,26 +35,32 @@ _RECENT_MISSES = 64
 
 
 class CacheState:
-    """The books of one cache.
+    """Thread-safe state of a ``JitCache``.
 
     Attributes:
         lock: Guards all of it. Nobody compiles or frees executables while holding it.
-        log: Hits, noted without the lock, and told to the policy in their order before it decides anything.
+        log: Hits, appended without the lock, and passed to the policy in their order before it decides anything.
         residents: The limits and the policy.
-        identifier: Tells signatures apart.
+        identifier: Gives signatures their identities.
     """
 
-    def __init__(self, residents: BoundedSet, known: CostTable, recorder: Recorder | None = None) -> None:
-        """Open empty books; signatures in ``known`` weigh and cost what it says; a recorder is told of requests."""
+    def __init__(self, residents: BoundedSet, cost_table: CostTable, recorder: Recorder | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            residents: The limits and the policy.
+            cost_table: Weights and costs of signatures; others weigh and cost what is measured.
+            recorder: Writes down all requests, if given.
+        """
         self.lock = threading.RLock()  # a finaliser or a signal handler may call while this thread holds it
         self.log: deque[Any] = deque() if recorder is None else RequestLog(recorder.here)
         self._recorder = recorder
         self.residents = residents
-        self._known = known
-        self._dirty = False  # who is held is being changed, or was when an interrupt came
+        self._cost_table = cost_table
+        self._dirty = False  # the set of entries is being changed, or was when an interrupt came
         self._held: dict[int, EntryRecord] = {}  # by slot
         self._functions: dict[int, FunctionRecord] = {}
-        self._families = FunctionRegistry()
+        self._registry = FunctionRegistry()
         self.identifier = Identifier()
         self._sources = SourceRegistry()
         self._counts = CountsByName()
@@ -81,24 +87,24 @@ class CacheState:
         """Return one consistent snapshot."""
         inside = self._in_change()
         with self.lock, self._change(inside):
-            gone = self._flush_and_reap()
-            held = list(self._held.values())  # at once: a signal handler may change it
+            dropped = self._flush_and_reap()
+            records = list(self._held.values())  # at once: a signal handler may change it
             by_function = self._counts.snapshot(
-                (one.function.counts, one.cost.size_bytes, one.hits, one.cost.seconds) for one in held
+                (record.function.counts, record.cost.size_bytes, record.hits, record.cost.seconds) for record in records
             )
             each = by_function.values()
             causes: Counter[str] = Counter()
             for function in each:
                 causes.update(function.misses_by_cause)
             stats = CacheStats(
-                hits=sum(one.hits for one in each),
-                misses=sum(one.misses for one in each),
+                hits=sum(function.hits for function in each),
+                misses=sum(function.misses for function in each),
                 misses_by_cause={cause: causes[cause] for cause in MISS_CAUSES if cause in causes},
                 recent_misses=tuple(self._recent_misses),
-                warmed=sum(one.warmed for one in each),
+                warmed=sum(function.warmed for function in each),
                 disk_hits=self._disk_hits,
                 compiled=self._compiled,
-                evictions=sum(one.evictions for one in each),
+                evictions=sum(function.evictions for function in each),
                 rejected=self._rejected,
                 bypassed=self._bypassed,
                 own_elements=self._own_elements,
@@ -109,18 +115,18 @@ class CacheState:
                 live_mappings=self.residents.live_mappings,
                 peak_bytes=self.residents.peak_bytes,
                 limit_bytes=self.residents.limit_bytes,
-                compile_seconds=sum(one.compile_seconds for one in each),
+                compile_seconds=sum(function.compile_seconds for function in each),
                 cost_seconds=self._cost_seconds,
                 repeated_cost_seconds=self._repeated_cost_seconds,
-                compile_seconds_avoided=sum(one.compile_seconds_avoided for one in each),
+                compile_seconds_avoided=sum(function.compile_seconds_avoided for function in each),
                 by_function=by_function,
                 run_seconds=time.monotonic() - self._started,
             )
-        del gone  # executables, and what their functions captured, are freed without the lock
+        del dropped  # executables, and values their functions captured, are freed without the lock
         return stats
 
     def costs(self) -> CostTable:
-        """Return what each signature weighs and costs."""
+        """Return the weight and the cost of each signature."""
         with self.lock:
             rows = dict(self._retired_costs)
             for function in self._functions.values():
@@ -128,85 +134,87 @@ class CacheState:
             return CostTable(rows)
 
     def look_up(
-        self, programs: FunctionEntries, key: Key, description: Description, own_key: bool
+        self, entries: FunctionEntries, key: Key, description: Description, own_key: bool
     ) -> tuple[int | None, Miss | None]:
         """Return how many hits an entry has had, or why there is none."""
         inside = self._in_change()
         with self.lock, self._change(inside):
-            gone = self._flush_and_reap()
-            entry = programs.entries.get(key)
-            hits = None if entry is None else entry.held.hits
-            miss = self.diagnose(programs.variants, key, description, own_key) if entry is None else None
-        del gone
+            dropped = self._flush_and_reap()
+            entry = entries.by_key.get(key)
+            hits = None if entry is None else entry.record.hits
+            miss = self.diagnose(entries.function, description, own_key) if entry is None else None
+        del dropped
         return hits, miss
 
-    def clear(self, variants: FunctionRecord | None) -> None:
+    def clear(self, only: FunctionRecord | None) -> None:
         """Free all entries, or those of one function."""
         inside = self._in_change()
         with self.lock, self._change(inside):
-            gone: list[object] = [self._flush_and_reap()]
-            for held in list(self._held.values()):
-                if variants is None or held.function is variants:
-                    gone.append(self._drop(held, "cleared"))
-            owners = [one.owner() for one in self._functions.values() if variants is None or one is variants]
-            gone += [owner.prepared.clear() for owner in owners if owner is not None]
-        del gone  # executables are freed here, without the lock
+            dropped: list[object] = [self._flush_and_reap()]
+            for record in list(self._held.values()):
+                if only is None or record.function is only:
+                    dropped.append(self._drop(record, "cleared"))
+            functions = [function for function in self._functions.values() if only is None or function is only]
+            owners = [function.owner() for function in functions]
+            dropped += [owner.prepared.clear() for owner in owners if owner is not None]
+        del dropped  # executables are freed here, without the lock
 
     def _in_change(self) -> bool:
-        """Whether this thread has the lock already: in a finaliser or a signal handler within a change."""
+        """Return whether this thread has the lock already: in a finaliser or a signal handler within a change."""
         return self.lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
 
     @contextmanager
     def _change(self, inside: bool) -> Iterator[None]:
-        """Change who is held, or look at it as a whole, with the lock, within another change or not.
+        """Change the set of entries, or read it as a whole, with the lock, within another change or not.
 
-        What interrupts a change, Ctrl-C above all, may leave it half done: the next one begins by putting it right.
-        The lock is taken outside, by ``with`` itself, so that it is let go however often the way out is interrupted:
+        An interrupt, Ctrl-C above all, may leave a change half done: the next change first repairs the state. The
+        lock is acquired outside, by ``with`` itself, so that it is released however often the way out is interrupted:
         this generator lives as long as the traceback of such an interrupt.
         """
         if self._dirty and not inside:
             self._repair()
-        before, self._dirty = inside and self._dirty, True  # who only has the lock is in no change
+        before, self._dirty = inside and self._dirty, True  # a thread may have the lock without a change
         yield
         self._dirty = before
 
     def _repair(self) -> None:
-        """Hold again just what functions have entries for; the policy begins anew."""
+        """Make the records equal to the entries that functions have; the policy begins anew."""
         entries = [
             entry
             for function in self._functions.values()
-            for programs in filter(None, [function.owner()])
-            for entry in programs.entries.values()
+            for owner in filter(None, [function.owner()])
+            for entry in owner.by_key.values()
         ]
         for entry in entries:
             entry.in_table = True
-        self._held = {entry.held.slot: entry.held for entry in entries}
+        records = [entry.record for entry in entries]
+        self._held = {record.slot: record for record in records}
         for function in self._functions.values():
-            function.held = {one.slot: one for one in self._held.values() if one.function is function}
-        for one in self._held.values():
-            one.live = True
-        self.residents.reset({one.slot: (one.weight, one.cost.seconds) for one in self._held.values()})
+            function.held = {slot: record for slot, record in self._held.items() if record.function is function}
+        for record in self._held.values():
+            record.live = True
+        self.residents.reset({slot: (record.weight, record.cost.seconds) for slot, record in self._held.items()})
 
-    def programs_of(self, fun: Callable[..., Any], name: str, options: Hashable | None) -> FunctionEntries:
-        """Return the programs of a function called ``name``: those of an earlier wrapper with the same options.
+    def entries_of(self, fun: Callable[..., Any], name: str, options: Hashable | None) -> FunctionEntries:
+        """Return the entries of a function called ``name``, shared with an earlier wrapper with the same options.
 
-        Options that are equal to no others are None.
+        ``options`` is None if they are equal to no others.
         """
         with self.lock:
-            shared = None if options is None else self._families.find(fun, options)
+            shared = None if options is None else self._registry.find(fun, options)
             if shared is not None:
                 return shared
             origin = origin_of(fun)
             counts = self._counts.of(self._sources.counted_as(origin, name))
-            programs = FunctionEntries(FunctionRecord(name, origin, counts, weakly(fun)))
+            entries = FunctionEntries(FunctionRecord(name, origin, counts, weakly(fun)))
             self._numbers += 1
-            programs.variants.number = self._numbers
-            self._functions[self._numbers] = programs.variants
+            entries.function.number = self._numbers
+            self._functions[self._numbers] = entries.function
             if options is not None:
-                self._families.add(fun, options, programs)
-            # A finaliser may run anywhere, also while this thread holds the lock, so it only leaves a note.
-            weakref.finalize(programs, self._dead.append, self._numbers).atexit = False
-        return programs
+                self._registry.add(fun, options, entries)
+            # A finaliser may run anywhere, also while this thread holds the lock, so it only appends to a queue.
+            weakref.finalize(entries, self._dead.append, self._numbers).atexit = False
+        return entries
 
     def count_bypass(self, function: FunctionRecord) -> None:
         """Count a call that went to ``jax.jit``."""
@@ -215,7 +223,7 @@ class CacheState:
             function.counts.bypassed += 1
 
     def count_bypassed_program(self, function: FunctionRecord, called: str, seconds: float) -> None:
-        """Count a program that was compiled for such a call, which was one of ``called``."""
+        """Count a program that was compiled for such a call, written ``called``."""
         with self.lock:
             function.counts.count_bypassed(called, seconds)
 
@@ -225,37 +233,37 @@ class CacheState:
             self._own_elements += own_elements
             self._padded_elements += padded_elements
 
-    def made_and_under_way(
-        self, flight: PendingCompile, only: FunctionRecord | None = None
+    def compiled_and_under_way(
+        self, pending: PendingCompile, only: FunctionRecord | None = None
     ) -> tuple[int, list[PendingCompile]]:
-        """Return how many programs were made, of all functions or of one, and the flights that took off before."""
+        """Return how many programs were compiled, of all functions or of one, and the compiles that began before."""
         with self.lock:
             functions = [only] if only is not None else list(self._functions.values())
-            made = self._compiled + self._disk_hits if only is None else only.made
+            compiled = self._compiled + self._disk_hits if only is None else only.compiled
             earlier = [
                 other
                 for function in functions
-                for other in function.flights.values()
-                if other.number < flight.number and other.under_way()
+                for other in function.pending.values()
+                if other.number < pending.number and other.under_way()
             ]
-        return made, earlier
+        return compiled, earlier
 
     def flush_hits(self) -> None:
-        """Tell the policy of the hits noted so far."""
+        """Pass the hits in the log to the policy."""
         inside = self._in_change()
         with self.lock, self._change(inside):
-            self._settle()
+            self._flush()
 
-    def diagnose(self, variants: FunctionRecord, key: Key, description: Description, own_key: bool) -> Miss:
+    def diagnose(self, function: FunctionRecord, description: Description, own_key: bool) -> Miss:
         """Say why a call finds no entry. With the lock."""
-        past = variants.past.get(description.identity)
-        if past is not None:
-            return explain_repeat(past, self._requests + 1, time.monotonic())
-        return explain_new(variants, description, self._sources.recreated(variants, description), own_key)
+        ghost = function.ghosts.get(description.identity)
+        if ghost is not None:
+            return explain_repeat(ghost, self._requests + 1, time.monotonic())
+        return explain_new(function, description, self._sources.recreated(function, description), own_key)
 
     def keep(
         self,
-        programs: FunctionEntries,
+        entries: FunctionEntries,
         key: Key,
         description: Description,
         executable: Executable,
@@ -263,57 +271,63 @@ class CacheState:
         own_key: bool,
         requested: bool,
     ) -> tuple[Entry, Miss | None]:
-        """Count a program that was made, and hold it if the limits and the policy allow.
+        """Count a program that was compiled, and hold it if the limits and the policy allow.
 
         Args:
-            programs: Of the function.
+            entries: Of the function.
             key: Of the call.
             description: Of the call.
-            executable: What was made.
+            executable: The program.
             own_key: Whether ``key`` is the caller's.
-            requested: Whether for a call that missed, and not ahead of one.
+            requested: Whether a call missed; False if the program was compiled ahead.
 
         Returns:
             Its entry, held or not, and why the call missed.
         """
-        variants = programs.variants
+        function = entries.function
         inside = self._in_change()
         with self.lock, self._change(inside):
-            gone: list[object] = [self._flush_and_reap()]
-            miss = self.diagnose(variants, key, description, own_key) if requested else None
-            past = variants.past.get(description.identity)
-            if past is None:
-                self._slots += 1
-                held = EntryRecord(variants, self._slots, description, self._cost_of(variants, description, executable))
-            else:
-                held = EntryRecord(variants, past.slot, description, past.cost)
-            entry = Entry(held, key, executable.call)
-            held.weight = Weight(held.cost.size_bytes, executable.weight.mappings)
-            variants.forget_past(description)
-            self._count(variants, held.cost, executable, miss)
-            self._sources.note_call(variants, description)
+            dropped: list[object] = [self._flush_and_reap()]
+            miss = self.diagnose(function, description, own_key) if requested else None
+            record = self._record_of(function, description, executable)
+            entry = Entry(record, key, executable.call)
+            function.forget_ghost(description)
+            self._count(function, record.cost, executable, miss)
+            self._sources.add_call(function, description)
             if self._recorder is not None:
-                self._recorder.note_made(held, executable, requested)
-            evicted = self.residents.try_insert(held.slot, held.weight, held.cost.seconds)
+                self._recorder.add_compile(record, executable, requested)
+            evicted = self.residents.try_insert(record.slot, record.weight, record.cost.seconds)
             if evicted is None:
                 self._rejected += 1
-                variants.remember(self._past(held, "not_kept"))
+                function.remember(self._ghost(record, "not_kept"))
             else:
-                gone += [self._evict(slot, description) for slot in evicted]
-                held.live = True
-                variants.held[held.slot] = self._held[held.slot] = held
-                programs.keep(entry)
-        del gone  # executables are freed here, without the lock
+                dropped += [self._evict(slot, description) for slot in evicted]
+                record.live = True
+                function.held[record.slot] = self._held[record.slot] = record
+                entries.keep(entry)
+        del dropped  # executables are freed here, without the lock
         return entry, miss
 
-    def _cost_of(self, variants: FunctionRecord, description: Description, executable: Executable) -> Cost:
-        cost = self._known.get(name_of_signature(description.text, variants.identity_of(description)))
+    def _record_of(self, function: FunctionRecord, description: Description, executable: Executable) -> EntryRecord:
+        """Return a record with the slot and the cost that the signature had before, or with new ones."""
+        ghost = function.ghosts.get(description.identity)
+        if ghost is None:
+            self._slots += 1
+            slot, cost = self._slots, self._cost_of(function, description, executable)
+        else:
+            slot, cost = ghost.slot, ghost.cost
+        record = EntryRecord(function, slot, description, cost)
+        record.weight = Weight(cost.size_bytes, executable.weight.mappings)
+        return record
+
+    def _cost_of(self, function: FunctionRecord, description: Description, executable: Executable) -> Cost:
+        cost = self._cost_table.get(name_of_signature(description.text, function.identity_of(description)))
         if cost is None or cost.size_bytes < executable.constants_bytes:  # of other constants, or of a bare text
             return Cost(executable.weight.size_bytes, executable.cost_seconds)
         return cost
 
     def _count(self, function: FunctionRecord, cost: Cost, executable: Executable, miss: Miss | None) -> None:
-        """Count a program that was made, for a call that missed or ahead of one."""
+        """Count a program that was compiled, for a call that missed or ahead of a call."""
         function.compile_seconds += executable.seconds
         function.counts.compile_seconds += executable.seconds
         self._disk_hits += executable.from_disk
@@ -331,69 +345,69 @@ class CacheState:
             self._repeated_cost_seconds += cost.seconds
 
     def _evict(self, slot: int, newcomer: Description) -> Entry | None:
-        """Drop what the residents have let go; nothing if it went meanwhile."""
-        held = self._held.get(slot)
-        if held is None:
+        """Drop an entry that the policy has evicted; None if it was dropped meanwhile."""
+        record = self._held.get(slot)
+        if record is None:
             return None
-        held.function.counts.evictions += 1
-        return self._drop(held, "evicted", newcomer.text)
+        record.function.counts.evictions += 1
+        return self._drop(record, "evicted", newcomer.text)
 
-    def _drop(self, held: EntryRecord, cause: str, made_room_for: str = "") -> Entry | None:
-        """Let go of an entry; the caller frees what is returned without the lock."""
-        function = held.function
+    def _drop(self, record: EntryRecord, cause: str, made_room_for: str = "") -> Entry | None:
+        """Drop an entry; the caller frees the returned object without the lock."""
+        function = record.function
         if cause == "cleared" and self._recorder is not None:
-            self._recorder.note_clear(held)
-        entry, owner = held.entry(), function.owner()
+            self._recorder.add_clear(record)
+        entry, owner = record.entry(), function.owner()
         if entry is not None and owner is not None:
             owner.drop(entry)
-        self.residents.remove(held.slot)
-        self._held.pop(held.slot, None)
-        function.held.pop(held.slot, None)
-        held.live = False
-        function.counts.hits += held.hits
-        function.counts.avoided_seconds += held.hits * held.cost.seconds
-        held.hits = 0
-        if entry is not None:  # else it is gone with its function
-            function.remember(self._past(held, cause, made_room_for))
+        self.residents.remove(record.slot)
+        self._held.pop(record.slot, None)
+        function.held.pop(record.slot, None)
+        record.live = False
+        function.counts.hits += record.hits
+        function.counts.avoided_seconds += record.hits * record.cost.seconds
+        record.hits = 0
+        if entry is not None:  # else it was freed with its function
+            function.remember(self._ghost(record, cause, made_room_for))
         return entry
 
-    def _past(self, held: EntryRecord, cause: str, made_room_for: str = "") -> GhostEntry:
+    def _ghost(self, record: EntryRecord, cause: str, made_room_for: str = "") -> GhostEntry:
         now = time.monotonic()
-        return GhostEntry(held.slot, held.description, held.cost, cause, self._requests, now, made_room_for)
+        return GhostEntry(record.slot, record.description, record.cost, cause, self._requests, now, made_room_for)
 
     def _flush_and_reap(self) -> list[object]:
-        """Take note of hits, and of functions that Python has collected. With the lock.
+        """Pass hits to the policy, and drop entries of functions that Python has collected. With the lock.
 
-        The caller frees what is returned without it.
+        The caller frees the returned objects without it.
         """
-        self._settle()
-        gone: list[object] = []
+        self._flush()
+        dropped: list[object] = []
         while self._dead:
             function = self._functions.pop(self._dead.popleft())
             costs = function.costs()
-            gone += [self._drop(held, "cleared") for held in list(function.held.values())]
+            dropped += [self._drop(record, "cleared") for record in list(function.held.values())]
             self._retired_costs.update(costs)
             while len(self._retired_costs) > HISTORY:
                 self._retired_costs.popitem(last=False)
-        return gone
+        return dropped
 
-    def _settle(self) -> None:
-        """Tell the policy of the hits since it was last told, in their order. With the lock."""
+    def _flush(self) -> None:
+        """Pass the hits in the log to the policy, in their order. With the lock."""
         log, hit, recorder = self.log, self.residents.hit, self._recorder
         for _ in range(len(log)):
             try:
-                held = log.popleft()
+                record = log.popleft()
             except IndexError:  # a signal handler that asked for statistics was here meanwhile
                 return
             if recorder is not None:  # here, and not in a method: a call for each hit is a tenth of a microsecond
-                recorder.part.rows.append(held)
-                held = held[HELD]
+                recorder.part.rows.append(record)
+                record = record[RECORD]
             self._requests += 1
-            if held.live:
-                held.hits += 1
-                hit(held.slot)
+            if record.live:
+                record.hits += 1
+                hit(record.slot)
             else:  # evicted between the call and now, or never kept
-                held.function.counts.hits += 1
-                held.function.counts.avoided_seconds += held.cost.seconds
+                record.function.counts.hits += 1
+                record.function.counts.avoided_seconds += record.cost.seconds
         if recorder is not None:
             recorder.hand_over_if_full()

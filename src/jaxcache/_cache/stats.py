@@ -1,4 +1,4 @@
-"""What a cache counted: frozen snapshots, by cache and by function."""
+"""Statistics: frozen snapshots of a cache's counts, by cache and by function."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -26,14 +26,14 @@ class FunctionStats:
         warmed: Programs made ahead of a call by ``warm``.
         evictions: Entries that went to make room.
         live_entries: Entries held now.
-        live_bytes: What they weigh.
+        live_bytes: Their weight.
         compile_seconds: Seconds spent on misses and warming: lowering, compiling and loading.
         compile_seconds_avoided: The cost of each hit's signature, added up.
         seconds_by_cause: ``compile_seconds`` of the misses of each cause.
         bypassed: Calls handed to ``jax.jit`` itself.
         bypassed_programs: Programs that XLA compiled for such calls, by what was called: ``jax.grad(f)``, or ``f``
             where no transformation was the reason. The cache holds none of them, and its limit bounds none.
-        bypassed_seconds: What they took.
+        bypassed_seconds: Seconds that compiling them took.
         captured: Names of captured values that were not the same for all functions of one source.
         library: The installed package that wrapped one of these functions again and again; empty if none did.
     """
@@ -57,7 +57,7 @@ class FunctionStats:
 
 @dataclass(slots=True)
 class Counts:
-    """Running counts of the functions of one name; hits and seconds avoided are those of entries that are gone."""
+    """Running counts of the functions of one name; hits and seconds avoided are those of entries no longer held."""
 
     hits: int = 0
     misses: int = 0
@@ -76,12 +76,12 @@ class Counts:
 
     def count_bypassed(self, called: str, seconds: float) -> None:
         """Count a program that was compiled past the cache."""
-        known = called in self.bypassed_programs or len(self.bypassed_programs) < _MOST_CALLED
-        self.bypassed_programs[called if known else next(iter(self.bypassed_programs))] += 1
+        fits = called in self.bypassed_programs or len(self.bypassed_programs) < _MOST_CALLED
+        self.bypassed_programs[called if fits else next(iter(self.bypassed_programs))] += 1
         self.bypassed_seconds += seconds
 
     def count_miss(self, miss: Miss, seconds: float) -> None:
-        """Count a call for which a program was made."""
+        """Count a call for which a program was compiled or loaded."""
         self.misses += 1
         self.causes[miss.cause] += 1
         self.seconds_by_cause[miss.cause] += seconds  # pyright: ignore[reportArgumentType]  # a Counter takes floats
@@ -115,7 +115,7 @@ class Counts:
 
 @dataclass(slots=True)
 class HeldCounts:
-    """The same of the entries that are held."""
+    """Counts of the entries that are held."""
 
     entries: int = 0
     size_bytes: int = 0
@@ -146,18 +146,18 @@ class CountsByName:
         """Return all counts by name.
 
         Args:
-            held: Of each entry: whose it is, its bytes, its hits, and the seconds that each of them avoided.
+            held: Of each entry: the counts of its function, its bytes, its hits, and the seconds that each hit avoided.
         """
         by_counts: dict[int, HeldCounts] = {}
         for counts, size_bytes, hits, seconds in held:
             by_counts.setdefault(id(counts), HeldCounts()).add(size_bytes, hits, seconds)
-        taken = {name: counts.snapshot(by_counts.get(id(counts))) for name, counts in list(self._counts.items())}
-        return {name: counted for name, counted in taken.items() if counted is not None}
+        snapshots = {name: counts.snapshot(by_counts.get(id(counts))) for name, counts in list(self._counts.items())}
+        return {name: counted for name, counted in snapshots.items() if counted is not None}
 
 
 @dataclass(frozen=True)
 class CacheStats:
-    """The counts of one cache since it was made.
+    """The counts of one cache since it was created.
 
     Attributes:
         hits: Calls served by an executable that was held, or that another thread was compiling.
@@ -180,18 +180,18 @@ class CacheStats:
         padded_elements: Elements that padding added to them.
         functions: Functions with at least one call, counted by name.
         variants: Entries held now.
-        live_bytes: What they weigh; never above ``limit_bytes``.
-        live_mappings: Memory mappings that they take, by the model.
+        live_bytes: Their weight; never above ``limit_bytes``.
+        live_mappings: Their memory mappings, by the model.
         peak_bytes: The largest ``live_bytes`` so far.
         limit_bytes: The limit; None if there is none.
         compile_seconds: Seconds spent on misses and warming: lowering, compiling and loading.
-        cost_seconds: The cost of each miss's signature, added up: what the misses would have taken had each been
-            compiled as when its cost was measured. Comparable between runs that share a cost table.
-        repeated_cost_seconds: The part of it for signatures that had been compiled before: what a larger limit or a
+        cost_seconds: The cost of each miss's signature, added up: the seconds of all misses, had each compile taken as
+            long as when its cost was measured. Comparable between runs that share a cost table.
+        repeated_cost_seconds: The part of it for signatures that had been compiled before, which a larger limit or a
             better policy could have saved.
         compile_seconds_avoided: The cost of each hit's signature, added up.
         by_function: The same by function name.
-        run_seconds: Seconds since the cache was made.
+        run_seconds: Seconds since the cache was created.
     """
 
     hits: int = 0

@@ -5,49 +5,46 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._calls.description import Description
 from .._calls.signature import Call, Key, Uncacheable
 from .._primitives.checks import check_optional_whole_number
+from .compiler import Compilable, Compiler
 from .entries import PendingCompile
-from .executable import NotLowerable
-
-if TYPE_CHECKING:
-    from .cached_function import Dispatcher
 
 
-def warm(cached: "Dispatcher", signatures: Iterable[Any], threads: int | None) -> int:
+def warm(compiler: Compiler, dispatcher: Compilable, signatures: Iterable[Any], threads: int | None) -> int:
     """Do what ``CachedFunction.warm`` promises.
 
     Programs are traced and lowered in this thread, where the caller's configuration contexts hold, and since Python
     does that one at a time anyway; XLA compiles them in a pool. At most twice as many wait as are compiled at a time.
     """
     workers = check_optional_whole_number(threads, "threads") or os.cpu_count() or 1
-    calls = _calls_by_key(cached, signatures)
+    calls = _calls_by_key(dispatcher, signatures)
     pending: deque[Future[PendingCompile]] = deque()
-    made = 0
+    compiled = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
         for key, (call, description) in calls.items():
             while len(pending) >= 2 * workers:
-                cached._cache._warn_of_misses(pending.popleft().result())
-            compiling = _begin(cached, key, call, description, pool)
-            if compiling is not None:
-                pending.append(compiling)
-                made += 1
-        for compiling in pending:
-            cached._cache._warn_of_misses(compiling.result())
-    return made
+                compiler.warn_of_misses(pending.popleft().result())
+            future = compiler.compile_ahead(dispatcher, key, call, description, pool)
+            if future is not None:
+                pending.append(future)
+                compiled += 1
+        for future in pending:
+            compiler.warn_of_misses(future.result())
+    return compiled
 
 
-def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
+def _calls_by_key(dispatcher: Compilable, signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:
     calls: dict[Key, tuple[Call, Description]] = {}
     for signature in signatures:
         call = Call.of(signature)
-        key, description = cached._key_of(call.args, call.kwargs), None
+        key, description = dispatcher.key_of(call.args, call.kwargs), None
         if key is not None:
             with contextlib.suppress(Uncacheable):
-                description = cached._describe(key, call.args, call.kwargs)
+                description = dispatcher.describe(key, call.args, call.kwargs)
         if key is None or description is None:
             raise TypeError(
                 "signatures must be of arrays or jax.ShapeDtypeStruct, outside of transformations and with jit "
@@ -55,34 +52,3 @@ def _calls_by_key(cached: "Dispatcher", signatures: Iterable[Any]) -> dict[Key, 
             )
         calls[key] = call, description
     return calls
-
-
-def _begin(
-    cached: "Dispatcher", key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
-) -> "Future[PendingCompile] | None":
-    """Lower a program and hand it to the pool; None if it is held, or under way elsewhere."""
-    cache, flight = cached._cache, PendingCompile()
-    within = cache._compiling.here()
-    with cache._compiling.lock, flight.busy:
-        try:
-            if not cache._begin(cached, key, flight):
-                return None
-            cache._check_max_compiles(cached, key, description, flight, within)
-            program = cached.program(key, call.args, call.kwargs)
-
-            def finish() -> PendingCompile:
-                try:
-                    cache._keep(cached, key, description, program.compile(), flight, requested=False)
-                finally:
-                    cache._finish(cached, key, flight)
-                return flight
-
-            flight.queued = pool.submit(finish)
-        except NotLowerable as error:
-            cache._finish(cached, key, flight)
-            message = f"signatures must be of what can be compiled ahead of a call, but {call} is not"
-            raise TypeError(message) from error
-        except BaseException:
-            cache._finish(cached, key, flight)
-            raise
-    return flight.queued

@@ -1,7 +1,7 @@
-"""The values that a function captures, as tokens to compare with those of another function of the same code.
+"""Values that a function captures, as tokens to compare with those of another function of the same code.
 
-What is captured is compiled in as a constant. Where two functions of one code differ in it, one of them cannot take the
-other's place. A token keeps nothing of the caller's alive.
+A captured value is compiled in as a constant. Two functions of one code that differ in it cannot replace each other. A
+token keeps no object of the caller alive.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _READ_BYTES = 1024**2  # of one array; larger ones are equal only if they are th
 _READ_BYTES_IN_ALL = 8 * 1024**2
 _EXACT = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice, np.dtype)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
-_BY_TEXT = (enum.Enum, pathlib.PurePath, jax.sharding.Sharding)  # what their text says is all that they are
+_BY_TEXT = (enum.Enum, pathlib.PurePath, jax.sharding.Sharding)  # their text says all about them
 
 
 class _Same:
@@ -42,12 +42,12 @@ class _Same:
             self._reference = lambda: None
 
     def __eq__(self, other: object) -> bool:
-        mine = self._reference()
-        return mine is not None and isinstance(other, _Same) and other._reference() is mine
+        value = self._reference()
+        return value is not None and isinstance(other, _Same) and other._reference() is value
 
 
 class _Kind(NamedTuple):
-    """Token of what makes a program another one: a function's code, or the class of an object."""
+    """Token of a function's code or an object's class: where it differs, the program is another."""
 
     code_or_name: Any
 
@@ -55,17 +55,17 @@ class _Kind(NamedTuple):
 def captured_values(fun: Callable[..., Any]) -> dict[str, Token]:
     """Return a token for each value that ``fun`` captures, by name: ``robot``, ``self.mass``, ``weights[0]``.
 
-    Looked at are the closure, defaults, the arguments of a partial, the object of a method, and global variables that
-    are no functions, classes or modules. Nothing is waited for.
+    These are the closure, defaults, the arguments of a partial, the object of a method, and global variables that are
+    no functions, classes or modules. No computation is waited for.
     """
     walk = _Walk()
-    with contextlib.suppress(Exception):  # of the caller's own attributes; what was seen before it is compared
+    with contextlib.suppress(Exception):  # of the caller's own attributes; the values before it are compared
         walk.function("", fun, 0)
     return walk.tokens
 
 
 def differing(before: Mapping[str, Token], after: Mapping[str, Token]) -> tuple[str, ...] | None:
-    """Return the names of the values that differ, without the parts of one that is named; None for other programs.
+    """Return the names of the values that differ, without the parts of a named value; None for other programs.
 
     A decorator that captures the function that it decorates is one source of many programs.
     """
@@ -84,7 +84,7 @@ def _equal(before: Token, after: Token) -> bool:
 
 
 def code_behind(fun: Any) -> types.CodeType | None:
-    """Return what ``fun`` runs, looking through partials, wrappers, methods and callable objects."""
+    """Return the code that ``fun`` runs, behind partials, wrappers, methods and callable objects."""
     while True:
         inner = fun.func if isinstance(fun, functools.partial) else None
         inner = inner or getattr(fun, "__wrapped__", None) or getattr(fun, "__func__", None)
@@ -97,15 +97,17 @@ def code_behind(fun: Any) -> types.CodeType | None:
 
 @functools.lru_cache(maxsize=4096)
 def what_runs(code: types.CodeType) -> Hashable:
-    """Return what is equal for code that does the same, whatever its name and file."""
-    constants = tuple(what_runs(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts)
+    """Return a value that is equal for code that does the same, whatever its name and file."""
+    constants = tuple(
+        what_runs(constant) if isinstance(constant, types.CodeType) else repr(constant) for constant in code.co_consts
+    )
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     return (code.co_code, constants, counts, names)
 
 
 class _Walk:
-    """Goes through what a function captures, up to a bound."""
+    """Walk through the values that a function captures, up to a bound."""
 
     def __init__(self) -> None:
         self.tokens: dict[str, Token] = {}
@@ -113,7 +115,7 @@ class _Walk:
         self._unread_bytes = _READ_BYTES_IN_ALL
 
     def function(self, name: str, fun: Any, depth: int) -> None:
-        """Add what a function, or anything else that is called, captures."""
+        """Add the values that a function, or any other callable, captures."""
         if id(fun) in self._seen or depth > _DEEPEST:
             return
         self._seen.add(id(fun))
@@ -134,33 +136,33 @@ class _Walk:
         code = code_behind(fun)
         names = code.co_varnames[: code.co_argcount] if code is not None else ()
         for number, value in enumerate(fun.args):
-            own = names[number] if number < len(names) else f"args[{number}]"
-            self._value(_joined(name, own), value, depth + 1)
-        for own, value in fun.keywords.items():
-            self._value(_joined(name, own), value, depth + 1)
+            parameter = names[number] if number < len(names) else f"args[{number}]"
+            self._value(_joined(name, parameter), value, depth + 1)
+        for parameter, value in fun.keywords.items():
+            self._value(_joined(name, parameter), value, depth + 1)
         self.function(name, fun.func, depth)
 
     def _plain_function(self, name: str, fun: types.FunctionType, depth: int) -> None:
         code = fun.__code__
         captured: dict[str, Any] = {}
-        for own, cell in zip(code.co_freevars, fun.__closure__ or (), strict=False):
+        for variable, cell in zip(code.co_freevars, fun.__closure__ or (), strict=False):
             try:
-                captured[own] = cell.cell_contents
+                captured[variable] = cell.cell_contents
             except ValueError:  # nothing is in it yet
                 continue
         defaults = fun.__defaults__ or ()
         parameters = code.co_varnames[: code.co_argcount]
         captured.update(zip(parameters[len(parameters) - len(defaults) :], defaults, strict=False))
         captured.update(fun.__kwdefaults__ or {})
-        for own in code.co_names:
-            value = fun.__globals__.get(own)
+        for variable in code.co_names:
+            value = fun.__globals__.get(variable)
             if value is not None and not callable(value) and not isinstance(value, types.ModuleType):
-                captured.setdefault(own, value)
-        for own, value in captured.items():
-            self._value(_joined(name, own), value, depth + 1)
+                captured.setdefault(variable, value)
+        for variable, value in captured.items():
+            self._value(_joined(name, variable), value, depth + 1)
 
     def _value(self, name: str, value: Any, depth: int) -> None:
-        """Add a value, and what it consists of."""
+        """Add a value and its elements."""
         if len(self.tokens) >= _MOST_TOKENS:
             return
         kind, mapping = type(value), value
@@ -192,15 +194,15 @@ class _Walk:
             self._value(f"{name}[{text}]", value, depth + 1)
 
     def _members(self, name: str, value: Any, depth: int) -> None:
-        """Add the attributes of an object; only the object itself where it has none of its own."""
+        """Add the attributes of an object; the object itself where it has no ``__dict__``."""
         members = getattr(value, "__dict__", None)
         if type(members) is not dict or depth > _DEEPEST or id(value) in self._seen:
             self.tokens[name] = _Same(value)
             return
         self._seen.add(id(value))
         self.tokens[name] = _Kind(type(value).__qualname__)
-        for own, member in list(members.items()):
-            self._value(f"{name}.{own}", member, depth + 1)
+        for attribute, member in list(members.items()):
+            self._value(f"{name}.{attribute}", member, depth + 1)
 
     def _array(self, value: Any) -> Token:
         if isinstance(value, Tracer) or not hasattr(value, "nbytes"):
@@ -220,10 +222,10 @@ class _Walk:
 
 
 def _is_there(value: Any) -> bool:
-    """Whether reading an array waits for no computation."""
+    """Return whether reading an array waits for no computation."""
     array: Any = value  # whose type does not declare is_ready
     return not isinstance(value, jax.Array) or (value.is_fully_addressable and array.is_ready())
 
 
-def _joined(name: str, own: str) -> str:
-    return f"{name}.{own}" if name else own
+def _joined(outer: str, name: str) -> str:
+    return f"{outer}.{name}" if outer else name

@@ -2,17 +2,17 @@
 
 Signatures are remembered, priced and recorded long after their keys are gone, and across processes. A hash will not do
 there (``hash(-1) == hash(-2)``, trees hash alike whatever their static metadata, texts hash anew in each process), nor
-will a ``repr``, which may change from call to call and may hide what differs. So what a key is made of is read:
+will a ``repr``, which may change from call to call and may hide differences. So the parts of a key are read:
 
-* numbers, texts, containers, dataclasses, trees, dtypes, enumerations and types by what they hold: the identity is the
+* numbers, texts, containers, dataclasses, trees, dtypes, enumerations and types by their contents: the identity is the
   same in every process;
-* other objects with an ``__eq__`` of their own by what they would be pickled as, and by comparing with those alive;
-* objects that are equal to themselves alone, such as functions, by a label (for a function its name, its code and what
-  it captures) and their number among the objects of that label. That is the same in every process in which they come
-  in the same order.
+* other objects with an ``__eq__`` of their own by their pickled form, and by comparing with those alive;
+* objects that are equal to themselves alone, such as functions, by a label (for a function its name, its code and its
+  captured values) and their number among the objects of that label. That is the same in every process in which they
+  come in the same order.
 
-Where nothing can be said, the identity is one that was never given: two values are then told apart for nothing, but
-never taken for one.
+A value that cannot be read gets an identity that no other has: equal values may then differ, but different values are
+never taken for equal.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 _LABELS = 8192  # labels, and groups of equal hashes, that are remembered
 _LONG = 256  # elements of a tuple from which on plain ones are read as text, all at once
-_PARTS = 4096  # of an object without a structure that we know: what is larger has no label of its own
+_PARTS = 4096  # of an object of unknown structure: a larger one has no label of its own
 _LARGEST_ARRAY_BYTES = 2**24  # likewise
 _CODE = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags")
 _NUMBERS = (int.__eq__, float.__eq__, complex.__eq__)
@@ -56,7 +56,7 @@ _CONSTANTS = (type(None), type(Ellipsis), type(NotImplemented))
 
 
 def combine(kind: str, parts: Iterable[bytes]) -> bytes:
-    """Return the identity of what consists of these parts, in this order."""
+    """Return the identity of a value that consists of these parts, in this order."""
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -69,26 +69,23 @@ class _TooLarge(Exception):
 
 
 class _Reading(threading.local):
-    """This thread's reading of objects, whose contents may lead anywhere, and back to themselves."""
+    """State of this thread's reading of objects, whose contents may lead anywhere, and back to themselves."""
 
     def __init__(self) -> None:
         self.under_way: set[int] = set()
-        self.parts_left: int | None = None  # None outside of objects: values that are what they hold are read whole
-        self.brief = False  # reading for a label alone, which need not tell everything
+        self.parts_left: int | None = None  # None outside of objects: plain values are read whole
+        self.brief = False  # reading for a label alone, which needs no array contents
 
 
 class Identifier:
-    """Gives values their identities.
-
-    Threads may share it. It keeps no value alive.
-    """
+    """Thread-safe map from values to their identities. It keeps no value alive."""
 
     def __init__(self) -> None:
-        """Know no object."""
+        """Begin without any object."""
         self._lock = threading.RLock()  # a signal handler may compile while this thread holds it
-        self._known: OrderedDict[Hashable, list[tuple[weakref.ref[Any], bytes]]] = OrderedDict()
+        self._objects: OrderedDict[Hashable, list[tuple[weakref.ref[Any], bytes]]] = OrderedDict()
         self._ordinals: OrderedDict[bytes, int] = OrderedDict()
-        self._floor = 0  # no lower ordinal may be given to a label that is new, or was forgotten
+        self._floor = 0  # the first ordinal of a label that is new, or was forgotten
         self._reading = _Reading()
         self._avals: dict[Any, bytes] = {}
         self._context: tuple[object, bytes] = (None, b"")
@@ -114,7 +111,7 @@ class Identifier:
         return combine("key", [identity, *map(self.of, key[1:])])
 
     def label(self, value: Any) -> bytes:
-        """Return what an object has in common with others like it: for a function, its name, code and captures."""
+        """Return the label that an object shares with others like it: for a function, its name, code and captures."""
         kind = [type(value).__qualname__.encode()]
         with contextlib.suppress(Exception):  # of the caller's own methods, or too large
             return combine("read", [*kind, *self._content(value, brief=True)])
@@ -131,7 +128,7 @@ class Identifier:
         self._reading.parts_left = left - 1
 
     def next_of(self, label: bytes) -> bytes:
-        """Return an identity that was never given: that of the next object with this label."""
+        """Return a new identity: that of the next object with this label."""
         with self._lock:
             ordinal = self._ordinals.pop(label, self._floor)
             self._ordinals[label] = ordinal + 1
@@ -140,7 +137,7 @@ class Identifier:
         return combine("object", [label, b"%d" % ordinal])
 
     def _structure(self, value: Any) -> tuple[str, Iterable[bytes]] | None:
-        """Return the kind and the parts of a value that is what it holds; None for others."""
+        """Return the kind and the parts of a value that its contents determine; None for others."""
         kind: Any = type(value)
         equality = kind.__eq__
         if kind in _CONSTANTS:
@@ -178,10 +175,10 @@ class Identifier:
         return self._of_jax(value)
 
     def _number(self, value: Any) -> tuple[str, Iterable[bytes]]:
-        """Return the parts of a number: equal ones are alike, whatever their types."""
-        if value != value:  # NaN, which is equal to nothing, except for one object that is asked for itself
-            known = value is math.nan or value is np.nan
-            return "nan", [] if known else [self.next_of(b"nan")]
+        """Return the parts of a number: those of equal numbers are equal, whatever their types."""
+        if value != value:  # NaN, which is equal to nothing, but containers compare the same object by identity
+            shared = value is math.nan or value is np.nan
+            return "nan", [] if shared else [self.next_of(b"nan")]
         if isinstance(value, complex):
             if value.imag:
                 return "complex", [float(part).hex().encode() for part in (value.real, value.imag)]
@@ -191,7 +188,7 @@ class Identifier:
         return "int", [b"%x" % int(value)]
 
     def _scalar(self, value: "np.generic[Any]") -> tuple[str, Iterable[bytes]] | None:
-        """Return the parts of a NumPy scalar, which is equal to the Python number or text that it stands for."""
+        """Return the parts of a NumPy scalar, which is equal to its Python number or text."""
         if value.dtype.kind in "mMV":  # times are numbers of a unit, records have named fields
             is_no_time = value.dtype.kind != "V" and bool(np.isnat(value))
             return "scalar", [self.next_of(b"NaT") if is_no_time else self.of(value.dtype), value.tobytes()]
@@ -229,11 +226,11 @@ class Identifier:
         return identities[0]
 
     def _code(self, code: types.CodeType) -> Iterable[bytes]:
-        """Return the parts of what is run; its lines in the source are none, so that edits beside it do no harm."""
+        """Return the parts of code; its lines in the source are left out, so that edits beside it do no harm."""
         return map(self.of, [*(getattr(code, name) for name in _CODE), *code.co_consts])
 
     def _of_jax(self, value: Any) -> tuple[str, Iterable[bytes]] | None:
-        """Return the parts of JAX's descriptions of arrays and places; some it interns, and compares as objects."""
+        """Return the parts of JAX's descriptions of arrays and shardings, some of which JAX compares as objects."""
         for kind, names in _JAX_TYPES.items():
             if isinstance(value, kind):
                 return kind.__name__, map(self.of, [type(value), *(getattr(value, name, None) for name in names)])
@@ -255,8 +252,8 @@ class Identifier:
     def _of_this_object(self, value: Any) -> bytes:
         """Return the identity of an object that is equal to itself alone."""
         group = id(value)  # not its label, which may change while it lives
-        for known, identity in self._alive(group):
-            if known is value:
+        for other, identity in self._alive(group):
+            if other is value:
                 return identity
         return self._remember(group, value, self.next_of(self.label(value)))
 
@@ -267,35 +264,35 @@ class Identifier:
             group: Hashable = (kind.__module__, kind.__qualname__, hash(value))
         except Exception:  # not hashable: no group of equals to look in but its type's
             group = (kind.__module__, kind.__qualname__)
-        for known, identity in self._alive(group):
-            if _are_equal(known, value):
+        for other, identity in self._alive(group):
+            if _are_equal(other, value):
                 return identity
         try:
             read = combine("value", [self.of(kind), *self._content(value, brief=False)])
         except Exception:  # cannot be pickled, or too large
             return self._remember(group, value, self.next_of(combine("unread", [self.of(kind)])))
-        taken = bool(self._alive(read))  # by one that is not equal, though of equal content
-        return self._remember(group, value, self._remember(read, value, self.next_of(read) if taken else read))
+        in_use = bool(self._alive(read))  # by an object that is not equal, though of equal content
+        return self._remember(group, value, self._remember(read, value, self.next_of(read) if in_use else read))
 
     def _alive(self, group: Hashable) -> list[tuple[Any, bytes]]:
         with self._lock:
-            known = [(reference(), identity) for reference, identity in self._known.get(group, ())]
-        return [(value, identity) for value, identity in known if value is not None]
+            values = [(reference(), identity) for reference, identity in self._objects.get(group, ())]
+        return [(value, identity) for value, identity in values if value is not None]
 
     def _remember(self, group: Hashable, value: Any, identity: bytes) -> bytes:
         try:
             reference = weakref.ref(value)
-        except TypeError:  # nobody can tell later whether it is this one
+        except TypeError:  # it could not be recognized later
             return identity
         with self._lock:
-            known = [(other, name) for other, name in self._known.pop(group, ()) if other() is not None]
-            self._known[group] = [*known, (reference, identity)]
-            if len(self._known) > _LABELS:
-                self._known.popitem(last=False)
+            others = [(other, name) for other, name in self._objects.pop(group, ()) if other() is not None]
+            self._objects[group] = [*others, (reference, identity)]
+            if len(self._objects) > _LABELS:
+                self._objects.popitem(last=False)
         return identity
 
     def _content(self, value: Any, *, brief: bool) -> list[bytes]:
-        """Return what an object is read as: equal for equal contents.
+        """Return the identities of an object's contents.
 
         Raises:
             Exception: If it cannot be read, or is too large.
@@ -317,7 +314,7 @@ class Identifier:
 
 
 def _read(value: Any) -> Iterable[Any]:
-    """Return what an object holds that tells it from others of its type, in every process."""
+    """Return the contents of an object that tell it from others of its type, in every process."""
     if isinstance(value, type | types.BuiltinFunctionType):
         return value.__module__, value.__qualname__
     if isinstance(value, types.ModuleType):
@@ -338,22 +335,22 @@ def _read(value: Any) -> Iterable[Any]:
     reduce = copyreg.dispatch_table.get(type(value))
     if reduce is not None:
         return reduce(value)
-    reduced = value.__reduce_ex__(4)  # refused by types in C that hide what they hold
+    reduced = value.__reduce_ex__(4)  # refused by types in C that hide their contents
     return _attributes(value) if _is_pickled_as_its_attributes(type(value)) else reduced
 
 
 def _attributes(value: Any) -> Iterable[Any]:
-    """Return what an object holds, without what it has computed from that and keeps."""
-    held = dict(getattr(value, "__dict__", {}))
+    """Return the attributes of an object, without those that it has computed from others and keeps."""
+    attributes = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in [slots] if isinstance(slots, str) else slots:
             private = name.startswith("__") and not name.endswith("__")
             attribute = f"_{kind.__name__.lstrip('_')}{name}" if private else name
             if hasattr(value, attribute) and attribute not in ("__dict__", "__weakref__"):
-                held[attribute] = getattr(value, attribute)
-    kept = {name for name in held if isinstance(getattr(type(value), name, None), functools.cached_property)}
-    return [(name, held[name]) for name in sorted(held.keys() - kept)]
+                attributes[attribute] = getattr(value, attribute)
+    cached = {name for name in attributes if isinstance(getattr(type(value), name, None), functools.cached_property)}
+    return [(name, attributes[name]) for name in sorted(attributes.keys() - cached)]
 
 
 def _is_pickled_as_its_attributes(kind: type) -> bool:
@@ -363,12 +360,12 @@ def _is_pickled_as_its_attributes(kind: type) -> bool:
 
 
 def _is_equal_to_itself_alone(value: Any) -> bool:
-    """Whether a value is equal to no other object; comparing arrays says something else."""
+    """Return whether a value is equal to no other object; ``==`` of arrays compares their elements."""
     return type(value).__eq__ is object.__eq__ or isinstance(value, type | jax.Array)
 
 
 def has_generated_equality(kind: type) -> bool:
-    """Whether values of a type are equal if their dataclass fields are."""
+    """Return whether values of a type are equal if their dataclass fields are."""
     return dataclasses.is_dataclass(kind) and is_generated(kind.__eq__)
 
 
@@ -378,15 +375,15 @@ def compared_fields(kind: Any) -> list[str]:
 
 
 def is_generated(method: Any) -> bool:
-    """Whether a method of a dataclass was written by ``dataclasses``, which does so from text."""
+    """Return whether a method of a dataclass was generated by ``dataclasses``, from text."""
     return getattr(getattr(method, "__code__", None), "co_filename", "") == "<string>"
 
 
-def _are_equal(known: Any, value: Any) -> bool:
-    if known is value:
+def _are_equal(other: Any, value: Any) -> bool:
+    if other is value:
         return True
     try:
-        return bool(type(known) is type(value) and known == value)
+        return bool(type(other) is type(value) and other == value)
     except Exception:  # of the caller's own comparison
         return False
 

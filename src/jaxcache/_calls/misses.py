@@ -1,4 +1,4 @@
-"""Why calls miss: causes, the record of a miss, and the warning when one cause comes in storms."""
+"""Misses: their causes, the record of each, and the warning when one cause comes in storms."""
 
 import time
 from collections import OrderedDict, deque
@@ -38,13 +38,13 @@ class MissStormWarning(RuntimeWarning):
 
 @dataclass(frozen=True)
 class Miss:
-    """Why a call was, or would be, a miss.
+    """Reason why a call was, or would be, a miss.
 
     Attributes:
         call: The call's signature, such as ``solve(float32[512], n=3)``.
         cause: One of ``MISS_CAUSES``.
         reason: The cause in words, with what changed from what to what.
-        differences: In what the call differs from the most similar signature known; empty for other causes.
+        differences: Differences from the most similar signature known; empty for other causes.
         captured: Names of values that the function captures, and an earlier one of the same source had others.
         library: The installed package that wraps the function; empty if it is wrapped in the user's own code.
         called_so: Whether an earlier function of the same source was called with the same signature.
@@ -60,7 +60,7 @@ class Miss:
 
     @property
     def way_out(self) -> str:
-        """What would spare such misses; empty if nothing in the program would."""
+        """Change of the program that would avoid such misses; empty if none would."""
         return way_out(self.cause, self.captured, self.library, self.called_so)
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Miss:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What ``cache.explain`` says of a call.
+    """Explanation of a call, from ``cache.explain``.
 
     Attributes:
         call: The call's signature.
@@ -89,14 +89,14 @@ class Explanation:
 
 def listed(names: Iterable[str]) -> str:
     """Return up to four names as ``a, b, c, d and 3 more``."""
-    given = list(names)
-    return ", ".join(given[:4]) + (f" and {len(given) - 4} more" if len(given) > 4 else "")
+    all_names = list(names)
+    return ", ".join(all_names[:4]) + (f" and {len(all_names) - 4} more" if len(all_names) > 4 else "")
 
 
 def way_out(cause: str, captured: tuple[str, ...] = (), library: str = "", called_so: bool = True) -> str:
-    """Return what would spare misses of a cause; empty if nothing in the program would.
+    """Return the change of the program that would avoid misses of a cause; empty if none would.
 
-    A function that captures what differs must not be wrapped once: the first values would be compiled in for all.
+    A function whose captured values differ must not just be wrapped once: the first values would be compiled in.
     """
     if cause != "function_recreated" or not (captured or library):
         others = "" if called_so else "; then call it with fewer signatures, since each call has brought another"
@@ -114,28 +114,30 @@ def way_out(cause: str, captured: tuple[str, ...] = (), library: str = "", calle
 
 
 class StormWatch:
-    """Notices when a function misses for one cause many times in a short time."""
+    """Detector of functions that miss for one cause many times in a short time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By source and cause: when each miss was, and the seconds of compiling until then; None after the warning.
+        # By source and cause: the time of each miss, and the seconds of compiling until then; None after the warning.
         self._recent: OrderedDict[Hashable, deque[tuple[float, float]] | None] = OrderedDict()
         self._compile_seconds = 0.0
 
-    def note(self, function: str, place: str, miss: Miss, source: Hashable = None, seconds: float = 0.0) -> str | None:
-        """Note a miss; return the warning if it is the one that makes a storm, once for a source and a cause.
+    def record(
+        self, function: str, source_location: str, miss: Miss, source: Hashable = None, seconds: float = 0.0
+    ) -> str | None:
+        """Record a miss; return the warning if it makes a storm, once for a source and a cause.
 
         Args:
             function: Its name.
-            place: Where it stands.
+            source_location: Its file and line, such as `` (solve.py:12)``.
             miss: Of the function.
             source: Equal for functions of one source under generated names; the name if not given.
-            seconds: What the miss took to compile. They do not count as time: slow compiles are no rare ones.
+            seconds: Compile seconds of the miss, which do not count as time between misses.
         """
         self._compile_seconds += seconds
-        what = (function if source is None else source, miss.cause)
-        times = self._recent.setdefault(what, deque(maxlen=STORM_MISSES))
-        self._recent.move_to_end(what)
+        key = (function if source is None else source, miss.cause)
+        times = self._recent.setdefault(key, deque(maxlen=STORM_MISSES))
+        self._recent.move_to_end(key)
         if len(self._recent) > _WATCHED:
             self._recent.popitem(last=False)
         if miss.cause not in WAY_OUT or times is None:
@@ -144,8 +146,8 @@ class StormWatch:
         lasted, compiled = (last - first for first, last in zip(times[0], times[-1], strict=True))
         if len(times) < STORM_MISSES or lasted - compiled > STORM_SECONDS:
             return None
-        self._recent[what] = None
+        self._recent[key] = None
         return (
-            f"{function}{place} missed {STORM_MISSES} times in {lasted:.0f} s for one cause, "
+            f"{function}{source_location} missed {STORM_MISSES} times in {lasted:.0f} s for one cause, "
             f"{miss.cause.replace('_', ' ')}; the last: {miss.reason}. Way out: {miss.way_out}"
         )

@@ -1,4 +1,4 @@
-"""A call -> its key: what must be equal for an executable to serve another call.
+"""Keys of calls: an executable serves the calls whose keys are equal.
 
 The key is at least as fine as ``jax.jit``'s own: a key that is too fine costs a compile, one that is too coarse
 would be served by the entry's private ``jax.jit``, which compiles again rather than give a wrong result.
@@ -15,22 +15,22 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import tree_flatten
 
-from .._jax import interfaces as _jax
+from .._jax import interfaces
 
 Key = tuple[Hashable, ...]
 
 _NUMBERS = (bool, int, float, complex)
 _LEAVES = frozenset(
-    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *_jax.array_types]
+    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *interfaces.array_types]
 )  # types that are a leaf for certain
 
 
 class Uncacheable(Exception):
-    """The call cannot be served from an executable: a tracer, or what ``jax.jit`` itself will refuse."""
+    """The call cannot be served from an executable: it has a tracer, or an argument that ``jax.jit`` will refuse."""
 
 
 class Statics(NamedTuple):
-    """Which arguments are compiled in: positions (negative ones count from the end) and names."""
+    """Static arguments, which are compiled in: positions (negative ones count from the end) and names."""
 
     positions: tuple[int, ...]
     names: frozenset[str]
@@ -103,9 +103,9 @@ _latest_context: tuple[Hashable, object] = ((), object())
 
 
 def context_token() -> object:
-    """Return what stands for JAX's configuration in a key: the same object for an equal one, cheap to hash."""
+    """Return a token of JAX's configuration for a key: the same object for an equal one, quick to hash."""
     global _latest_context
-    context = _jax.trace_context()
+    context = interfaces.trace_context()
     latest, token = _latest_context
     if context != latest:
         token = _token(context)
@@ -124,7 +124,7 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
 
 
 class AbstractTracer:
-    """Stands for a tracer in the key of a call that is itself traced."""
+    """Substitute for a tracer in the key of a call that is itself traced."""
 
     __slots__ = ("aval",)
 
@@ -133,12 +133,12 @@ class AbstractTracer:
 
 
 def abstract_tracer(leaf: Any) -> Any:
-    """Return what stands for a tracer; any other leaf as it is."""
-    return AbstractTracer(_jax.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
+    """Return a substitute for a tracer; any other leaf as it is."""
+    return AbstractTracer(interfaces.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
 
 
 def abstract_leaf(leaf: Any) -> Hashable:
-    """Return the leaf's abstract value: shape, dtype and weak type, which ``x64`` has a say in."""
+    """Return the leaf's abstract value: shape, dtype and weak type, which depend on ``x64``."""
     if isinstance(leaf, Tracer):
         raise Uncacheable
     if isinstance(leaf, jax.Array | AbstractTracer):
@@ -146,9 +146,9 @@ def abstract_leaf(leaf: Any) -> Hashable:
     if isinstance(leaf, jax.ShapeDtypeStruct):  # to compile ahead from
         return jax.typeof(leaf)
     if isinstance(leaf, np.ndarray | np.generic):
-        return _abstract(leaf.dtype, leaf.shape, _jax.enable_x64.value)
+        return _abstract(leaf.dtype, leaf.shape, interfaces.enable_x64.value)
     if type(leaf) in _NUMBERS:
-        return _abstract_scalar(type(leaf), _jax.enable_x64.value)
+        return _abstract_scalar(type(leaf), interfaces.enable_x64.value)
     if isinstance(leaf, _NUMBERS):  # a member of an IntEnum
         return jax.typeof(leaf)
     raise Uncacheable
@@ -162,21 +162,21 @@ def placement(leaf: Any) -> Hashable:
 
 
 def _leaves_key(leaves: Sequence[Any]) -> Key:
-    """Return the leaves' abstract values, and where they are committed to, or None if nowhere."""
-    if set(map(type, leaves)) == _jax.array_types:  # the common case, without a step of Python for each leaf
-        committed = any(map(_jax.is_committed, leaves))
-        return (tuple(map(_jax.aval_of, leaves)), tuple(map(placement, leaves)) if committed else None)
-    avals, places = tuple(map(abstract_leaf, leaves)), tuple(map(placement, leaves))
-    return (avals, places if any(place is not None for place in places) else None)
+    """Return the leaves' abstract values, and the shardings they are committed to, or None if to none."""
+    if set(map(type, leaves)) == interfaces.array_types:  # the common case, without a step of Python for each leaf
+        committed = any(map(interfaces.is_committed, leaves))
+        return (tuple(map(interfaces.aval_of, leaves)), tuple(map(placement, leaves)) if committed else None)
+    avals, shardings = tuple(map(abstract_leaf, leaves)), tuple(map(placement, leaves))
+    return (avals, shardings if any(sharding is not None for sharding in shardings) else None)
 
 
 def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
     """Return the key of a call.
 
-    One reason a component: the configuration (x64, matmul precision, default device, mesh) changes what is traced and
-    compiled; the tree says how the leaves are put together; the static values are compiled in; a leaf's abstract
-    value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX takes the same program; a
-    sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
+    The reason for each component: the configuration (x64, matmul precision, default device, mesh) changes what is
+    traced and compiled; the tree gives the structure of the leaves; the static values are compiled in; a leaf's
+    abstract value holds shape, dtype and weak type, and is the same for a NumPy array, for which JAX uses the same
+    program; a sharding counts only if the array is committed to it. Without a tree, the arguments are the leaves.
 
     Raises:
         Uncacheable: If a leaf is a tracer or of a type that is no array.
@@ -194,5 +194,5 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def unplaced(key: Key) -> Key:
-    """Return the key of a call without where its arrays are committed to, which tracing does not depend on."""
+    """Return the key of a call without the shardings of its arrays, on which tracing does not depend."""
     return (*key[:2], None, *key[3:])

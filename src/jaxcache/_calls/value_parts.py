@@ -1,6 +1,6 @@
-"""Values that are compiled in, taken apart and put into words: static arguments, and the static metadata of trees.
+"""Parts of values that are compiled in, as texts and identities: static arguments, and the static metadata of trees.
 
-What comes of it is texts and identities; nothing of the caller's is kept.
+No reference to an object of the caller is kept.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from .identity import Identifier, combine, compared_fields, has_generated_equality, is_generated
 
 LONGEST_TEXT = 200  # characters of one part
-_MOST_PARTS = 256  # of one value; where there are more, it is taken apart less deep
+_MOST_PARTS = 256  # of one value; where there are more, it is divided less deeply
 _MOST_ELEMENTS = 200  # of a container; those after them are one part
 _DEPTH = 8
 NOT_GIVEN = "not given"
@@ -25,9 +25,9 @@ STATIC_DATA = " (static data)"  # of a node, where its type does not name the pa
 
 
 class Part(NamedTuple):
-    """A part of a static value: ``config.depth`` is ``3``. The identity tells values of equal text apart."""
+    """Part of a static value: ``config.depth`` is ``3``. The identity tells values of equal text apart."""
 
-    place: str
+    path: str
     text: str
     identity: bytes
 
@@ -54,7 +54,7 @@ def show(value: Any, depth: int = _DEPTH) -> str:
         left, right = "()" if isinstance(value, tuple) else "[]"
         return f"{left}{', '.join(map(inner, value))}{comma}{right}"
     if type(value) is dict:
-        return f"{{{', '.join(f'{inner(key)}: {inner(held)}' for key, held in value.items())}}}"
+        return f"{{{', '.join(f'{inner(key)}: {inner(item)}' for key, item in value.items())}}}"
     if isinstance(value, functools.partial):
         words = [inner(value.func), *map(inner, value.args), *(f"{k}={inner(v)}" for k, v in value.keywords.items())]
         return f"partial({', '.join(words)})"
@@ -81,36 +81,36 @@ def _own_repr(value: Any) -> str:
     return " ".join(text.split()) if "\n" in text else text
 
 
-def parts_of_value(place: str, value: Any, identifier: Identifier) -> list[Part]:
+def parts_of_value(path: str, value: Any, identifier: Identifier) -> list[Part]:
     """Return the parts of a static value: of containers and dataclasses their elements, of others the whole."""
     depth = _DEPTH
-    while len(parts := _first_parts(place, value, identifier, depth)) > _MOST_PARTS:
+    while len(parts := _first_parts(path, value, identifier, depth)) > _MOST_PARTS:
         depth -= 1
     identity = combine("typed", [identifier.of(type(value)), parts[0].identity])  # JAX tells 1 from True, but not (1,)
     return [parts[0]._replace(identity=identity), *parts[1:]]
 
 
-def _first_parts(place: str, value: Any, identifier: Identifier, depth: int) -> list[Part]:
-    return list(itertools.islice(_take_apart(place, value, identifier, depth), _MOST_PARTS + 1))
+def _first_parts(path: str, value: Any, identifier: Identifier, depth: int) -> list[Part]:
+    return list(itertools.islice(_take_apart(path, value, identifier, depth), _MOST_PARTS + 1))
 
 
-def _take_apart(place: str, value: Any, identifier: Identifier, depth: int) -> Iterator[Part]:
+def _take_apart(path: str, value: Any, identifier: Identifier, depth: int) -> Iterator[Part]:
     elements = _elements(value) if depth else None
     if elements is None:
-        yield _whole(place, value, identifier)
+        yield _whole(path, value, identifier)
         return
-    yield Part(place, shorten(show(value)), identifier.of(type(value)))
+    yield Part(path, shorten(show(value)), identifier.of(type(value)))
     for suffix, element in itertools.islice(elements.items(), _MOST_ELEMENTS):
-        yield from _take_apart(place + suffix, element, identifier, depth - 1)
+        yield from _take_apart(path + suffix, element, identifier, depth - 1)
     if rest := [*elements.values()][_MOST_ELEMENTS:]:
-        yield _whole(f"{place}[{_MOST_ELEMENTS}:]", rest, identifier)
+        yield _whole(f"{path}[{_MOST_ELEMENTS}:]", rest, identifier)
     if _are_items(value):
         names = ", ".join(show(name) for name, _ in value)
-        yield Part(place + _ORDER, shorten(names), identifier.of(names))
+        yield Part(path + _ORDER, shorten(names), identifier.of(names))
 
 
 def _elements(value: Any) -> dict[str, Any] | None:
-    """Return what a value consists of, by how Python would name it; None for what is one piece."""
+    """Return the elements of a value by their suffix in Python, ``[0]`` or ``.depth``; None if it has none."""
     kind: Any = type(value)
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return {f".{name}": getattr(value, name) for name in kind._fields}
@@ -126,7 +126,7 @@ def _elements(value: Any) -> dict[str, Any] | None:
 
 
 def _are_items(value: Any) -> bool:
-    """Whether a value is a sequence of pairs, the first of each a name: a mapping that can be hashed."""
+    """Return whether a value is a sequence of pairs, the first of each a name: a mapping that can be hashed."""
     if type(value) not in (tuple, list) or not all(type(pair) is tuple and len(pair) == 2 for pair in value):
         return False
     kinds = {type(name) for name, _ in value}
@@ -143,55 +143,55 @@ def _named_elements(items: Any) -> dict[str, Any]:
     return elements
 
 
-def _whole(place: str, value: Any, identifier: Identifier) -> Part:
-    return Part(place, shorten(show(value)), identifier.of(value))
+def _whole(path: str, value: Any, identifier: Identifier) -> Part:
+    return Part(path, shorten(show(value)), identifier.of(value))
 
 
-def parts_of_nodes(place: str, tree: Any, identifier: Identifier) -> tuple[list[Part], list[Part]]:
-    """Return the types of a pytree's nodes, and their static metadata taken apart."""
+def parts_of_nodes(path: str, tree: Any, identifier: Identifier) -> tuple[list[Part], list[Part]]:
+    """Return the types of a pytree's nodes, and the parts of their static metadata."""
     types: list[Part] = []
     metadata: list[Part] = []
-    pending = [(place, tree)]
+    pending = [(path, tree)]
     while pending:
-        place, node = pending.pop()
+        path, node = pending.pop()
         children, structure = tree_flatten_with_path(node, is_leaf=lambda below, node=node: below is not node)
         kind_and_metadata = structure.node_data()
         if kind_and_metadata is None:  # a leaf
             continue
         kind, static = kind_and_metadata
-        types.append(Part(place, kind.__qualname__, identifier.of(kind)))
-        names = [keystr(path) for path, _ in children]
+        types.append(Part(path, kind.__qualname__, identifier.of(kind)))
+        names = [keystr(key_path) for key_path, _ in children]
         if kind not in (tuple, list, dict, type(None)) and static is not None:
-            metadata += _parts_of_metadata(place, node, names, static, identifier)
-        pending += [(place + name, child) for name, (_, child) in zip(names, children, strict=True)]
+            metadata += _parts_of_metadata(path, node, names, static, identifier)
+        pending += [(path + name, child) for name, (_, child) in zip(names, children, strict=True)]
     return types, metadata
 
 
 def _parts_of_metadata(
-    place: str, node: Any, children: list[str], static: Any, identifier: Identifier
+    path: str, node: Any, children: list[str], static: Any, identifier: Identifier
 ) -> Iterator[Part]:
     if not dataclasses.is_dataclass(node):
-        yield from parts_of_value(f"{place}{STATIC_DATA}", static, identifier)
+        yield from parts_of_value(f"{path}{STATIC_DATA}", static, identifier)
         return
-    for field in dataclasses.fields(node):  # those that are no children have names
+    for field in dataclasses.fields(node):  # fields that are no children have names
         if f".{field.name}" not in children and hasattr(node, field.name):
-            yield from parts_of_value(f"{place}.{field.name}", getattr(node, field.name), identifier)
-    yield Part(f"{place}{STATIC_DATA}", shorten(show(static)), identifier.of(static))
+            yield from parts_of_value(f"{path}.{field.name}", getattr(node, field.name), identifier)
+    yield Part(f"{path}{STATIC_DATA}", shorten(show(static)), identifier.of(static))
 
 
 def changed_parts(before: Iterable[Part], after: Iterable[Part]) -> Iterator[tuple[str, str, str]]:
-    """Yield the place of each part that differs, with its text before and after.
+    """Yield the path of each part that differs, with its text before and after.
 
-    Parts of what differs as a whole, such as a text that has become a tuple, are not told again.
+    Parts of a value that differs as a whole, such as a text that has become a tuple, are not yielded.
     """
-    old, new = ({part.place: part for part in parts} for parts in (before, after))
-    whole: tuple[str, ...] = ()
-    for place in sorted({**old, **new}, key=lambda one: one.endswith(_ORDER)):
-        was, now = old.get(place), new.get(place)
-        if (was and now and was.identity == now.identity) or place.startswith(whole):
+    old, new = ({part.path: part for part in parts} for parts in (before, after))
+    reported: tuple[str, ...] = ()  # beginnings of paths below those that were yielded
+    for path in sorted({**old, **new}, key=lambda each: each.endswith(_ORDER)):
+        was, now = old.get(path), new.get(path)
+        if (was and now and was.identity == now.identity) or path.startswith(reported):
             continue
-        if place.endswith(_ORDER) and any(one.startswith(place.removesuffix(_ORDER)) for one in whole):
-            continue  # its elements were told
-        whole += (f"{place}[", f"{place}.")
+        if path.endswith(_ORDER) and any(prefix.startswith(path.removesuffix(_ORDER)) for prefix in reported):
+            continue  # its elements were reported
+        reported += (f"{path}[", f"{path}.")
         texts = [part.text if part else NOT_GIVEN for part in (was, now)]
-        yield place, texts[0], f"another {texts[1]}" if texts[0] == texts[1] else texts[1]
+        yield path, texts[0], f"another {texts[1]}" if texts[0] == texts[1] else texts[1]

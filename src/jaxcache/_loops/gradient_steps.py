@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_map
 
-from .._cache.cached_function import CachedFunction, name_of
+from .._cache.cached_function import CachedFunction, dispatcher_of, name_of
 from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
 from .._calls.signature import Statics, resolve_statics
@@ -125,7 +125,7 @@ def _step(step: Callable[..., Any], loss: Callable[..., Any], cache: JitCache, o
     """Return a step through the cache under the name of its loss."""
     step.__qualname__ = step.__name__ = name_of(loss)
     cached = cache.jit(step, **options)
-    taken = cached._jaxcache._options
+    taken = dispatcher_of(cached).options
     donated = resolve_statics(step, taken.get("donate_argnums"), taken.get("donate_argnames"))
     return cached if donated is None else DonatingStep(cached, donated)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
 
-from .._cache.cached_function import CachedFunction
+from .._cache.cached_function import CachedFunction, dispatcher_of
 from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
 from .._calls.signature import Key
@@ -135,6 +135,8 @@ class BucketedFunction(FrontFunction):
         functools.update_wrapper(self, fun, updated=())
         self.__wrapped__ = fun
         self._cached: CachedFunction = cache.jit(fun, **options)
+        self._dispatcher = dispatcher_of(self._cached)
+        self._limit_bytes = cache.limit_bytes
         self._settings = {
             "buckets": buckets, "axes": axes, "out_axes": out_axes, "max_deviation": max_deviation,
             "pad_value": pad_value, "check": check, **options,
@@ -143,7 +145,7 @@ class BucketedFunction(FrontFunction):
         of_jit = {name: value for name, value in options.items() if name not in _OF_THE_CACHE}
         self._options = {name: value for name, value in of_jit.items() if not name.startswith("donate")}
         self._donates = len(self._options) < len(of_jit)
-        signature, statics = inspect.signature(fun), self._cached._jaxcache._statics
+        signature, statics = inspect.signature(fun), self._dispatcher.statics
         self._dynamic = DynamicArguments(self.__name__, signature, axes, pad_value, statics)
         self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
@@ -166,7 +168,7 @@ class BucketedFunction(FrontFunction):
             own = self._dynamic.bound(arguments, lengths, lengths)
             return self._call(lengths, own.args, own.kwargs)
         padded = self._dynamic.bound(self._dynamic.padded(arguments, bucket), lengths, bucket)
-        key = self._cached._jaxcache._key_of(padded.args, padded.kwargs)
+        key = self._dispatcher.key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
         known = None
@@ -185,7 +187,7 @@ class BucketedFunction(FrontFunction):
         return result
 
     def _call(self, lengths: Bucket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._cached._jaxcache.call_of_lengths(self._cached, lengths, args, kwargs)
+        return self._dispatcher.call_of_lengths(self._cached, lengths, args, kwargs)
 
     def _cached_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the call of a bucket; ``jax.ShapeDtypeStruct`` may stand for arrays."""
@@ -198,7 +200,7 @@ class BucketedFunction(FrontFunction):
         return call.args, call.kwargs
 
     def _reduce_elsewhere(self) -> Any:
-        return _with_own_cache, (self.__wrapped__, self._settings, self._cached._jaxcache._cache.limit_bytes)
+        return _with_own_cache, (self.__wrapped__, self._settings, self._limit_bytes)
 
     def stats(self) -> BucketStats:
         """Return what was counted so far."""
@@ -233,7 +235,7 @@ class BucketedFunction(FrontFunction):
                 self._by_bucket[bucket] += 1
             else:
                 self._counts["own_size" if self._holding(lengths) else "too_large"] += 1
-        self._cached._jaxcache._state.count_padding(own, added)
+        self._dispatcher.state.count_padding(own, added)
 
     # What of the output follows the input.
 
@@ -264,7 +266,7 @@ class BucketedFunction(FrontFunction):
     def _compare(self, result: Any, rules: list[Rule], arguments: Arguments, lengths: Bucket, bucket: Bucket) -> None:
         """Refuse the function if padding has changed the answer, or would for values on either side of zero."""
         exact = _jax.jit(self.__wrapped__, **self._options)
-        statics = self._cached._jaxcache._statics
+        statics = self._dispatcher.statics
         comparison = PaddingComparison(exact, self._call_keeping, self._dynamic, statics, rules, lengths, bucket)
         change = comparison.find(result, arguments)
         if change is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from ... import JitCache
-from ..._cache.cached_function import CachedFunction
+from ..._cache.cached_function import CachedFunction, dispatcher_of
 from ..trial import FunctionProfile
 
 TRACE = "perfetto_trace.json.gz"  # open it at https://ui.perfetto.dev
@@ -52,7 +52,7 @@ class ProfilingCache(JitCache):
 
     def jit(self, fun: Any, /, **options: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return a function that is timed. Works as a call only: workloads need no decorator."""
-        return _TimedFunction(self, fun, options.pop("key", None), options.pop("max_compiles", None), options)
+        return _TimedFunction(super().jit(fun, **options), fun, self._spent, self._inside)
 
     def profile(self) -> tuple[FunctionProfile, ...]:
         """Return what each function took, the dearest first."""
@@ -61,24 +61,29 @@ class ProfilingCache(JitCache):
 
 
 class _TimedFunction(CachedFunction):
-    __slots__ = ()
+    __slots__ = ("_inside", "_spent")
+
+    def __init__(
+        self, cached: CachedFunction, fun: Any, spent: defaultdict[str, _Spent], inside: threading.local
+    ) -> None:
+        super().__init__(dispatcher_of(cached), fun)
+        self._spent, self._inside = spent, inside
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        cache, variants = self._jaxcache._cache, self._jaxcache._variants
-        assert isinstance(cache, ProfilingCache)
-        if getattr(cache._inside, "a_call", False):  # traced as a part of another: what it takes is the other's
+        if getattr(self._inside, "a_call", False):  # traced as a part of another: its time is the other's
             return super().__call__(*args, **kwargs)
-        cache._inside.a_call = True
-        compiled, misses = variants.compile_seconds, variants.misses
+        self._inside.a_call = True
+        function = dispatcher_of(self).function
+        compiled, misses = function.compile_seconds, function.misses
         started = time.perf_counter()
         try:
-            with jax.profiler.TraceAnnotation(variants.name):
+            with jax.profiler.TraceAnnotation(function.name):
                 return jax.block_until_ready(super().__call__(*args, **kwargs))
         finally:
-            cache._inside.a_call = False
-            total, compiled = time.perf_counter() - started, variants.compile_seconds - compiled
-            spent = cache._spent[variants.name]
+            self._inside.a_call = False
+            total, compiled = time.perf_counter() - started, function.compile_seconds - compiled
+            spent = self._spent[function.name]
             spent.calls += 1
-            spent.misses += variants.misses - misses
+            spent.misses += function.misses - misses
             spent.compile_seconds += compiled
             spent.run_seconds += max(0.0, total - compiled)
