@@ -1,9 +1,9 @@
-"""``python -m flows.deploy``: offer the sweep to the Prefect server, to be started and scheduled from the UI.
+"""``python -m flows.deploy``: deploy the sweep to the Prefect server, to be started and scheduled from the UI.
 
     prefect deployment run sweep/sweep -p 'overrides=["eviction=lru,gdsf"]'
 
-Without a pool, runs happen on this machine while this command is up; Ctrl-C withdraws the offer. With one, they wait
-for the workers of that pool, on whichever machines these are: see docs/many-machines.md.
+Without a pool, runs happen on this machine while this command runs; Ctrl-C withdraws the deployment. With a pool, they
+wait for its workers, on whichever machines these are: see docs/many-machines.md.
 """
 
 import argparse
@@ -12,13 +12,13 @@ import sys
 from typing import Any
 
 from .planning.plan import PROJECT
-from .sweep import find_server
+from .prefect_server.connect import find_server
 
 _RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"
 
 
 def main(words: list[str] | None = None) -> int:
-    """Offer the sweep; return the exit code."""
+    """Deploy the sweep; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.deploy", description="Offer the sweep to the Prefect server, to be started from the UI."
     )
@@ -37,17 +37,17 @@ def main(words: list[str] | None = None) -> int:
 
     from .running.flow import sweep
 
-    # By module: the flow's package is not to be loaded as a lone file.
-    offer: dict[str, Any] = {
+    # By module: a flow that Prefect loads as a single file cannot import the rest of its package.
+    deployed: dict[str, Any] = {
         "name": "sweep", "parameters": {"overrides": []}, "entrypoint_type": EntrypointType.MODULE_PATH,
     }  # fmt: skip
     run = f"PREFECT_API_URL={os.environ['PREFECT_API_URL']} {_RUN}"
     if options.pool is None:
         print(f"To start a sweep, from the UI or with:\n  {run}", flush=True)
-        sweep.serve(**offer)
+        sweep.serve(**deployed)
         return 0
     deployment: Any = sweep.to_deployment(
-        **offer, work_pool_name=options.pool, job_variables={"working_dir": options.directory}
+        **deployed, work_pool_name=options.pool, job_variables={"working_dir": options.directory}
     )
     deployment.apply()
     print(f"sweep/sweep waits for workers of the pool {options.pool}. On each machine, in {options.directory}:")
@@ -57,7 +57,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _make_pool(name: str) -> str | None:
-    """Make a work pool unless it is there; return what is wrong, or None."""
+    """Create a work pool unless it exists; return a problem, or None."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
