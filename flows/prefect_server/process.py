@@ -223,9 +223,7 @@ def stop() -> bool:
     """End this project's server and its child processes; return whether it ran. A running sweep starts it again."""
     if not HOME.is_dir():
         return False
-    with FileLock(
-        HOME / _LOCK
-    ):  # so that the record of a server started meanwhile is not removed
+    with FileLock(HOME / _LOCK):  # so that the record of a server started meanwhile is not removed
         server = running()
         forget(HOME)
         if server is None:

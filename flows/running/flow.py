@@ -53,13 +53,12 @@ def sweep(
     """Run every combination of the overrides as one trial, then report.
 
     Args:
-        overrides: What the command line takes, such as ``["eviction=lru,gdsf", "seed=0,1"]``.
-        directory: Where the sweep's files go, as :func:`flows.running.resume.claim` gave it; left empty, it is chosen
-            here.
-        config_name: The primary config.
-        config_dir: Where to look for it first.
-        quiet: Print no progress.
-        trials: Run them; False for the reference runs alone, without a report.
+        overrides: Overrides as on the command line, such as ``["eviction=lru,gdsf", "seed=0,1"]``.
+        directory: Directory of the sweep, from :func:`flows.running.resume.claim`; left empty, it is chosen here.
+        config_name: Name of the primary config.
+        config_dir: Directory in which the primary config is looked for first.
+        quiet: Whether to print no progress.
+        trials: Whether to run the trials; False for the reference runs alone, without a report.
     """
     plan = make_plan(tuple(overrides), config_name, config_dir)
     check_directories(plan)

@@ -1,4 +1,4 @@
-"""Run one Trial in a fresh process on one device -> TrialResult.
+"""Launch of one Trial in a fresh process on one device -> TrialResult.
 
 Each trial gets a clean JAX, forked in a tenth of the time that a new interpreter takes. Nothing that happens to its
 process reaches the caller: a crash, a time-out or a kill becomes a failed result with its reason.

@@ -24,7 +24,7 @@ def _loss(parameters: dict[str, Any], x: jax.Array, y: jax.Array, weights: jax.A
 
 
 class GradientOptimization(WorkloadConfig):
-    """Fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
+    """Workload that fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
 
     Attributes:
         features: Features of the synthetic data.
@@ -98,7 +98,7 @@ class _Fitting:
 
 
 class _DoubleFit:
-    """The same fit, written with NumPy alone: Adam as in algorithm 1 of Kingma and Ba, arXiv:1412.6980."""
+    """Reference fit in NumPy's float64: Adam as in algorithm 1 of Kingma and Ba, arXiv:1412.6980."""
 
     def __init__(self, features: int, learning_rate: float) -> None:
         self._rate = learning_rate

@@ -24,7 +24,7 @@ def _residuals(params: Any, times: Any, values: Any, weights: Any) -> Any:
 
 
 class LeastSquares(WorkloadConfig):
-    """Fits ``a exp(-b t) + c`` to ``rows_per_length`` × length points by Levenberg-Marquardt.
+    """Workload that fits ``a exp(-b t) + c`` to ``rows_per_length`` × length points by Levenberg-Marquardt.
 
     Attributes:
         rows_per_length: Points for each unit of the request's length.

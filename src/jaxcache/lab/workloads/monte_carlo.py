@@ -56,7 +56,7 @@ def _call_on_lognormal(mean: float, deviation: float, strike: float) -> tuple[fl
 
 
 class MonteCarlo(WorkloadConfig):
-    """Prices a book of European and geometric Asian calls, as many as the request's length.
+    """Workload that prices a book of European and geometric Asian calls, as many as the request's length.
 
     Attributes:
         paths: Number of paths simulated for each option.

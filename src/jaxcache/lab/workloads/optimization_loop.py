@@ -31,7 +31,7 @@ def _newton(state: dict[str, jax.Array], x: jax.Array, counts: jax.Array, weight
 
 
 class OptimizationLoop(WorkloadConfig):
-    """Fits a Poisson regression to a table of ``rows_per_length`` × length rows.
+    """Workload that fits a Poisson regression to a table of ``rows_per_length`` × length rows.
 
     Attributes:
         features: Columns of the table.
