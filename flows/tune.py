@@ -46,21 +46,22 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
-    from jaxcache import Trace
     from jaxcache.lab.tuning.report import Tuned, Verified
 
     from .planning.errors import UsageError
     from .planning.plan import make_plan
-    from .tuning.recordings import derive_recordings, find_setting, loaded_share, replay_present, replay_recorded
+    from .tuning.recordings import (
+        derive_recordings,
+        find_setting,
+        load_trace,
+        loaded_share,
+        replay_present,
+        replay_recorded,
+    )
     from .tuning.settings import new_directory
 
     plan = make_plan(tuple(program))  # it names the directory
-    try:
-        trace = Trace.load(settings.trace)
-    except OSError as error:
-        raise UsageError(f"trace={settings.trace} cannot be read ({error.strerror or 'no such file'})") from error
-    except ValueError as error:
-        raise UsageError(f"trace={settings.trace}: {error}") from error
+    trace = load_trace(settings.trace)
     if len({(each.trial.eviction.name, each.trial.memory_limit, each.trial.seed) for each in plan.trials}) > 1:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial

@@ -139,8 +139,9 @@ def _compose(
     directory = None if config_dir is None else Path(config_dir).resolve()
     if directory is not None and not directory.is_dir():
         raise UsageError(f"--config-dir {config_dir} is not a directory")
-    is_primary = directory is not None and (directory / f"{config_name}.yaml").exists()
-    primary, secondary = (directory, CONF) if directory and is_primary else (CONF, directory)
+    primary, secondary = CONF, directory
+    if directory is not None and (directory / f"{config_name}.yaml").exists():
+        primary, secondary = directory, CONF
     search_path = [] if secondary is None else [f"hydra.searchpath=[file://{secondary}]"]
     with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
         loader = GlobalHydra.instance().config_loader()

@@ -20,7 +20,16 @@ import psutil
 from filelock import FileLock
 
 from .ports import reserve_port
-from .settings import LOOPBACK, ServerError, ServerSettings, SettingError, forget, keep, kept, requested_settings
+from .settings import (
+    LOOPBACK,
+    ServerError,
+    ServerSettings,
+    SettingError,
+    remove_settings,
+    requested_settings,
+    save_settings,
+    saved_settings,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
@@ -58,7 +67,7 @@ class Server:
     def use(self) -> None:
         """Let Prefect, imported later, use this server, with its auth string if it has one."""
         os.environ["PREFECT_API_URL"] = self.api_url
-        auth = kept(HOME).auth
+        auth = saved_settings(HOME).auth
         if auth is not None:
             os.environ["PREFECT_API_AUTH_STRING"] = auth
         _bypass_proxies(self.host)
@@ -136,17 +145,17 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
         ServerError: If no port is free.
     """
     if wanted is not None and running() is None:
-        wanted.over(kept(HOME)).check()  # before anything is created
+        wanted.over(saved_settings(HOME)).check()  # before anything is created
     HOME.mkdir(parents=True, exist_ok=True)
     with FileLock(HOME / _LOCK):
-        server, last = running(), kept(HOME)
+        server, last = running(), saved_settings(HOME)
         if server is not None:
             _check_alike(server, last, wanted)
             return server, False
         settings = (requested_settings() if wanted is None else wanted).over(last)
         settings.check()
         server = _launch(settings)
-        keep(settings, HOME)
+        save_settings(settings, HOME)
         staged = HOME / f".{_RECORD}"
         staged.write_text(json.dumps(asdict(server)))
         staged.replace(HOME / _RECORD)
@@ -225,7 +234,7 @@ def stop() -> bool:
         return False
     with FileLock(HOME / _LOCK):  # so that the record of a server started meanwhile is not removed
         server = running()
-        forget(HOME)
+        remove_settings(HOME)
         if server is None:
             return False
         process = psutil.Process(server.pid)

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
-_KEPT = "server.secret.json"
+_SAVED = "server.secret.json"
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 _ANSWER_SECONDS = 10
 
@@ -90,26 +90,26 @@ def requested_settings(
     return ServerSettings(host and _address(host), auth, database and _postgres(database))
 
 
-def kept(home: Path) -> ServerSettings:
+def saved_settings(home: Path) -> ServerSettings:
     """Return the settings of the server that was started last and not stopped."""
     try:
-        return ServerSettings(**json.loads((home / _KEPT).read_text()))
+        return ServerSettings(**json.loads((home / _SAVED).read_text()))
     except (OSError, ValueError, TypeError):
         return ServerSettings(LOOPBACK)
 
 
-def keep(settings: ServerSettings, home: Path) -> None:
-    """Keep settings for the next start of the server, in a file that only its owner can read."""
-    staged = home / f".{_KEPT}"
+def save_settings(settings: ServerSettings, home: Path) -> None:
+    """Save settings for the next start of the server, in a file that only its owner can read."""
+    staged = home / f".{_SAVED}"
     staged.unlink(missing_ok=True)
     with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(settings), file)
-    staged.replace(home / _KEPT)
+    staged.replace(home / _SAVED)
 
 
-def forget(home: Path) -> None:
+def remove_settings(home: Path) -> None:
     """Remove the settings of a server that was stopped."""
-    (home / _KEPT).unlink(missing_ok=True)
+    (home / _SAVED).unlink(missing_ok=True)
 
 
 def _address(host: str) -> str:

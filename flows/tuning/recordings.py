@@ -1,6 +1,7 @@
 """Recordings of a trace with each set of buckets, and their replay by the settings of a tuning."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,20 @@ from jaxcache.lab.tuning.search import Candidate, Recording, Tuning, search
 from ..planning.errors import UsageError
 from ..planning.plan import CONF
 from .settings import TuneSettings, refuse_limits_below
+
+
+def load_trace(path: Path) -> Trace:
+    """Return the trace in a file.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return Trace.load(path)
+    except OSError as error:
+        raise UsageError(f"trace={path} cannot be read ({error.strerror or 'no such file'})") from error
+    except ValueError as error:
+        raise UsageError(f"trace={path}: {error}") from error
 
 
 def derive_recordings(

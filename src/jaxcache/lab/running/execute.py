@@ -110,25 +110,31 @@ def execute_trial(job: TrialJob) -> Outcome:
             served = serve(trial, cache, after)
         disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
         statistics = _statistics(cache.stats())
-    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
-    total = sum(served.seconds)
     return Outcome(
         served,
         statistics,
-        Timing(
-            started_at=started_at.isoformat(timespec="milliseconds"),
-            work_seconds=time.perf_counter() - started,
-            serve_seconds=total,
-            run_seconds=max(0.0, total - statistics.compile_seconds),
-            processor_seconds=served.processor_seconds,
-            disk_saved_seconds=disk_saved_seconds,
-            calls_per_second=len(served.seconds) / total,
-            p50_seconds=float(p50),
-            p99_seconds=float(p99),
-        ),
+        _timing(served, started_at, started, statistics.compile_seconds, disk_saved_seconds),
         Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
         recorder.timeline(),
         cache.profile() if isinstance(cache, ProfilingCache) else (),
+    )
+
+
+def _timing(
+    served: Served, started_at: datetime, started: float, compile_seconds: float, disk_saved_seconds: float
+) -> Timing:
+    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
+    total = sum(served.seconds)
+    return Timing(
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        work_seconds=time.perf_counter() - started,
+        serve_seconds=total,
+        run_seconds=max(0.0, total - compile_seconds),
+        processor_seconds=served.processor_seconds,
+        disk_saved_seconds=disk_saved_seconds,
+        calls_per_second=len(served.seconds) / total,
+        p50_seconds=float(p50),
+        p99_seconds=float(p99),
     )
 
 
