@@ -23,7 +23,7 @@ from benchmarks.record import record
 from jaxcache import POLICIES as known
 from jaxcache import Trace, optimum
 from jaxcache import replay as replay_one
-from jaxcache.lab.tuning.search import Recording, tune
+from jaxcache.lab.tuning.search import Recording, search
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 POLICIES = ("lru", "gdsf", "adaptive")
@@ -40,7 +40,7 @@ def part(trace: Trace, start: int, end: int) -> Trace:
 
 def recommended(trace: Trace, limit_bytes: int) -> str:
     """Return the policy that tuning recommends for a trace at a limit."""
-    return tune([Recording("none", trace, 0.0)], CANDIDATES, memory_limit=limit_bytes).best.replayed.policy
+    return search([Recording("none", trace, 0.0)], CANDIDATES, memory_limit=limit_bytes).best.replayed.policy
 
 
 def over_bound(trace: Trace, limit_bytes: int, policy: str) -> float:

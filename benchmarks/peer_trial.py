@@ -43,7 +43,7 @@ def run(order: PeerOrder) -> None:
     from jaxcache import CostTable
     from jaxcache.lab.environment import environment
     from jaxcache.lab.running import process as child
-    from jaxcache.lab.running.launch import TrialJob
+    from jaxcache.lab.running.job import TrialJob
     from jaxcache.lab.trial import Device, Trial
 
     trial = Trial.model_validate(

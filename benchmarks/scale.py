@@ -26,7 +26,8 @@ from typing import Any
 import psutil
 
 from benchmarks.record import quartiles, record
-from jaxcache.lab.running import launch as run
+from jaxcache.lab.layout import RESULT, TRIALS
+from jaxcache.lab.running.job import TrialJob
 
 MIB = 1024**2
 EVICTIONS = "lru,fifo,random,gdsf,lfu,sieve,s3fifo,size_based,lnc_ra,adaptive"
@@ -42,7 +43,7 @@ def words(trials: int) -> list[str]:
 # In the flow's process, which runs `--flow`.
 
 
-def no_work(order: run.TrialJob) -> None:
+def no_work(order: TrialJob) -> None:
     """Run in a trial's process: leave a result as if the trial had been run."""
     from jaxcache.lab.running import process as child
 
@@ -53,7 +54,7 @@ def no_work(order: run.TrialJob) -> None:
     done |= {"costs_hash": order.costs_hash, "environment": order.environment.model_dump(mode="json")}
     staged = order.directory / ".result.json"
     staged.write_text(json.dumps(done))
-    staged.replace(order.directory / run.RESULT)
+    staged.replace(order.directory / RESULT)
     return None
 
 
@@ -104,7 +105,7 @@ def measure(trials: int, scratch: Path, planted: Path | None) -> dict[str, Any]:
     )
     wall = time.perf_counter() - began
     (place,) = outputs.glob("20*")
-    results = list(place.glob(f"{run.TRIALS}/*/{run.RESULT}"))
+    results = list(place.glob(f"{TRIALS}/*/{RESULT}"))
     if done.returncode or len(results) != trials:
         failed = [one for one in map(json.loads, map(Path.read_text, results)) if one["status"] == "failed"]
         raise SystemExit(f"{done.stdout}{done.stderr}\n{[(one['reason'], one['stderr_tail']) for one in failed]}")

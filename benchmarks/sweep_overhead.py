@@ -50,14 +50,16 @@ def process_seconds(rounds: int, scratch: Path) -> dict[str, list[float]]:
     """Return what a process adds to a short trial's own work: one of the fork server's, and a fresh interpreter."""
     from flows.planning.plan import make_plan
     from jaxcache.lab.environment import environment
-    from jaxcache.lab.running import launch as run
+    from jaxcache.lab.layout import RESULT
+    from jaxcache.lab.result import TrialResult
+    from jaxcache.lab.running import fork_server, launch
     from jaxcache.lab.running import process as child
-    from jaxcache.lab.trial import TrialResult
+    from jaxcache.lab.running.job import TrialJob
 
-    def fork(order: run.TrialJob) -> None:
-        run.run_trial(order, 600.0, threading.Event())
+    def fork(order: TrialJob) -> None:
+        launch.run_trial(order, 600.0, threading.Event())
 
-    def spawn(order: run.TrialJob) -> None:
+    def spawn(order: TrialJob) -> None:
         process = multiprocessing.get_context("spawn").Process(target=child.main, args=(order,))
         process.start()
         process.join()
@@ -65,17 +67,17 @@ def process_seconds(rounds: int, scratch: Path) -> dict[str, list[float]]:
 
     plan = make_plan((*(word for word in TRIALS if not word.startswith("workload.requests")), "workload.requests=8"))
     planned, device, here = plan.trials[0], plan.devices[0], environment()
-    ways: dict[str, Callable[[run.TrialJob], None]] = {"fork server": fork, "fresh interpreter": spawn}
+    ways: dict[str, Callable[[TrialJob], None]] = {"fork server": fork, "fresh interpreter": spawn}
     added: dict[str, list[float]] = {name: [] for name in ways}
-    run.warm_up()
+    fork_server.start()
     for number in range(rounds + 1):
         for name, carry_out in ways.items():
             place = Path(tempfile.mkdtemp(dir=scratch))
-            order = run.TrialJob("trial", planned.trial, device, place, here, {}, planned.trial_id, planned.program_id)
+            order = TrialJob("trial", planned.trial, device, place, here, {}, planned.trial_id, planned.program_id)
             started = time.perf_counter()
             carry_out(order)
             wall = time.perf_counter() - started
-            result = TrialResult.model_validate_json((place / run.RESULT).read_bytes())
+            result = TrialResult.model_validate_json((place / RESULT).read_bytes())
             assert result.timing is not None, result.reason
             if number:  # the first finds nothing in memory
                 added[name].append(wall - result.timing.work_seconds)

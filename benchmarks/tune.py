@@ -22,8 +22,8 @@ from jaxcache import ReplayResult, Trace, replay
 from jaxcache._cache.settings_file import read_settings
 from jaxcache.lab.analysis.bounds import load_requests
 from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
-from jaxcache.lab.running.launch import COSTS, REFERENCE, REFERENCES
-from jaxcache.lab.trial import Reference, Statistics, Timing, TrialResult
+from jaxcache.lab.layout import COSTS, REFERENCE, REFERENCES
+from jaxcache.lab.result import Reference, Statistics, Timing, TrialResult
 
 WORKLOADS = "gradient_optimization,iterative_solver,monte_carlo"
 POLICIES = "lru,lfu,fifo,size_based,s3fifo,gdsf,gdsf_admit,lnc_ra"

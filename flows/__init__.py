@@ -1,1 +1,1 @@
-"""Where and when experiments run: the only rooms that know Prefect and Hydra."""
+"""Pipeline that runs experiments: the only package that imports Prefect, Hydra and Dask."""

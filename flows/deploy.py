@@ -1,9 +1,9 @@
-"""``python -m flows.deploy``: offer the sweep to the Prefect server, to be started and scheduled from the UI.
+"""``python -m flows.deploy``: deploy the sweep to the Prefect server, to be started and scheduled from the UI.
 
     prefect deployment run sweep/sweep -p 'overrides=["eviction=lru,gdsf"]'
 
-Without a pool, runs happen on this machine while this command is up; Ctrl-C withdraws the offer. With one, they wait
-for the workers of that pool, on whichever machines these are: see docs/many-machines.md.
+Without a pool, runs happen on this machine while this command runs; Ctrl-C withdraws the deployment. With a pool, they
+wait for its workers, on whichever machines these are: see docs/many-machines.md.
 """
 
 import argparse
@@ -12,13 +12,31 @@ import sys
 from typing import Any
 
 from .planning.plan import PROJECT
-from .sweep import find_server
+from .prefect_server.connect import find_server
 
 _RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"
 
 
 def main(words: list[str] | None = None) -> int:
-    """Offer the sweep; return the exit code."""
+    """Deploy the sweep; return the exit code."""
+    options = _parse(words)
+    problem = find_server()
+    if problem is None and options.pool is not None:
+        problem = _make_pool(options.pool)
+    if problem is not None:
+        print(f"deploy: {problem}", file=sys.stderr)
+        return 2
+    command = f"To start a sweep, from the UI or with:\n  PREFECT_API_URL={os.environ['PREFECT_API_URL']} {_RUN}"
+    if options.pool is None:
+        print(command, flush=True)
+        _serve()
+    else:
+        _deploy_to_pool(options.pool, options.directory)
+        print(command)
+    return 0
+
+
+def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m flows.deploy", description="Offer the sweep to the Prefect server, to be started from the UI."
     )
@@ -26,38 +44,38 @@ def main(words: list[str] | None = None) -> int:
                         "default: run sweeps here while this command is up")  # fmt: skip
     parser.add_argument("--directory", metavar="DIRECTORY", default=str(PROJECT),
                         help="with --pool: the checkout on the pool's machines; default: the one here")  # fmt: skip
-    options = parser.parse_args(words)
-    problem = find_server()
-    if problem is None and options.pool is not None:
-        problem = _make_pool(options.pool)
-    if problem is not None:
-        print(f"deploy: {problem}", file=sys.stderr)
-        return 2
+    return parser.parse_args(words)
+
+
+def _deployment() -> dict[str, Any]:
+    """Return the arguments that both kinds of deployment have."""
     from prefect.types.entrypoint import EntrypointType
 
+    # By module: a flow that Prefect loads as a single file cannot import the rest of its package.
+    return {"name": "sweep", "parameters": {"overrides": []}, "entrypoint_type": EntrypointType.MODULE_PATH}
+
+
+def _serve() -> None:
+    """Run sweeps here until interrupted."""
     from .running.flow import sweep
 
-    # By module: the flow's package is not to be loaded as a lone file.
-    offer: dict[str, Any] = {
-        "name": "sweep", "parameters": {"overrides": []}, "entrypoint_type": EntrypointType.MODULE_PATH,
-    }  # fmt: skip
-    run = f"PREFECT_API_URL={os.environ['PREFECT_API_URL']} {_RUN}"
-    if options.pool is None:
-        print(f"To start a sweep, from the UI or with:\n  {run}", flush=True)
-        sweep.serve(**offer)
-        return 0
+    sweep.serve(**_deployment())
+
+
+def _deploy_to_pool(pool: str, directory: str) -> None:
+    """Deploy the sweep to a work pool, and print how its workers are started."""
+    from .running.flow import sweep
+
     deployment: Any = sweep.to_deployment(
-        **offer, work_pool_name=options.pool, job_variables={"working_dir": options.directory}
+        **_deployment(), work_pool_name=pool, job_variables={"working_dir": directory}
     )
     deployment.apply()
-    print(f"sweep/sweep waits for workers of the pool {options.pool}. On each machine, in {options.directory}:")
-    print(f"  prefect worker start --pool {options.pool}")
-    print(f"To start a sweep, from the UI or with:\n  {run}")
-    return 0
+    print(f"sweep/sweep waits for workers of the pool {pool}. On each machine, in {directory}:")
+    print(f"  prefect worker start --pool {pool}")
 
 
 def _make_pool(name: str) -> str | None:
-    """Make a work pool unless it is there; return what is wrong, or None."""
+    """Create a work pool unless it exists; return a problem, or None."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound

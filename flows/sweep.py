@@ -1,15 +1,16 @@
 """``python -m flows.sweep eviction=lru,size_based``: the command line of a sweep.
 
-What is imported at the top is light on purpose: flags and mistakes are answered at once, Prefect is imported after its
-settings are made, and trials' processes, which import this module again, take nothing from it.
+Imports at the top are light: flags and mistakes are answered at once, Prefect is imported after its settings are made,
+and trials' processes, which import this module again, take nothing from it.
 """
 
 import argparse
 import logging
-import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .running.signals import leave_on_interrupt
 
@@ -47,86 +48,100 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
 
     from .planning.plan import CONF, CONFIG_NAME
 
-    sys.argv = [sys.argv[0], *words]  # what Hydra reads
+    sys.argv = [sys.argv[0], *words]  # Hydra reads it
     hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
     return None
 
 
 def _run(options: argparse.Namespace, quiet: bool) -> int:
+    """Prepare the sweep, run its flow, and print its outcome; return the exit code."""
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
         from .running import fork_server
 
-        fork_server.start()
-        from .planning.plan import CONFIG_NAME, UsageError
+        fork_server.start_before_imports()
+        from .planning.errors import UsageError
+        from .planning.plan import CONFIG_NAME
 
-        name, directory = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+        name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
-            place = _prepare(tuple(options.overrides), name, directory)
+            directory = _prepare(tuple(options.overrides), name, config_dir)
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)
             return 2
 
-        from .prefect_server.watchdog import keeping
-        from .running import resume
         from .running.flow import sweep
 
-    def leave(place: Path) -> int:
+    def run_flow() -> Any:
+        return sweep(options.overrides, str(directory), name, config_dir, quiet=quiet, return_state=True)
+
+    return _run_watched(run_flow, directory, started, quiet)
+
+
+def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, quiet: bool) -> int:
+    """Run the sweep's flow while a watchdog looks after its server; return the exit code."""
+    from .prefect_server.watchdog import watching
+    from .running import resume
+
+    def leave(directory: Path) -> int:
         """End a sweep whose server is gone."""
         from jaxcache.lab.report.markdown import write_report
 
-        write_report(place)
-        resume.mark_reported(place)
-        return _tell(place, started, quiet)
+        write_report(directory)
+        resume.mark_reported(directory)
+        return _print_outcome(directory, started, quiet)
 
-    logging.raiseExceptions = False  # Prefect would tell the terminal of each record that waits for a server
+    logging.raiseExceptions = False  # Prefect would print an error for each record that waits for a server
     try:
-        with keeping(leave):
-            state = sweep(options.overrides, str(place), name, directory, quiet=quiet, return_state=True)
+        with watching(leave):
+            state = run_flow()
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
-        print(resume.advice(place), file=sys.stderr)
+        print(resume.advice(directory), file=sys.stderr)
         return 1
     broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
-    return _tell(place, started, quiet, state.message if broken else None)
+    return _print_outcome(directory, started, quiet, state.message if broken else None)
 
 
-def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Path:
-    """Plan the sweep, start what it needs, and return its directory."""
-    from .planning.plan import UsageError, check_directories, make_plan
+def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> Path:
+    """Plan the sweep, start its server and its fork server, and return its directory."""
+    from .planning.errors import UsageError
+    from .planning.plan import check_directories, make_plan
+    from .prefect_server.connect import check_address, find_server
     from .workers.protocol import check_workers
 
-    plan = make_plan(overrides, name, directory)
+    plan = make_plan(overrides, name, config_dir)
     check_address()
     check_directories(plan)
     check_workers(plan)
     if (warning := plan.memory_warning) is not None:
         print(f"sweep: {warning}", file=sys.stderr)
 
-    from jaxcache.lab.running import launch as run
+    from jaxcache.lab.running import fork_server
 
     from .running import resume
 
-    run.warm_up()
-    place = resume.claim(plan)
+    fork_server.start()
+    directory = resume.claim(plan)
     problem = find_server()
     if problem is not None:
         raise UsageError(problem)
-    return place
+    return directory
 
 
-def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
-    """Print what came of a sweep; return the exit code."""
-    from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | None = None) -> int:
+    """Print a sweep's summary and its problem, if any; return the exit code."""
+    from jaxcache.lab.analysis.sweep import read_sweep
+    from jaxcache.lab.layout import MANIFEST
     from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal
 
     from .running import resume
 
-    if not (place / MANIFEST).exists():
+    if not (directory / MANIFEST).exists():
         print(f"sweep: {problem}", file=sys.stderr)
         return 1
-    results = read_sweep(place)
+    results = read_sweep(directory)
     ended = results.manifest.ended if results.manifest else None
     if problem is not None and (ended is None or not results.failed):
         print(f"sweep: {problem}", file=sys.stderr)
@@ -134,58 +149,14 @@ def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) 
     if not quiet:
         print_summary(results, console)
     console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
-    console.print(f"Report: {place / PAGE}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {directory / PAGE}", highlight=False, soft_wrap=True)
     if ended is None:
-        print(resume.advice(place), file=sys.stderr)
+        print(resume.advice(directory), file=sys.stderr)
     if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
-        console.print(resume.command(place), highlight=False, soft_wrap=True)
+        console.print(resume.command(directory), highlight=False, soft_wrap=True)
         return 130
     return 0 if ended == "completed" and problem is None else 1
-
-
-def check_address() -> None:
-    """Refuse a ``PREFECT_API_URL`` at which nobody answers; it need not be set.
-
-    Raises:
-        UsageError: If nobody answers there.
-    """
-    from . import server
-    from .planning.plan import UsageError
-
-    server.configure()
-    given = os.environ.get("PREFECT_API_URL")
-    if given and not server.healthy(given, timeout_seconds=10):
-        raise UsageError(
-            f"PREFECT_API_URL={given} does not answer; start that server, or unset it to use the project's own"
-        )
-
-
-def find_server() -> str | None:
-    """Make ``PREFECT_API_URL`` name a server that answers; return what is wrong, or None."""
-    from . import server
-    from .planning.plan import UsageError
-
-    try:
-        check_address()
-    except UsageError as error:
-        return str(error)
-    if os.environ.get("PREFECT_API_URL"):
-        return None
-    try:
-        ours, new = server.start()
-    except (OSError, server.ServerError) as error:
-        return f"the Prefect server cannot be started: {error}"
-    if new:
-        print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
-    ours.use()
-    import prefect  # noqa: F401  takes a second, which the server needs as well
-
-    try:
-        server.wait(ours)
-    except server.ServerError as error:
-        return str(error)
-    return None
 
 
 if __name__ == "__main__":

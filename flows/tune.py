@@ -1,7 +1,7 @@
 """``python -m flows.tune workload=gradient_optimization``: record one run, replay every setting, verify the best.
 
-One unbounded run of the program for each set of buckets is recorded; every policy at every limit is computed from
-these; the best few, and the present setting, are run for real. What is asked of the program is said as in a sweep.
+One unbounded run of the program is recorded for each set of buckets. Every policy at every limit is replayed on these;
+the best few, and the present setting, are run for real. The program is described by the overrides of a sweep.
 """
 
 import sys
@@ -26,9 +26,9 @@ Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was star
 
 
 def main(words: list[str] | None = None) -> int:
-    """Tune; return the exit code."""
+    """Tune; return the exit code: 0 found, 1 a run failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
-    from .planning.plan import UsageError
+    from .planning.errors import UsageError
     from .tuning.settings import CONFIG, read_settings
 
     if {"-h", "--help"} & set(words):
@@ -46,83 +46,82 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
-    from jaxcache import Trace
     from jaxcache.lab.tuning.report import Tuned, Verified
 
-    from .planning.plan import UsageError, make_plan
-    from .tuning.settings import (
+    from .planning.errors import UsageError
+    from .planning.plan import make_plan
+    from .tuning.recordings import (
         derive_recordings,
         find_setting,
+        load_trace,
         loaded_share,
-        new_place,
         replay_present,
         replay_recorded,
     )
+    from .tuning.settings import new_directory
 
-    plan = make_plan(tuple(program))  # for the directory
-    try:
-        trace = Trace.load(settings.trace)
-    except OSError as error:
-        raise UsageError(f"trace={settings.trace} cannot be read ({error.strerror or 'no such file'})") from error
-    except ValueError as error:
-        raise UsageError(f"trace={settings.trace}: {error}") from error
-    if len({(one.trial.eviction.name, one.trial.memory_limit, one.trial.seed) for one in plan.trials}) > 1:
+    plan = make_plan(tuple(program))  # it names the directory
+    trace = load_trace(settings.trace)
+    if len({(each.trial.eviction.name, each.trial.memory_limit, each.trial.seed) for each in plan.trials}) > 1:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial
-    recordings, lengths, silent = derive_recordings(settings, trace)
+    recordings, lengths, no_buckets_reason = derive_recordings(settings, trace)
     tuning = find_setting(settings, recordings, present.seed)
-    named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
-    now = replay_present(tuning, present) if named else replay_recorded(tuning)
-    place = new_place(plan)
-    told = None if now is None else Verified(now, None)
-    _finish(Tuned(f"the trace {settings.trace}", _command(words), tuning, (), told, None, lengths), place)
+    is_named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
+    replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
+    baseline = None if replayed is None else Verified(replayed, None)
+    tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths)
+    _finish(tuned, new_directory(plan))
     if share := loaded_share(trace):
         print(
             f"{share:.0%} of the programs were first loaded from a directory, not compiled: they are weighed by what "
             "loading took. Record without one, or with an empty one, to weigh them by what compiling takes."
         )
-    if silent:
-        print(f"Nothing is said of buckets: {silent}.")
+    if no_buckets_reason:
+        print(f"Nothing is said of buckets: {no_buckets_reason}.")
     return 0
 
 
 def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     started = time.perf_counter()
-    from .planning.plan import UsageError, check_directories, make_plan
-    from .sweep import find_server
+    from .planning.errors import UsageError
+    from .planning.plan import check_directories, make_plan
+    from .prefect_server.connect import find_server
 
     plan = make_plan(tuple(program))
     check_directories(plan)
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
                          "give one value each, such as workload=monte_carlo")  # fmt: skip
-    from jaxcache.lab.running import launch as run
+    from jaxcache.lab.running import fork_server
 
-    run.warm_up()
+    fork_server.start()
     if problem := find_server():
         raise UsageError(problem)
 
-    from .tuning.flow import RunFailed, tune
-    from .tuning.settings import new_place
+    from .tuning.flow import RunFailed, tune_flow
+    from .tuning.settings import new_directory
 
-    place = new_place(plan)
+    directory = new_directory(plan)
     try:
-        tuned = tune(program, settings, str(place), _command(words))
+        tuned = tune_flow(program, settings, str(directory), _command(words))
     except RunFailed as error:
         print(f"tune: {error}", file=sys.stderr)
         return 130 if error.interrupted else 1
-    _finish(tuned, place)
+    _finish(tuned, directory)
     print(f"{time.perf_counter() - started:.0f} s in all.")
     return 0
 
 
-def _finish(tuned: Any, place: Path) -> None:
+def _finish(tuned: Any, directory: Path) -> None:
+    from jaxcache.lab.layout import BEST_SETTING, TUNE_REPORT
     from jaxcache.lab.report.markdown import terminal
-    from jaxcache.lab.tuning.report import BEST, REPORT, print_tuning, write_tuning
+    from jaxcache.lab.tuning.report import print_tuning, write_tuning
 
-    write_tuning(tuned, place)
+    write_tuning(tuned, directory)
     print_tuning(tuned, console := terminal())
-    console.print(f"Report: {place / REPORT}\nSetting: {place / BEST}", highlight=False, soft_wrap=True)
+    paths = f"Report: {directory / TUNE_REPORT}\nSetting: {directory / BEST_SETTING}"
+    console.print(paths, highlight=False, soft_wrap=True)
 
 
 def _command(words: list[str]) -> str:

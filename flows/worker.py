@@ -1,7 +1,7 @@
-"""``python -m flows.worker tcp://head:8786``: let this machine work for sweeps with ``runner=dask``.
+"""``python -m flows.worker tcp://head:8786``: Dask workers of this machine for sweeps with ``runner=dask``.
 
-One Dask worker for each GPU, or for each slot of CPU cores, each with its device to itself. To be started in a checkout
-of the same commit as the sweep's, on every machine. Ctrl-C ends the workers; others take over what they had begun.
+Each GPU, or each slot of CPU cores, has one Dask worker. The command is started on every machine, in a checkout of the
+same commit as the sweep's. Ctrl-C ends the workers; others take over the trials that they had begun.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from typing import Any
 from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.trial import Device
 
-from .planning.plan import UsageError
+from .planning.errors import UsageError
 
 
 def main(words: list[str] | None = None) -> int:
-    """Work until interrupted, or until the scheduler ends; return the exit code."""
+    """Run the workers until interrupted, or until the scheduler ends; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.worker", description="Let this machine work for sweeps with runner=dask."
     )
@@ -46,9 +46,9 @@ async def _work(options: argparse.Namespace, devices: list[Device]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     print(f"{_listed(devices)} for {options.address}; Ctrl-C ends it. Connecting …", flush=True)
-    work, asked = asyncio.create_task(_serve(options, devices, nannies)), asyncio.create_task(stop.wait())
+    work, stopping = asyncio.create_task(_serve(options, devices, nannies)), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for nanny in nannies:
             with contextlib.suppress(Exception):
@@ -61,23 +61,26 @@ async def _work(options: argparse.Namespace, devices: list[Device]) -> int:
 
 
 def _listed(devices: list[Device]) -> str:
-    slots = ", ".join(
-        f"{one.platform} {one.index}" + (f" ({len(one.cores)} core{'s' * (len(one.cores) > 1)})" if one.cores else "")
-        for one in devices
-    )
+    slots = ", ".join(map(_slot, devices))
     return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
 
 
+def _slot(device: Device) -> str:
+    count = len(device.cores)
+    cores = f" ({count} core{'s' * (count > 1)})" if count else ""
+    return f"{device.platform} {device.index}{cores}"
+
+
 async def _serve(options: argparse.Namespace, devices: list[Device], nannies: list[Any]) -> None:
-    """Put a worker for each device into ``nannies``; return when all ended for good: the dead start again."""
+    """Start a worker for each device, restarted if it dies, into ``nannies``; return when all ended for good."""
     from distributed import Nanny
     from distributed.comm.addressing import get_address_host
     from distributed.utils import get_ip
 
-    from .workers.dask_cluster import ask_scheduler, nanny_options
+    from .workers.dask_cluster import check_scheduler, nanny_options
 
     address, scratch = options.address, options.scratch
-    await ask_scheduler(address, address)  # the workers themselves would not say why they do not start
+    await check_scheduler(address, address)  # a worker that cannot connect would not print why
     host = options.host or str(get_ip(get_address_host(address)))
     nannies += [Nanny(address, local_directory=scratch, **nanny_options(device, host)) for device in devices]
     await asyncio.gather(*nannies)

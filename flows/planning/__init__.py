@@ -1,1 +1,1 @@
-"""Overrides to trials: Hydra expands and composes, pydantic validates."""
+"""Planning of a sweep: Hydra expands and composes overrides, pydantic validates the trials."""

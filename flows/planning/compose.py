@@ -1,8 +1,8 @@
-"""One config a trial. Hydra takes a tenth of a second to compose one, so each option of a group is composed only once.
+"""Composition of one config for each trial, in which Hydra composes each option of a group only once.
 
-What an option puts under its group is the same whatever the other groups choose, unless a defaults list says otherwise.
-That is checked: an option is taken over only if choosing it changes nothing but its own group, and the combination
-furthest from the first is composed by Hydra too and compared.
+Hydra takes a tenth of a second for a config. An option's values are the same whatever the other groups choose, unless a
+defaults list says otherwise. That is checked: an option is reused only if choosing it changes its own group alone, and
+the combination furthest from the first is composed by Hydra too and compared.
 """
 
 import copy
@@ -15,11 +15,11 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-Combination = dict[str, Override]  # of a trial, by key
+Combination = dict[str, Override]  # the plain overrides of a trial, by key
 
 
 class Composer:
-    """Composes combinations of overrides, each as if it were composed alone."""
+    """Composer of combinations of overrides, with the same result as if Hydra composed each alone."""
 
     def __init__(self, loader: ConfigLoader, config_name: str, search: list[str]) -> None:
         self._loader, self._config_name, self._search = loader, config_name, search
@@ -31,17 +31,21 @@ class Composer:
         """Return each combination's config; interpolations are left in.
 
         Raises:
-            HydraException: If Hydra refuses one.
-            ValueError: If one sets a value that is not there.
+            HydraException: If Hydra refuses a combination.
+            ValueError: If a combination sets a value that does not exist.
         """
-        groups = [{key: one for key, one in each.items() if not self._is_plain_value(one)} for each in combinations]
+        groups = [
+            {key: override for key, override in combination.items() if not self._is_plain_value(override)}
+            for combination in combinations
+        ]
         first, last = groups[0], groups[-1]
         assembled = self._assemble(first, last)
-        apart = assembled is not None and _plain(assembled) == _plain(self._compose(last))
+        independent = assembled is not None and _plain(assembled) == _plain(self._compose(last))
         configs: list[DictConfig] = []
         for combination, chosen in zip(combinations, groups, strict=True):
-            known = self._assemble(first, chosen) if apart else None
-            config = copy.deepcopy(self._compose(chosen)) if known is None else known
+            config = self._assemble(first, chosen) if independent else None
+            if config is None:
+                config = copy.deepcopy(self._compose(chosen))
             for key, override in combination.items():
                 if key not in chosen:
                     _set(config, key, override)
@@ -49,13 +53,13 @@ class Composer:
         return configs
 
     def _is_plain_value(self, override: Override) -> bool:
-        """Whether this only sets a value that is there: Hydra then does no more than OmegaConf.update."""
+        """Return whether an override only sets an existing value: Hydra then does no more than OmegaConf.update."""
         if override.type is not OverrideType.CHANGE or override.package is not None:
             return False
         return not self._is_group(override.key_or_group)
 
     def _compose(self, chosen: Combination) -> DictConfig:
-        """Let Hydra compose what these groups choose, once."""
+        """Compose a choice of groups by Hydra, once."""
         lines = tuple(map(line, chosen.values()))
         if lines not in self._composed:
             config = self._loader.load_configuration(self._config_name, [*self._search, *lines], run_mode=RunMode.RUN)
@@ -65,9 +69,9 @@ class Composer:
         return self._composed[lines]
 
     def _assemble(self, first: Combination, chosen: Combination) -> DictConfig | None:
-        """Put together the first combination and the options in which this one differs; None if that cannot be done."""
-        differing = {key: one for key, one in chosen.items() if line(one) != line(first[key])}
-        parts = {key: self._part(first, one) for key, one in differing.items()}
+        """Return the first combination's config with the options in which another differs; None if that is unsafe."""
+        differing = {key: option for key, option in chosen.items() if line(option) != line(first[key])}
+        parts = {key: self._part(first, option) for key, option in differing.items()}
         if any(part is None for part in parts.values()):
             return None
         config = copy.deepcopy(self._compose(first))
@@ -76,7 +80,7 @@ class Composer:
         return config
 
     def _part(self, first: Combination, option: Override) -> Any:
-        """Return what an option puts under its group; None if it changes anything else."""
+        """Return the node that an option sets for its group; None if it changes anything else."""
         if line(option) not in self._parts:
             key = option.key_or_group
             base, other = self._compose(first), self._compose({**first, key: option})
@@ -99,8 +103,8 @@ def _set(config: DictConfig, key: str, override: Override) -> None:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig) or name not in node:
-        known = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+        names = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names)}"
         raise ValueError(f"{override.input_line}: there is no setting {key}; {hint}")
     OmegaConf.update(config, key, override.value(), merge=True)

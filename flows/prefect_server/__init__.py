@@ -1,1 +1,1 @@
-"""The project's own Prefect server."""
+"""Prefect server of the project: its process, its settings, and the connection to it."""

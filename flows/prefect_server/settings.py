@@ -1,8 +1,8 @@
-"""What the project's Prefect server is started with: where it listens, who may use it, which database it writes.
+"""Settings of the project's Prefect server: its address, its auth string, its database.
 
-They are kept beside the server's data until ``make stop``, so that whoever starts the server again after it was killed
-starts the same one. The auth string and the database's password stand in one file that only its owner can read, and
-reach the server through its environment: never a command line, a message or a log.
+They are kept beside the server's data until ``make stop``, so that a server started again after it was killed has the
+same. The auth string and the database's password are in one file that only its owner can read, and reach the server
+through its environment: never a command line, a message or a log.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ from urllib.parse import unquote, urlsplit
 
 LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
-_KEPT = "server.secret.json"
+_SAVED = "server.secret.json"
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 _ANSWER_SECONDS = 10
 
 
 class ServerError(Exception):
-    """There is no server to talk to; the message says what to do."""
+    """Raised when no server can be used; the message says what to do."""
 
 
 class SettingError(ServerError):
-    """The server cannot be started as it was asked for; nothing was started."""
+    """Raised when a server cannot have the requested settings; nothing was started."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How a server is to be started; None is the default, or what the last one had.
+    """Settings of a server; None stands for the default, or for the setting of the last server.
 
     Args:
-        host: The address of this machine to listen at; default loopback.
-        auth: What clients have to send, as ``user:password``; default nothing.
-        database: A Postgres database, as ``postgresql://user@host/name``; default SQLite in the server's directory.
+        host: Address of this machine to listen at; default loopback.
+        auth: Auth string that clients have to send, as ``user:password``; default none.
+        database: Postgres database, as ``postgresql://user@host/name``; default SQLite in the server's directory.
     """
 
     host: str | None = None
@@ -47,18 +47,18 @@ class ServerSettings:
 
     @property
     def listens(self) -> str:
-        """The address to listen at."""
+        """Address to listen at."""
         return self.host or LOOPBACK
 
     def over(self, other: "ServerSettings") -> "ServerSettings":
-        """Return these settings, and the other's where these say nothing."""
+        """Return these settings, with the other's where these are None."""
         return ServerSettings(self.host or other.host, self.auth or other.auth, self.database or other.database)
 
     def check(self) -> None:
-        """Refuse what would let anyone on the network use the server, and a database that cannot serve.
+        """Refuse an address that is open to the network without an auth string, and a database that cannot be used.
 
         Raises:
-            SettingError: If it is refused.
+            SettingError: If the settings are refused.
         """
         if self.auth is None and not ipaddress.ip_address(self.listens).is_loopback:
             raise SettingError(
@@ -69,17 +69,19 @@ class ServerSettings:
             asyncio.run(_check_database(self.database))
 
     def variables(self) -> dict[str, str]:
-        """Return what the server's environment has to hold."""
-        made = {"PREFECT_SERVER_API_HOST": self.listens}
+        """Return the variables of the server's environment."""
+        variables = {"PREFECT_SERVER_API_HOST": self.listens}
         if self.auth is not None:
-            made[AUTH_VARIABLE] = self.auth
+            variables[AUTH_VARIABLE] = self.auth
         if self.database is not None:
-            made["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database.replace("://", "+asyncpg://", 1)
-        return made
+            variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database.replace("://", "+asyncpg://", 1)
+        return variables
 
 
-def asked(host: str | None = None, auth_file: str | None = None, database: str | None = None) -> ServerSettings:
-    """Return what the command line and the environment ask for.
+def requested_settings(
+    host: str | None = None, auth_file: str | None = None, database: str | None = None
+) -> ServerSettings:
+    """Return the settings of the command line and the environment.
 
     Raises:
         SettingError: If a value cannot be used.
@@ -88,26 +90,26 @@ def asked(host: str | None = None, auth_file: str | None = None, database: str |
     return ServerSettings(host and _address(host), auth, database and _postgres(database))
 
 
-def kept(home: Path) -> ServerSettings:
+def saved_settings(home: Path) -> ServerSettings:
     """Return the settings of the server that was started last and not stopped."""
     try:
-        return ServerSettings(**json.loads((home / _KEPT).read_text()))
+        return ServerSettings(**json.loads((home / _SAVED).read_text()))
     except (OSError, ValueError, TypeError):
         return ServerSettings(LOOPBACK)
 
 
-def keep(settings: ServerSettings, home: Path) -> None:
-    """Keep settings for whoever starts the server again; only the owner can read them."""
-    staged = home / f".{_KEPT}"
+def save_settings(settings: ServerSettings, home: Path) -> None:
+    """Save settings for the next start of the server, in a file that only its owner can read."""
+    staged = home / f".{_SAVED}"
     staged.unlink(missing_ok=True)
     with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(settings), file)
-    staged.replace(home / _KEPT)
+    staged.replace(home / _SAVED)
 
 
-def forget(home: Path) -> None:
-    """Keep nothing of a server that was stopped."""
-    (home / _KEPT).unlink(missing_ok=True)
+def remove_settings(home: Path) -> None:
+    """Remove the settings of a server that was stopped."""
+    (home / _SAVED).unlink(missing_ok=True)
 
 
 def _address(host: str) -> str:
@@ -129,7 +131,7 @@ def _read_auth(path: Path) -> str | None:
 
 
 def _checked_auth(text: str | None, source: str) -> str | None:
-    """The value is not told: it is a secret even where it is wrong."""
+    """Return an auth string, or None for an empty one. The error does not quote it: even a wrong one is a secret."""
     if not text:
         return None
     user, _, password = text.partition(":")
@@ -147,10 +149,10 @@ def _postgres(url: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a database's URL without what may be secret."""
+    """Return a database's URL without its secrets."""
     parts = urlsplit(url)
     user = f"{parts.username}@" if parts.username else ""
-    with contextlib.suppress(ValueError):  # a port that is no number
+    with contextlib.suppress(ValueError):  # raised for a port that is no number
         return f"postgresql://{user}{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
     return "postgresql://…"
 
@@ -167,10 +169,10 @@ async def _check_database(url: str) -> None:
             reason = reason.replace(secret, "…")
         raise SettingError(f"--database {_shown(url)} cannot be used ({reason})") from None
     try:
-        found = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'")
+        extensions = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'")
     finally:
         await connection.close()
-    if not found:
+    if not extensions:
         raise SettingError(
             f"--database {_shown(url)} lacks the extension pg_trgm, which Prefect needs; "
             "install PostgreSQL's contrib package on its machine"

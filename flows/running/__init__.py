@@ -1,1 +1,1 @@
-"""The sweep's flow, from its first reference to its report."""
+"""Flow of a sweep, from its first reference to its report."""

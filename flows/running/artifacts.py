@@ -20,7 +20,8 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from jaxcache.lab.analysis.sweep import Sweep
-from jaxcache.lab.trial import Trial, TrialResult
+from jaxcache.lab.result import TrialResult
+from jaxcache.lab.trial import Trial
 
 from .progress import Progress
 

@@ -1,4 +1,4 @@
-"""Prefect's record of a run whose process ended at once: it could not say so, and the run would go on for ever."""
+"""Prefect runs whose process ended at once: their record is closed from elsewhere, or it would say running for ever."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ _LEFT = "left at once, by a second interrupt"
 
 
 def close_from_elsewhere(run_url: str) -> None:
-    """Have another process close a run, since this one is about to end at once."""
+    """Start a process that closes a run, since this process is about to end at once."""
     subprocess.Popen(
         [sys.executable, "-m", __name__, run_url], cwd=_PROJECT, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -35,11 +35,11 @@ def close_from_elsewhere(run_url: str) -> None:
 
 
 def close(run_url: str, why: str = _KILLED) -> None:
-    """Set a run and its tasks to crashed unless they have ended. What another server keeps is left alone."""
+    """Set a run and its tasks to crashed unless they have ended. Runs of another server are left alone."""
     try:
         with get_client(sync_client=True) as client:
             _close(client, UUID(run_url.rpartition("/")[2]), Crashed(message=why))
-    except (PrefectException, httpx.HTTPError, ValueError):  # a record, not worth a sweep
+    except (PrefectException, httpx.HTTPError, ValueError):  # a wrong record must not fail a sweep
         return
 
 

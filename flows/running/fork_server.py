@@ -1,21 +1,15 @@
-"""Start the process that trials are forked from ahead of heavy imports here: it imports JAX at the same time."""
+"""Start of the trials' fork server before jaxcache is imported here, so that both import JAX at the same time."""
 
-import multiprocessing
-import os
-import signal
-from multiprocessing import forkserver, resource_tracker
+import importlib.util
+import runpy
+from pathlib import Path
 
-_PRELOADED = "jaxcache.lab.running.process"
+_FILE = "lab/running/fork_server.py"  # imports only the standard library
 
 
-def start() -> None:
-    """Start it, and do not wait for it. :func:`jaxcache.lab.running.launch.warm_up` finds it running."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must not find threads
-    os.environ.pop("JAXCACHE_DIR", None)  # the user's directory is for the user's programs, and none for trials
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
-    resource_tracker.ensure_running()  # which would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it inherits this, and lets Ctrl-C to us
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def start_before_imports() -> None:
+    """Start the fork server of the lab, whose file is run by its path, since importing it would import JAX."""
+    package = importlib.util.find_spec("jaxcache")
+    assert package is not None
+    assert package.origin is not None
+    runpy.run_path(str(Path(package.origin).parent / _FILE))["start"]()

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees while trials run: a live table, or a plain line a trial."""
+"""Progress of a sweep in the terminal: a live table, or a plain line for each trial."""
 
 import os
 import threading
@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jaxcache.lab.running.launch import scratch
-from jaxcache.lab.running.progress_file import read_advance
-from jaxcache.lab.trial import TrialResult
+from jaxcache.lab.layout import scratch
+from jaxcache.lab.result import TrialResult
+from jaxcache.lab.running.progress_file import read_progress
 
 _MOST_ROWS = 16
 _REFRESHES_PER_SECOND = 2
@@ -24,7 +24,7 @@ _REFRESHES_PER_SECOND = 2
 
 @dataclass(frozen=True)
 class _Running:
-    """A trial that runs now: since when, where, and where its files are."""
+    """Trial that runs now, with its start, its device and its directory."""
 
     since: float
     device: str
@@ -32,7 +32,7 @@ class _Running:
 
 
 class Progress:
-    """Counts trials. Its methods may be called from any thread."""
+    """Counts of a sweep's trials, and their display. Its methods may be called from any thread."""
 
     def __init__(self, trials: int, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)
@@ -55,21 +55,21 @@ class Progress:
         self.finish()
 
     def finish(self) -> None:
-        """Take away what is live: all trials have ended."""
+        """Remove the live display, since all trials have ended."""
         self._live.stop()
 
     @property
     def percent(self) -> float:
-        """How much is done."""
+        """Share of trials that are done, in percent."""
         return 100 * self._done / self._trials if self._trials else 0.0
 
     def announce(self, run_url: str | None) -> None:
-        """Say where the run can be watched."""
-        what = f"{self._trials} trials, watch them" if self._trials else "Recording, watch it"
-        self.say(f"{what} at {run_url}")
+        """Print the address at which the run can be watched."""
+        start = f"{self._trials} trials, watch them" if self._trials else "Recording, watch it"
+        self.say(f"{start} at {run_url}")
 
     def resuming(self, directory: Path, finished: int) -> None:
-        """Say that an unfinished sweep goes on, and count what it has done."""
+        """Print that an unfinished sweep is resumed, and count its finished trials."""
         with self._lock:
             self._known = finished
         self.say(f"Going on in {directory}: {finished} of {self._trials} trials are finished.")
@@ -81,11 +81,11 @@ class Progress:
             self._failed += result.status == "failed"
 
     def stopping(self) -> None:
-        """Say that the sweep is being stopped."""
+        """Print that the sweep is being stopped."""
         self.say("Stopping: ending the trials that run. Results so far are kept. Once more to leave at once.")
 
     def abandon(self, advice: str) -> None:
-        """Leave the terminal as it was, with a last word, in the middle of whatever is being printed."""
+        """Restore the terminal and print how to go on, even in the middle of other output."""
         cursor = "\x1b[?25h" if self._console.is_terminal else ""
         os.write(2, f"{cursor}\nLeft at once; finished trials are kept. To go on:\n{advice}\n".encode())
 
@@ -95,13 +95,13 @@ class Progress:
             self._references += 1
 
     def trial_started(self, name: str, directory: Path, device: str) -> None:
-        """Count a trial that runs now, with its directory and its device."""
+        """Count a trial that was started, with its directory and its device."""
         with self._lock:
             self._first_trial_at = self._first_trial_at or time.monotonic()
             self._running[name] = _Running(time.monotonic(), device, directory)
 
     def trial_interrupted(self, name: str) -> None:
-        """Count a trial that was ended, if it had been started."""
+        """Remove a trial that was interrupted, if it had been started."""
         with self._lock:
             self._running.pop(name, None)
 
@@ -121,11 +121,11 @@ class Progress:
             )
 
     def say(self, text: str) -> None:
-        """Print a line above what is live."""
+        """Print a line above the live display."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """Return what is live: a row for each trial that runs, and the totals."""
+        """Return the live display: a row for each trial that runs, and the totals."""
         with self._lock:
             running = dict(self._running)
             totals = self._totals()
@@ -152,13 +152,13 @@ def _table(running: dict[str, _Running]) -> Table:
     table.add_column("device", no_wrap=True)
     for name in ("elapsed", "requests", "hits so far"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, one in list(running.items())[:_MOST_ROWS]:
-        advance = read_advance(scratch(one.directory))
-        served, hits = ("–", "–") if advance is None else (
-            f"{advance.served}/{advance.requests}", f"{advance.hit_rate:.1%}",
+    for name, trial in list(running.items())[:_MOST_ROWS]:
+        progress = read_progress(scratch(trial.directory))
+        served, hits = ("–", "–") if progress is None else (
+            f"{progress.served}/{progress.requests}", f"{progress.hit_rate:.1%}",
         )  # fmt: skip
-        elapsed = f"{time.monotonic() - one.since:.0f} s"
-        table.add_row(Text(name), Text(one.device), elapsed, served, hits)
+        elapsed = f"{time.monotonic() - trial.since:.0f} s"
+        table.add_row(Text(name), Text(trial.device), elapsed, served, hits)
     if len(running) > _MOST_ROWS:
         table.add_row(f"and {len(running) - _MOST_ROWS} more")
     return table

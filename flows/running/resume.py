@@ -1,7 +1,7 @@
-"""Which directory a sweep writes to: a new one, or that of the same sweep if it was cut off.
+"""Directory of a sweep: a new one, or that of the same sweep if it was interrupted.
 
-A sweep is recognised by content: the ids of its trials, which hold their settings and the sources, and its cost table.
-Whoever works in a directory holds a lock on it that the system drops with the process.
+A sweep is recognised by content: its cost table and the ids of its trials, which are hashes of settings and sources. A
+process that works in a directory holds a lock on it, which the system releases when the process ends.
 """
 
 import contextlib
@@ -15,55 +15,57 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from jaxcache.lab.analysis.sweep import MANIFEST, Manifest
-from jaxcache.lab.running.launch import RESULT, TRIALS, scratch, usable_result
-from jaxcache.lab.trial import write_json
+from jaxcache.lab.analysis.sweep import Manifest
+from jaxcache.lab.files import write_json
+from jaxcache.lab.layout import CLAIMS_LOCK, MANIFEST, RESULT, SWEEP_LOCK, TRIALS, scratch
+from jaxcache.lab.running.earlier_results import usable_result
 
-from ..planning.plan import Plan, UsageError, added, summands
+from ..planning.errors import UsageError
+from ..planning.overrides import join_lists, split_lists
+from ..planning.plan import Plan
 
-_LOCK, _CLAIMS = "sweep.lock", ".claims.lock"
 _RESUME = "sweep.resume="
-_CUT_OFF = (None, "interrupted")
+_INTERRUPTED = (None, "interrupted")
 
 
 def claim(plan: Plan) -> Path:
     """Return the directory for this sweep, locked until the process ends, its manifest written.
 
-    It is the one that ``sweep.resume`` names; else the newest of the same sweep that is unfinished; else a new one. The
-    one that is named may be finished, if results of it were damaged since.
+    It is the directory that ``sweep.resume`` names; else the newest unfinished one of the same sweep; else a new one.
+    A sweep that is named may be finished if some of its results were damaged since.
 
     Raises:
         UsageError: If ``sweep.resume`` names no unfinished sweep of these trials, or the sweep is under way elsewhere.
     """
     with _claiming(plan.sweep.directory):
-        given = plan.sweep.resume
-        if given is not None:
-            _check(plan, given)
-        found = given or next(_unfinished(plan), None)
-        if found is None:
-            _tell_of_other_sources(plan)
-        directory = found or _new_directory(plan)
+        named = plan.sweep.resume
+        if named is not None:
+            _check(plan, named)
+        resumed = named or next(_unfinished(plan), None)
+        if resumed is None:
+            _print_if_sources_changed(plan)
+        directory = resumed or _new_directory(plan)
         hold(directory)
-        if found is None:
+        if resumed is None:
             write_json(directory / MANIFEST, _manifest(plan))
-        for trial in directory.glob("*/*/"):  # of a process that had done its work when the sweep was killed
+        for trial in directory.glob("*/*/"):  # left by processes that had done their work when the sweep was killed
             shutil.rmtree(scratch(trial), ignore_errors=True)
         return directory
 
 
 @contextlib.contextmanager
 def _claiming(directory: Path) -> Iterator[None]:
-    """Be alone: two that start at once must not both find nothing."""
+    """Lock the choice of a directory: of two equal sweeps that start at once, the second must see the first."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(FileLock(directory / _CLAIMS))
+            held.enter_context(FileLock(directory / CLAIMS_LOCK))
         except OSError as error:
             raise UsageError(f"sweep.directory={directory} cannot be written to ({error.strerror})") from error
         yield
 
 
 def begin(plan: Plan, directory: Path) -> None:
-    """Make a directory of the caller's choice that of a sweep which is about to start."""
+    """Create a directory of the caller's choice for a sweep that is about to start, with its manifest."""
     directory.mkdir(parents=True)
     write_json(directory / MANIFEST, _manifest(plan))
 
@@ -74,7 +76,7 @@ def hold(directory: Path) -> None:
     Raises:
         UsageError: If another process holds it.
     """
-    lock = FileLock(directory / _LOCK, is_singleton=True, thread_local=False)
+    lock = FileLock(directory / SWEEP_LOCK, is_singleton=True, thread_local=False)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -86,11 +88,11 @@ def hold(directory: Path) -> None:
     _held.append(lock)
 
 
-_held: list[FileLock] = []  # a lock that nobody refers to is dropped
+_held: list[FileLock] = []  # a lock without a reference would be released
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """Return what the sweep of a directory says of itself, or None if nothing that can be read is there."""
+    """Return the manifest of a sweep's directory, or None if it is missing or damaged."""
     try:
         return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
     except (OSError, ValidationError):
@@ -98,35 +100,35 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def mark_reported(directory: Path) -> None:
-    """Note that a sweep has its report: until then, it is unfinished."""
+    """Record in the manifest that a sweep has its report: until then it is unfinished."""
     manifest = read_manifest(directory)
     if manifest is not None:
         write_json(directory / MANIFEST, manifest.model_copy(update={"reported": True}))
 
 
 def command(directory: Path) -> str:
-    """Return what to type to go on with a sweep."""
+    """Return the command that resumes a sweep."""
     return f"python -m flows.sweep {shlex.quote(f'sweep.resume={directory}')}"
 
 
 def advice(directory: Path) -> str:
-    """Return what to do after the flow broke: go on, or, with all trials done, make the report."""
+    """Return what to do after the flow failed: resume, or, with all trials done, make the report."""
     manifest = read_manifest(directory)
-    if manifest is not None and manifest.ended not in _CUT_OFF:
+    if manifest is not None and manifest.ended not in _INTERRUPTED:
         return f"All trials are done: python -m flows.report {shlex.quote(str(directory))}"
     return f"To go on: {command(directory)}"
 
 
 def saved_words(words: list[str]) -> list[str]:
-    """Return the words of the sweep that ``sweep.resume=<directory>`` names, with what is given beside it.
-
-    Of each list, if they are several.
-    """
-    word = next(one for one in words if one.startswith(_RESUME))
+    """Return the overrides of the sweep that ``sweep.resume=<directory>`` names, with ``words`` added to each list."""
+    word = next(word for word in words if word.startswith(_RESUME))
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
     saved = () if manifest is None else manifest.words
-    anew = {one.partition("=")[0] for one in words}
-    return added([*(one for one in each if one.partition("=")[0] not in anew), *words] for each in summands(saved))
+    replaced = {word.partition("=")[0] for word in words}
+    return join_lists(
+        [*(word for word in overrides if word.partition("=")[0] not in replaced), *words]
+        for overrides in split_lists(saved)
+    )
 
 
 def _check(plan: Plan, directory: Path) -> None:
@@ -142,19 +144,19 @@ def _check(plan: Plan, directory: Path) -> None:
 
 
 def _unfinished(plan: Plan) -> Iterator[Path]:
-    """Yield the directories of this sweep in which there is something left to do, the newest first."""
+    """Yield the unfinished directories of this sweep, the newest first."""
     for path in sorted(plan.sweep.directory.glob(f"*/{MANIFEST}"), reverse=True):
         manifest = read_manifest(path.parent)
         if manifest is not None and _is_unfinished(manifest) and _same(plan, manifest):
             yield path.parent
 
 
-def _tell_of_other_sources(plan: Plan) -> None:
-    """Say that the newest sweep of these words is unfinished, but cannot be gone on with: its trials were others."""
+def _print_if_sources_changed(plan: Plan) -> None:
+    """Print that the newest sweep of this command is unfinished but cannot be resumed, if its trials differ."""
     for path in sorted(plan.sweep.directory.glob(f"*/{MANIFEST}"), reverse=True):
         manifest = read_manifest(path.parent)
         if manifest is not None and manifest.words == plan.command:
-            if manifest.ended in _CUT_OFF:
+            if manifest.ended in _INTERRUPTED:
                 print(
                     f"sweep: {path.parent} is an unfinished sweep of this command, but of other sources, configs or "
                     "costs: starting anew",
@@ -164,11 +166,11 @@ def _tell_of_other_sources(plan: Plan) -> None:
 
 
 def _is_unfinished(manifest: Manifest) -> bool:
-    return manifest.ended in _CUT_OFF or not manifest.reported
+    return manifest.ended in _INTERRUPTED or not manifest.reported
 
 
 def _is_damaged(directory: Path, manifest: Manifest) -> bool:
-    """Return whether a trial of a finished sweep has left a result that cannot be used."""
+    """Return whether a trial of a finished sweep has a result file that cannot be used."""
     trials = (directory / TRIALS / trial for trial in manifest.order)
     return any((trial / RESULT).exists() and usable_result(trial) is None for trial in trials)
 

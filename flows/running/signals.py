@@ -1,4 +1,4 @@
-"""Ctrl-C, and a polite kill, while trials run."""
+"""Handlers of SIGINT and SIGTERM while a sweep starts and while its trials run."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def leave_on_interrupt(said: str) -> Iterator[None]:
-    """While in here, Ctrl-C prints a line and ends the process at once: nothing runs yet that would have to be ended.
+def leave_on_interrupt(message: str) -> Iterator[None]:
+    """Print a line and end the process at once on a Ctrl-C within the context, in which no trial runs.
 
-    A KeyboardInterrupt in the middle of an import comes out as whatever the module that is imported makes of it.
+    A KeyboardInterrupt within an import could be caught by the imported module.
     """
 
     def leave(_number: int, _frame: FrameType | None) -> None:
-        os.write(2, f"{said}\n".encode())
+        os.write(2, f"{message}\n".encode())
         os._exit(130)
 
     if threading.current_thread() is not threading.main_thread():
@@ -31,16 +31,16 @@ def leave_on_interrupt(said: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signals(stop: threading.Event, announce: Callable[[], None], abandon: Callable[[], None]) -> Iterator[None]:
-    """While in here, SIGINT and SIGTERM set ``stop`` and announce it; a second one ends the process at once.
+    """Set ``stop`` and announce it on SIGINT or SIGTERM within the context; a second signal ends the process at once.
 
-    ``abandon`` is called then; it must not wait for anything that this thread may hold.
+    ``abandon`` is called before that; it must not wait for a lock that this thread may hold.
 
-    Prefect would wait for running tasks and start queued ones. With ``stop`` set, running ones end their processes
-    and queued ones do not start, so that every state is set and what was done is reported. Trials' processes die with
-    this one, also if it is ended at once.
+    Prefect would wait for running tasks and start queued ones. With ``stop`` set, running tasks end their processes
+    and queued ones do not start, so that every state is set and finished trials are reported. Trials' processes end
+    with this one, also if it is ended at once.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals: whoever started us decides
+        yield  # only the main thread receives signals, and its program handles them
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:

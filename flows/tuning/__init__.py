@@ -1,1 +1,1 @@
-"""The flow of a tuning."""
+"""Flow of a tuning, and its settings."""

@@ -1,4 +1,4 @@
-"""The Prefect flow of the tuning: its recordings are one sweep, its verifications another."""
+"""Prefect flow of a tuning: its recordings are one sweep, its verifications another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,26 @@ from prefect import flow
 from jaxcache.lab.analysis.bounds import load_requests
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.buckets import Optimal
-from jaxcache.lab.running.launch import COSTS, REFERENCE, REFERENCES
-from jaxcache.lab.trial import Reference, Trial, TrialResult
+from jaxcache.lab.layout import COSTS, RECORDED, RECORDED_WITH_BUCKETS, REFERENCE, REFERENCES, VERIFIED
+from jaxcache.lab.result import Reference, TrialResult
+from jaxcache.lab.trial import Trial
 from jaxcache.lab.tuning.report import Tuned, Verified
 from jaxcache.lab.tuning.search import Candidate, Recording
 
-from ..planning.plan import added, make_plan
+from ..planning.overrides import join_lists
+from ..planning.plan import make_plan
 from ..running import resume
 from ..running.flow import sweep
-from .settings import TuneSettings, describe_program, find_setting, replay_present
+from .program import describe_program
+from .recordings import find_setting, replay_present
+from .settings import TuneSettings
 
 _LEAST_PRICE = 1e-12
-_SETTING = ("eviction", "memory_limit", "buckets", "costs")
+_SETTING_KEYS = ("eviction", "memory_limit", "buckets", "costs")
 
 
 class RunFailed(Exception):
-    """A run that the tuning needs did not succeed."""
+    """Raised when a run that the tuning needs did not succeed."""
 
     def __init__(self, message: str, interrupted: bool) -> None:
         super().__init__(message)
@@ -34,35 +38,34 @@ class RunFailed(Exception):
 
 
 @flow(name="tune", flow_run_name="{directory}", persist_result=False, validate_parameters=False)
-def tune(program: list[str], settings: TuneSettings, directory: str, command: str) -> Tuned:
-    """Record, replay, choose, verify.
+def tune_flow(program: list[str], settings: TuneSettings, directory: str, command: str) -> Tuned:
+    """Record the program, replay every setting, choose, and verify the best.
 
     Args:
-        program: Overrides that say what the program and its present setting are.
-        settings: What to look for.
-        directory: Where the files go; it exists.
-        command: What was typed.
+        program: Overrides that describe the program and its present setting.
+        settings: Settings of the tuning.
+        directory: Existing directory for the tuning's files.
+        command: Command that was typed.
 
     Raises:
         RunFailed: If a run did not succeed.
     """
-    place = Path(directory)
+    home = Path(directory)
     present = make_plan(tuple(program)).trials[0].trial
-    fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING]
+    fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING_KEYS]
     sets = list(dict.fromkeys([*settings.buckets, present.buckets.name]))
-    recorded = _record_sets(fixed, sets, place)
+    recorded = _record_sets(fixed, sets, home)
     tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed)
     now = replay_present(tuning, present)
-    checked = list(
-        {one.setting: one for one in [*tuning.contenders(settings.verify), *([now] if now else [])]}.values()
-    )
-    results = _verify(checked, fixed, recorded, place / "verified") if checked else {}
+    contenders = tuning.contenders(settings.verify)
+    checked = list({each.setting: each for each in [*contenders, *([now] if now else [])]}.values())
+    results = _verify(checked, fixed, recorded, home / VERIFIED) if checked else {}
     optimal = recorded["optimal"].trial.buckets if "optimal" in sets else None
     return Tuned(
         what=present.program_name,
         command=command,
         tuning=tuning,
-        verified=tuple(Verified(one, results[one.setting]) for one in tuning.contenders(settings.verify)),
+        verified=tuple(Verified(each, results[each.setting]) for each in contenders),
         present=None if now is None else Verified(now, results[now.setting]),
         reference=recorded[sets[0]].reference,
         lengths=_lengths({name: recorded[name].trial for name in sets}),
@@ -73,42 +76,42 @@ def tune(program: list[str], settings: TuneSettings, directory: str, command: st
 
 @dataclass(frozen=True)
 class _Recorded:
-    """The unbounded run of a program with one set of buckets: what was said of them, and what came of it."""
+    """Unbounded run of a program with one set of buckets, and the overrides that name the set."""
 
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     trial: Trial
     reference: Reference
     recording: Recording
     directory: Path
 
 
-def _record_sets(fixed: Sequence[str], sets: Sequence[str], place: Path) -> dict[str, _Recorded]:
-    """Record a program with each set of buckets; first without, which says what the optimal ones are chosen by."""
-    first = _record({"none": ("buckets=none",)}, fixed, place / "recorded")
+def _record_sets(fixed: Sequence[str], sets: Sequence[str], home: Path) -> dict[str, _Recorded]:
+    """Record a program with each set of buckets; first without, which measures the prices of the optimal set."""
+    first = _record({"none": ("buckets=none",)}, fixed, home / RECORDED)
     others = {
         name: (f"buckets={name}", *(_prices(first["none"]) if name == "optimal" else ()))
         for name in sets if name != "none"
     }  # fmt: skip
     if not others:
         return first
-    costs = f"costs={place / 'recorded' / COSTS}"
-    return {**first, **_record(others, [*fixed, costs], place / "recorded_buckets")}
+    costs = f"costs={home / RECORDED / COSTS}"
+    return {**first, **_record(others, [*fixed, costs], home / RECORDED_WITH_BUCKETS)}
 
 
 def _record(sets: Mapping[str, tuple[str, ...]], fixed: Sequence[str], directory: Path) -> dict[str, _Recorded]:
-    """Make the reference run of each program, and no trials: these would do it once more."""
-    words = added([*fixed, "eviction=none", "memory_limit=null", *own] for own in sets.values())
-    _run(words, directory, trials=False)
-    found: dict[str, _Recorded] = {}
-    for trial in (one.trial for one in make_plan(tuple(words)).trials):
+    """Run the reference of each program, without trials, which would only repeat it."""
+    overrides = join_lists([*fixed, "eviction=none", "memory_limit=null", *buckets] for buckets in sets.values())
+    _run(overrides, directory, trials=False)
+    recorded: dict[str, _Recorded] = {}
+    for trial in (planned.trial for planned in make_plan(tuple(overrides)).trials):
         name, reference = trial.buckets.name, _reference(directory, trial.program_id)
         recording = Recording(name, load_requests(directory, trial.program_id), reference.run_seconds)
-        found[name] = _Recorded(sets[name], trial, reference, recording, directory)
-    return found
+        recorded[name] = _Recorded(sets[name], trial, reference, recording, directory)
+    return recorded
 
 
 def _prices(recorded: _Recorded) -> tuple[str, ...]:
-    """Return what the programs of a length took to compile, and an element of a call to run, as overrides."""
+    """Return the compile seconds of a length's programs, and the run seconds of an element, as overrides."""
     trial, reference = recorded.trial, recorded.reference
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
     elements = float(np.sum(trial.workload.elements(np.asarray(lengths, float))))
@@ -121,22 +124,22 @@ def _prices(recorded: _Recorded) -> tuple[str, ...]:
 
 
 def _verify(
-    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Mapping[str, _Recorded], place: Path
+    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Mapping[str, _Recorded], directory: Path
 ) -> dict[tuple[str, str, int], TrialResult]:
-    """Run settings for real, as one sweep over a list of them; return the results by setting."""
-    costs = f"costs={[*recorded.values()][-1].directory / COSTS}"  # the last table has the rows of those before
+    """Run settings for real, as one sweep; return the results by setting."""
+    costs = f"costs={[*recorded.values()][-1].directory / COSTS}"  # the last table includes the rows of the earlier
     lists = [
         [
             *fixed,
-            f"eviction={one.replayed.policy}",
-            f"memory_limit={one.limit_bytes}",
-            *recorded[one.buckets].words,
+            f"eviction={candidate.replayed.policy}",
+            f"memory_limit={candidate.limit_bytes}",
+            *recorded[candidate.buckets].overrides,
             costs,
         ]
-        for one in candidates
+        for candidate in candidates
     ]
-    _run(added(lists), place, trials=True)
-    ran = [(result.config, result) for result in read_sweep(place).results]
+    _run(join_lists(lists), directory, trials=True)
+    ran = [(result.config, result) for result in read_sweep(directory).results]
     return {(config.buckets.name, config.eviction.name, config.memory_limit or 0): result for config, result in ran}
 
 
@@ -155,5 +158,5 @@ def _reference(recorded: Path, program_id: str) -> Reference:
 
 
 def _lengths(configs: dict[str, Trial]) -> dict[str, tuple[int, ...]]:
-    chosen = {name: one.buckets.lengths(one.shapes, one.workload, one.seed) for name, one in configs.items()}
+    chosen = {name: trial.buckets.lengths(trial.shapes, trial.workload, trial.seed) for name, trial in configs.items()}
     return {name: lengths for name, lengths in chosen.items() if lengths is not None}

@@ -1,39 +1,29 @@
-"""What is asked of the tuning, apart from the program: ``conf/tune.yaml`` and the command line."""
+"""Settings of a tuning, apart from the program: ``conf/tune.yaml`` and the command line."""
 
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
 
-from jaxcache import POLICIES, Trace, format_size, parse_size
-from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES, Trial
-from jaxcache.lab.tuning.bucketed_traces import choose, derive, read_prices
-from jaxcache.lab.tuning.search import Candidate, Recording, Tuning
-from jaxcache.lab.tuning.search import tune as replay_settings
+from jaxcache import POLICIES, format_size, parse_size
+from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES
 
-from ..planning.plan import CONF, Plan, UsageError, make_plan
+from ..planning.errors import UsageError
+from ..planning.plan import CONF, Plan
 
 CONFIG = CONF / "tune.yaml"
 _WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")
-_GROUPS = ("workload", "shapes", "persistent")
-_NOT_THE_PROGRAM = ("eviction", "memory_limit", "buckets", "costs", "runner", "sweep")
-_PLAIN = re.compile(r"[A-Za-z_./-][\w./-]*")
 _BUCKETS = sorted(path.stem for path in (CONF / "buckets").glob("*.yaml"))
 
 
-def _listed(known: list[str], name: str) -> Any:
+def _listed(choices: list[str], name: str) -> Any:
     def listed(value: Any) -> Any:
-        words = value if value is None or isinstance(value, list) else [one.strip() for one in str(value).split(",")]
-        for one in words or ():
-            if one not in known:
-                raise ValueError(f"{name} must be among {', '.join(known)}, but is {one!r}")
+        words = value if value is None or isinstance(value, list) else [word.strip() for word in str(value).split(",")]
+        for word in words or ():
+            if word not in choices:
+                raise ValueError(f"{name} must be among {', '.join(choices)}, but is {word!r}")
         if words is not None and (not words or len(set(words)) < len(words)):
             raise ValueError(f"{name} must name each value once, such as a,b, but is {value!r}")
         return words
@@ -42,8 +32,7 @@ def _listed(known: list[str], name: str) -> Any:
 
 
 def _limits(value: Any) -> Any:
-    words = None if value is None else [one.strip() for one in str(value).split(",")]
-    return None if words is None else [parse_size(one, "tune.limits") for one in words]
+    return None if value is None else [parse_size(word.strip(), "tune.limits") for word in str(value).split(",")]
 
 
 def _limit(value: Any) -> int | None:
@@ -51,7 +40,7 @@ def _limit(value: Any) -> int | None:
 
 
 class TuneSettings(BaseModel):
-    """What to look for."""
+    """Settings of a tuning: the policies, limits and buckets to compare, and the number of settings to verify."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,56 +54,70 @@ class TuneSettings(BaseModel):
 
     @property
     def named_limits(self) -> list[tuple[str, int]]:
-        """The limits that were asked for, each with the setting that did."""
-        one = [] if self.memory_limit is None else [("tune.memory_limit", self.memory_limit)]
-        return one + [("tune.limits", limit) for limit in self.limits or ()]
+        """Requested limits, each with the name of its setting."""
+        chosen = [] if self.memory_limit is None else [("tune.memory_limit", self.memory_limit)]
+        return chosen + [("tune.limits", limit) for limit in self.limits or ()]
 
 
 def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
-    """Return the settings, and the words that are the program's.
+    """Return the settings, and the words that describe the program.
 
     Raises:
         UsageError: If a setting is wrong.
     """
-    own = [word for word in words if word.startswith(("tune.", "trace="))]
-    told: Any = OmegaConf.to_container(OmegaConf.load(CONFIG))
-    values: dict[str, Any] = {"trace": told["trace"], **told["tune"]}
-    for word in own:
+    tune_words = [word for word in words if word.startswith(("tune.", "trace="))]
+    settings = _validate(_values(tune_words))
+    program = [word for word in words if word not in tune_words]
+    if settings.memory_limit is not None and settings.limits is not None:
+        raise UsageError("tune.memory_limit and tune.limits say both what to look at; give one of them")
+    if settings.trace is None:
+        _refuse_prices(program)
+        refuse_limits_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
+    else:
+        _refuse_for_a_trace(program)
+    return settings, program
+
+
+def _values(words: list[str]) -> dict[str, Any]:
+    """Return the defaults of ``conf/tune.yaml`` with the command line's words over them."""
+    config: Any = OmegaConf.to_container(OmegaConf.load(CONFIG))
+    values: dict[str, Any] = {"trace": config["trace"], **config["tune"]}
+    for word in words:
         key, equals, value = word.partition("=")
         name = key.removeprefix("tune.")
         if not equals or name not in values:
-            known = ", ".join(["trace", *(f"tune.{one}" for one in values if one != "trace")])
-            raise UsageError(f"{word}: there is no setting {key}; there are: {known}")
+            names = ", ".join(["trace", *(f"tune.{name}" for name in values if name != "trace")])
+            raise UsageError(f"{word}: there is no setting {key}; there are: {names}")
         values[name] = None if value in ("null", "") else value
-    values["buckets_named"] = any(word.startswith("tune.buckets=") for word in own)
+    values["buckets_named"] = any(word.startswith("tune.buckets=") for word in words)
+    return values
+
+
+def _validate(values: dict[str, Any]) -> TuneSettings:
     try:
-        settings = TuneSettings.model_validate(values)
+        return TuneSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         name = ".".join(["tune", *map(str, first["loc"])])
         plain = message if message.startswith("tune.") else f"{name}: {message}, but is {first['input']!r}"
         raise UsageError(plain) from error
-    program = [word for word in words if word not in own]
-    if settings.memory_limit is not None and settings.limits is not None:
-        raise UsageError("tune.memory_limit and tune.limits say both what to look at; give one of them")
-    if settings.trace is None:
-        _refuse_own_prices(program)
-        _refuse_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
-    else:
-        _refuse_for_a_trace(program)
-    return settings, program
 
 
-def _refuse_below(settings: TuneSettings, smallest_bytes: int, why: str) -> None:
+def refuse_limits_below(settings: TuneSettings, smallest_bytes: int, why: str) -> None:
+    """Refuse limits below a size, with the reason for it.
+
+    Raises:
+        UsageError: If a limit is smaller.
+    """
     for name, limit in settings.named_limits:
         if limit < smallest_bytes:
             least = format_size(smallest_bytes)
             raise UsageError(f"{name} must be at least {least}, {why}, but is {format_size(limit)}")
 
 
-def _refuse_own_prices(program: list[str]) -> None:
-    """Refuse what would hold for the run of one setting and not for the recording that it is replayed on."""
+def _refuse_prices(program: list[str]) -> None:
+    """Refuse prices of buckets and programs, which would hold for the verifying runs but not for the recording."""
     for word in program:
         key = word.partition("=")[0]
         if key.startswith("buckets."):
@@ -124,105 +127,14 @@ def _refuse_own_prices(program: list[str]) -> None:
 
 
 def _refuse_for_a_trace(program: list[str]) -> None:
-    """Refuse what a trace cannot answer: nothing is run, so nothing can be said of other programs."""
+    """Refuse overrides that describe what to run, since a trace is only replayed."""
     for word in program:
         if word.partition("=")[0] not in _WITH_A_TRACE:
             raise UsageError(f"{word} says what to run, and trace= runs nothing; with it go {', '.join(_WITH_A_TRACE)}")
 
 
-def derive_recordings(
-    settings: TuneSettings, trace: Trace
-) -> tuple[list[Recording], dict[str, tuple[int, ...]], str | None]:
-    """Return what a trace says of each set of buckets, their lengths, and why it says nothing of them if it does not.
-
-    Raises:
-        UsageError: If buckets were asked for and the trace says nothing of them.
-    """
-    named = [name for name in settings.buckets if name != "none"]
-    try:
-        prices = read_prices(trace)
-    except ValueError as error:
-        if settings.buckets_named and named:
-            asked = ",".join(settings.buckets)
-            raise UsageError(f"tune.buckets={asked}: {error}; else give tune.buckets=none") from error
-        return [Recording("none", trace, 0.0)], {}, str(error)
-    linear: Any = OmegaConf.load(CONF / "buckets" / "linear.yaml")
-    lengths = {name: choose(name, prices, linear.count) for name in named}
-    unpadded = derive("none", prices, None)
-    if prices.recorded_without_buckets:
-        unpadded = replace(unpadded, trace=trace)
-    return [unpadded, *(derive(name, prices, buckets) for name, buckets in lengths.items())], lengths, None
-
-
-def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int) -> Tuning:
-    """Replay what was asked for; the seed is that of the run, for policies that draw.
-
-    Raises:
-        UsageError: If a limit or a policy is none, a limit holds no program, or the trace is empty.
-    """
-    sizes = [int(one.trace.size_bytes.min()) for one in recordings if len(one.trace.size_bytes)]
-    _refuse_below(settings, min(sizes, default=0), "what the smallest program of the trace weighs")
-    try:
-        policies = settings.policies or [name for name in POLICIES if name != "none"]
-        return replay_settings(recordings, policies, settings.limits, settings.memory_limit, seed)
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
-
-
-def replay_present(tuning: Tuning, trial: Trial) -> Candidate | None:
-    """Return the replay of the present setting; None if it has no limit."""
-    if trial.memory_limit is None:
-        return None
-    recording = next(one for one in tuning.recordings if one.buckets == trial.buckets.name)
-    return replay_settings([recording], [trial.eviction.name], memory_limit=trial.memory_limit, seed=trial.seed).best
-
-
-def replay_recorded(tuning: Tuning) -> Candidate | None:
-    """Return the replay of the setting that a trace was recorded with; None if it had no limit, or is not known."""
-    recording = tuning.recordings[0]
-    eviction, limit = (recording.trace.setting.get(name) for name in ("eviction", "limit_bytes"))
-    if eviction not in POLICIES or not isinstance(limit, int):
-        return None
-    seed = recording.trace.setting.get("seed", 0)
-    return replay_settings([recording], [str(eviction)], memory_limit=limit, seed=seed).best
-
-
-def loaded_share(trace: Trace) -> float:
-    """Return the share of the signatures whose first program came from a directory: its price is that of loading it."""
-    tiers = trace.columns.get("tier")
-    if tiers is None or not len(trace):
-        return 0.0
-    return float(np.mean(tiers[np.unique(trace.signatures, return_index=True)[1]] == "disk"))
-
-
-def describe_program(program: Sequence[str]) -> dict[str, str]:
-    """Return the program and its present conditions as overrides by key: options of groups, and what differs from them.
-
-    Left out is what tuning chooses (policy, limit, buckets, costs), and what holds for a sweep as a whole.
-    """
-    config = make_plan(tuple(program)).trials[0].config
-    named = {key: value for key, _, value in (word.partition("=") for word in program)}
-    options = {group: named.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
-    usual = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
-    overrides = dict(options)
-    for key in (one for one in config if one not in _NOT_THE_PROGRAM):
-        parts = config[key].items() if isinstance(config[key], dict) else [("", config[key])]
-        for name, value in parts:
-            if (usual[key][name] if name else usual[key]) != value:
-                overrides[f"{key}.{name}" if name else key] = _written(value)
-    return overrides
-
-
-def _written(value: Any) -> str:
-    """Return a value as Hydra's command line reads it back."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return value if _PLAIN.fullmatch(value) else f"'{escaped}'"
-
-
-def new_place(plan: Plan) -> Path:
-    """Return a directory for a tuning that starts now."""
-    place = plan.sweep.directory / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    place.mkdir(parents=True)
-    return place
+def new_directory(plan: Plan) -> Path:
+    """Create a directory for a tuning that starts now, and return it."""
+    directory = plan.sweep.directory / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    directory.mkdir(parents=True)
+    return directory

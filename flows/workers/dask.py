@@ -1,8 +1,7 @@
-"""Workers on many machines: Dask carries orders to them and results back.
+"""Workers on many machines: Dask carries jobs to them and results back.
 
-Prefect's tasks stay threads of the flow's process, each of which waits for what it gave to Dask. So states are right
-whatever happens to a worker, and workers need not reach the Prefect server. A worker that dies loses nothing: another
-is given its order.
+Prefect's tasks remain threads of the flow's process, each waiting for its Dask task. So states are right whatever
+happens to a worker, and workers need not reach the Prefect server. The job of a worker that dies is given to another.
 """
 
 import contextlib
@@ -20,251 +19,258 @@ from typing import Any, cast
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from jaxcache.lab.running import launch as run
-from jaxcache.lab.running.progress_file import TrialProgress, write_advance
-from jaxcache.lab.trial import Persistent, Reference, TrialResult, write_json, write_whole
+from jaxcache.lab.files import write_json, write_whole
+from jaxcache.lab.layout import REFERENCE, RESULT
+from jaxcache.lab.result import Reference, TrialResult
+from jaxcache.lab.running import launch
+from jaxcache.lab.running.job import TrialJob
+from jaxcache.lab.running.progress_file import TrialProgress, write_progress
+from jaxcache.lab.trial import Trial
 
 from ..planning.plan import Plan
-from . import dask_task as remote
-from .dask_cluster import START, Found, join
-from .protocol import Say, Workers, limits
+from . import dask_task
+from .dask_cluster import START, FoundWorker, join
+from .protocol import Reporter, Workers, limits
 
 _POLL_SECONDS = 0.2
-_ANSWER_SECONDS = 5.0  # for a scheduler to say who is there, while Ctrl-C waits
-_ALONE_SECONDS = 300.0  # with no worker left, a sweep waits so long for one
-_MOST_DEATHS = 4  # of workers, with one order
-_GONE = "The Dask scheduler is gone: stopping."
+_ANSWER_SECONDS = 5.0  # for a scheduler's list of workers, during which a Ctrl-C waits
+_NO_WORKER_SECONDS = 300.0  # how long a sweep waits for a worker when none is left
+_MOST_DEATHS = 4  # of workers with one job
+_NO_SCHEDULER = "The Dask scheduler is gone: stopping."
 
 
 @contextlib.contextmanager
-def connect(plan: Plan, say: Say) -> Iterator[Workers]:
-    """Take up the workers of a plan's Dask cluster; see :func:`flows.workers.dask_cluster.join`.
+def connect(plan: Plan, report: Reporter) -> Iterator[Workers]:
+    """Connect to the workers of a plan's Dask cluster; see :func:`flows.workers.dask_cluster.join`.
 
     Raises:
-        UsageError: If there is none that can do the work.
+        UsageError: If no worker can do the work.
     """
-    with join(plan) as (client, found):
-        yield DaskWorkers(client, found, plan, say)
+    with join(plan) as (client, workers):
+        yield DaskWorkers(client, workers, plan, report)
 
 
 @dataclass(eq=False)
-class _Place:
-    """Where one order at a time goes: a worker, and another if that one dies."""
+class _WorkerSlot:
+    """Slot for one job at a time: a worker, replaced by another if it dies."""
 
     address: str
     name: str
 
 
 class _Scratches:
-    """Keeps how far trials on other machines are where those of this machine do, for whoever watches."""
+    """Scratch directories of trials on other machines, which their progress is written to as for local trials."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Path] = {}
+        self._directories: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def of(self, order: run.TrialJob) -> Iterator[None]:
-        """Take note of what is heard of a trial, until it ends."""
+    def recording(self, job: TrialJob) -> Iterator[None]:
+        """Record a trial's progress until it ends."""
         with self._lock:
-            self._places[order.trial_id] = order.scratch
+            self._directories[job.trial_id] = job.scratch
         try:
             yield
         finally:
             with self._lock:
-                del self._places[order.trial_id]
-                shutil.rmtree(order.scratch, ignore_errors=True)
+                del self._directories[job.trial_id]
+                shutil.rmtree(job.scratch, ignore_errors=True)
 
-    def heard(self, event: tuple[float, Any]) -> None:
-        """Take note of an event that :func:`flows.workers.dask_task.carry_out` logged."""
-        _, told = event
+    def record_progress(self, event: tuple[float, Any]) -> None:
+        """Write the progress in an event that :func:`flows.workers.dask_task.run_job` logged."""
+        _, message = event
         with self._lock:
-            place = self._places.get(told["trial_id"])
-            if place is not None:
+            directory = self._directories.get(message["trial_id"])
+            if directory is not None:
                 with contextlib.suppress(OSError):
-                    write_advance(place, TrialProgress.model_validate(told["advance"]))
+                    write_progress(directory, TrialProgress.model_validate(message["progress"]))
 
 
 class DaskWorkers:
-    """As many orders at a time as there were workers at the start; others that come later take their place.
+    """Workers of a Dask cluster: as many jobs at a time as workers at the start; later workers replace dead ones.
 
-    An order is given to one worker by its address. Dask is not to choose: it may know workers that came later and are
-    of other code, or not alike, which say so when they are given something.
+    A job is given to one worker by its address. The choice is not left to Dask, which may know later workers with other
+    code or hardware; such workers refuse their first job.
     """
 
-    def __init__(self, client: Client, found: list[Found], plan: Plan, say: Say) -> None:
-        self.count, self.device, self.environment = len(found), found[0].device, found[0].environment
-        self._limits, self._say = limits(plan), say
-        self._client, self._sources = client, remote.sources()
-        self._free: queue.SimpleQueue[_Place] = queue.SimpleQueue()
-        self._places = [_Place(one.address, one.name) for one in found]
-        for one in self._places:
-            self._free.put(one)
+    def __init__(self, client: Client, workers: list[FoundWorker], plan: Plan, report: Reporter) -> None:
+        self.count, self.device, self.environment = len(workers), workers[0].device, workers[0].environment
+        self._limits, self._report = limits(plan), report
+        self._client, self._sources = client, dask_task.sources()
+        self._free: queue.SimpleQueue[_WorkerSlot] = queue.SimpleQueue()
+        self._slots = [_WorkerSlot(worker.address, worker.name) for worker in workers]
+        for slot in self._slots:
+            self._free.put(slot)
         self._refused: set[str] = set()
-        self._there = frozenset(one.address for one in found)
-        self._looked = time.monotonic()
-        self._alone_since: float | None = None
+        self._present = frozenset(worker.address for worker in workers)
+        self._checked_at = time.monotonic()
+        self._no_worker_since: float | None = None
         self._lock = threading.Lock()
         self._scratches = _Scratches()
         self._topic = f"jaxcache-{uuid.uuid4().hex}"
-        client.subscribe_topic(self._topic, self._scratches.heard)
+        client.subscribe_topic(self._topic, self._scratches.record_progress)
 
-    def trial(self, order: run.TrialJob, stop: threading.Event, started: Say) -> TrialResult:
+    def trial(self, job: TrialJob, stop: threading.Event, started: Reporter) -> TrialResult:
         """Run a trial on a worker."""
         try:
-            with self._scratches.of(order):
-                files = self._carry_out(order, stop, started)
-        except run.Failed as error:
-            return run.failed_result(order, str(error))
-        result = TrialResult.model_validate_json(files.pop(run.RESULT)).model_copy(update={"config": order.trial})
-        _write_all(order.directory, files)
-        write_json(order.directory / run.RESULT, result)  # last: whoever finds it finds the rest
+            with self._scratches.recording(job):
+                files = self._run_job(job, stop, started)
+        except launch.Failed as error:
+            return launch.failed_result(job, str(error))
+        result = TrialResult.model_validate_json(files.pop(RESULT)).model_copy(update={"config": job.trial})
+        _write_all(job.directory, files)
+        write_json(job.directory / RESULT, result)  # last: a directory with a result has the other files too
         return result
 
-    def reference(self, order: run.TrialJob, stop: threading.Event) -> Reference:
+    def reference(self, job: TrialJob, stop: threading.Event) -> Reference:
         """Run a reference on a worker."""
-        files = self._carry_out(order, stop, lambda _: None)
-        reference = Reference.model_validate_json(files.pop(run.REFERENCE))
-        _write_all(order.directory, files)
-        write_json(order.directory / run.REFERENCE, reference)
+        files = self._run_job(job, stop, lambda _: None)
+        reference = Reference.model_validate_json(files.pop(REFERENCE))
+        _write_all(job.directory, files)
+        write_json(job.directory / REFERENCE, reference)
         return reference
 
-    def _carry_out(self, order: run.TrialJob, stop: threading.Event, started: Say) -> dict[str, bytes]:
-        """Have an order carried out; return the files that it left, by name."""
-        told = remote.ORDERS.dump_json(replace(order, trial=_from_anywhere(order.trial))).decode()
-        bounds, at, deaths = asdict(self._limits.bounds), self._free.get(), 0
+    def _run_job(self, job: TrialJob, stop: threading.Event, started: Reporter) -> dict[str, bytes]:
+        """Run a job on a worker, and on another if that one dies; return the files that it wrote, by name."""
+        job_json = dask_task.JOBS.dump_json(replace(job, trial=_with_absolute_directory(job.trial))).decode()
+        slot, deaths = self._free.get(), 0
         try:
             while True:
-                self._settle(at, stop)
-                started(at.name)
-                future = self._client.submit(
-                    _carry_out, told, self._limits.timeout_seconds, bounds, self._sources, self._topic,
-                    key=f"{order.kind}-{order.trial_id}-{uuid.uuid4().hex[:8]}", pure=False,
-                    workers=[at.address], allow_other_workers=False,
-                )  # fmt: skip
-                outcome = self._wait(future, at.address, stop)
+                self._fill(slot, stop)
+                started(slot.name)
+                key = f"{job.kind}-{job.trial_id}-{uuid.uuid4().hex[:8]}"
+                outcome = self._wait(self._submit(job_json, key, slot.address), slot.address, stop)
                 if outcome is None:
                     deaths += 1
                     if deaths == _MOST_DEATHS:
-                        raise run.Failed("every worker that tried it died, several in a row")
+                        raise launch.Failed("every worker that tried it died, several in a row")
                 elif outcome["refused"] is not None:
-                    self._refuse(at.address, outcome["refused"])
+                    self._refuse(slot.address, outcome["refused"])
                 else:
-                    return _files_of(order, outcome)
+                    return _files_of(job, outcome)
         finally:
-            self._free.put(at)
+            self._free.put(slot)
 
-    def _settle(self, at: "_Place", stop: threading.Event) -> None:
-        """Wait until there is a worker at a place: the one that was, or another that no place has."""
+    def _submit(self, job_json: str, key: str, address: str) -> Future:
+        return self._client.submit(
+            _run_job, job_json, self._limits.timeout_seconds, asdict(self._limits.process), self._sources, self._topic,
+            key=key, pure=False, workers=[address], allow_other_workers=False,
+        )  # fmt: skip
+
+    def _fill(self, slot: _WorkerSlot, stop: threading.Event) -> None:
+        """Wait until a slot has a living worker: its own, or one that no slot has."""
         while True:
-            there = self._look(stop)
+            present = self._workers(stop)
             with self._lock:
-                if at.address in there:
+                if slot.address in present:
                     return
-                others = there - {one.address for one in self._places}
+                others = present - {each.address for each in self._slots}
                 if others:
-                    at.address = at.name = min(others)
+                    slot.address = slot.name = min(others)
                     return
             stop.wait(_POLL_SECONDS)
 
     def _wait(self, future: Future, address: str, stop: threading.Event) -> dict[str, Any] | None:
-        """Return what came of an order; None if its worker died."""
+        """Return the outcome of a job; None if its worker died."""
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         while not done.wait(_POLL_SECONDS):
             try:
-                there = self._look(stop)
-            except run.Interrupted:
+                present = self._workers(stop)
+            except launch.Interrupted:
                 future.cancel()
                 raise
-            if address not in there and not done.is_set():
+            if address not in present and not done.is_set():
                 future.cancel()
                 return None
         if future.status == "finished":
             return future.result()
-        if future.status != "error":  # cancelled or lost: the scheduler is gone, and with it what it was to do
-            self._give_up(stop, _GONE)
-            raise run.Interrupted
+        if future.status != "error":  # cancelled or lost: the scheduler is gone, and its tasks with it
+            self._give_up(stop, _NO_SCHEDULER)
+            raise launch.Interrupted
         error = cast("BaseException", future.exception())
         if isinstance(error, KilledWorker):
             return None
         if isinstance(error, ImportError):
             return {"refused": f"has not this code ({error})"}
-        raise run.Failed(f"the worker could not run it: {error!r}") from error
+        raise launch.Failed(f"the worker could not run it: {error!r}") from error
 
-    def _look(self, stop: threading.Event) -> frozenset[str]:
-        """Return the addresses of the workers that may be given something, as of a moment ago.
+    def _workers(self, stop: threading.Event) -> frozenset[str]:
+        """Return the addresses of the workers that may get a job, as of at most a fifth of a second ago.
 
-        Says when none is left, and stops the sweep if none comes.
+        It reports when none is left, and stops the sweep if none comes.
 
         Raises:
             Interrupted: If the sweep is to stop.
         """
         with self._lock:
-            if not stop.is_set() and time.monotonic() - self._looked >= _POLL_SECONDS:
-                self._there = self._ask() - self._refused
-                self._looked = time.monotonic()
-                self._look_after(stop)
+            if not stop.is_set() and time.monotonic() - self._checked_at >= _POLL_SECONDS:
+                self._present = self._ask_scheduler() - self._refused
+                self._checked_at = time.monotonic()
+                self._check_present(stop)
             if stop.is_set():
-                raise run.Interrupted
-            return self._there
+                raise launch.Interrupted
+            return self._present
 
-    def _ask(self) -> frozenset[str]:
-        """Return the addresses of all workers; those of the last time if the scheduler is too busy to say."""
+    def _ask_scheduler(self) -> frozenset[str]:
+        """Return the addresses of all workers; the previous ones if the scheduler is too busy to answer."""
         try:
-            asked: Any = self._client.scheduler
-            answer: Any = self._client.sync(asked.ncores, callback_timeout=_ANSWER_SECONDS)
+            scheduler: Any = self._client.scheduler
+            answer: Any = self._client.sync(scheduler.ncores, callback_timeout=_ANSWER_SECONDS)
             return frozenset(answer)
         except (OSError, TimeoutError):
-            return self._there
+            return self._present
 
-    def _look_after(self, stop: threading.Event) -> None:
+    def _check_present(self, stop: threading.Event) -> None:
+        """Stop the sweep if the scheduler is gone, or if it has had no worker for too long."""
         if self._client.status in ("closed", "closing"):
-            self._give_up(stop, _GONE)
-        elif self._there:
-            self._alone_since = None
-        elif self._alone_since is None:
-            self._alone_since = time.monotonic()
-            self._say(f"No worker is left; waiting {_ALONE_SECONDS:.0f} s for one ({START} ADDRESS).")
-        elif time.monotonic() - self._alone_since > _ALONE_SECONDS:
+            self._give_up(stop, _NO_SCHEDULER)
+        elif self._present:
+            self._no_worker_since = None
+        elif self._no_worker_since is None:
+            self._no_worker_since = time.monotonic()
+            self._report(f"No worker is left; waiting {_NO_WORKER_SECONDS:.0f} s for one ({START} ADDRESS).")
+        elif time.monotonic() - self._no_worker_since > _NO_WORKER_SECONDS:
             self._give_up(stop, "No worker came: stopping.")
 
     def _refuse(self, address: str, why: str) -> None:
-        """Give a worker nothing more."""
+        """Give a worker no more jobs."""
         with self._lock:
             self._refused.add(address)
-            self._there -= {address}
-        self._say(f"The worker at {address} {why}: it is given nothing.")
+            self._present -= {address}
+        self._report(f"The worker at {address} {why}: it is given nothing.")
 
     def _give_up(self, stop: threading.Event, why: str) -> None:
         if not stop.is_set():
             stop.set()
-            self._say(why)
+            self._report(why)
 
 
-def _files_of(order: run.TrialJob, outcome: dict[str, Any]) -> dict[str, bytes]:
+def _files_of(job: TrialJob, outcome: dict[str, Any]) -> dict[str, bytes]:
     if outcome["interrupted"]:
-        raise run.Interrupted
+        raise launch.Interrupted
     if outcome["failed"] is not None:
-        _write_all(order.directory, outcome["files"])
-        raise run.Failed(outcome["failed"])
+        _write_all(job.directory, outcome["files"])
+        raise launch.Failed(outcome["failed"])
     return outcome["files"]
 
 
-# A lambda travels by value: the scheduler, which looks at what it passes on, then needs nothing of this project.
-_carry_out = lambda *told: importlib.import_module("flows.workers.dask_task").carry_out(*told)  # noqa: E731
+# A lambda travels by value, so that the scheduler, which unpickles what it passes on, needs no code of this project.
+_run_job = lambda *arguments: importlib.import_module("flows.workers.dask_task").run_job(*arguments)  # noqa: E731
 
 
-def _from_anywhere(trial: Any) -> Any:
-    """Return the trial with its shared directory's full path: a worker may run in another directory."""
-    persistent: Persistent = trial.persistent
+def _with_absolute_directory(trial: Trial) -> Trial:
+    """Return the trial with its shared directory's absolute path, since a worker may run in another directory."""
+    persistent = trial.persistent
     if persistent.directory is None:
         return trial
-    full = persistent.model_copy(update={"directory": persistent.directory.absolute()})
-    return trial.model_copy(update={"persistent": full})
+    absolute = persistent.model_copy(update={"directory": persistent.directory.absolute()})
+    return trial.model_copy(update={"persistent": absolute})
 
 
 def _write_all(directory: Path, files: dict[str, bytes]) -> None:
-    """Write files, each at once or not at all."""
+    """Write files, each in one step."""
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""What runs in a Dask worker: it starts a trial's process beside itself, and sends back what that left.
+"""Dask task that runs a trial: the worker starts the trial's process and sends back the files that it wrote.
 
-Orders and files travel, and nothing else: the sweep's directory need not be seen from here.
+Only jobs and files travel, so that workers need not see the sweep's directory.
 """
 
 import contextlib
@@ -20,31 +20,32 @@ from distributed import get_worker
 from pydantic import TypeAdapter
 
 from jaxcache.lab.environment import code_version, environment
-from jaxcache.lab.running import launch as run
+from jaxcache.lab.running import fork_server, launch
 from jaxcache.lab.running.device import find_devices
-from jaxcache.lab.running.progress_file import read_advance
+from jaxcache.lab.running.job import TrialJob
+from jaxcache.lab.running.progress_file import read_progress
 from jaxcache.lab.trial import Device
 
-DEVICE = "JAXCACHE_WORKER_DEVICE"  # which of its host's devices a worker has, as python -m flows.worker says
-ORDERS = TypeAdapter(run.TrialJob)  # they travel as JSON
-_TOLD_EVERY_SECONDS = 1.0  # how far a trial is
-_HERE = Path(__file__).resolve().parents[1]
+DEVICE_VARIABLE = "JAXCACHE_WORKER_DEVICE"  # the worker's device, as JSON; python -m flows.worker sets it
+JOBS = TypeAdapter(TrialJob)  # jobs travel as JSON
+_PROGRESS_SECONDS = 1.0
+_FLOWS = Path(__file__).resolve().parents[1]
 
 
 def sources() -> str:
-    """Return the hash of all code that a trial depends on, and of this."""
-    return f"{code_version()}-{code_version(_HERE)}"
+    """Return the hash of all code that a trial depends on, and of this package."""
+    return f"{code_version()}-{code_version(_FLOWS)}"
 
 
 def own_device() -> Device:
-    """Return the device that is this worker's."""
-    told = os.environ.get(DEVICE)
-    return find_devices(workers=1)[0] if told is None else Device.model_validate_json(told)
+    """Return the device of this worker."""
+    device_json = os.environ.get(DEVICE_VARIABLE)
+    return find_devices(workers=1)[0] if device_json is None else Device.model_validate_json(device_json)
 
 
 def describe(tokens: dict[str, str]) -> dict[str, Any]:
-    """Return what this worker is, and which of the files it cannot see as the caller wrote them."""
-    run.warm_up()
+    """Return a description of this worker, and the files that it does not see as the caller wrote them."""
+    fork_server.start()
     return {
         "sources": sources(),
         "host": socket.gethostname(),
@@ -55,14 +56,14 @@ def describe(tokens: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def difference_from(order: run.TrialJob, of_sources: str) -> str | None:
-    """Return why this worker's results are not to be compared with those that an order belongs to, or None."""
+def difference_from(job: TrialJob, job_sources: str) -> str | None:
+    """Return why this worker's results cannot be compared with those of a job's sweep, or None."""
     device = own_device()
-    if sources() != of_sources:
+    if sources() != job_sources:
         return "runs other sources than this; check out the same commit"
-    if device.slot != order.device.slot:
-        return f"has {device.slot} where the others have {order.device.slot}"
-    if not environment().computes_as(order.environment):
+    if device.slot != job.device.slot:
+        return f"has {device.slot} where the others have {job.device.slot}"
+    if not environment().computes_as(job.environment):
         return "computes otherwise than the others (other packages or processor)"
     return None
 
@@ -74,8 +75,8 @@ def _text(path: Path) -> str | None:
         return None
 
 
-class _GivenUp(threading.Event):
-    """Set once Dask no longer wants the task: it was cancelled, or whoever submitted it is gone."""
+class _TaskCancelled(threading.Event):
+    """Event that is set once Dask drops the task: it was cancelled, or the client that submitted it is gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,56 +93,60 @@ class _GivenUp(threading.Event):
 
 
 @contextlib.contextmanager
-def _telling(scratch: Path, trial_id: str, topic: str) -> Iterator[None]:
-    """Log on a topic of Dask how far the trial is that has this directory, as often as that changes."""
-    worker, over = get_worker(), threading.Event()
+def _logging_progress(scratch: Path, trial_id: str, topic: str) -> Iterator[None]:
+    """Log the progress of the trial with this scratch directory on a Dask topic, whenever it changes."""
+    worker, ended = get_worker(), threading.Event()
 
-    def tell() -> None:
+    def log() -> None:
         before = None
-        while not over.wait(_TOLD_EVERY_SECONDS):
-            advance = read_advance(scratch)
-            if advance != before and advance is not None:
-                worker.log_event(topic, {"trial_id": trial_id, "advance": advance.model_dump()})
-                before = advance
+        while not ended.wait(_PROGRESS_SECONDS):
+            progress = read_progress(scratch)
+            if progress != before and progress is not None:
+                worker.log_event(topic, {"trial_id": trial_id, "progress": progress.model_dump()})
+                before = progress
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    logger = threading.Thread(target=log, daemon=True)
+    logger.start()
     try:
         yield
     finally:
-        over.set()
-        teller.join()
+        ended.set()
+        logger.join()
 
 
-def carry_out(
-    text: str, timeout_seconds: float, bounded: dict[str, Any], of_sources: str, topic: str
+def run_job(
+    job_json: str, timeout_seconds: float, process_limits: dict[str, Any], job_sources: str, topic: str
 ) -> dict[str, Any]:
-    """Run what an order says on this worker's device, and log on the topic how far it is.
+    """Run a job on this worker's device, and log its progress on the topic.
 
     Returns:
-        ``refused``: why this worker, which may have come after the sweep had looked at all, is not to work for it; or
-        ``files`` of the order's directory by relative name; ``failed``, why a reference did not finish, or None;
+        ``refused``: why this worker, which may have joined after the sweep checked its workers, must not work for it;
+        or ``files`` of the job's directory by relative name; ``failed``, why a reference did not finish, or None;
         ``interrupted``.
     """
-    told = ORDERS.validate_json(text)
-    if difference := difference_from(told, of_sources):
+    sent = JOBS.validate_json(job_json)
+    if difference := difference_from(sent, job_sources):
         return {"refused": f"{socket.gethostname()} {difference}"}
-    place = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
-    order = replace(told, directory=place, device=own_device(), environment=environment())
-    bounds = run.Bounds(**bounded)
-    given_up, failed, interrupted = _GivenUp(), None, False
+    directory = Path(tempfile.mkdtemp(prefix="trial-", dir=get_worker().local_directory))
+    job = replace(sent, directory=directory, device=own_device(), environment=environment())
+    failed, interrupted = None, False
     try:
-        if order.kind == "reference":
-            run.run_reference(order, timeout_seconds, given_up, bounds)
-        else:
-            with _telling(order.scratch, order.trial_id, topic):
-                run.run_trial(order, timeout_seconds, given_up, bounds)
-    except run.Failed as error:
+        _run(job, timeout_seconds, launch.ProcessLimits(**process_limits), topic)
+    except launch.Failed as error:
         failed = str(error)
-    except run.Interrupted:
+    except launch.Interrupted:
         interrupted = True
     try:
-        files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        files = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
         return {"refused": None, "files": files, "failed": failed, "interrupted": interrupted}
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(job: TrialJob, timeout_seconds: float, limits: launch.ProcessLimits, topic: str) -> None:
+    cancelled = _TaskCancelled()
+    if job.kind == "reference":
+        launch.run_reference(job, timeout_seconds, cancelled, limits)
+        return
+    with _logging_progress(job.scratch, job.trial_id, topic):
+        launch.run_trial(job, timeout_seconds, cancelled, limits)

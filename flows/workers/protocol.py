@@ -1,4 +1,4 @@
-"""Who runs the processes of a sweep: slots of this machine, or of many machines by :mod:`flows.workers.dask`."""
+"""Workers of a sweep's processes: slots of this machine, or of many machines by :mod:`flows.workers.dask`."""
 
 import contextlib
 import queue
@@ -8,41 +8,43 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from jaxcache.lab.environment import Environment, environment
-from jaxcache.lab.running import launch as run
-from jaxcache.lab.trial import Device, Reference, TrialResult
+from jaxcache.lab.result import Reference, TrialResult
+from jaxcache.lab.running import launch
+from jaxcache.lab.running.job import TrialJob
+from jaxcache.lab.trial import Device
 
 from ..planning.plan import Plan
 
-Say = Callable[[str], None]
+Reporter = Callable[[str], None]
 
 
 class Workers(Protocol):
-    """What a sweep's tasks need of them. Methods may be called from any thread."""
+    """Interface of workers to a sweep's tasks. Methods may be called from any thread."""
 
     @property
     def count(self) -> int:
-        """How many processes run at a time."""
+        """Number of processes that run at a time."""
         ...
 
     @property
     def device(self) -> Device:
-        """One like those on which processes run; all are alike."""
+        """Device of one of the workers; all are alike."""
         ...
 
     @property
     def environment(self) -> Environment:
-        """Where processes run."""
+        """Environment of the processes."""
         ...
 
-    def trial(self, order: run.TrialJob, stop: threading.Event, started: Say) -> TrialResult:
-        """Run a trial; ``started`` is told where. See :func:`jaxcache.lab.running.launch.run_trial`.
+    def trial(self, job: TrialJob, stop: threading.Event, started: Reporter) -> TrialResult:
+        """Run a trial, and report its worker to ``started``. See :func:`jaxcache.lab.running.launch.run_trial`.
 
         Raises:
             Interrupted: If ``stop`` was set.
         """
         ...
 
-    def reference(self, order: run.TrialJob, stop: threading.Event) -> Reference:
+    def reference(self, job: TrialJob, stop: threading.Event) -> Reference:
         """Run a reference. See :func:`jaxcache.lab.running.launch.run_reference`.
 
         Raises:
@@ -54,19 +56,19 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What each process may take."""
+    """Limits of each process: its time, and its other limits."""
 
     timeout_seconds: float
-    bounds: run.Bounds
+    process: launch.ProcessLimits
 
 
 def limits(plan: Plan) -> Limits:
     """Return the limits of a plan's processes."""
-    return Limits(plan.runner.timeout_seconds, plan.bounds)
+    return Limits(plan.runner.timeout_seconds, plan.process_limits)
 
 
 class LocalWorkers:
-    """A slot for each device of this machine."""
+    """Workers of this machine, one for each device."""
 
     def __init__(self, plan: Plan) -> None:
         self.count, self.device = len(plan.devices), plan.devices[0]
@@ -77,31 +79,31 @@ class LocalWorkers:
             self._free.put(device)
 
     @contextlib.contextmanager
-    def _taken(self) -> Iterator[Device]:
-        """Hold a device; there are as many as threads, so none waits."""
+    def _device(self) -> Iterator[Device]:
+        """Reserve a device; there are as many as threads, so that none waits."""
         device = self._free.get()
         try:
             yield device
         finally:
             self._free.put(device)
 
-    def trial(self, order: run.TrialJob, stop: threading.Event, started: Say) -> TrialResult:
-        """Run a trial in a process of its own."""
-        with self._taken() as device:
+    def trial(self, job: TrialJob, stop: threading.Event, started: Reporter) -> TrialResult:
+        """Run a trial in its own process."""
+        with self._device() as device:
             started(f"{device.platform} {device.index}")
-            order = replace(order, device=device)
-            return run.run_trial(order, self._limits.timeout_seconds, stop, self._limits.bounds)
+            job = replace(job, device=device)
+            return launch.run_trial(job, self._limits.timeout_seconds, stop, self._limits.process)
 
-    def reference(self, order: run.TrialJob, stop: threading.Event) -> Reference:
-        """Run a reference in a process of its own."""
-        with self._taken() as device:
-            order = replace(order, device=device)
-            return run.run_reference(order, self._limits.timeout_seconds, stop, self._limits.bounds)
+    def reference(self, job: TrialJob, stop: threading.Event) -> Reference:
+        """Run a reference in its own process."""
+        with self._device() as device:
+            job = replace(job, device=device)
+            return launch.run_reference(job, self._limits.timeout_seconds, stop, self._limits.process)
 
 
 @contextlib.contextmanager
-def open_workers(plan: Plan, say: Say) -> Iterator[Workers]:
-    """Take up the workers of a plan's runner; ``say`` is told of troubles with them.
+def open_workers(plan: Plan, report: Reporter) -> Iterator[Workers]:
+    """Connect to the workers of a plan's runner; problems with them are reported to ``report``.
 
     Raises:
         UsageError: If they cannot be reached, or do not compute alike.
@@ -111,12 +113,12 @@ def open_workers(plan: Plan, say: Say) -> Iterator[Workers]:
         return
     from .dask import connect  # takes a second to import
 
-    with connect(plan, say) as workers:
+    with connect(plan, report) as workers:
         yield workers
 
 
 def check_workers(plan: Plan) -> None:
-    """Look whether workers that are there already can do a plan's work.
+    """Check that the workers at ``runner.address``, if the plan names one, can do the plan's work.
 
     Raises:
         UsageError: If they cannot.

@@ -4,18 +4,9 @@ from pathlib import Path
 
 from jaxcache.lab.analysis.sweep import MANIFEST, Manifest
 from jaxcache.lab.environment import environment
-from jaxcache.lab.running.launch import REFERENCE, RESULT
-from jaxcache.lab.trial import (
-    FunctionCounts,
-    Latency,
-    Memory,
-    Reference,
-    Statistics,
-    Timeline,
-    Timing,
-    TrialResult,
-    write_json,
-)  # fmt: skip
+from jaxcache.lab.files import write_json
+from jaxcache.lab.layout import REFERENCE, RESULT
+from jaxcache.lab.result import FunctionCounts, Latency, Memory, Reference, Statistics, Timeline, Timing, TrialResult
 from jaxcache.lab.workloads import Answer
 
 from .trials import small_trial

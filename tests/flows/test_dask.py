@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from jaxcache.lab.running.progress_file import read_advance
+from jaxcache.lab.running.progress_file import read_progress
 
 from .conftest import PROJECT, command, environment
 from .test_sweep import COMPILING, SMALL, decisions, newest, results, run_sweep
@@ -117,7 +117,7 @@ def test_dask_decides_as_the_local_runner_does(prefect_home, tmp_path):
 
 def hits_so_far(outputs):
     """Return what the live table reads of trials that run elsewhere."""
-    found = [read_advance(path) for path in outputs.glob("20*/trials/*/scratch")]
+    found = [read_progress(path) for path in outputs.glob("20*/trials/*/scratch")]
     return [one.hit_rate for one in found if one is not None and one.requests == int(COMPILING[4].partition("=")[2])]
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from flows import server as flows_server
+from flows.prefect_server import ports, process
 
 from .conftest import PROJECT, command, environment
 from .test_sweep import COMPILING, flow_run_of, newest, results, start_sweep, task_runs_of, wait_for
@@ -36,18 +36,18 @@ def test_the_project_s_server_is_started_again_and_has_every_state(server, prefe
 WITHOUT_A_SERVER = """
 import os, sys, time
 from pathlib import Path
-from flows.prefect_server import watchdog as keeper
+from flows.prefect_server import watchdog
 
 def leave(place):
     print("left", place)
     return 7
 
-keeper._LOOK_SECONDS = keeper._MISSED_SECONDS = 0.2
-with keeper.keeping(leave):
+watchdog._LOOK_SECONDS = watchdog._MISSED_SECONDS = 0.2
+with watchdog.watching(leave):
     if sys.argv[1] == "gone first":
         time.sleep(2)
     print("trials have ended", flush=True)
-    keeper.finish(Path("here"))
+    watchdog.finish(Path("here"))
     print("Prefect is asked", flush=True)
     time.sleep(60)
 """
@@ -71,24 +71,24 @@ def test_a_sweep_whose_server_is_gone_for_good_ends_by_itself(tmp_path, order):
 
 
 def test_a_server_that_was_killed_gets_its_port_back_as_soon_as_it_has_let_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(flows_server, "HOME", tmp_path)
+    monkeypatch.setattr(process, "HOME", tmp_path)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
         (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
         letting_go = threading.Timer(0.3, held.close)
         letting_go.start()
-        found, reservation = flows_server._free_port()
+        found, reservation = process._free_port()
         os.close(reservation)
         assert found == port
         letting_go.join()
 
 
 def test_who_starts_a_server_while_one_is_being_stopped_waits_and_is_not_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr(flows_server, "HOME", tmp_path)
+    monkeypatch.setattr(process, "HOME", tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
         told = {"pid": living.pid, "created": psutil.Process(living.pid).create_time(), "port": 1}
-        stopping = threading.Thread(target=flows_server.stop)
+        stopping = threading.Thread(target=process.stop)
         with FileLock(tmp_path / "server.lock"):  # a sweep starts one just now
             stopping.start()
             stopping.join(0.3)
@@ -100,13 +100,13 @@ def test_who_starts_a_server_while_one_is_being_stopped_waits_and_is_not_forgott
 
 
 def test_a_port_that_another_has_taken_for_good_is_left_to_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(flows_server, "HOME", tmp_path)
-    monkeypatch.setattr(flows_server, "_LET_GO_SECONDS", 0.1)
+    monkeypatch.setattr(process, "HOME", tmp_path)
+    monkeypatch.setattr(ports, "_RELEASE_SECONDS", 0.1)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
         (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
-        found, reservation = flows_server._free_port()
+        found, reservation = process._free_port()
         os.close(reservation)
         assert found != port
 

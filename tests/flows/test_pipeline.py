@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.running.flow import _how_it_ended, _saved_costs
+from flows.running.flow import how_it_ended
+from flows.running.session import saved_costs
 from jaxcache import Cost, CostTable
-from jaxcache.lab.running.launch import COSTS, RESULT, TRIALS
+from jaxcache.lab.layout import COSTS, RESULT, TRIALS
 
 
 def session(directory, *, done, stopped=False):
@@ -33,12 +34,12 @@ def session(directory, *, done, stopped=False):
     ],
 )
 def test_a_sweep_is_finished_only_if_every_trial_has_a_result(tmp_path, done, states, stopped, ended):
-    assert _how_it_ended(session(tmp_path, done=done, stopped=stopped), states, True) == ended
+    assert how_it_ended(session(tmp_path, done=done, stopped=stopped), states, True) == ended
 
 
 def test_a_cost_table_that_cannot_be_read_does_not_keep_a_sweep_from_going_on(tmp_path):
-    assert len(_saved_costs(tmp_path)) == 0
+    assert len(saved_costs(tmp_path)) == 0
     (tmp_path / COSTS).write_text("")
-    assert len(_saved_costs(tmp_path)) == 0
+    assert len(saved_costs(tmp_path)) == 0
     CostTable({"f(float32[3])": Cost(1000, 0.5)}).save(tmp_path / COSTS)
-    assert len(_saved_costs(tmp_path)) == 1
+    assert len(saved_costs(tmp_path)) == 1

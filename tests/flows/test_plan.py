@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from flows.planning.plan import CONF, UsageError, make_plan
+from flows.planning.errors import UsageError
+from flows.planning.plan import CONF, make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 

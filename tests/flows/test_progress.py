@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from flows.running.progress import Progress
-from jaxcache.lab.running.launch import scratch
+from jaxcache.lab.files import write_json
+from jaxcache.lab.layout import scratch
 from jaxcache.lab.running.progress_file import TrialProgress
-from jaxcache.lab.trial import write_json
 from tests._support.results import result
 
 

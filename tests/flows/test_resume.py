@@ -9,11 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.planning.plan import UsageError, make_plan
+from flows.planning.errors import UsageError
+from flows.planning.plan import make_plan
 from flows.running.resume import claim, mark_reported, saved_words
 from flows.sweep import main
-from jaxcache.lab.running.launch import RESULT, known_result
-from jaxcache.lab.trial import write_json
+from jaxcache.lab.files import write_json
+from jaxcache.lab.layout import RESULT
+from jaxcache.lab.running.earlier_results import known_result
 from tests._support.results import failed
 
 from .conftest import command

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.planning.plan import UsageError, make_plan
+from flows.planning.errors import UsageError
+from flows.planning.plan import make_plan
 from flows.tune import main
-from flows.tuning.settings import describe_program, read_settings
+from flows.tuning.program import describe_program
+from flows.tuning.settings import read_settings
 from jaxcache import JitCache, Trace, replay
 
 from .conftest import command

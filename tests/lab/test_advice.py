@@ -4,7 +4,7 @@ import pytest
 
 from jaxcache.lab.analysis.suggestions import advise
 from jaxcache.lab.analysis.sweep import read_sweep
-from jaxcache.lab.trial import FunctionCounts, Statistics
+from jaxcache.lab.result import FunctionCounts, Statistics
 
 from .._support.results import COURSE, result, write_sweep
 

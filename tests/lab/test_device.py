@@ -38,11 +38,11 @@ def held_to(device, **environment):
     """Return the environment and the threads of a process that was held to a device, and what it made of it."""
     program = (
         "import json, os, sys\n"
-        "from jaxcache.lab.running.device import hold_to\n"
+        "from jaxcache.lab.running.device import pin_to_device\n"
         "from jaxcache.lab.trial import Device\n"
         "told = {}\n"
         "try:\n"
-        "    told['device'] = hold_to(Device.model_validate_json(sys.argv[1]))\n"
+        "    told['device'] = pin_to_device(Device.model_validate_json(sys.argv[1]))\n"
         "    import jax, jax.numpy as jnp\n"
         "    jax.block_until_ready(jnp.ones((300, 300)) @ jnp.ones((300, 300)))\n"
         "    names = [open(f'/proc/self/task/{t}/comm').read().strip() for t in os.listdir('/proc/self/task')]\n"

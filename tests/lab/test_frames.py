@@ -5,9 +5,10 @@ import pytest
 
 from jaxcache import Cost, CostTable, Trace, optimum, replay
 from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.files import write_json
+from jaxcache.lab.layout import COSTS, REFERENCE, REFERENCES, REQUESTS
 from jaxcache.lab.report.html import page
-from jaxcache.lab.running.launch import COSTS, REFERENCE, REFERENCES, REQUESTS
-from jaxcache.lab.trial import Reference, write_json
+from jaxcache.lab.result import Reference
 
 from .._support.results import result, write_sweep
 

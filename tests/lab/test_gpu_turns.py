@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from jaxcache.lab.running.gpu_lock import turn_on
+from jaxcache.lab.running.gpu_lock import gpu_lock
 from jaxcache.lab.trial import Device
 
 
@@ -21,9 +21,9 @@ def holder(gpu):
     """Another process whose turn it is, until it is killed."""
     program = (
         "import sys, threading, time\n"
-        "from jaxcache.lab.running.gpu_lock import turn_on\n"
+        "from jaxcache.lab.running.gpu_lock import gpu_lock\n"
         "from jaxcache.lab.trial import Device\n"
-        "with turn_on(Device.model_validate_json(sys.argv[1]), threading.Event()) as ours:\n"
+        "with gpu_lock(Device.model_validate_json(sys.argv[1]), threading.Event()) as ours:\n"
         "    print(ours, flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -40,7 +40,7 @@ def test_a_turn_comes_when_the_process_that_had_it_is_killed(gpu, holder):
     came = threading.Event()
 
     def take():
-        with turn_on(gpu, threading.Event()) as ours:
+        with gpu_lock(gpu, threading.Event()) as ours:
             assert ours
             came.set()
 
@@ -55,11 +55,11 @@ def test_a_turn_comes_when_the_process_that_had_it_is_killed(gpu, holder):
 def test_who_is_told_to_stop_does_not_get_a_turn(gpu, holder):
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
-    with turn_on(gpu, stop) as ours:
+    with gpu_lock(gpu, stop) as ours:
         assert not ours
 
 
 def test_another_gpu_and_cpu_cores_are_free(gpu, holder):
     for device in (gpu.model_copy(update={"identity": f"GPU-{uuid.uuid4()}"}), Device(platform="cpu", index=0)):
-        with turn_on(device, threading.Event()) as ours:
+        with gpu_lock(device, threading.Event()) as ours:
             assert ours

@@ -9,7 +9,8 @@ import pytest
 TRIALS = """
 import json, os, sys, threading
 from pathlib import Path
-from jaxcache.lab.running import launch as run
+from jaxcache.lab.running import launch
+from jaxcache.lab.running.job import TrialJob
 from jaxcache.lab.environment import environment
 from jaxcache.lab.trial import Device
 from tests._support.trials import small_trial
@@ -20,13 +21,13 @@ def order(kind, name, persistent):
     trial, directory = small_trial(persistent=persistent), root / name
     directory.mkdir()
     device = Device(platform="cpu", index=0, cores=cores)
-    return run.TrialJob(kind, trial, device, directory, environment(), {}, trial.id, trial.program_id)
+    return TrialJob(kind, trial, device, directory, environment(), {}, trial.id, trial.program_id)
 def status(name, persistent):
-    result = run.run_trial(order("trial", name, persistent), 120, threading.Event())
+    result = launch.run_trial(order("trial", name, persistent), 120, threading.Event())
     return result.status, result.reason
 """
 OFF_AND_FRESH = """
-run.run_reference(order("reference", "reference", {"mode": "off"}), 120, threading.Event())
+launch.run_reference(order("reference", "reference", {"mode": "off"}), 120, threading.Event())
 print(status("off", {"mode": "off"}), status("fresh", {"mode": "fresh"}))
 """
 SHARED = """
@@ -35,7 +36,7 @@ print(status("shared", {"mode": "shared", "directory": str(root / "group")}))
 STARTED_AHEAD = """
 import multiprocessing, os, sys
 from flows.running import fork_server
-fork_server.start()
+fork_server.start_before_imports()
 process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
 process.start()
 process.join()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+from jaxcache.lab.layout import RESULT
 from jaxcache.lab.report.html import PAGE, page
 from jaxcache.lab.report.images import themes
 from jaxcache.lab.report.markdown import write_report
-from jaxcache.lab.running.launch import RESULT
 from tests._support.browser import chromium
 
 from .._support.results import failed, result, write_sweep

@@ -9,8 +9,8 @@ from rich.console import Console
 from jaxcache.lab.analysis.recommendation import decide
 from jaxcache.lab.analysis.suggestions import advise
 from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
+from jaxcache.lab.layout import RESULT
 from jaxcache.lab.report.markdown import GROUP_COLUMNS, REPORT, group_row, headline, print_summary, write_report
-from jaxcache.lab.running.launch import RESULT
 
 from .._support.results import failed, result, write_sweep
 from .._support.trials import WORKLOADS

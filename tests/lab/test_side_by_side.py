@@ -4,8 +4,8 @@ import pytest
 
 from flows import report
 from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.layout import RESULT
 from jaxcache.lab.report.compare_sweeps import changes, side_by_side
-from jaxcache.lab.running.launch import RESULT
 
 from .._support.results import result, write_sweep
 from .._support.trials import WORKLOADS

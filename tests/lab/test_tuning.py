@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jaxcache import JitCache, Trace, optimum, replay
 from jaxcache.lab.tuning.report import Tuned, print_tuning, write_tuning
-from jaxcache.lab.tuning.search import Recording, tune
+from jaxcache.lab.tuning.search import Recording, search
 
 MIB = 1024**2
 
@@ -28,7 +28,7 @@ def recordings():
 
 
 def test_the_chosen_setting_is_the_cheapest_of_what_was_replayed_at_its_limit(recordings):
-    tuning = tune(recordings, ["lru", "gdsf", "fifo"], memory_limit=6 * MIB)
+    tuning = search(recordings, ["lru", "gdsf", "fifo"], memory_limit=6 * MIB)
     assert len(tuning.candidates) == 6
     least = min(one.total_seconds for one in tuning.candidates)
     assert tuning.best.total_seconds <= 1.02 * least
@@ -41,7 +41,7 @@ def test_the_chosen_setting_is_the_cheapest_of_what_was_replayed_at_its_limit(re
 
 
 def test_without_a_limit_the_knee_is_taken_and_nothing_on_the_front_is_beaten(recordings):
-    tuning = tune(recordings, ["lru", "gdsf"])
+    tuning = search(recordings, ["lru", "gdsf"])
     assert {one.buckets for one in tuning.ranked} == {"none", "pow2"}
     assert tuning.best.limit_bytes < recordings[0].trace.working_set_bytes
     for one in tuning.front():
@@ -53,12 +53,12 @@ def test_without_a_limit_the_knee_is_taken_and_nothing_on_the_front_is_beaten(re
 def test_padding_that_costs_more_than_it_saves_is_not_recommended(recordings):
     cheap, padded = recordings
     dear = Recording("pow2", padded.trace, 1e6)
-    assert tune([cheap, dear], ["lru"]).best.buckets == "none"
-    assert tune([cheap, padded], ["lru"]).best.buckets == "pow2"
+    assert search([cheap, dear], ["lru"]).best.buckets == "none"
+    assert search([cheap, padded], ["lru"]).best.buckets == "pow2"
 
 
 def test_real_runs_go_to_the_ranked_first_and_then_to_the_next_policies_at_the_recommended_limit(recordings):
-    tuning = tune(recordings, ["lru", "gdsf", "fifo"])
+    tuning = search(recordings, ["lru", "gdsf", "fifo"])
     four = tuning.contenders(4)
     assert four[:2] == list(tuning.ranked)
     assert len({one.setting for one in four}) == 4
@@ -68,18 +68,18 @@ def test_real_runs_go_to_the_ranked_first_and_then_to_the_next_policies_at_the_r
 
 
 def test_equal_settings_are_the_same_whoever_replayed_them(recordings):
-    one, other = (tune(recordings[:1], ["lru"], memory_limit=6 * MIB).best for _ in range(2))
+    one, other = (search(recordings[:1], ["lru"], memory_limit=6 * MIB).best for _ in range(2))
     assert one.setting == other.setting == ("none", "lru", 6 * MIB)
 
 
 def test_nothing_to_replay_is_said():
     empty = Trace.from_arrays(keys=[], size_bytes=[], compile_seconds=[])
     with pytest.raises(ValueError, match="at least one request, but is empty"):
-        tune([Recording("none", empty, 0.0)])
+        search([Recording("none", empty, 0.0)])
 
 
 def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
-    tuning = tune(recordings, ["lru", "gdsf"])
+    tuning = search(recordings, ["lru", "gdsf"])
     tuned = Tuned("a program", "python -m flows.tune x", tuning, (), None, None, {"pow2": (8, 16)})
     write_tuning(tuned, tmp_path)
     with warnings.catch_warnings():

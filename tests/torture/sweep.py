@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from flows.planning.plan import Plan, make_plan
-from flows.server import healthy
+from flows.prefect_server.process import healthy
 from jaxcache.lab.environment import code_version
 
 PROJECT = Path(__file__).resolve().parents[2]

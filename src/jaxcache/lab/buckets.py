@@ -1,11 +1,11 @@
-"""Which lengths a trial's programs are compiled for: every one, or a set of buckets that inputs are padded up to."""
+"""Lengths that a trial's programs are compiled for: every length, or a set of buckets that inputs are padded to."""
 
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from .._padding.choose import choose_buckets, linear_buckets, power_of_two_buckets
+from .. import choose_buckets, linear_buckets, power_of_two_buckets
 from .shapes import Shapes
 from .workloads import Workload
 
@@ -17,7 +17,7 @@ class _Buckets(BaseModel):
 
 
 class Unbucketed(_Buckets):
-    """Every length has programs of its own."""
+    """No buckets: every length has its own programs."""
 
     name: Literal["none"] = "none"
 
@@ -27,7 +27,7 @@ class Unbucketed(_Buckets):
 
 
 class PowersOfTwo(_Buckets):
-    """Powers of two, up to the one that holds the largest length."""
+    """Powers of two, up to the first that is at least the largest length."""
 
     name: Literal["pow2"]
 
@@ -37,7 +37,7 @@ class PowersOfTwo(_Buckets):
 
 
 class Linear(_Buckets):
-    """``count`` equal steps up to the largest length."""
+    """Buckets in ``count`` equal steps up to the largest length."""
 
     name: Literal["linear"]
     count: PositiveInt
@@ -48,15 +48,15 @@ class Linear(_Buckets):
 
 
 class Optimal(_Buckets):
-    """The set for which calls and compiles cost least, see :func:`jaxcache.choose_buckets`.
+    """Set of buckets with the least total cost of calls and compiles, see :func:`jaxcache.choose_buckets`.
 
-    Chosen on another stream of the same kind, drawn with another seed: who chooses buckets knows the past, not what
-    is to come.
+    They are chosen on another stream of the same distribution, with another seed, since a program's author knows past
+    requests, not those to come.
 
     Attributes:
-        compile_seconds: Of all programs of one length.
-        seconds_per_element: Of a call; elements are what the workload computes at a length.
-        max_buckets: At most so many; None for no bound.
+        compile_seconds: Compile time of all programs of one length.
+        seconds_per_element: Time of a call per element; the workload says how many elements a length has.
+        max_buckets: Largest number of buckets; None for no limit.
     """
 
     name: Literal["optimal"]

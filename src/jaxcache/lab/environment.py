@@ -1,4 +1,4 @@
-"""On what a result was obtained: versions, machine, commit."""
+"""Environment that a result was obtained in: versions, machine, commit."""
 
 import functools
 import hashlib
@@ -15,11 +15,11 @@ _SOURCES = Path(__file__).resolve().parents[1]
 
 
 class Environment(BaseModel):
-    """What else a result depends on.
+    """Versions, machine and commit that a result depends on.
 
     Attributes:
-        code_version: Hash of jaxcache's own source files.
-        git_commit: Of the working directory's repository; None without one.
+        code_version: Hash of jaxcache's source files.
+        git_commit: Commit of the working directory's repository; None without one.
         git_dirty: Whether tracked files differ from that commit.
         lock_hash: SHA-256 of ``requirements.lock``; None without one.
     """
@@ -37,13 +37,13 @@ class Environment(BaseModel):
     lock_hash: str | None
 
     def computes_as(self, other: "Environment") -> bool:
-        """Whether the same program gives the same bits in both: the packages and the processor are the same."""
+        """Return whether packages and processor are equal, so that a program gives the same bits in both."""
         return (self.packages, self.processor) == (other.packages, other.processor)
 
 
 @functools.cache
 def code_version(root: Path = _SOURCES) -> str:
-    """Return the hash of the source files under a directory: jaxcache's own if none is given."""
+    """Return the hash of the source files under a directory, by default jaxcache's."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\n".encode())
@@ -69,7 +69,7 @@ def _processor() -> str:
 
 @functools.cache
 def environment() -> Environment:
-    """Return the present environment; read once a process."""
+    """Return the present environment, which a process reads once."""
     lock = Path("requirements.lock")
     installed = {dist.name.lower(): dist.version for dist in map(_distribution, _PACKAGES) if dist is not None}
     status = _git("status", "--porcelain", "--untracked-files=no")

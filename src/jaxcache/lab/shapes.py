@@ -1,7 +1,7 @@
-"""Streams of call shapes: how long each request is.
+"""Streams of call shapes: the length of each request.
 
-A stream is drawn before anything runs, from its own seed, so that every policy sees the same requests. Lengths come
-from ``distinct`` values spread evenly (in logarithm) from ``smallest`` to ``largest``.
+A stream is drawn from its seed before anything runs, so that every policy sees the same requests. Lengths are from
+``distinct`` values spread evenly (in logarithm) from ``smallest`` to ``largest``.
 """
 
 from typing import Annotated, Literal, Self
@@ -38,7 +38,7 @@ class _Stream(BaseModel):
 
 
 class Uniform(_Stream):
-    """Every length as likely as any other: no policy can do better than chance, only sizes and costs differ."""
+    """Stream in which every length is equally likely: only sizes and costs tell entries apart."""
 
     name: Literal["uniform"]
 
@@ -48,13 +48,13 @@ class Uniform(_Stream):
 
 
 class Zipf(_Stream):
-    """A few lengths often, most of them rarely: rank r has probability proportional to ``r ** -exponent``."""
+    """Stream of a few frequent lengths and many rare: rank r has probability proportional to ``r ** -exponent``."""
 
     name: Literal["zipf"]
     exponent: PositiveFloat
 
     def lengths(self, count: int, seed: int) -> Lengths:
-        """Return ``count`` lengths; which length has which rank is drawn too."""
+        """Return ``count`` lengths; the rank of each length is drawn too."""
         draw = np.random.default_rng(seed)
         ranked = draw.permutation(self.values())
         weights = np.arange(1, len(ranked) + 1, dtype=np.float64) ** -self.exponent
@@ -62,9 +62,9 @@ class Zipf(_Stream):
 
 
 class Phased(_Stream):
-    """The working set moves on: ``phases`` stretches of equal length, each uniform over its own share of lengths.
+    """Stream whose working set changes: ``phases`` equal stretches, each uniform over its own share of lengths.
 
-    One request in ten is for a length of any phase, as in a program that now and then looks back.
+    One request in ten is for a length of any phase, as in a program that sometimes returns to earlier work.
     """
 
     name: Literal["phased"]

@@ -12,7 +12,7 @@ from statistics import fmean, median
 import numpy as np
 
 from ... import Cost, CostTable, Trace
-from ..trial import Reference
+from ..result import Reference
 
 _ROUNDING = 1e-6  # sums of the same numbers in another order
 

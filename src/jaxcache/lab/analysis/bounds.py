@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ... import Cost, CostTable, Trace, optimum
-from ..running.launch import COSTS, REFERENCES, REQUESTS
-from ..trial import TrialResult
+from ..layout import COSTS, REFERENCES, REQUESTS
+from ..result import TrialResult
 from .reading import FileReader
 
 Bounds = dict[tuple[str, int | None], float]  # seconds, by program id and limit in bytes

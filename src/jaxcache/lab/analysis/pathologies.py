@@ -4,7 +4,7 @@ from ..._advice.suggestion import WORTH_SECONDS, Suggestion
 from ..._advice.suggestions import limit_for
 from ..._calls.misses import REPEAT_CAUSES
 from ..._primitives.sizes import format_size
-from ..trial import TrialResult
+from ..result import TrialResult
 from .sweep import Group
 
 _RESISTS_SCANS = frozenset({"gdsf_admit", "lnc_ra", "s3fifo", "sieve"})

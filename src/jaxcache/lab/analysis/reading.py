@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..trial import TrialResult
+from ..result import TrialResult
 
 _MAY_BE_NEGATIVE = ("disk_saved_seconds",)  # where reading programs took longer than compiling them had
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -13,7 +13,7 @@ from statistics import fmean
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion, merge
 from ..._advice.suggestions import Thresholds, all_suggestions
 from ..._primitives.sizes import format_size, parse_size
-from ..trial import TrialResult
+from ..result import TrialResult
 from .answer import describe_ratio
 from .choice import by_policy, told_by
 from .paired_tests import LEVEL, Comparison, Interval, compare, correct, paired_interval

@@ -11,13 +11,12 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from ..._primitives.sizes import format_size
-from ..running.launch import REFERENCE, REFERENCES, RESULT, TRIALS
-from ..trial import Reference, Trial, TrialResult
+from ..layout import MANIFEST, REFERENCE, REFERENCES, RESULT, TRIALS
+from ..result import Reference, TrialResult
+from ..trial import Trial
 from .baselines import Baselines, agreed_prices, find_frames, is_bound, mean_frame
 from .bounds import Bounds, find_bounds, load_prices, load_traces
 from .reading import FileReader, Unreadable, fault_of_file
-
-MANIFEST = "sweep.json"
 
 
 class Manifest(BaseModel):

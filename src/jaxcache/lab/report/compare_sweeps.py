@@ -11,7 +11,7 @@ from ..analysis.answer import describe_ratio
 from ..analysis.paired_tests import Comparison, compare, correct
 from ..analysis.recommendation import decide, typed_size
 from ..analysis.sweep import Sweep
-from ..trial import TrialResult
+from ..result import TrialResult
 from .rows import damaged_results, headline
 
 _DIRECTORY = "persistent.directory"

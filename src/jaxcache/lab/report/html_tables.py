@@ -10,7 +10,7 @@ from ..analysis.choice import baseline_of, by_policy
 from ..analysis.paired_tests import Comparison, compare
 from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
-from ..trial import TrialResult
+from ..result import TrialResult
 from .rows import GROUP_COLUMNS, group_row, unequal_seeds
 from .tables import groups_by_trial
 

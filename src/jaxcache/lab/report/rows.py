@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..._primitives.sizes import format_size
 from ..analysis.sweep import Group, Program, Sweep
-from ..trial import TrialResult
+from ..result import TrialResult
 
 GROUP_COLUMNS = (
     "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",

@@ -10,7 +10,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ..analysis.sweep import Group, Setting, Sweep
-from ..trial import TrialResult
+from ..result import TrialResult
 
 RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
 SCHEMA_VERSION = 1

@@ -1,1 +1,1 @@
-"""Trials: each a process of its own on a device."""
+"""Execution of trials, each in its own process on a device."""

@@ -1,4 +1,4 @@
-"""Which devices there are, and how a process is held to one of them."""
+"""Devices of this machine, and how a process is pinned to one of them."""
 
 import os
 from collections.abc import Sequence
@@ -24,32 +24,32 @@ def find_devices(
 
     Args:
         platform: ``cpu``, ``gpu``, or ``auto`` for GPUs where there are any and JAX has a plugin for them.
-        workers: How many; None for every GPU, or for one CPU slot for every two cores, but at least two slots where
-            there are two cores. Slots share the cores evenly, the same number each, so that all compute alike.
-        gpus: Which GPUs, by their position among those that are visible; None for every one.
-        gpu_memory_fraction: How much of a GPU's memory a process takes ahead; None to take what it needs.
+        workers: Number of devices; None for every GPU, or for one CPU slot for every two cores, but at least two slots
+            where there are two cores. Slots have the same number of cores each, so that all compute alike.
+        gpus: Positions of the GPUs among the visible ones; None for all.
+        gpu_memory_fraction: Share of a GPU's memory that a process allocates ahead; None to allocate as needed.
 
     Raises:
-        ValueError: If a GPU is not there, or there are fewer devices than workers.
+        ValueError: If a GPU does not exist, or there are fewer devices than workers.
     """
     if gpus is not None and platform == "cpu":
         raise ValueError(f"runner.gpus={list(gpus)} needs runner.device=gpu, but runner.device is cpu")
     wanted = platform == "gpu" or gpus is not None
-    found = len(find_gpus()) if wanted or (platform == "auto" and jax_can_use_gpus()) else 0
-    if wanted and not found:
-        asked = "runner.device is gpu" if gpus is None else f"runner.gpus is {list(gpus)}"
-        raise ValueError(f"{asked}, but nvidia-smi lists no GPU; write runner.device=cpu runner.gpus=null")
-    if not found:
+    count = len(find_gpus()) if wanted or (platform == "auto" and jax_can_use_gpus()) else 0
+    if wanted and not count:
+        setting = "runner.device is gpu" if gpus is None else f"runner.gpus is {list(gpus)}"
+        raise ValueError(f"{setting}, but nvidia-smi lists no GPU; write runner.device=cpu runner.gpus=null")
+    if not count:
         return _cpu_slots(workers)
-    chosen = _chosen(gpus, found)
+    chosen = _chosen(gpus, count)
     if workers is not None and workers > len(chosen):
         raise ValueError(f"runner.workers must be at most {len(chosen)}, the number of GPUs, but is {workers}")
-    taken = chosen[: workers or len(chosen)]
-    known = models_and_identities([visible_entry(index) for index in taken])
+    indices = chosen[: workers or len(chosen)]
+    described = models_and_identities([visible_entry(index) for index in indices])
     return _alike(
         [
             Device(platform="gpu", index=index, memory_fraction=gpu_memory_fraction, model=model, identity=identity)
-            for index, (model, identity) in zip(taken, known, strict=True)
+            for index, (model, identity) in zip(indices, described, strict=True)
         ]
     )
 
@@ -66,14 +66,14 @@ def _alike(gpus: list[Device]) -> list[Device]:
     return gpus
 
 
-def _chosen(gpus: Sequence[int] | None, found: int) -> list[int]:
+def _chosen(gpus: Sequence[int] | None, count: int) -> list[int]:
     if gpus is None:
-        return list(range(found))
+        return list(range(count))
     if not gpus or len(set(gpus)) < len(gpus):
         raise ValueError(f"runner.gpus must name each GPU once, such as [0,1], but is {list(gpus)}")
-    absent = [index for index in gpus if index >= found]
+    absent = [index for index in gpus if index >= count]
     if absent:
-        there = "only GPU 0" if found == 1 else f"0 to {found - 1}"
+        there = "only GPU 0" if count == 1 else f"0 to {count - 1}"
         raise ValueError(f"runner.gpus={list(gpus)} names GPU {absent[0]}, but there is {there}; null means every one")
     return list(gpus)
 
@@ -90,28 +90,28 @@ def _cpu_slots(workers: int | None) -> list[Device]:
     ]
 
 
-def hold_to(device: Device) -> str:
-    """Hold this process to a device, before JAX has started a backend; return the device as JAX sees it.
+def pin_to_device(device: Device) -> str:
+    """Pin this process to a device, before JAX has started a backend; return the device as JAX sees it.
 
-    Once a process: the GPUs that are visible are fewer afterwards.
+    A process may do so once, since fewer GPUs are visible afterwards.
 
     Raises:
-        RuntimeError: If a GPU was asked for and JAX started something else.
+        RuntimeError: If the device is a GPU and JAX started another backend.
     """
-    place = _show_one_gpu(device) if device.platform == "gpu" else _keep_to_cores(device)
+    location = _show_one_gpu(device) if device.platform == "gpu" else _pin_to_cores(device)
     seen = jax.devices()[0]
     if device.platform == "gpu" and seen.platform != "gpu":
         raise RuntimeError(
             f"asked for GPU {device.index}, but JAX started {seen.platform}: is a CUDA jaxlib installed?"
         )
     kind = f" {seen.device_kind}" if seen.device_kind != seen.platform else ""
-    return f"{seen.platform}{kind} {place}"
+    return f"{seen.platform}{kind} {location}"
 
 
 def _show_one_gpu(device: Device) -> str:
     entry = visible_entry(device.index)
     if VISIBLE not in os.environ:
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers then mean what nvidia-smi shows
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that numbers are those of nvidia-smi
     os.environ[VISIBLE] = entry
     if device.memory_fraction is None:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -122,13 +122,13 @@ def _show_one_gpu(device: Device) -> str:
     return entry
 
 
-def _keep_to_cores(device: Device) -> str:
-    """Hold this thread, and with it the threads that XLA starts, of which there is one a core that it may use."""
+def _pin_to_cores(device: Device) -> str:
+    """Pin this thread, and with it the threads that XLA starts, one for each core that it may use."""
     jax.config.update("jax_platforms", "cpu")
     if not device.cores:
         return str(device.index)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, device.cores)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):  # of what is imported from here on
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):  # read by libraries imported after this
         os.environ[name] = str(len(device.cores))
     return f"on {len(device.cores)} of {os.cpu_count()} cores"

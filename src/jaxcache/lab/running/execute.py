@@ -1,4 +1,4 @@
-"""Do one trial, or one reference run, in this process."""
+"""Execution of one trial, or of one reference run, in this process."""
 
 import hashlib
 import resource
@@ -17,32 +17,24 @@ import numpy as np
 import psutil
 
 from ... import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_directory
-from ..trial import (
-    FunctionCounts,
-    FunctionProfile,
-    Memory,
-    Persistent,
-    Reference,
-    Statistics,
-    Timeline,
-    Timing,
-    Trial,
-)  # fmt: skip
+from ..layout import REQUESTS
+from ..result import FunctionCounts, FunctionProfile, Memory, Reference, Statistics, Timeline, Timing
+from ..trial import Persistent, Trial
 from ..workloads import Answer, Compiler, Session
-from .launch import REQUESTS, TrialJob
+from .job import TrialJob
 from .profiling import ProfilingCache, profiler_trace
-from .progress_file import AdvanceWriter
-from .timeline import CourseRecorder
+from .progress_file import ProgressWriter
+from .timeline import TimelineRecorder
 
 
 @contextmanager
 def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCache | None]:
-    """Keep what is compiled in what follows in a directory, with thresholds that keep everything; None if it is off.
+    """Use the trial's directory of compiled programs, with thresholds that store everything; yield None if it is off.
 
-    A fresh one is ``scratch``, which whoever started this process removes, since this process may be killed.
+    A fresh directory is in ``scratch``, which the parent process removes, since this process may be killed.
     """
     jax.config.update("jax_enable_compilation_cache", persistent.mode != "off")
-    directory = scratch / "programs" if persistent.mode == "fresh" else persistent.place
+    directory = scratch / "programs" if persistent.mode == "fresh" else persistent.shared_directory
     if directory is None:
         yield None
         return
@@ -53,7 +45,7 @@ def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCach
 
 @dataclass
 class Served:
-    """What came of serving a workload's requests. The session keeps its compiled programs alive."""
+    """Result of serving a workload's requests. The session keeps its compiled programs alive."""
 
     checksum: str
     answer: Answer
@@ -65,7 +57,7 @@ class Served:
 def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | None = None) -> Served:
     """Serve all requests of the trial's workload with programs from ``cache``.
 
-    ``after``, if given, is called between the requests, off the clock, with a request's length and its seconds.
+    ``after`` is called between the requests, outside the measured time, with a request's length and its seconds.
     """
     lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
     buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
@@ -87,64 +79,70 @@ def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | N
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gave, before it is judged."""
+    """Measurements of a trial, before its answer is judged."""
 
     served: Served
     statistics: Statistics
     timing: Timing
     memory: Memory
-    course: Timeline
+    timeline: Timeline
     profile: tuple[FunctionProfile, ...]
 
 
-def execute_trial(order: TrialJob) -> Outcome:
+def execute_trial(job: TrialJob) -> Outcome:
     """Run a trial in this process."""
-    trial = order.trial
+    trial = job.trial
     started_at, started = datetime.now(UTC), time.perf_counter()
     start_rss_bytes = psutil.Process().memory_info().rss
-    warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit is one
-    settings: dict[str, Any] = {"seed": trial.seed, "costs": order.costs}
+    warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit misses often on purpose
+    settings: dict[str, Any] = {"seed": trial.seed, "costs": job.costs}
     kind = ProfilingCache if trial.profiling else JitCache
-    tracing = profiler_trace(order.directory, order.scratch) if trial.profiling else nullcontext()
-    with persistent_cache(trial.persistent, order.scratch) as disk:
+    tracing = profiler_trace(job.directory, job.scratch) if trial.profiling else nullcontext()
+    with persistent_cache(trial.persistent, job.scratch) as disk:
         cache = kind(trial.memory_limit, trial.eviction.name, **settings)
-        advance = AdvanceWriter(order.scratch, trial.workload.requests, cache)
-        with tracing, CourseRecorder(cache, trial) as recorder:
+        progress = ProgressWriter(job.scratch, trial.workload.requests, cache)
+        with tracing, TimelineRecorder(cache, trial) as recorder:
 
             def after(length: int, seconds: float) -> None:
                 recorder.after(length, seconds)
-                advance.after()
+                progress.after()
 
             served = serve(trial, cache, after)
         disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
         statistics = _statistics(cache.stats())
-    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
-    total = sum(served.seconds)
     return Outcome(
         served,
         statistics,
-        Timing(
-            started_at=started_at.isoformat(timespec="milliseconds"),
-            work_seconds=time.perf_counter() - started,
-            serve_seconds=total,
-            run_seconds=max(0.0, total - statistics.compile_seconds),
-            processor_seconds=served.processor_seconds,
-            disk_saved_seconds=disk_saved_seconds,
-            calls_per_second=len(served.seconds) / total,
-            p50_seconds=float(p50),
-            p99_seconds=float(p99),
-        ),
+        _timing(served, started_at, started, statistics.compile_seconds, disk_saved_seconds),
         Memory(start_rss_bytes=start_rss_bytes, peak_rss_bytes=_peak_bytes()),
-        recorder.course(),
+        recorder.timeline(),
         cache.profile() if isinstance(cache, ProfilingCache) else (),
+    )
+
+
+def _timing(
+    served: Served, started_at: datetime, started: float, compile_seconds: float, disk_saved_seconds: float
+) -> Timing:
+    p50, p99 = np.quantile(served.seconds, [0.5, 0.99])
+    total = sum(served.seconds)
+    return Timing(
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        work_seconds=time.perf_counter() - started,
+        serve_seconds=total,
+        run_seconds=max(0.0, total - compile_seconds),
+        processor_seconds=served.processor_seconds,
+        disk_saved_seconds=disk_saved_seconds,
+        calls_per_second=len(served.seconds) / total,
+        p50_seconds=float(p50),
+        p99_seconds=float(p99),
     )
 
 
 def _statistics(stats: CacheStats) -> Statistics:
     values: dict[str, Any] = {name: getattr(stats, name) for name in Statistics.model_fields}
     by_function = {
-        name: FunctionCounts(**{one: getattr(counts, one) for one in FunctionCounts.model_fields})
-        for name, counts in stats.by_function.items()
+        function: FunctionCounts(**{name: getattr(counts, name) for name in FunctionCounts.model_fields})
+        for function, counts in stats.by_function.items()
     }
     return Statistics(**{**values, "by_function": by_function})
 
@@ -154,19 +152,19 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def execute_reference(order: TrialJob, device: str) -> Reference:
-    """Run a trial's program without a bound, and under ``jax.jit`` itself.
+def execute_reference(job: TrialJob, device: str) -> Reference:
+    """Run a trial's program without a limit, and under ``jax.jit`` itself.
 
-    First an unbounded cache compiles every signature in full, which gives its bytes and its cost. Then ``jax.jit``
-    gives the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
-    reference of the sweep has measured keep what it measured. The requests are left as a trace, for the bound.
+    First an unbounded cache compiles every signature in full, which measures its bytes and its cost. Then ``jax.jit``
+    computes the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
+    reference of the sweep measured keep its values. The requests are saved as a trace, for the bound.
     """
-    trial, requests = order.trial, order.scratch / "requests"
-    with persistent_cache(Persistent(mode="fresh"), order.scratch):
-        with JitCache(None, "none", costs=order.costs, record=requests) as cache:
+    trial, requests = job.trial, job.scratch / "requests"
+    with persistent_cache(Persistent(mode="fresh"), job.scratch):
+        with JitCache(None, "none", costs=job.costs, record=requests) as cache:
             served = serve(trial, cache)
             stats, costs = cache.stats(), cache.costs()
-        Trace.load(requests).save(order.directory / REQUESTS)
+        Trace.load(requests).save(job.directory / REQUESTS)
         plain = serve(trial, JitCache(enabled=False))
     for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
         if not run.answer.right:
@@ -174,13 +172,13 @@ def execute_reference(order: TrialJob, device: str) -> Reference:
     if served.checksum != plain.checksum:
         raise RuntimeError(f"an unbounded cache gave {served.checksum}, jax.jit {plain.checksum}: results differ")
     return Reference(
-        program_id=order.program_id,
+        program_id=job.program_id,
         workload=trial.workload.name,
         shapes=trial.shapes.name,
         seed=trial.seed,
         device=device,
-        slot=order.device.slot,
-        environment=order.environment,
+        slot=job.device.slot,
+        environment=job.environment,
         checksum=plain.checksum,
         requests=len(plain.seconds),
         distinct=len(costs),
@@ -195,5 +193,5 @@ def execute_reference(order: TrialJob, device: str) -> Reference:
 
 
 def describe_answer(answer: Answer) -> str:
-    """Return an answer in a line."""
+    """Return a one-line description of an answer."""
     return f"{answer.measure} is {answer.error:.3g}, at most {answer.tolerance:.3g} is right"

@@ -1,6 +1,6 @@
-"""One process at a time on a GPU of this machine, whichever sweep started it.
+"""Lock that admits one process at a time to a GPU of this machine, across sweeps.
 
-Whoever has the turn holds a lock on a file named after the GPU, which the system drops with its holder.
+It is a lock on a file named after the GPU, which the system releases when its holder ends.
 """
 
 import fcntl
@@ -17,10 +17,10 @@ _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def turn_on(device: Device, stop: threading.Event) -> Iterator[bool]:
-    """Wait for the turn on a GPU, and hold it meanwhile; yield False if ``stop`` was set before it came.
+def gpu_lock(device: Device, stop: threading.Event) -> Iterator[bool]:
+    """Wait for a GPU's lock and hold it; yield False if ``stop`` was set before it was acquired.
 
-    CPU cores are shared as the system shares them: a turn comes at once.
+    CPU cores have no lock, since the system shares them: the context is entered at once.
     """
     lock = _open(device) if device.platform == "gpu" else None
     if lock is None:
@@ -33,9 +33,9 @@ def turn_on(device: Device, stop: threading.Event) -> Iterator[bool]:
 
 
 def _open(device: Device) -> int | None:
-    """Return an open file; None where none can be made, as in a system without a place for temporary files."""
+    """Return an open lock file; None where none can be created, as in a system without a temporary directory."""
     path = Path(tempfile.gettempdir(), f"jaxcache-gpu-{device.identity or device.index}.lock")
-    for flags in (os.O_RDONLY, os.O_RDONLY | os.O_CREAT):  # another user's may be opened, but not made again
+    for flags in (os.O_RDONLY, os.O_RDONLY | os.O_CREAT):  # another user's file may be opened, not created
         try:
             return os.open(path, flags | os.O_CLOEXEC, 0o444)
         except OSError:

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs a process may use. Neither JAX nor CUDA is asked: they would take them."""
+"""NVIDIA GPUs that a process may use, listed without JAX or CUDA, which would allocate memory on them."""
 
 import os
 import re
@@ -13,10 +13,10 @@ _GPU = re.compile(r"^GPU (\d+): (.*?) *\(UUID: ([^)]+)\)", re.MULTILINE)  # a li
 
 
 def find_gpus() -> list[str]:
-    """Return each GPU as what ``CUDA_VISIBLE_DEVICES`` must be for it alone; none without a driver.
+    """Return each GPU as the value of ``CUDA_VISIBLE_DEVICES`` that shows it alone; none without a driver.
 
     Raises:
-        ValueError: If ``CUDA_VISIBLE_DEVICES`` names one that is not there.
+        ValueError: If ``CUDA_VISIBLE_DEVICES`` names a GPU that does not exist.
     """
     there, names = _installed()
     if not there:
@@ -41,13 +41,13 @@ def find_gpus() -> list[str]:
 def visible_entries() -> list[str] | None:
     """Return the entries of ``CUDA_VISIBLE_DEVICES`` that CUDA heeds, or None if it is not set.
 
-    CUDA counts devices by their position in it, and ignores the first negative or empty entry and what follows.
+    CUDA numbers devices by their position in it, and ignores the first negative or empty entry and all after it.
     """
-    given = os.environ.get(VISIBLE)
-    if given is None:
+    value = os.environ.get(VISIBLE)
+    if value is None:
         return None
     entries: list[str] = []
-    for entry in (part.strip() for part in given.split(",")):
+    for entry in (part.strip() for part in value.split(",")):
         if not entry or entry.startswith("-"):
             break
         entries.append(entry)
@@ -55,10 +55,10 @@ def visible_entries() -> list[str] | None:
 
 
 def visible_entry(index: int) -> str:
-    """Return what ``CUDA_VISIBLE_DEVICES`` must be for the GPU that is now number ``index``.
+    """Return the value of ``CUDA_VISIBLE_DEVICES`` that shows the GPU that is now number ``index``.
 
     Raises:
-        RuntimeError: If fewer are visible.
+        RuntimeError: If fewer GPUs are visible.
     """
     entries = visible_entries()
     if entries is None:
@@ -69,9 +69,9 @@ def visible_entry(index: int) -> str:
 
 
 def models_and_identities(entries: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what the driver calls the GPU of each entry of ``CUDA_VISIBLE_DEVICES``, and its UUID.
+    """Return the model name and the UUID of the GPU of each entry of ``CUDA_VISIBLE_DEVICES``.
 
-    Of what is not listed, such as a part of a GPU, no model, and the entry.
+    An entry that the driver does not list, such as a part of a GPU, has no model, and itself in place of the UUID.
     """
     listed = _GPU.findall(_listed() or "")
     return [
@@ -85,15 +85,15 @@ def models_and_identities(entries: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def jax_can_use_gpus() -> bool:
-    """Whether JAX has a plugin for CUDA installed, and ``JAX_PLATFORMS`` does not keep it from it."""
-    asked = os.environ.get("JAX_PLATFORMS")
-    if asked and not {"cuda", "gpu"} & set(asked.lower().split(",")):
+    """Return whether JAX has a CUDA plugin installed that ``JAX_PLATFORMS`` does not exclude."""
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms and not {"cuda", "gpu"} & set(platforms.lower().split(",")):
         return False
     return any("cuda" in plugin for plugin in installed_plugins())
 
 
 def _installed() -> tuple[int, list[str]]:
-    """Return how many GPUs the driver shows, and the UUIDs of them and of their parts, as far as they are known."""
+    """Return how many GPUs the driver shows, and the UUIDs of them and of their parts, as far as it lists them."""
     listed = _listed()
     if listed is None:  # in a container that has the driver but not its programs
         return sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in Path("/dev").glob("nvidia*")), []
@@ -101,7 +101,7 @@ def _installed() -> tuple[int, list[str]]:
 
 
 def _listed() -> str | None:
-    """Return what ``nvidia-smi -L`` lists, nothing if it fails, and None if it is not there."""
+    """Return the output of ``nvidia-smi -L``, empty if it fails, and None if the program is missing."""
     try:
         return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except FileNotFoundError:

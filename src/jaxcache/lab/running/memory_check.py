@@ -1,4 +1,4 @@
-"""Whether this machine has the memory that a number of processes need."""
+"""Check that this machine has the memory that a number of processes need."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psutil
 
 from ... import format_size
 
-# What a trial of a small workload holds at its peak beside the programs in its cache: JAX, its compiler, the data.
+# Peak memory of a small workload's trial beside the programs in its cache: JAX, its compiler, the data.
 PROCESS_BYTES = 300 * 1024**2
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -17,7 +17,7 @@ def machine_bytes() -> int:
 
 
 def check_memory(workers: int, limit_bytes: int | None) -> None:
-    """Refuse processes that may together hold more than there is.
+    """Refuse processes whose memory limits together exceed the machine's memory.
 
     Raises:
         ValueError: If ``workers`` times ``limit_bytes`` is more memory than the machine has.
@@ -33,12 +33,12 @@ def check_memory(workers: int, limit_bytes: int | None) -> None:
 
 
 def memory_warning(workers: int, limit_bytes: int | None, cache_bytes: int) -> str | None:
-    """Return what to say if processes are likely to need more memory than is free now, or None.
+    """Return a warning if processes are likely to need more memory than is free now, or None.
 
     Args:
-        workers: How many run at a time.
-        limit_bytes: At which each is ended; None for no limit.
-        cache_bytes: The largest limit of their caches, 0 for none.
+        workers: Number of processes at a time.
+        limit_bytes: Memory at which each process is ended; None for no limit.
+        cache_bytes: Largest limit of their caches, 0 for none.
     """
     each = PROCESS_BYTES + cache_bytes
     each = each if limit_bytes is None else min(each, limit_bytes)
@@ -52,8 +52,8 @@ def memory_warning(workers: int, limit_bytes: int | None, cache_bytes: int) -> s
 
 
 def _container_bytes() -> list[int]:
-    """Return what the container is limited to; nothing where there is no limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of control groups 2 and 1
+    """Return the container's memory limit, in a list that is empty where there is no limit."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups version 2 and 1
         try:
             text = (_CONTROL_GROUP / name).read_text().strip()
         except OSError:

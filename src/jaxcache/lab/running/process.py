@@ -1,4 +1,4 @@
-"""What runs in a trial's own process. The fork server imports this module, and with it JAX, ahead of time."""
+"""Main function of a trial's process. The fork server imports this module, and with it JAX, ahead of time."""
 
 import fcntl
 import os
@@ -9,31 +9,33 @@ import traceback
 from multiprocessing import parent_process
 from pathlib import Path
 
-import optax  # noqa: F401  what workloads import late is there before the fork
+import optax  # noqa: F401  workloads import it late; here it is loaded once, before the fork
 import scipy.optimize  # noqa: F401
 
 from ..._disk.trust import KEY_FILE_VARIABLE, KEY_VARIABLE
 from ..._process.environment import VARIABLES
-from ..trial import Reference, TrialResult, write_json
-from .device import hold_to
+from ..files import write_json
+from ..layout import REFERENCE, RESULT, STDERR
+from ..result import Reference, TrialResult
+from .device import pin_to_device
 from .execute import describe_answer, execute_reference, execute_trial
-from .launch import REFERENCE, RESULT, STDERR, TrialJob
+from .job import TrialJob
 
 
-def main(order: TrialJob) -> None:
-    """Do what the order says, and leave the result in its directory."""
+def main(job: TrialJob) -> None:
+    """Run a job, and write the result to its directory."""
     leave_the_terminal()
-    _forget_variables(order)
+    _forget_variables(job)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _wait_for_predecessor(order.directory)
-    log = os.open(order.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    _wait_for_predecessor(job.directory)
+    log = os.open(job.directory / STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        if order.kind == "reference":
-            write_json(order.directory / REFERENCE, _reference(order))
+        if job.kind == "reference":
+            write_json(job.directory / REFERENCE, _reference(job))
         else:
-            write_json(order.directory / RESULT, _trial(order))
+            write_json(job.directory / RESULT, _trial(job))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -41,16 +43,16 @@ def main(order: TrialJob) -> None:
 
 
 def leave_the_terminal() -> None:
-    """Leave a Ctrl-C in the terminal to the caller, which decides; also one that came before this process could."""
+    """Leave the terminal's session, so that a Ctrl-C, also an earlier one, reaches the caller alone."""
     os.setsid()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets what waits behind the mask
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # discards a signal that the mask holds back
     signal.signal(signal.SIGINT, handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on, one that comes is meant
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a signal after this is meant for this process
 
 
-def _forget_variables(order: TrialJob) -> None:
-    """Drop the variables that the user has set for other programs; a shared directory may need the user's key."""
-    is_shared = order.kind == "trial" and order.trial.persistent.mode == "shared"
+def _forget_variables(job: TrialJob) -> None:
+    """Drop the variables that the user set for other programs; a shared directory may need the user's key."""
+    is_shared = job.kind == "trial" and job.trial.persistent.mode == "shared"
     kept = {KEY_VARIABLE, KEY_FILE_VARIABLE} if is_shared else set()
     for name in [name for name in os.environ if name.startswith(VARIABLES) and name not in kept]:
         del os.environ[name]
@@ -64,44 +66,44 @@ def _die_with_parent() -> None:
 
 
 def _wait_for_predecessor(directory: Path) -> None:
-    """Wait until a process of a killed sweep that still works in this directory is gone."""
-    place = os.open(directory, os.O_RDONLY)
-    fcntl.flock(place, fcntl.LOCK_EX)  # never closed: it goes with the process
+    """Wait until the process of a killed sweep that still works in this directory has ended."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # never closed: the lock is held until this process ends
 
 
-def _reference(order: TrialJob) -> Reference:
-    device = hold_to(order.device)
-    return execute_reference(order, device)
+def _reference(job: TrialJob) -> Reference:
+    device = pin_to_device(job.device)
+    return execute_reference(job, device)
 
 
-def _trial(order: TrialJob) -> TrialResult:
-    device = hold_to(order.device)
-    outcome = execute_trial(order)
+def _trial(job: TrialJob) -> TrialResult:
+    device = pin_to_device(job.device)
+    outcome = execute_trial(job)
     served = outcome.served
     reason = None
     if not served.answer.right:
         reason = f"wrong answer: {describe_answer(served.answer)}"
-    elif order.reference_checksum not in (None, served.checksum):
+    elif job.reference_checksum not in (None, served.checksum):
         reason = (
-            f"the output's checksum is {served.checksum}, but without a cache it was {order.reference_checksum}: "
+            f"the output's checksum is {served.checksum}, but without a cache it was {job.reference_checksum}: "
             "the cache changed a result"
         )
     return TrialResult(
-        trial_id=order.trial_id,
-        program_id=order.program_id,
-        label=order.trial.label,
+        trial_id=job.trial_id,
+        program_id=job.program_id,
+        label=job.trial.label,
         status="completed" if reason is None else "failed",
         reason=reason,
-        config=order.trial,
-        costs_hash=order.costs_hash,
-        environment=order.environment,
+        config=job.trial,
+        costs_hash=job.costs_hash,
+        environment=job.environment,
         device=device,
         statistics=outcome.statistics,
         timing=outcome.timing,
         memory=outcome.memory,
-        course=outcome.course,
+        course=outcome.timeline,
         answer=served.answer,
         checksum=served.checksum,
-        reference_checksum=order.reference_checksum,
+        reference_checksum=job.reference_checksum,
         profile=outcome.profile,
     )

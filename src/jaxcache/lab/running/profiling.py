@@ -1,4 +1,4 @@
-"""Where a trial's time goes: a JAX profiler trace, and what each function took."""
+"""Profile of a trial: a JAX profiler trace, and the time of each function."""
 
 import shutil
 import threading
@@ -12,25 +12,24 @@ from typing import Any
 
 import jax
 
-from ... import JitCache
-from ..._cache.cached_function import CachedFunction, dispatcher_of
-from ..trial import FunctionProfile
-
-TRACE = "perfetto_trace.json.gz"  # open it at https://ui.perfetto.dev
+from ... import CachedFunction, JitCache
+from ..._cache.cached_function import dispatcher_of
+from ..layout import PROFILER_TRACE
+from ..result import FunctionProfile
 
 
 @contextmanager
 def profiler_trace(directory: Path, scratch: Path) -> Iterator[None]:
-    """Record a profiler trace of what follows, and leave it in ``directory`` in a form that Perfetto opens.
+    """Record a profiler trace of the context, and write it to ``directory`` in a form that Perfetto opens.
 
-    What else the profiler writes stays in ``scratch``. Python's own calls are left out: they are most of a trace.
+    The profiler's other files stay in ``scratch``. Calls of Python functions are left out: they are most of a trace.
     """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with jax.profiler.trace(str(scratch), create_perfetto_trace=True, profiler_options=options):
         yield
-    for written in scratch.rglob(TRACE):
-        shutil.move(written, directory / TRACE)
+    for written in scratch.rglob(PROFILER_TRACE):
+        shutil.move(written, directory / PROFILER_TRACE)
 
 
 @dataclass
@@ -42,22 +41,22 @@ class _Spent:
 
 
 class ProfilingCache(JitCache):
-    """A cache that waits for the result of every call, and notes what each function took."""
+    """Cache that waits for the result of every call, and records the time of each function."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        """Take what a :class:`JitCache` takes."""
+        """Create the cache with the arguments of :class:`JitCache`."""
         super().__init__(*args, **settings)
         self._spent: defaultdict[str, _Spent] = defaultdict(_Spent)
         self._inside = threading.local()
 
     def jit(self, fun: Any, /, **options: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a function that is timed. Works as a call only: workloads need no decorator."""
+        """Return a timed function. It cannot be used as a decorator, which workloads do not need."""
         return _TimedFunction(super().jit(fun, **options), fun, self._spent, self._inside)
 
     def profile(self) -> tuple[FunctionProfile, ...]:
-        """Return what each function took, the dearest first."""
-        each = [FunctionProfile(name=name, **vars(spent)) for name, spent in self._spent.items()]
-        return tuple(sorted(each, key=lambda one: -one.compile_seconds - one.run_seconds))
+        """Return the time of each function, the most expensive first."""
+        profiles = [FunctionProfile(name=name, **vars(spent)) for name, spent in self._spent.items()]
+        return tuple(sorted(profiles, key=lambda profile: -profile.compile_seconds - profile.run_seconds))
 
 
 class _TimedFunction(CachedFunction):
@@ -70,7 +69,7 @@ class _TimedFunction(CachedFunction):
         self._spent, self._inside = spent, inside
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self._inside, "a_call", False):  # traced as a part of another: its time is the other's
+        if getattr(self._inside, "a_call", False):  # traced within another call, which its time counts for
             return super().__call__(*args, **kwargs)
         self._inside.a_call = True
         function = dispatcher_of(self).function

@@ -1,4 +1,4 @@
-"""How far a trial is: a small file that its process keeps while it serves requests, for whoever watches."""
+"""Progress of a trial: a small file that its process updates while it serves requests."""
 
 import time
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ... import JitCache
-from ..trial import write_json
+from ..files import write_json
+from ..layout import TRIAL_PROGRESS
 
-_FILE = "advance.json"
 _EVERY_SECONDS = 0.5
 
 
 class TrialProgress(BaseModel):
-    """How far a trial was a moment ago."""
+    """Progress of a trial at its latest update."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,32 +22,33 @@ class TrialProgress(BaseModel):
     hit_rate: float
 
 
-class AdvanceWriter:
-    """Writes the file now and then, between requests: what that takes does not count as serving."""
+class ProgressWriter:
+    """Writer of the file, between requests and at most twice a second; its time does not count as serving."""
 
     def __init__(self, scratch: Path, requests: int, cache: JitCache) -> None:
         self._scratch, self._requests, self._cache = scratch, requests, cache
         self._served, self._written = 0, time.monotonic()
 
     def after(self) -> None:
-        """Take note of a request that was just served."""
+        """Record a request that was just served."""
         self._served += 1
         if time.monotonic() - self._written < _EVERY_SECONDS:
             return
         hit_rate = self._cache.stats().hit_rate
-        write_advance(self._scratch, TrialProgress(served=self._served, requests=self._requests, hit_rate=hit_rate))
+        progress = TrialProgress(served=self._served, requests=self._requests, hit_rate=hit_rate)
+        write_progress(self._scratch, progress)
         self._written = time.monotonic()
 
 
-def write_advance(scratch: Path, advance: TrialProgress) -> None:
-    """Say how far the trial is that has this directory, which may have to be made."""
+def write_progress(scratch: Path, progress: TrialProgress) -> None:
+    """Write a trial's progress to its scratch directory, and create that if it is missing."""
     scratch.mkdir(exist_ok=True)
-    write_json(scratch / _FILE, advance, durable=False)
+    write_json(scratch / TRIAL_PROGRESS, progress, durable=False)
 
 
-def read_advance(scratch: Path) -> TrialProgress | None:
-    """Return how far the trial is that has this directory; None if it does not say."""
+def read_progress(scratch: Path) -> TrialProgress | None:
+    """Return a trial's progress from its scratch directory; None if the file is missing or damaged."""
     try:
-        return TrialProgress.model_validate_json((scratch / _FILE).read_bytes())
+        return TrialProgress.model_validate_json((scratch / TRIAL_PROGRESS).read_bytes())
     except (OSError, ValidationError):
         return None

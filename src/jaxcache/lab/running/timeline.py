@@ -1,4 +1,4 @@
-"""What goes on from request to request: memory held, lengths asked for, latency by where programs came from."""
+"""Timeline of a trial, recorded request by request: memory held, lengths, latency by the source of programs."""
 
 from collections import Counter, defaultdict
 from typing import Any, Self
@@ -7,14 +7,15 @@ import numpy as np
 from jax import monitoring
 
 from ... import JitCache
-from ..trial import Latency, Timeline, Trial
+from ..result import Latency, Timeline
+from ..trial import Trial
 
 SAMPLES = 200
 _RETRIEVAL = "/jax/compilation_cache/cache_retrieval_time_sec"
 
 
-class CourseRecorder:
-    """Watches a cache while a trial's requests are served; a context manager, since it listens to JAX's events."""
+class TimelineRecorder:
+    """Recorder of a cache's state while requests are served; a context manager that listens to JAX's events."""
 
     def __init__(self, cache: JitCache, trial: Trial) -> None:
         self._cache, self._stretch = cache, -(-trial.workload.requests // SAMPLES)
@@ -37,7 +38,7 @@ class CourseRecorder:
             self._loading_seconds += duration_secs
 
     def after(self, length: int, seconds: float) -> None:
-        """Take down a request that was just served."""
+        """Record a request that was just served."""
         stats = self._cache.stats()
         source = (
             "compiled" if stats.compiled > self._compiled
@@ -52,8 +53,8 @@ class CourseRecorder:
         self._highest_bytes[-1] = max(self._highest_bytes[-1], stats.live_bytes)
         self._served += 1
 
-    def course(self) -> Timeline:
-        """Return what was seen."""
+    def timeline(self) -> Timeline:
+        """Return the timeline of the requests recorded so far."""
         ends = [min((n + 1) * self._stretch, self._served) for n in range(len(self._highest_bytes))]
         return Timeline(
             requests=tuple(ends),

@@ -1,1 +1,1 @@
-"""The search for a setting by replay."""
+"""Search for a cache setting by replay."""

@@ -1,10 +1,10 @@
-"""Compile seconds against the limit, replayed: a line a policy, the bound, the knee, and the setting of the run."""
+"""Chart of replayed compile seconds against the limit: the policies, the bound, the knee, the present setting."""
 
 from typing import Any
 
 import altair as alt
 
-from ..._replay.curves import Curves
+from ... import Curves
 
 _MIB = 1024**2
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -13,15 +13,15 @@ _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 def draw(curves: Curves, policies: list[str] | None = None) -> alt.TopLevelMixin:
     """Return the chart; ``.save("curves.svg")`` writes it.
 
-    The dashed line is the bound, which no policy is below; the dotted upright the knee of the best policies' curve;
-    the black ring the setting that was recorded, where that is known.
+    The dashed line is the bound, which no policy can be below. The dotted vertical line is the knee of the best
+    policies' curve. The black ring is the recorded setting, where that is known.
 
     Args:
         curves: From :func:`jaxcache.curves`.
-        policies: Which to show; all if None.
+        policies: Names of the policies to show; all if None.
 
     Raises:
-        ValueError: If a policy is not among those of the curves.
+        ValueError: If the curves have no such policy.
     """
     shown = list(curves.results) if policies is None else policies
     missing = [name for name in shown if name not in curves.results]
@@ -50,7 +50,7 @@ def draw(curves: Curves, policies: list[str] | None = None) -> alt.TopLevelMixin
     ]
     present = curves.present
     if present is not None:
-        # Without a limit it stands where everything fits.
+        # A setting without a limit is drawn at the largest limit, where everything fits.
         limit = limits[-1] if present.limit_bytes is None else present.limit_bytes / _MIB
         point = [{"limit": limit, "seconds": present.compile_seconds}]
         layers.append(
@@ -66,5 +66,5 @@ def draw(curves: Curves, policies: list[str] | None = None) -> alt.TopLevelMixin
 
 
 def _line(limits: list[float], seconds: list[float]) -> alt.Chart:
-    rows = [{"limit": limit, "seconds": one} for limit, one in zip(limits, seconds, strict=True)]
+    rows = [{"limit": limit, "seconds": value} for limit, value in zip(limits, seconds, strict=True)]
     return alt.Chart(alt.Data(values=rows)).mark_line(strokeDash=[6, 4], color="black")

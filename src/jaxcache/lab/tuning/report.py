@@ -1,4 +1,4 @@
-"""What tuning found, for people and for programs: tune.md, its picture, the terminal, and best.yaml."""
+"""Report of a tuning: tune.md and its pictures, the terminal's tables, and best.yaml for programs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,15 @@ from rich.table import Table
 
 from ... import Trace, format_size
 from ..buckets import Optimal
-from ..trial import Reference, TrialResult
+from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
+from ..result import Reference, TrialResult
 from .curves_plot import draw
 from .search import Candidate, Tuning
-
-REPORT, BEST = "tune.md", "best.yaml"
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A setting that was run for real, beside what the replay had said of it; without a result, only replayed."""
+    """Setting with its replay and the result of a real run; without a result, it was only replayed."""
 
     candidate: Candidate
     result: TrialResult | None
@@ -27,16 +26,17 @@ class Verified:
 
 @dataclass(frozen=True)
 class Tuned:
-    """All that a report tells.
+    """Tuning with its verification: the content of a report.
 
     Attributes:
-        what: The program, in words.
-        command: What to type to do it again.
-        verified: The recommended setting first; empty if nothing was run.
-        present: The setting that the command named, likewise; None where there is none.
-        reference: Of the program without padding; None for a trace from elsewhere.
-        lengths: The buckets of each set that has any.
-        optimal: By what the optimal buckets were chosen, as measured; None where nothing was run.
+        what: Description of the program.
+        command: Command that repeats the tuning.
+        tuning: Replays of all settings.
+        verified: Settings that were run, the recommended first; empty if nothing was run.
+        present: Setting that the command named; None without one.
+        reference: Reference of the program without padding; None for a trace from elsewhere.
+        lengths: Buckets of each set that has any.
+        optimal: Measured prices that the optimal buckets were chosen by; None where nothing was run.
         program: Overrides by key that name the program that was run; empty for a trace from elsewhere.
     """
 
@@ -53,32 +53,32 @@ class Tuned:
 
 def write_tuning(tuned: Tuned, directory: Path) -> None:
     """Write the report, its pictures, and the recommended setting into a directory."""
-    for name, drawn in tuned.tuning.curves.items():
-        # The run that was recorded had no limit; what a reader looks for is where the present setting stands.
+    for name, curves in tuned.tuning.curves.items():
+        # The ring marks the present setting: the recorded run had no limit, which is of no interest here.
         now = tuned.present.candidate if tuned.present is not None else None
         ring = now.replayed if now is not None and now.buckets == name else None
-        draw(replace(drawn, present=ring)).save(directory / f"curves_{name}.svg")
-    (directory / REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
+        draw(replace(curves, present=ring)).save(directory / curves_picture(name))
+    (directory / TUNE_REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
     text = "\n".join(_best(tuned)) + "\n"
-    (directory / BEST).write_text(text)
-    (directory / "experiment").mkdir(exist_ok=True)  # where Hydra looks
-    (directory / "experiment" / BEST).write_text(text)
+    (directory / BEST_SETTING).write_text(text)
+    (directory / "experiment").mkdir(exist_ok=True)  # Hydra looks for experiments in this folder
+    (directory / "experiment" / BEST_SETTING).write_text(text)
 
 
-def _setting(one: Candidate) -> str:
-    buckets = "" if one.buckets == "none" else f", buckets={one.buckets}"
-    return f"eviction={one.replayed.policy}, memory_limit={format_size(one.limit_bytes)}{buckets}"
+def _setting(candidate: Candidate) -> str:
+    buckets = "" if candidate.buckets == "none" else f", buckets={candidate.buckets}"
+    return f"eviction={candidate.replayed.policy}, memory_limit={format_size(candidate.limit_bytes)}{buckets}"
 
 
 def answer(tuned: Tuned) -> str:
-    """Return what to do and what it gains, in a sentence or two."""
+    """Return the recommended setting and its gain, in a few sentences."""
     best = tuned.tuning.best
-    said = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
-    said += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
+    text = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
+    text += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
     if tuned.present is not None:
-        said += _against(best, tuned.present.candidate)
+        text += _against(best, tuned.present.candidate)
     seconds, held = _without_a_limit(tuned.tuning.recordings[0].trace)
-    return f"{said}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
+    return f"{text}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
 
 
 def _against(best: Candidate, before: Candidate) -> str:
@@ -93,18 +93,19 @@ def _against(best: Candidate, before: Candidate) -> str:
 
 
 def _without_a_limit(trace: Trace) -> tuple[float, int]:
-    """Return what compiling each program once takes, in seconds, and what holding all of them weighs, in bytes."""
+    """Return the seconds to compile each program once, and the bytes of all of them together."""
     return float(trace.compile_seconds.sum()), trace.working_set_bytes
 
 
 _COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
 
 
-def _row(one: Candidate) -> tuple[str, ...]:
-    replayed = one.replayed
+def _row(candidate: Candidate) -> tuple[str, ...]:
+    replayed = candidate.replayed
     return (
-        one.buckets, replayed.policy, format_size(one.limit_bytes), f"{replayed.compile_seconds:.2f}",
-        f"{one.over_bound:.2f}", f"{one.run_seconds:.2f}", f"{one.total_seconds:.2f}", str(replayed.misses),
+        candidate.buckets, replayed.policy, format_size(candidate.limit_bytes), f"{replayed.compile_seconds:.2f}",
+        f"{candidate.over_bound:.2f}", f"{candidate.run_seconds:.2f}", f"{candidate.total_seconds:.2f}",
+        str(replayed.misses),
         format_size(replayed.peak_bytes),
     )  # fmt: skip
 
@@ -118,17 +119,18 @@ _CHECKED_NOTE = (
 )
 
 
-def _checked_row(one: Verified) -> tuple[str, ...]:
-    replayed, result = one.candidate.replayed, one.result
+def _checked_row(verified: Verified) -> tuple[str, ...]:
+    candidate, result = verified.candidate, verified.result
+    replayed = candidate.replayed
     stats, timing = (None, None) if result is None else (result.statistics, result.timing)
     if result is None or stats is None or timing is None:
         reason = "not run" if result is None else result.reason or "failed"
-        predicted = (f"{replayed.compile_seconds:.2f}", f"{one.candidate.over_bound:.2f}")
-        return (_setting(one.candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
+        predicted = (f"{replayed.compile_seconds:.2f}", f"{candidate.over_bound:.2f}")
+        return (_setting(candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
     return (
-        _setting(one.candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
-        f"{one.candidate.over_bound:.2f}",
-        f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{one.candidate.total_seconds:.2f}",
+        _setting(candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
+        f"{candidate.over_bound:.2f}",
+        f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{candidate.total_seconds:.2f}",
         f"{stats.cost_seconds + timing.run_seconds:.2f}",
     )  # fmt: skip
 
@@ -149,17 +151,17 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     else:
         yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
-    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.ranked])
+    yield from _table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     if checked:
         yield from ("## Predicted and run", "", _CHECKED_NOTE, "")
-        yield from _table([name.strip() for name in _CHECKED], [_checked_row(one) for one in checked])
+        yield from _table([name.strip() for name in _CHECKED], [_checked_row(each) for each in checked])
     yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
-    yield from _table(_COLUMNS, [_row(one) for one in tuned.tuning.front()])
+    yield from _table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.front()])
     for name in tuned.tuning.curves:
         lengths = tuned.lengths.get(name)
         yield from (f"## Buckets: {name}", "", *([f"Lengths: {', '.join(map(str, lengths))}.", ""] if lengths else []))
-        yield from (f"![Compile seconds against the memory limit, a line a policy](curves_{name}.svg)", "")
+        yield from (f"![Compile seconds against the memory limit, a line a policy]({curves_picture(name)})", "")
         yield from ("Dashed: the bound. Dotted: the knee, beyond which more bytes save little.", "")
     yield from ("## Conditions", "", f"- command: `{tuned.command}`")
     if tuned.reference is not None:
@@ -196,8 +198,8 @@ def print_tuning(tuned: Tuned, console: Console) -> None:
     """Print the sentence and the two short tables."""
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     for columns, rows in (
-        (_COLUMNS, [_row(one) for one in tuned.tuning.ranked]),
-        (_CHECKED, [_checked_row(one) for one in checked]),
+        (_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked]),
+        (_CHECKED, [_checked_row(each) for each in checked]),
     ):
         if not rows:
             continue

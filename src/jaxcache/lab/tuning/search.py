@@ -1,21 +1,22 @@
-"""From recordings of one program to a setting: replay every policy at every limit, weigh buckets, choose."""
+"""Search for the best setting of one program: replay its recordings with every policy at every limit."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import Curves, ReplayResult, Trace, curves, limits_of
 
-_CLOSE = 1.02  # settings within this ratio are as good, and the smaller one is taken
+_CLOSE = 1.02  # settings within this ratio count as equally fast, and the smaller is chosen
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One unbounded run of the program.
+    """Unbounded run of the program with one set of buckets.
 
     Attributes:
-        buckets: Name of the set that it was padded to.
-        trace: Its requests.
-        run_seconds: Of the requests, compiling left out; with the padding.
+        buckets: Name of the set of buckets.
+        trace: Requests of the run.
+        run_seconds: Time of the requests without compiling, with the padding.
     """
 
     buckets: str
@@ -25,11 +26,13 @@ class Recording:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting, and what the replay says of it.
+    """Setting with its replay.
 
     Attributes:
-        bound_seconds: The fewest compile seconds of any policy with these buckets at this limit.
-        run_seconds: Of the recording with these buckets.
+        buckets: Name of the set of buckets.
+        replayed: Replay of the policy at the limit.
+        bound_seconds: Lower bound of any policy's compile seconds with these buckets at this limit.
+        run_seconds: Run time of the recording with these buckets.
     """
 
     buckets: str
@@ -39,35 +42,35 @@ class Candidate:
 
     @property
     def setting(self) -> tuple[str, str, int]:
-        """Buckets, policy and limit: candidates with equal ones are the same, whoever replayed them."""
+        """Buckets, policy and limit, which identify the candidate across searches."""
         return (self.buckets, self.replayed.policy, self.limit_bytes)
 
     @property
     def limit_bytes(self) -> int:
-        """The limit."""
+        """Memory limit of the setting."""
         return self.replayed.limit_bytes or 0
 
     @property
     def total_seconds(self) -> float:
-        """Compiling and running."""
+        """Seconds of compiling and running together."""
         return self.replayed.compile_seconds + self.run_seconds
 
     @property
     def over_bound(self) -> float:
-        """Compile seconds over the bound; 1 where both are 0."""
+        """Compile seconds divided by the bound; 1 where both are 0."""
         compiled = self.replayed.compile_seconds
         return 1.0 if compiled == self.bound_seconds else compiled / max(self.bound_seconds, 1e-12)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Every setting that was replayed, and the one to take.
+    """Replays of all settings, ranked.
 
     Attributes:
-        recordings: One a set of buckets.
-        curves: By name of the buckets.
+        recordings: One recording for each set of buckets.
+        curves: Curves of each recording, by the name of its buckets.
         candidates: All settings.
-        ranked: The best policy of each set of buckets at its limit, the recommended one first.
+        ranked: Best policy of each set of buckets at its limit, the recommended setting first.
     """
 
     recordings: tuple[Recording, ...]
@@ -77,62 +80,64 @@ class Tuning:
 
     @property
     def best(self) -> Candidate:
-        """The recommended setting."""
+        """Recommended setting."""
         return self.ranked[0]
 
     def contenders(self, count: int) -> list[Candidate]:
-        """Return so many settings worth a real run: those ranked, then the next policies at the recommended limit."""
-        best, ranked = self.best, {one.setting for one in self.ranked}
-        rivals = [one for one in self.candidates if (one.buckets, one.limit_bytes) == (best.buckets, best.limit_bytes)]
-        rivals = sorted((one for one in rivals if one.setting not in ranked), key=lambda one: one.total_seconds)
+        """Return ``count`` settings worth a real run: the ranked, then the next policies at the recommended limit."""
+        condition, ranked = (self.best.buckets, self.best.limit_bytes), {each.setting for each in self.ranked}
+        rivals = [each for each in self.candidates if (each.buckets, each.limit_bytes) == condition]
+        rivals = sorted((each for each in rivals if each.setting not in ranked), key=lambda each: each.total_seconds)
         return [*self.ranked, *rivals][:count]
 
     def front(self) -> list[Candidate]:
         """Return the settings that no other beats in both seconds and bytes, by bytes."""
-        kept: list[Candidate] = []
-        for one in sorted(self.candidates, key=lambda one: (one.replayed.peak_bytes, one.total_seconds)):
-            if not kept or one.total_seconds < kept[-1].total_seconds:
-                kept.append(one)
-        return kept
+        front: list[Candidate] = []
+        for candidate in sorted(self.candidates, key=lambda each: (each.replayed.peak_bytes, each.total_seconds)):
+            if not front or candidate.total_seconds < front[-1].total_seconds:
+                front.append(candidate)
+        return front
 
 
-def tune(
+def search(
     recordings: Sequence[Recording],
     policies: Sequence[str] | None = None,
     limits: Sequence[int | str] | None = None,
     memory_limit: int | None = None,
     seed: int = 0,
 ) -> Tuning:
-    """Replay every policy at every limit on every recording, and choose.
+    """Replay every policy at every limit on every recording, and rank the settings.
 
     Args:
-        recordings: One a set of buckets, the one without padding first.
-        policies: Names; all if None.
-        limits: Bytes, or text such as ``"8MiB"``; if None, ten from the largest program of the first recording to all.
+        recordings: One recording for each set of buckets, that without padding first.
+        policies: Names of policies; all if None.
+        limits: Bytes, or text such as ``"8MiB"``; if None, ten limits, from the size of the first recording's largest
+            program to that of all together.
         memory_limit: The limit to choose for, in bytes; None for the knee of each recording's curve.
-        seed: Of policies that draw.
+        seed: Seed of policies that draw random numbers.
 
     Raises:
-        ValueError: If there is nothing to replay, or a limit or a policy is none.
+        ValueError: If the trace is empty, or a limit or a policy is invalid.
     """
     if not recordings or not len(recordings[0].trace):
         raise ValueError("the trace must have at least one request, but is empty")
     tried = [memory_limit] if memory_limit is not None else list(limits or limits_of(recordings[0].trace).tolist())
-    drawn = {one.buckets: curves(one.trace, policies, tried, seed=seed) for one in recordings}
-    candidates = tuple(
-        Candidate(one.buckets, replayed, drawn[one.buckets].bounds[number].lower_bound_seconds, one.run_seconds)
-        for one in recordings
-        for each in drawn[one.buckets].results.values()
-        for number, replayed in enumerate(each)
-    )
-    ranked = [_at_the_knee(drawn[one.buckets], one, candidates) for one in recordings]
-    least = min(one.total_seconds for one in ranked)
-    ranked.sort(key=lambda one: (max(one.total_seconds, _CLOSE * least), one.limit_bytes))
-    return Tuning(tuple(recordings), drawn, candidates, tuple(ranked))
+    replayed = {each.buckets: curves(each.trace, policies, tried, seed=seed) for each in recordings}
+    candidates = tuple(itertools.chain.from_iterable(_candidates(each, replayed[each.buckets]) for each in recordings))
+    ranked = [_best_at_knee(each, replayed[each.buckets], candidates) for each in recordings]
+    least = min(each.total_seconds for each in ranked)
+    ranked.sort(key=lambda each: (max(each.total_seconds, _CLOSE * least), each.limit_bytes))
+    return Tuning(tuple(recordings), replayed, candidates, tuple(ranked))
 
 
-def _at_the_knee(drawn: Curves, recording: Recording, candidates: Sequence[Candidate]) -> Candidate:
+def _candidates(recording: Recording, replayed: Curves) -> Iterator[Candidate]:
+    for results in replayed.results.values():
+        for result, bound in zip(results, replayed.bounds, strict=True):
+            yield Candidate(recording.buckets, result, bound.lower_bound_seconds, recording.run_seconds)
+
+
+def _best_at_knee(recording: Recording, replayed: Curves, candidates: Sequence[Candidate]) -> Candidate:
     """Return the best policy of a recording at the limit beyond which more bytes save little."""
-    knee = drawn.knee_bytes() if len(drawn.limits_bytes) > 2 else int(drawn.limits_bytes[-1])
-    here = [one for one in candidates if one.buckets == recording.buckets and one.limit_bytes == knee]
-    return min(here, key=lambda one: one.replayed.compile_seconds)
+    knee = replayed.knee_bytes() if len(replayed.limits_bytes) > 2 else int(replayed.limits_bytes[-1])
+    at_knee = [each for each in candidates if each.buckets == recording.buckets and each.limit_bytes == knee]
+    return min(at_knee, key=lambda each: each.replayed.compile_seconds)

@@ -1,4 +1,4 @@
-"""What a workload's programs are compiled with: the trial's cache, its buckets and its precision."""
+"""Compiler of a workload's programs: the trial's cache, its buckets and its precision."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Precision = Literal["float32", "bfloat16", "float64"]
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles for a trial.
+    """Compiler of a trial's functions.
 
     Attributes:
-        cache: What compiles and holds.
-        precision: Of the data. Sums, parameters and factorisations are in at least float32.
-        buckets: The lengths to pad to; None to compile for every length.
+        cache: Cache that compiles the programs and holds them.
+        precision: Dtype of the data. Sums, parameters and factorisations are in at least float32.
+        buckets: Lengths to pad to; None to compile for every length.
     """
 
     cache: JitCache
@@ -28,36 +28,36 @@ class Compiler:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the data."""
+        """Dtype of the data."""
         return jnp.dtype(self.precision)
 
     @property
     def wide(self) -> np.dtype[Any]:
-        """Of sums, parameters and factorisations."""
+        """Dtype of sums, parameters and factorisations."""
         return jnp.promote_types(self.dtype, jnp.float32)
 
     @property
     def rounding(self) -> float:
-        """The spacing of the data's numbers at 1."""
+        """Spacing of the data's numbers at 1."""
         return float(jnp.finfo(self.dtype).eps)
 
     def dynamic(
         self, fun: Callable[..., Any], *, axes: Mapping[str, Any], unit: int = 1, **options: Any
     ) -> Callable[..., Any]:
-        """Return ``fun`` compiled for the lengths of some axes of some arguments, ``unit`` elements a unit of length.
+        """Return ``fun`` compiled for the lengths of some arguments' axes, ``unit`` elements for each unit of length.
 
-        Padding adds zeros; a function that it would be wrong for takes weights, or whatever else is zero there. What
-        ``bucketed`` checks by compiling once more is left to the workload's own check of every request.
+        Padding adds zeros. A function that they would make wrong takes weights, which are zero there. ``bucketed``'s
+        check, which compiles once more, is off: the workload checks every request itself.
         """
         if self.buckets is None:
             return self.cache.jit(fun, **options)
-        dimensions = max(len(one) if isinstance(one, tuple) else 1 for one in axes.values())
+        dimensions = max(len(axis) if isinstance(axis, tuple) else 1 for axis in axes.values())
         lengths = [unit * length for length in self.buckets]
         buckets = lengths if dimensions == 1 else [(length,) * dimensions for length in lengths]
         return bucketed(fun, cache=self.cache, buckets=buckets, axes=axes, check=False, **options)
 
     def cache_for(self, *, axes: Mapping[str, Any], unit: int = 1) -> JitCache:
-        """Return what the library's loops take as ``cache``: all that they ask of one is ``jit``."""
+        """Return a ``cache`` argument for the library's loops, which use nothing of it but ``jit``."""
         return cast("JitCache", _DynamicCache(self, axes, unit))
 
 

@@ -24,14 +24,14 @@ def _loss(parameters: dict[str, Any], x: jax.Array, y: jax.Array, weights: jax.A
 
 
 class GradientOptimization(WorkloadConfig):
-    """Fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
+    """Workload that fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
 
     Attributes:
-        features: Of the made-up data.
-        rows: Of the made-up data; batches are drawn from them.
-        rows_per_length: How many rows a unit of the request's length stands for.
-        learning_rate: Adam's.
-        tolerance: Of the losses and of the parameters, against the same fit in NumPy's float64.
+        features: Features of the synthetic data.
+        rows: Rows of the synthetic data, from which batches are drawn.
+        rows_per_length: Rows for each unit of the request's length.
+        learning_rate: Learning rate of Adam.
+        tolerance: Largest difference of losses and parameters from the same fit in NumPy's float64.
     """
 
     name: Literal["gradient_optimization"]
@@ -52,7 +52,7 @@ class GradientOptimization(WorkloadConfig):
 
 class _Fitting:
     def __init__(self, config: GradientOptimization, compiler: Compiler, seed: int) -> None:
-        import optax  # late: who plans trials does not need it
+        import optax  # imported late: planning a trial does not need it
 
         self._config = config
         self._draw = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ class _Fitting:
         self._worst = float(np.maximum(self._worst, np.max(np.abs(result - expected))))
 
     def answer(self) -> Answer:
-        """Return how far the fit ever was from the one in float64."""
+        """Return the largest difference from the fit in float64."""
         return Answer(
             measure="largest difference of a loss or a parameter from the same fit in NumPy's float64",
             error=self._worst,
@@ -98,7 +98,7 @@ class _Fitting:
 
 
 class _DoubleFit:
-    """The same fit, written with NumPy alone: Adam as in algorithm 1 of Kingma and Ba, arXiv:1412.6980."""
+    """Reference fit in NumPy's float64: Adam as in algorithm 1 of Kingma and Ba, arXiv:1412.6980."""
 
     def __init__(self, features: int, learning_rate: float) -> None:
         self._rate = learning_rate

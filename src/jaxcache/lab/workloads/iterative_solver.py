@@ -54,11 +54,11 @@ def _energy(absorption: jax.Array, x: jax.Array) -> jax.Array:
 
 
 class IterativeSolver(WorkloadConfig):
-    """Solves ``-laplace(u) + c u = b`` on an n × n grid, n being the request's length, and computes ``u A u``.
+    """Workload that solves ``-laplace(u) + c u = b`` on an n × n grid, n the request's length, and computes ``u A u``.
 
     Attributes:
-        tolerance: Of the residual, over the norm of ``b``; in bfloat16 what that allows.
-        max_steps: Of conjugate gradients.
+        tolerance: Largest residual relative to the norm of ``b``; in bfloat16 as small as that allows.
+        max_steps: Largest number of steps of conjugate gradients.
     """
 
     name: Literal["iterative_solver"]

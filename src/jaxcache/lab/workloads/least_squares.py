@@ -24,12 +24,12 @@ def _residuals(params: Any, times: Any, values: Any, weights: Any) -> Any:
 
 
 class LeastSquares(WorkloadConfig):
-    """Fits ``a exp(-b t) + c`` to ``rows_per_length`` × length points by Levenberg-Marquardt.
+    """Workload that fits ``a exp(-b t) + c`` to ``rows_per_length`` × length points by Levenberg-Marquardt.
 
     Attributes:
-        rows_per_length: How many points a unit of the request's length stands for.
+        rows_per_length: Points for each unit of the request's length.
         noise: Standard deviation of the measurements.
-        tolerance: Of the parameters, against SciPy's fit to the same points in float64.
+        tolerance: Largest difference of the parameters from SciPy's fit to the same points in float64.
     """
 
     name: Literal["least_squares"]
@@ -68,7 +68,7 @@ class _Curves:
 
     def check(self, result: np.ndarray) -> None:
         """Fit the same points with SciPy in float64."""
-        from scipy import optimize  # late: who plans trials does not need it
+        from scipy import optimize  # imported late: planning a trial does not need it
 
         times, values = (array.astype(np.float64) for array in self._points)
         exact = optimize.least_squares(lambda params: _decay(params, times, np.exp) - values, _START, method="lm")

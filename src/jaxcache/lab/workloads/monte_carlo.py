@@ -34,7 +34,7 @@ def _payoffs(key: jax.Array, strike: jax.Array, *, steps: int, volatility: float
 
 
 def _book(prices: jax.Array, errors: jax.Array, positions: jax.Array) -> jax.Array:
-    """Return what the book is worth, European and Asian calls apart, and its standard error: [2, 2].
+    """Return the book's value, European and Asian calls apart, and its standard error: [2, 2].
 
     Prices and errors are [options, 2], positions [options].
     """
@@ -56,12 +56,12 @@ def _call_on_lognormal(mean: float, deviation: float, strike: float) -> tuple[fl
 
 
 class MonteCarlo(WorkloadConfig):
-    """Prices a book of European and geometric Asian calls, as many as the request's length.
+    """Workload that prices a book of European and geometric Asian calls, as many as the request's length.
 
     Attributes:
-        paths: Simulated for each option.
-        steps: Time steps of a path; the Asian call averages over them.
-        volatility: A year's. Strikes, and how many of each option the book holds, are drawn.
+        paths: Number of paths simulated for each option.
+        steps: Time steps of a path, over which the Asian call averages.
+        volatility: Volatility per year. Strikes, and the number of each option in the book, are drawn.
     """
 
     name: Literal["monte_carlo"]

@@ -24,20 +24,20 @@ def _gradient(beta: Any, x: Any, counts: Any, weights: Any, exp: Any) -> tuple[A
 def _newton(state: dict[str, jax.Array], x: jax.Array, counts: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
     """Do one step; ``slope`` is the largest component of the gradient that it started from."""
     beta = state["beta"]
-    x, counts, weights = (one.astype(beta.dtype) for one in (x, counts, weights))
+    x, counts, weights = (array.astype(beta.dtype) for array in (x, counts, weights))
     gradient, rates = _gradient(beta, x, counts, weights, jnp.exp)
     hessian = (x.T * rates) @ x / jnp.sum(weights) + _PENALTY * jnp.eye(len(beta), dtype=beta.dtype)
     return {"beta": beta - jnp.linalg.solve(hessian, gradient), "slope": jnp.max(jnp.abs(gradient))}
 
 
 class OptimizationLoop(WorkloadConfig):
-    """Fits a Poisson regression to a table of ``rows_per_length`` × length rows.
+    """Workload that fits a Poisson regression to a table of ``rows_per_length`` × length rows.
 
     Attributes:
         features: Columns of the table.
-        rows_per_length: How many rows a unit of the request's length stands for.
-        tolerance: Of the gradient's largest component, in float64, at what was found.
-        max_steps: Of Newton's method.
+        rows_per_length: Rows for each unit of the request's length.
+        tolerance: Largest gradient component, in float64, that the solution may have.
+        max_steps: Largest number of Newton steps.
     """
 
     name: Literal["optimization_loop"]
@@ -47,7 +47,7 @@ class OptimizationLoop(WorkloadConfig):
     max_steps: PositiveInt
 
     def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what Newton's method reads of the table in some eight steps."""
+        """Return the table's elements that Newton's method reads in some eight steps."""
         return 8 * length * self.rows_per_length * self.features**2
 
     def start(self, compiler: Compiler, seed: int) -> "_Regression":

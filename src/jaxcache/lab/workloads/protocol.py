@@ -1,4 +1,4 @@
-"""What a workload gives to whoever runs it."""
+"""Interface between a workload and the process that runs it."""
 
 from typing import Protocol
 
@@ -10,12 +10,12 @@ from .compiler import Compiler
 
 
 class Answer(BaseModel):
-    """How far a workload's result is from what it must be, in the workload's own measure.
+    """Largest error of a workload's results, in a measure that the workload defines.
 
     Attributes:
-        measure: What ``error`` is, in words.
-        error: The worst over all requests.
-        tolerance: The largest ``error`` that is right.
+        measure: Description of ``error``.
+        error: Largest error over all requests.
+        tolerance: Largest ``error`` of a right answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,26 +31,26 @@ class Answer(BaseModel):
 
 
 class Session(Protocol):
-    """A workload under way."""
+    """Workload that is being run."""
 
     def serve(self, number: int, length: int) -> np.ndarray:
-        """Do one request, wait for it, and return its result. This is what is timed."""
+        """Serve one request, wait for it, and return its result. Only this is timed."""
         ...
 
     def check(self, result: np.ndarray) -> None:
-        """Compare the result of the last request with an independent computation. Not timed."""
+        """Compare the result of the last request with an independent computation, which is not timed."""
         ...
 
     def answer(self) -> Answer:
-        """Return how right the whole was."""
+        """Return the largest error of the requests so far."""
         ...
 
 
 class WorkloadConfig(BaseModel):
-    """What every workload is told.
+    """Base of the workloads' configs.
 
     Attributes:
-        requests: How many requests it serves.
+        requests: Number of requests that the workload serves.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class WorkloadConfig(BaseModel):
     requests: PositiveInt
 
     def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how many array elements a request of each length computes with, which padding adds to."""
+        """Return the number of array elements that a request of each length computes with; padding adds to it."""
         raise NotImplementedError
 
     def start(self, compiler: Compiler, seed: int) -> Session:

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from ...analysis.sweep import Group, Setting
-from ...trial import Timeline
+from ...result import Timeline
 from .panel import (
     DASHES,
     HEIGHT,

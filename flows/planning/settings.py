@@ -1,0 +1,112 @@
+"""Settings of a trial's composed config, validated by pydantic: the runner, the sweep, and the trial itself."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from jaxcache import parse_size
+from jaxcache.lab.trial import Trial
+
+from .errors import UsageError
+
+_OF_THE_SWEEP = ("runner", "sweep", "costs")
+
+
+def _memory_limit(value: Any) -> Any:
+    try:
+        return None if value is None else parse_size(value, "runner.memory_limit")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+class Runner(BaseModel):
+    """Workers that trials run on, and the limits of each trial's process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["local", "dask"]
+    address: str | None = None
+    device: Literal["auto", "cpu", "gpu"]
+    workers: PositiveInt | None
+    gpus: tuple[NonNegativeInt, ...] | None = None
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    timeout_seconds: PositiveFloat
+    memory_limit: Annotated[int | None, BeforeValidator(_memory_limit)] = None
+    retries: NonNegativeInt = 2
+
+
+class SweepSettings(BaseModel):
+    """Settings of a sweep as a whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path
+    order_seed: NonNegativeInt
+    resume: Path | None = None
+
+
+class ComposedConfig(BaseModel):
+    """Composed config of one trial: the trial, and the sweep's settings, which all trials share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runner: Runner
+    sweep: SweepSettings
+    costs: Path | None
+    trial: Trial
+
+
+def validate(config: dict[str, Any]) -> ComposedConfig:
+    """Return a composed config as a model.
+
+    Raises:
+        UsageError: If a setting is unknown, missing or invalid.
+    """
+    shared = {key: value for key, value in config.items() if key in _OF_THE_SWEEP}
+    trial = {key: value for key, value in config.items() if key not in shared}
+    try:
+        return ComposedConfig.model_validate({**shared, "trial": trial})
+    except ValidationError as error:
+        raise UsageError(_message(error)) from error
+
+
+def check_shared_settings(composed: list[ComposedConfig]) -> None:
+    """Check that all trials share the sweep's settings.
+
+    Raises:
+        UsageError: If a setting of the sweep has several values.
+    """
+    for setting in _OF_THE_SWEEP:
+        if any(getattr(config, setting) != getattr(composed[0], setting) for config in composed):
+            raise UsageError(f"{setting} is the same for all trials of a sweep; give it one value")
+
+
+def _message(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message, path = first["msg"].removeprefix("Value error, "), _key(first["loc"])
+    if first["type"] == "value_error":
+        return message if message.startswith(path) else f"{path}: {message}"
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {path}; see --help"
+    if first["type"] == "missing":
+        return f"{path} is missing; see --help"
+    message = message.replace("Input should", "must")
+    return f"{path} {message}, but is {first['input']!r}"
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return the key that a person writes: without the trial, and without the tag of a union."""
+    parts = [str(part) for part in location if part != "trial"]
+    if len(parts) > 1 and parts[0] in ("workload", "shapes", "buckets"):
+        del parts[1]
+    return ".".join(parts)

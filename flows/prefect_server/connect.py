@@ -1,0 +1,46 @@
+"""Connection of a command to a Prefect server: that of ``PREFECT_API_URL``, or the project's own."""
+
+import os
+import sys
+
+from ..planning.errors import UsageError
+from . import process
+from .settings import ServerError
+
+
+def check_address() -> None:
+    """Refuse a ``PREFECT_API_URL`` at which no server answers; it need not be set.
+
+    Raises:
+        UsageError: If no server answers there.
+    """
+    process.configure()
+    api_url = os.environ.get("PREFECT_API_URL")
+    if api_url and not process.healthy(api_url, timeout_seconds=10):
+        raise UsageError(
+            f"PREFECT_API_URL={api_url} does not answer; start that server, or unset it to use the project's own"
+        )
+
+
+def find_server() -> str | None:
+    """Set ``PREFECT_API_URL`` to a server that answers, started if need be; return a problem, or None."""
+    try:
+        check_address()
+    except UsageError as error:
+        return str(error)
+    if os.environ.get("PREFECT_API_URL"):
+        return None
+    try:
+        server, is_new = process.start()
+    except (OSError, ServerError) as error:
+        return f"the Prefect server cannot be started: {error}"
+    if is_new:
+        print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
+    server.use()
+    import prefect  # noqa: F401  importing it takes a second, in which the server starts
+
+    try:
+        process.wait(server)
+    except ServerError as error:
+        return str(error)
+    return None

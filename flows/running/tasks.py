@@ -1,0 +1,110 @@
+"""Prefect tasks of a sweep: a reference, a trial, the report."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from jaxcache import format_size
+from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
+from jaxcache.lab.result import TrialResult
+from jaxcache.lab.running import launch
+from jaxcache.lab.running.earlier_results import known_reference
+
+from ..planning.plan import PlannedTrial
+from . import artifacts
+from .session import Session
+
+_INTERRUPTED = "interrupted: its process was ended"
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
+    """Compile every signature of a program once, in full, and run it under jax.jit itself."""
+    directory = session.directory / REFERENCES / planned.program_id
+    directory.mkdir(parents=True, exist_ok=True)
+    job = session.job("reference", planned, directory)
+    try:
+        reference = (
+            known_reference(job, session.directory / REFERENCES)
+            or known_reference(job, session.plan.references)
+            or session.workers.reference(job, session.stop)
+        )
+    except launch.Interrupted:
+        return Cancelled(message=_INTERRUPTED)
+    except launch.Failed as error:
+        return Failed(message=str(error))
+    session.add_reference(reference)
+    session.progress.reference_done()
+    get_run_logger().info(
+        "%d signatures, %s, %.2f s to compile each once", reference.distinct, format_size(reference.unbounded_bytes),
+        reference.unbounded_cost_seconds,
+    )  # fmt: skip
+    return Completed(message=f"{reference.distinct} signatures")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> State[Any]:
+    """Run one trial in its own process; an obstacle is the reason why it cannot be run."""
+    earlier = session.known.get(planned.trial_id)
+    if earlier is not None:
+        session.progress.trial_known(earlier)
+        return _state_of(earlier)
+    directory = session.directory / TRIALS / planned.trial_id
+    directory.mkdir(parents=True, exist_ok=True)
+    _save_config(session, planned, directory)
+    if session.stop.is_set():
+        return Cancelled(message="interrupted before it started")
+    job = session.job("trial", planned, directory)
+    try:
+        if obstacle is not None:
+            result = launch.failed_result(job, obstacle, attempted=False)
+        else:
+            started = partial(session.progress.trial_started, planned.name, directory)
+            result = session.workers.trial(job, session.stop, started)
+    except launch.Interrupted:
+        session.progress.trial_interrupted(planned.name)
+        return Cancelled(message=_INTERRUPTED)
+    session.progress.trial_done(planned.name, result)
+    return _state_of(result)
+
+
+def _save_config(session: Session, planned: PlannedTrial, directory: Path) -> None:
+    """Write the trial's config, with the sweep's cost table, so that it can be run again with equal decisions."""
+    config = {
+        **planned.config,
+        "costs": str(session.directory / COSTS),
+        "sweep": {**planned.config["sweep"], "resume": None},
+    }
+    (directory / TRIAL_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def _state_of(result: TrialResult) -> State[Any]:
+    """Log a result and return its state."""
+    logger = get_run_logger()
+    stats = result.statistics
+    if stats is not None:
+        logger.info(
+            "%s: %.1f %% hits, %d misses (%d from disk), %d evictions, %.2f reference compile seconds",
+            result.label, 100 * stats.hit_rate, stats.misses, stats.disk_hits, stats.evictions, stats.cost_seconds,
+        )  # fmt: skip
+    if result.status == "completed":
+        return Completed(message=f"{stats.hit_rate:.1%} hits" if stats else None)
+    logger.error("%s\n%s", result.reason, result.stderr_tail)
+    return Failed(message=result.reason)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def report(directory: Path, task_runs: dict[str, UUID]) -> str:
+    """Write the report from the result files, also from those of an unfinished sweep; return its headline."""
+    from jaxcache.lab.report.markdown import headline, write_report
+
+    sweep = write_report(directory)
+    artifacts.publish_results(sweep, task_runs)
+    return headline(sweep)

@@ -1,0 +1,38 @@
+"""Description of a tuned program as overrides of a sweep."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..planning.plan import make_plan
+
+_GROUPS = ("workload", "shapes", "persistent")
+_NOT_THE_PROGRAM = ("eviction", "memory_limit", "buckets", "costs", "runner", "sweep")
+_PLAIN = re.compile(r"[A-Za-z_./-][\w./-]*")
+
+
+def describe_program(program: Sequence[str]) -> dict[str, str]:
+    """Return the program as overrides by key: options of groups, and the values that differ from theirs.
+
+    The settings that tuning chooses (policy, limit, buckets, costs), and those of a sweep as a whole, are left out.
+    """
+    config = make_plan(tuple(program)).trials[0].config
+    chosen = {key: value for key, _, value in (word.partition("=") for word in program)}
+    options = {group: chosen.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
+    defaults = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
+    overrides = dict(options)
+    for key in (key for key in config if key not in _NOT_THE_PROGRAM):
+        parts = config[key].items() if isinstance(config[key], dict) else [("", config[key])]
+        for name, value in parts:
+            if (defaults[key][name] if name else defaults[key]) != value:
+                overrides[f"{key}.{name}" if name else key] = _written(value)
+    return overrides
+
+
+def _written(value: Any) -> str:
+    """Return a value in the syntax of Hydra's command line."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return value if _PLAIN.fullmatch(value) else f"'{escaped}'"

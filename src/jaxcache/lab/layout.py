@@ -1,0 +1,36 @@
+"""Layout of a sweep's directory: the name of every file and folder that a sweep or a tuning writes.
+
+    sweep.json  sweep.lock  costs.json                                  the sweep
+    references/<program id>/reference.json  trace.parquet  stderr.txt   its reference runs
+    trials/<trial id>/result.json  config.yaml  stderr.txt              its trials; with profiling also a trace
+    trials/<trial id>/scratch/advance.json                              while a trial runs
+
+The names of the report's files are in :mod:`jaxcache.lab.report`.
+"""
+
+from pathlib import Path
+
+MANIFEST = "sweep.json"
+SWEEP_LOCK = "sweep.lock"
+CLAIMS_LOCK = ".claims.lock"  # beside the sweeps' directories, while a sweep chooses its directory
+COSTS = "costs.json"
+TRIALS, REFERENCES = "trials", "references"
+
+RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+TRIAL_CONFIG = "config.yaml"
+REQUESTS = "trace.parquet"  # the requests of a program to its cache, recorded by its reference run
+PROFILER_TRACE = "perfetto_trace.json.gz"  # opens at https://ui.perfetto.dev
+TRIAL_PROGRESS = "advance.json"
+
+TUNE_REPORT, BEST_SETTING = "tune.md", "best.yaml"
+RECORDED, RECORDED_WITH_BUCKETS, VERIFIED = "recorded", "recorded_buckets", "verified"  # sweeps of a tuning
+
+
+def scratch(directory: Path) -> Path:
+    """Return the folder of a trial's directory that is removed after its process ends."""
+    return directory / "scratch"
+
+
+def curves_picture(buckets: str) -> str:
+    """Return the name of a tuning's picture of the curves with a set of buckets."""
+    return f"curves_{buckets}.svg"

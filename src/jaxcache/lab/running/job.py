@@ -1,0 +1,41 @@
+"""TrialJob: the input of a trial's own process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import Cost
+from .. import layout
+from ..environment import Environment
+from ..trial import Device, Trial
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Input of a process that runs a trial or a reference.
+
+    Attributes:
+        kind: ``trial`` or ``reference``.
+        trial_id: The trial's id as planned. The process does not compute it from its own sources, which may have
+            changed since.
+        program_id: The trial's program id as planned.
+        directory: Existing directory that the process writes its files to.
+        costs: Cost table of the trial's cache; costs that it lacks are measured.
+        costs_hash: Digest of ``costs``, for the result file.
+        reference_checksum: Checksum that the output must have; None if unknown.
+    """
+
+    kind: str
+    trial: Trial
+    device: Device
+    directory: Path
+    environment: Environment
+    costs: dict[str, Cost]
+    trial_id: str
+    program_id: str
+    costs_hash: str | None = None
+    reference_checksum: str | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """Directory that the process may create and that is removed after it ends."""
+        return layout.scratch(self.directory)
