@@ -27,6 +27,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from jaxcache._primitives.atomic_files import write_file
+
 from .prefect_server.settings import LOOPBACK, ServerError, ServerSettings, SettingError, asked, forget, keep, kept
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -151,9 +153,7 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
             if reservation is not None:
                 os.close(reservation)  # the server has it too
         keep(settings, HOME)
-        staged = HOME / ".server.json"
-        staged.write_text(json.dumps(asdict(server)))
-        staged.replace(HOME / "server.json")
+        write_file(HOME / "server.json", json.dumps(asdict(server)), durable=False)
         return server, True
 
 

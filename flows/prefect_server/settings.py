@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from jaxcache._primitives.atomic_files import write_file
+
 LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _KEPT = "server.secret.json"
@@ -98,11 +100,7 @@ def kept(home: Path) -> ServerSettings:
 
 def keep(settings: ServerSettings, home: Path) -> None:
     """Keep settings for whoever starts the server again; only the owner can read them."""
-    staged = home / f".{_KEPT}"
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(settings), file)
-    staged.replace(home / _KEPT)
+    write_file(home / _KEPT, json.dumps(asdict(settings)), durable=False, mode=0o600)
 
 
 def forget(home: Path) -> None:

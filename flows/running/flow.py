@@ -18,6 +18,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from jaxcache import Cost, CostTable, format_size
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.analysis.sweep import MANIFEST
 from jaxcache.lab.environment import Environment
 from jaxcache.lab.report.warm_up import prepare_report
@@ -127,7 +128,7 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
         "costs": str(session.directory / run.COSTS),  # run again, it decides as it did now
         "sweep": {**planned.config["sweep"], "resume": None},
     }
-    (place / CONFIG).write_text(yaml.safe_dump(saved, sort_keys=False))
+    write_file(place / CONFIG, yaml.safe_dump(saved, sort_keys=False), durable=False)
     if session.stop.is_set():
         return Cancelled(message="interrupted before it started")
     order = session.order("trial", planned, place)

@@ -20,9 +20,10 @@ from typing import Any, cast
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.running import launch as run
 from jaxcache.lab.running.progress_file import TrialProgress, write_advance
-from jaxcache.lab.trial import Persistent, Reference, TrialResult, write_json, write_whole
+from jaxcache.lab.trial import Persistent, Reference, TrialResult, write_json
 
 from ..planning.plan import Plan
 from . import dask_task as remote
@@ -268,4 +269,4 @@ def _write_all(directory: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_file(path, content, durable=True)

@@ -286,7 +286,7 @@ class Database:
             try:
                 self._disconnect()
                 staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-                staged.unlink(missing_ok=True)
+                staged.unlink(missing_ok=True)  # no temporary_file: closing another descriptor ends SQLite's locks
                 self._fill(staged).close()  # while the old file is there, so that they are told apart by their inodes
                 for suffix in ("", "-wal", "-shm"):
                     _clear_away(self.path.with_name(self.path.name + suffix))

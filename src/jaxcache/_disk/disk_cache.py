@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
+from .._primitives.atomic_files import write_file
 from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
@@ -400,7 +401,7 @@ class DiskCache:
 
     def note_import(self, source: str) -> None:
         """Write down whose entries were imported: JAX's keys depend on the path of its directory."""
-        (self.path / _IMPORTED).write_text(source + "\n")
+        write_file(self.path / _IMPORTED, source + "\n", durable=False)
 
     @property
     def key_id(self) -> str:

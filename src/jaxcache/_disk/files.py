@@ -11,7 +11,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import itertools
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .._primitives.atomic_files import is_left_behind, temporary_file
 from .._primitives.open_file import open_file
 from .entry_format import EntryFault
 
@@ -141,24 +141,15 @@ class EntryFiles:
         finds, and waiting for the disk at each compile would cost every program more than that.
         """
         self.make(self.staging)
-        process = os.getpid()
-        path = self.staging / f"{os.uname().nodename}-{process}-{time.time_ns()}-{next(self._numbers)}"
+        path = self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
         mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         try:
-            with open_file(path, "xb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.fchmod(file.fileno(), mode)  # whatever the umask
-                left = memoryview(content)
-                while left:
-                    left = left[file.write(left) :]
+            with temporary_file(path, mode) as file:
+                file.write(content)
                 yield path
-        except FileNotFoundError:  # somebody has removed a folder: this one is lost, the next one finds it again
+        except FileNotFoundError:  # somebody has removed a folder: this entry is lost, the next put makes it again
             self.forget_folders()
             raise
-        finally:
-            if os.getpid() == process:  # else this is a child, forked in the middle
-                path.unlink(missing_ok=True)
 
     def move_in(self, staged: Path, place: Place) -> None:
         """Put a staged file in its place, in one step; what stood there is replaced."""
@@ -205,19 +196,10 @@ class EntryFiles:
                     if not one.is_file(follow_symlinks=False):
                         continue
                     old = time.time() - one.stat(follow_symlinks=False).st_mtime >= min_age_seconds
-                    if old and self._is_left_behind(one.path):
+                    if old and is_left_behind(one.path):
                         os.unlink(one.path)
                         removed += 1
         return removed
-
-    @staticmethod
-    def _is_left_behind(path: str) -> bool:
-        with open_file(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-        return True
 
     def walk(self) -> Iterator[Place]:
         """Yield the place of every entry file."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 from .._cache.stats import CacheStats, FunctionStats
 from .._disk.priority import STORED_POLICIES
 from .._policies import POLICIES
+from .._primitives.atomic_files import write_file
 from .._primitives.sizes import format_size, parse_size
 from .buckets import Buckets, Unbucketed
 from .environment import Environment, code_version
@@ -371,15 +371,4 @@ class Reference(_Model):
 
 def write_json(path: Path, model: BaseModel, durable: bool = True) -> None:
     """Write a model in one step, so that whoever finds the file finds all of it, if durable also after a power cut."""
-    write_whole(path, f"{model.model_dump_json(indent=2)}\n".encode(), durable)
-
-
-def write_whole(path: Path, content: bytes, durable: bool = True) -> None:
-    """Write a file in one step; if durable, it is on the disk before it gets its name."""
-    staged = path.with_name(f".{path.name}.tmp")
-    with staged.open("wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    staged.replace(path)
+    write_file(path, f"{model.model_dump_json(indent=2)}\n", durable=durable)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ... import Trace, format_size
+from ..._primitives.atomic_files import write_file
 from ..buckets import Optimal
 from ..trial import Reference, TrialResult
 from .curves_plot import draw
@@ -58,11 +59,11 @@ def write_tuning(tuned: Tuned, directory: Path) -> None:
         now = tuned.present.candidate if tuned.present is not None else None
         ring = now.replayed if now is not None and now.buckets == name else None
         draw(replace(drawn, present=ring)).save(directory / f"curves_{name}.svg")
-    (directory / REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
+    write_file(directory / REPORT, "\n".join(_markdown(tuned)) + "\n", durable=False)
     text = "\n".join(_best(tuned)) + "\n"
-    (directory / BEST).write_text(text)
+    write_file(directory / BEST, text, durable=False)
     (directory / "experiment").mkdir(exist_ok=True)  # where Hydra looks
-    (directory / "experiment" / BEST).write_text(text)
+    write_file(directory / "experiment" / BEST, text, durable=False)
 
 
 def _setting(one: Candidate) -> str:
