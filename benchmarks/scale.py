@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from benchmarks.record import quartiles, record
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.layout import RESULT, TRIALS
 from jaxcache.lab.running.job import TrialJob
 
@@ -52,9 +53,7 @@ def no_work(order: TrialJob) -> None:
     done = json.loads(Path(os.environ["SCALE_RESULT"]).read_text())
     done |= {"trial_id": order.trial_id, "label": order.trial.label, "config": order.trial.model_dump(mode="json")}
     done |= {"costs_hash": order.costs_hash, "environment": order.environment.model_dump(mode="json")}
-    staged = order.directory / ".result.json"
-    staged.write_text(json.dumps(done))
-    staged.replace(order.directory / RESULT)
+    write_file(order.directory / RESULT, json.dumps(done), durable=False)
     return None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.markdown import Markdown
 
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.report.compare_sweeps import side_by_side
 from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal, write_report
@@ -41,11 +42,11 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(directories: list[Path]) -> int:
     text = "\n".join(side_by_side([read_sweep(directory) for directory in directories])) + "\n"
-    place = directories[-1] / COMPARISON
-    place.write_text(text)
+    path = directories[-1] / COMPARISON
+    write_file(path, text, durable=False)
     console = terminal()
     console.print(Markdown(text))
-    console.print(f"Written to {place}", highlight=False, soft_wrap=True)
+    console.print(f"Written to {path}", highlight=False, soft_wrap=True)
     return 0
 
 

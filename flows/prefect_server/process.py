@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from jaxcache._primitives.atomic_files import write_file
+
 from .ports import reserve_port
 from .settings import (
     LOOPBACK,
@@ -156,9 +158,7 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
         settings.check()
         server = _launch(settings)
         save_settings(settings, HOME)
-        staged = HOME / f".{_RECORD}"
-        staged.write_text(json.dumps(asdict(server)))
-        staged.replace(HOME / _RECORD)
+        write_file(HOME / _RECORD, json.dumps(asdict(server)), durable=False)
         return server, True
 
 

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from jaxcache._primitives.atomic_files import write_file
+
 LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _SAVED = "server.secret.json"
@@ -100,11 +102,7 @@ def saved_settings(home: Path) -> ServerSettings:
 
 def save_settings(settings: ServerSettings, home: Path) -> None:
     """Save settings for the next start of the server, in a file that only its owner can read."""
-    staged = home / f".{_SAVED}"
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(settings), file)
-    staged.replace(home / _SAVED)
+    write_file(home / _SAVED, json.dumps(asdict(settings)), durable=False, mode=0o600)
 
 
 def remove_settings(home: Path) -> None:

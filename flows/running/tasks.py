@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from jaxcache import format_size
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
 from jaxcache.lab.result import TrialResult
 from jaxcache.lab.running import launch
@@ -82,7 +83,7 @@ def _save_config(session: Session, planned: PlannedTrial, directory: Path) -> No
         "costs": str(session.directory / COSTS),
         "sweep": {**planned.config["sweep"], "resume": None},
     }
-    (directory / TRIAL_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+    write_file(directory / TRIAL_CONFIG, yaml.safe_dump(config, sort_keys=False), durable=False)
 
 
 def _state_of(result: TrialResult) -> State[Any]:

@@ -19,7 +19,8 @@ from typing import Any, cast
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from jaxcache.lab.files import write_json, write_whole
+from jaxcache._primitives.atomic_files import write_file
+from jaxcache.lab.files import write_json
 from jaxcache.lab.layout import REFERENCE, RESULT
 from jaxcache.lab.result import Reference, TrialResult
 from jaxcache.lab.running import launch
@@ -274,4 +275,4 @@ def _write_all(directory: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_file(path, content, durable=True)

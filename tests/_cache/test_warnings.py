@@ -13,7 +13,7 @@ import pytest
 
 import jaxcache
 from jaxcache import Cost, DiskCache, DiskCacheWarning, JitCache, MissStormWarning
-from jaxcache._disk.files import place_of
+from jaxcache._disk.files import entry_id_of
 from jaxcache._jax import notices as _notices
 
 
@@ -94,7 +94,7 @@ def test_a_warning_under_a_transformation_names_the_users_line_too():
 def test_a_fault_of_a_shared_directory_fails_no_request(tmp_path, logged_warnings):
     cache = DiskCache(tmp_path / "shared")
     cache.put("key-1", b"value", 1.0)
-    entry = cache.files.path(place_of(cache.fingerprint.id, "key-1"))
+    entry = cache.files.path(entry_id_of(cache.fingerprint.id, "key-1"))
     entry.write_bytes(b"damaged")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

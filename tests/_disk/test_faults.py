@@ -13,13 +13,13 @@ import pytest
 
 from jaxcache import DiskCacheWarning
 from jaxcache._disk.database import IndexUnavailable
-from jaxcache._disk.files import place_of
+from jaxcache._disk.files import entry_id_of
 
 VALUE = b"the program" * 50
 
 
 def path_of(cache, key="jit_f-1"):
-    return cache.files.path(place_of(cache.fingerprint.id, key))
+    return cache.files.path(entry_id_of(cache.fingerprint.id, key))
 
 
 def spoil(path, how):
@@ -295,7 +295,7 @@ def test_quarantine_cuts_no_file_that_a_backup_shares(open_cache, tmp_path):
     backup = tmp_path / "backup"
     os.link(path_of(cache), backup)
     size = backup.stat().st_size
-    cache.files.set_aside(place_of(cache.fingerprint.id, "jit_f-1"), "not_loadable")
+    cache.files.set_aside(entry_id_of(cache.fingerprint.id, "jit_f-1"), "not_loadable")
     assert (backup.stat().st_size, path_of(cache).exists()) == (size, False)
     (aside,) = cache.files.quarantine.iterdir()
     assert aside.stat().st_size == 65536

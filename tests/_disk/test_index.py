@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxcache._disk.files import place_of
+from jaxcache._disk.files import entry_id_of
 
 VALUE = b"the program" * 50
 ENTRIES = 12
@@ -136,7 +136,7 @@ def test_verify_mends_an_index_and_keeps_the_policy_where_it_can_be_read(open_ca
     stats = cache.stats()
     assert (stats.entries, stats.size_bytes) == (ENTRIES, sum(entry_bytes(cache)))
     rows = {row.key: (row.size_bytes, row.compile_seconds) for row in cache.index.rows()}
-    sizes = [cache.files.path(place_of(cache.fingerprint.id, f"key-{n:02}")).stat().st_size for n in range(ENTRIES)]
+    sizes = [cache.files.path(entry_id_of(cache.fingerprint.id, f"key-{n:02}")).stat().st_size for n in range(ENTRIES)]
     assert rows == {f"key-{n:02}": (sizes[n], n + 1.0) for n in range(ENTRIES)}
     if " state" not in statement:
         assert (stats.eviction, stats.limit_bytes) == ("gdsf", LIMIT)
@@ -195,7 +195,7 @@ def test_entries_that_are_taken_up_go_in_the_order_in_which_they_were_put(open_c
     with open_cache(None, LIMIT, eviction) as cache:
         for number in range(ENTRIES):
             cache.put(f"key-{number:02}", VALUE, 1.0)
-            path = cache.files.path(place_of(cache.fingerprint.id, f"key-{number:02}"))
+            path = cache.files.path(entry_id_of(cache.fingerprint.id, f"key-{number:02}"))
             os.utime(path, (1e9 + number, 1e9 + number))
     if way == "the index is removed":
         cache.index.database.path.unlink()

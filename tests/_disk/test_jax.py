@@ -233,7 +233,7 @@ def test_a_program_that_is_distributed_waits_for_nobody(shared, monkeypatch):
     from jax._src import distributed
 
     cache = shared()
-    assert not cache.surroundings.is_distributed()
+    assert not cache.hooks.is_distributed()
     monkeypatch.setattr(distributed.global_state, "client", object())
     assert _disk_plug.is_distributed()
 
@@ -280,7 +280,7 @@ def test_a_probe_tells_of_whole_entries_alone_and_counts_nothing(shared):
     asked = [compilation_cache.is_executable_in_cache(backend, key) for key in (row.key, "no-such-key")]
     assert asked == [cache.contains(row.key), cache.contains("no-such-key")] == [True, False]
     assert cache.stats() == before
-    path = cache.files.path(row.place)
+    path = cache.files.path(row.entry_id)
     path.write_bytes(path.read_bytes()[:-1])
     assert not cache.contains(row.key)
     with pytest.raises(ValueError, match="key must not be empty"):

@@ -54,13 +54,25 @@ def test_a_loop_gives_state_steps_and_how_it_ended():
 def test_a_loop_is_one_executable_a_shape_and_can_be_compiled_ahead():
     cache = JitCache()
     scalar, vector = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((3,), jnp.float32)
-    loop = optimization_loop(babylonian, close, cache=cache, precompile=[(vector, vector), (scalar, scalar)])
+    loop = optimization_loop(babylonian, close, cache=cache, warm=[(vector, vector), (scalar, scalar)])
     x = jnp.ones(3)
     with count_compiles() as compiles:
         loop(x, x), loop(x, x), loop(np.float32(1), np.float32(2))
     assert compiles == [0]
     assert (cache.stats().warmed, cache.stats().hits, cache.stats().misses) == (2, 3, 0)
     assert list(cache.stats().by_function) == ["babylonian"]
+
+
+@pytest.mark.parametrize("loop", [lambda **o: optimization_loop(babylonian, close, **o),
+                                  lambda **o: least_squares(lambda x, a: x * x - a, **o)])  # fmt: skip
+def test_the_former_name_of_warm_goes_on_working_and_warns_at_the_users_line(loop):
+    cache, scalar = JitCache(), jax.ShapeDtypeStruct((), jnp.float32)
+    with pytest.warns(DeprecationWarning, match=r"write warm=\[…\] instead") as warned:
+        loop(cache=cache, precompile=[(scalar, scalar)])
+    assert warned[0].filename == __file__
+    assert cache.stats().warmed == 1
+    with pytest.raises(ValueError, match="precompile is the former name of warm"):
+        loop(warm=[(scalar, scalar)], precompile=[(scalar, scalar)])
 
 
 def test_what_has_converged_at_first_takes_no_step_and_what_does_not_stops_at_max_steps():

@@ -172,7 +172,7 @@ def inspect(cache: DiskCache) -> list[str]:
     """Check the directory at the end; return what is wrong with it."""
     wrong = []
     cache.verify()
-    rows = {row.place: row.size_bytes for row in cache.index.rows()}
+    rows = {row.entry_id: row.size_bytes for row in cache.index.rows()}
     there = {place: cache.files.path(place).stat().st_size for place in cache.files.walk()}
     if rows != there:
         wrong.append(f"the index has {len(rows)} entries, the directory {len(there)}; they differ")

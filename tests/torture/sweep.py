@@ -27,6 +27,7 @@ import psutil
 
 from flows.planning.plan import Plan, make_plan
 from flows.prefect_server.process import healthy
+from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.environment import code_version
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -354,9 +355,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    staged.write_text(json.dumps(record, indent=1) + "\n")
-    staged.replace(path)
+    write_file(path, json.dumps(record, indent=1) + "\n", durable=False)
 
 
 def main() -> int:

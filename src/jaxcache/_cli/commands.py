@@ -269,8 +269,8 @@ def _prune(given: argparse.Namespace) -> int:
     limits = Limits(None if given.limit is None else parse_size(given.limit, "--limit"), given.max_entries)
     before = None if given.older_than is None else time.time() - _duration(given.older_than)
     with _open(given, only_looks=given.dry_run) as cache:
-        chosen = {} if before is None else {row.place: row for row in cache.index.rows() if row.used < before}
-        chosen |= {row.place: row for row in cache.index.lowest(given.policy, limits, set(chosen))}
+        chosen = {} if before is None else {row.entry_id: row for row in cache.index.rows() if row.used < before}
+        chosen |= {row.entry_id: row for row in cache.index.lowest(given.policy, limits, set(chosen))}
         if not given.dry_run:
             cache.index.remove(chosen.values(), "evicted")
     freed = sum(row.size_bytes for row in chosen.values())

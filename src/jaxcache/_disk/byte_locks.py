@@ -1,7 +1,7 @@
-"""Locks on single bytes of a file: as many as one likes, between processes and threads, gone with who holds them.
+"""Locks on single bytes of a file, between processes and threads, which end with their holder.
 
 POSIX record locks belong to a process, and are lost when it closes any descriptor of the file. So a process opens each
-file once, whoever asks, and never closes it; between its threads a table decides.
+file once, and never closes it; between its threads a table decides.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ class LocksUnsupported(OSError):
 
 
 class RangeLocks:
-    """The locks of one file; made by :func:`range_locks`."""
+    """Locks of one file; made by :func:`range_locks`."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
         self._mutex = threading.RLock()
-        self._held: dict[int, int] = {}  # which thread holds a byte
+        self._held: dict[int, int] = {}  # the thread that holds each byte
 
     def forget(self) -> None:
-        """In a forked child."""
+        """Hold no lock, in a forked child."""
         self._mutex = threading.RLock()
         self._held = {}  # a child inherits no record locks
 
@@ -58,11 +58,11 @@ class RangeLocks:
             return True
 
     def is_mine(self, byte: int) -> bool:
-        """Say whether this thread has the lock of a byte."""
+        """Return whether this thread holds the lock of a byte."""
         return self._held.get(byte) == threading.get_ident()
 
     def release(self, byte: int) -> None:
-        """Give a lock back, if this thread has it."""
+        """Release a lock, if this thread holds it."""
         with self._mutex:
             if self.is_mine(byte):  # after an interrupt between the two lines it is, and can be given back again
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
@@ -75,36 +75,36 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
     Raises:
         OSError: If it cannot be opened for writing.
     """
-    known = _known(path)
-    if known is not None:  # without the guard: a signal handler may have interrupted the thread that has it
-        return known
+    existing = _existing(path)
+    if existing is not None:  # without the guard: a signal handler may have interrupted the thread that has it
+        return existing
     with _guard:
-        if (known := _known(path)) is not None:
-            return known
+        if (existing := _existing(path)) is not None:
+            return existing
         file = open_uninterrupted(path, "a+b")
-        told = os.fstat(file.fileno())
-        if stat.S_IMODE(told.st_mode) != mode:
+        stat_result = os.fstat(file.fileno())
+        if stat.S_IMODE(stat_result.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # somebody else's: it has its mode
                 os.fchmod(file.fileno(), mode)
-        locks = _open.setdefault((told.st_dev, told.st_ino), RangeLocks(file))
+        locks = _open.setdefault((stat_result.st_dev, stat_result.st_ino), RangeLocks(file))
         if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end
             _never_closed.append(file)
         return locks
 
 
-def _known(path: Path) -> RangeLocks | None:
+def _existing(path: Path) -> RangeLocks | None:
     """Return the locks of a file that this process has open.
 
     Raises:
         OSError: If the file is a link.
     """
     try:
-        told = os.lstat(path)
+        stat_result = os.lstat(path)
     except FileNotFoundError:
         return None
-    if stat.S_ISLNK(told.st_mode):
+    if stat.S_ISLNK(stat_result.st_mode):
         raise OSError(errno.ELOOP, "the lock must not be a symbolic link", str(path))
-    return _open.get((told.st_dev, told.st_ino))
+    return _open.get((stat_result.st_dev, stat_result.st_ino))
 
 
 def _after_fork() -> None:

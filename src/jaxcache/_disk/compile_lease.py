@@ -1,7 +1,7 @@
-"""One compile for many: of those who miss a key at once, one compiles, and the others wait for its entry.
+"""Leases to compile: of all threads and processes that miss a key at once, one compiles, and the others wait for it.
 
-Who compiles holds the lock of one byte of ``flights.lock``, chosen by the key, from the miss to the ``put``. The lock
-dies with its process, so that the next one takes over. Where locks do not work, everybody compiles.
+The holder of a lease locks one byte of ``flights.lock``, chosen by the key, from the miss to the ``put``. The lock ends
+with its process, so that the next one takes over. Where locks do not work, every process compiles.
 """
 
 import threading
@@ -12,14 +12,14 @@ from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .byte_locks import LocksUnsupported, RangeLocks, range_locks
-from .files import Place
+from .files import EntryId
 
 _FIRST_WAIT_SECONDS = 0.002
 _LONGEST_WAIT_SECONDS = 0.05
 
 
 class LeaseOutcome(Enum):
-    """What became of a request for a key that is not there."""
+    """Outcome of a request for the lease of a key that is not stored."""
 
     LEADS = "this thread compiles, and others wait for it"
     ARRIVED = "somebody else has put it meanwhile"
@@ -31,8 +31,8 @@ class _Held(threading.local):
     byte: int | None = None
 
 
-class Flights:
-    """The flights of one directory. A thread leads one at most, and waits for others only while it leads none."""
+class CompileLeases:
+    """Compile leases of one directory. A thread holds one at most, and waits for others only while it holds none."""
 
     def __init__(self, path: Path, mode: int = 0o600, wait_seconds: float = 600.0) -> None:
         """Use the locks of ``path``; wait for others for ``wait_seconds`` at most."""
@@ -43,52 +43,52 @@ class Flights:
         self._locks: RangeLocks | None = None
         self.fault: str | None = None
 
-    def board(self, place: Place, arrived: Callable[[], bool], began_waiting: Callable[[], None]) -> LeaseOutcome:
-        """Take the lead for an entry, or wait for who has it.
+    def acquire(self, entry_id: EntryId, is_stored: Callable[[], bool], on_wait: Callable[[], None]) -> LeaseOutcome:
+        """Acquire the lease of an entry, or wait for its holder.
 
         Args:
-            place: Of the entry.
-            arrived: Whether the entry is there.
-            began_waiting: Called once if there is somebody to wait for.
+            entry_id: The entry.
+            is_stored: Returns whether the entry is stored by now.
+            on_wait: Called once if another thread or process holds the lease.
         """
-        self.land()
+        self.release()
         locks = self._ready()
         if locks is None:
             return LeaseOutcome.ALONE
-        byte = int(place.name[:15], 16) ^ int(place.fingerprint.encode().hex()[-8:] or "0", 16)
-        self._held.byte = byte  # before it is: an interrupt must not leave it to this process for ever
-        until, pause, waited = monotonic() + self._wait_seconds, _FIRST_WAIT_SECONDS, False
+        byte = int(entry_id.name[:15], 16) ^ int(entry_id.fingerprint.encode().hex()[-8:] or "0", 16)
+        self._held.byte = byte  # before it is locked: an interrupt must not leave it to this process for ever
+        until, pause, is_waiting = monotonic() + self._wait_seconds, _FIRST_WAIT_SECONDS, False
         while True:
             try:
-                leads = locks.is_mine(byte) or locks.try_acquire(byte)
+                acquired = locks.is_mine(byte) or locks.try_acquire(byte)
             except LocksUnsupported as error:
                 self._locks, self.fault = None, str(error)
                 return LeaseOutcome.ALONE
-            if leads:
-                self._held.byte = byte  # again: a signal handler may have landed meanwhile
-                if arrived():
-                    self.land()
+            if acquired:
+                self._held.byte = byte  # again: a signal handler may have released it meanwhile
+                if is_stored():
+                    self.release()
                     return LeaseOutcome.ARRIVED
                 return LeaseOutcome.LEADS
             if monotonic() >= until:
                 return LeaseOutcome.TIMED_OUT
-            if not waited:
-                waited = True
-                began_waiting()
+            if not is_waiting:
+                is_waiting = True
+                on_wait()
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_WAIT_SECONDS)
-            if arrived():
+            if is_stored():
                 return LeaseOutcome.ARRIVED
 
-    def land(self) -> None:
-        """Let others have the flight that this thread leads, if it leads one."""
+    def release(self) -> None:
+        """Release the lease that this thread holds, if it holds one."""
         byte = self._held.byte
         if byte is not None and self._locks is not None:
             self._locks.release(byte)
-        self._held.byte = None  # last: after an interrupt it is given back again
+        self._held.byte = None  # last: after an interrupt it is released again
 
     def forget(self) -> None:
-        """In a forked child: it leads nothing."""
+        """Hold no lease, in a forked child."""
         self._held = _Held()
 
     def _ready(self) -> RangeLocks | None:

@@ -1,4 +1,4 @@
-"""The SQLite file behind the index: one connection a process, a new file when damaged, a rest when locked."""
+"""SQLite file of the index: one connection a process, a new file when damaged, left alone for a while when locked."""
 
 import contextlib
 import os
@@ -54,8 +54,8 @@ class Database:
         """Use ``path``.
 
         Args:
-            path: Of the file.
-            make_folder: Makes the folder that it stands in.
+            path: Path of the file.
+            make_folder: Makes its folder.
             on_new: Fills a new database, with the lock held, given what was salvaged of a damaged one.
         """
         self._make_folder = make_folder
@@ -112,7 +112,7 @@ class Database:
                 self._run_postponed()
 
     def when_free(self, work: Callable[[], None]) -> None:
-        """Do what changes the index; where this is a signal handler in the middle of a request, right after that one.
+        """Change the index by ``work`` now or, in a signal handler that interrupted a request, right after it.
 
         A handler that waited for the mutex would wait for another thread or process that waits for its own thread.
         """
@@ -122,7 +122,7 @@ class Database:
             work()
 
     def _run_postponed(self) -> None:
-        with contextlib.suppress(IndexUnavailable, IndexError):  # the first is told at the next request
+        with contextlib.suppress(IndexUnavailable, IndexError):  # the first is reported at the next request
             while True:
                 self._postponed.popleft()()
 
@@ -133,20 +133,20 @@ class Database:
         if self._turns.acquire(timeout=_TURN_SECONDS) and not self._depth:
             self._disconnect()
 
-    def let_go_after_fork(self) -> None:
+    def release_after_fork(self) -> None:
         """Let the parent's threads in again."""
         with contextlib.suppress(RuntimeError):  # made meanwhile, or waited for in vain
             self._turns.release()
 
-    def begin_anew_after_fork(self) -> None:
-        """In the child: use nothing of the parent's."""
+    def reset_after_fork(self) -> None:
+        """Use nothing of the parent's, in the child."""
         if self._connection is not None:  # forked in the middle of a request: the file is barred, and made anew
             _inherited.append(self._connection)
             self._barred[self._inode] = False
         self._connection, self._in_transaction = None, False
         self._postponed = deque()
         if self._depth and self._owner == threading.get_ident():
-            self.let_go_after_fork()  # the request goes on, and ends without a result
+            self.release_after_fork()  # the request goes on, and ends without a result
         else:
             self._turns, self._depth = threading.RLock(), 0
 
@@ -154,10 +154,10 @@ class Database:
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
-        """Be the only one, in all processes of this host, who changes which entries there are.
+        """Exclude all other threads and processes of this host from changing which entries there are.
 
         Raises:
-            IndexUnavailable: If somebody holds it for too long, or there are no locks.
+            IndexUnavailable: If another process holds it for too long, or there are no locks.
         """
         with self._turn():
             if self.is_read_only:
@@ -275,7 +275,7 @@ class Database:
         return stat_result.st_ino if stat.S_ISREG(stat_result.st_mode) else 0
 
     def _make(self) -> sqlite3.Connection:
-        """Make the index anew, unless somebody else just did."""
+        """Make the index anew, unless another process just did."""
         if self.is_read_only:
             self._disconnect()
             self._connection, self._inode = self._fill(":memory:"), -1
@@ -286,7 +286,7 @@ class Database:
             try:
                 self._disconnect()
                 staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-                staged.unlink(missing_ok=True)
+                staged.unlink(missing_ok=True)  # no temporary_file: closing another descriptor ends SQLite's locks
                 self._fill(staged).close()  # while the old file is there, so that they are told apart by their inodes
                 for suffix in ("", "-wal", "-shm"):
                     _clear_away(self.path.with_name(self.path.name + suffix))
@@ -299,17 +299,17 @@ class Database:
     def _fill(self, path: Path | str) -> sqlite3.Connection:
         """Return a new database at ``path`` with all entries in it."""
         salvaged = self._salvage()
-        made = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            made.execute("PRAGMA synchronous = OFF")  # nobody sees it before it is whole
-            made.executescript(f"BEGIN; {SCHEMA}")
-            self._on_new(made, salvaged)
-            made.execute(f"PRAGMA user_version = {VERSION}")
-            made.execute("COMMIT")
+            connection.execute("PRAGMA synchronous = OFF")  # nobody sees it before it is whole
+            connection.executescript(f"BEGIN; {SCHEMA}")
+            self._on_new(connection, salvaged)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
         except BaseException:
-            made.close()
+            connection.close()
             raise
-        return made
+        return connection
 
     def _salvage(self) -> Salvaged:
         with contextlib.suppress(sqlite3.Error, OSError):
@@ -321,7 +321,7 @@ class Database:
         return {}, []
 
     def _open(self) -> sqlite3.Connection:
-        """Open the connection in the place of the one before.
+        """Open a connection instead of the former one.
 
         Raises:
             IndexDamaged: If the file is not to be used.
@@ -373,7 +373,7 @@ class Database:
         return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
 
     def _is_to_blame(self, error: sqlite3.Error) -> bool:
-        """Say whether an error is one of the file's bytes, whoever reads them."""
+        """Return whether an error comes from the file's bytes, whoever reads them."""
         code = getattr(error, "sqlite_errorcode", None) or 0
         if code & 0xFF == sqlite3.SQLITE_READONLY:  # a header that says so: nothing keeps us from writing
             return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
@@ -382,7 +382,7 @@ class Database:
         return code & 0xFF in _GUILTY or "decode to UTF-8" in str(error)  # of texts, by Python
 
     def _is_damaged(self, error: sqlite3.Error | None = None) -> bool:
-        """Look whether the index adds up, after an error that may be a mistake in a query as well."""
+        """Return whether the index is damaged, after an error that may be a mistake in a query as well."""
         if error is not None and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _BLAMELESS:
             return False
         try:
@@ -390,8 +390,10 @@ class Database:
                 return fault_of(db) is not None
         except ValueError:  # a damaged text within the message of an error
             return True
-        except sqlite3.Error as found:
-            return (getattr(found, "sqlite_errorcode", None) or 0) & 0xFF not in _BLAMELESS | {sqlite3.SQLITE_IOERR}
+        except sqlite3.Error as second_error:
+            return (getattr(second_error, "sqlite_errorcode", None) or 0) & 0xFF not in _BLAMELESS | {
+                sqlite3.SQLITE_IOERR
+            }
 
     def _rest(self, fault: str) -> IndexUnavailable:
         self._rests_until, self._fault = monotonic() + _REST_SECONDS, fault
@@ -417,12 +419,12 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     for database in list(_all):
-        database.let_go_after_fork()
+        database.release_after_fork()
 
 
 def _after_fork_in_child() -> None:
     for database in list(_all):
-        database.begin_anew_after_fork()
+        database.reset_after_fork()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,6 +1,6 @@
 """DiskCache: compiled programs in a directory that many processes share.
 
-``get`` and ``put`` never raise for what the directory does to them: a fault is a miss, counted, and said once.
+``get`` and ``put`` never raise for what the directory does to them: a fault is a miss, counted, and warned about once.
 """
 
 import atexit
@@ -18,13 +18,14 @@ from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
+from .._primitives.atomic_files import write_file
 from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
-from .compile_lease import Flights, LeaseOutcome
+from .compile_lease import CompileLeases, LeaseOutcome
 from .entry_format import EntryFault, EntryMeta, decode, encode
 from .faults import Faults
-from .files import EntryFiles, Place, place_of
+from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .location import index_path, is_network
 from .priority import check_stored_policy
@@ -32,21 +33,21 @@ from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
 from .verify import Verification, verify_entries
 
-_REFRESH_SECONDS = 600.0  # how often to look for what those have put who keep an index of their own
+_REFRESH_SECONDS = 600.0  # between looks for entries of hosts and users that have an index of their own
 _CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
-_MOST_BYTES = 2**63 - 1  # that SQLite counts
+_MOST_BYTES = 2**63 - 1  # that SQLite can count
 
 
 @dataclass(frozen=True, slots=True)
 class JaxHooks:
-    """What only who asks the DiskCache knows: JAX, or nobody.
+    """Hooks by which JAX, where it uses a DiskCache, tells it what it cannot know.
 
     Attributes:
-        same: Whether two values hold the same program; the second is what this thread has just compiled.
-        key_parts: Of a key just asked for, by name; the second argument says whether it was a hit.
-        is_distributed: Whether one program runs over several processes, which then must not wait for each other.
-        closed: Told when the DiskCache closes.
+        same: Returns whether two values hold the same program; the second is what this thread has just compiled.
+        key_parts: Returns the parts of a key just requested, by name; the second argument says whether it was a hit.
+        is_distributed: Returns whether one program runs over several processes, which must not wait for each other.
+        closed: Called when the DiskCache closes.
     """
 
     same: Callable[[bytes, bytes], bool] = operator.eq
@@ -56,7 +57,7 @@ class JaxHooks:
 
 
 class _Request(threading.local):
-    """What this thread asked for last."""
+    """Last request of this thread."""
 
     key: str = ""
     missed_at: float = 0.0
@@ -128,7 +129,7 @@ class DiskCache:
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
-        self._flights = Flights(
+        self._leases = CompileLeases(
             self.path / "flights.lock", self._trust.mode & 0o666, check_seconds(wait_seconds, "wait_seconds")
         )
         self._elsewhere = is_network(self.path) or not self._trust.private
@@ -138,10 +139,9 @@ class DiskCache:
         self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
         self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
         self._closed = False
-        self._cleaned = -math.inf
-        self._refreshed = monotonic()
+        self._cleaned, self._refreshed = -math.inf, monotonic()
         self._sampled = 0
-        self.surroundings = JaxHooks()
+        self.hooks = JaxHooks()
         _all.add(self)
         atexit.register(self.close)
         with self._faults.guarded("opened"):
@@ -156,7 +156,7 @@ class DiskCache:
     def _after_fork(self) -> None:
         self._lock, self._counts = threading.RLock(), Counter()
         self._faults.forget_locks()
-        self._flights.forget()
+        self._leases.forget()
 
     def __repr__(self) -> str:
         limit = "no limit" if self._limits.limit_bytes is None else format_size(self._limits.limit_bytes)
@@ -169,19 +169,19 @@ class DiskCache:
         self.close()
 
     def close(self) -> None:
-        """Let go of the directory. ``get`` answers None from here on, and ``put`` does nothing."""
+        """Stop using the directory: ``get`` returns None from here on, and ``put`` does nothing."""
         self._closed = True
-        self._flights.land()
-        self.surroundings.closed()
+        self._leases.release()
+        self.hooks.closed()
         self.index.database.close()
         atexit.unregister(self.close)
 
     # -- requests
 
     def get(self, key: str) -> bytes | None:
-        """Return the value of ``key``, or None if this thread is to make it and ``put`` it.
+        """Return the value of ``key``, or None if this thread is to compute it and ``put`` it.
 
-        Where another process or thread is making it, its value is waited for.
+        Where another process or thread is computing it, that is waited for.
 
         Raises:
             ValueError: If ``key`` is empty.
@@ -195,46 +195,46 @@ class DiskCache:
                 with self._faults.guarded("read"):
                     value = self._get(key)
             except BaseException:  # an interrupt: nobody is to wait for a thread that does not compile
-                self._flights.land()
+                self._leases.release()
                 raise
         request.served = value is not None
         request.missed_at = time.perf_counter()
         return value
 
     def _get(self, key: str) -> bytes | None:
-        place = place_of(self.fingerprint.id, key)
-        found = self._read(place, key)
-        if isinstance(found, bytes):
-            return found
-        if found == "check" or not self._flies() or self._is_unstored(place):
-            return self._miss(key, place, found)
-        boarding = self._flights.board(
-            place, lambda: self.files.exists(place) or self._is_unstored(place), lambda: self._count(waited=1)
+        entry_id = entry_id_of(self.fingerprint.id, key)
+        value_or_reason = self._read(entry_id, key)
+        if isinstance(value_or_reason, bytes):
+            return value_or_reason
+        if value_or_reason == "check" or not self._waits_for_others() or self._is_unstored(entry_id):
+            return self._miss(key, entry_id, value_or_reason)
+        outcome = self._leases.acquire(
+            entry_id, lambda: self.files.exists(entry_id) or self._is_unstored(entry_id), lambda: self._count(waited=1)
         )
-        if boarding is LeaseOutcome.ARRIVED and isinstance(found := self._read(place, key), bytes):
-            return found
-        if boarding is LeaseOutcome.TIMED_OUT:
+        if outcome is LeaseOutcome.ARRIVED and isinstance(value_or_reason := self._read(entry_id, key), bytes):
+            return value_or_reason
+        if outcome is LeaseOutcome.TIMED_OUT:
             self._count(wait_timeouts=1)
-        if boarding is LeaseOutcome.ALONE:
-            self._faults.say("fault", f"{self._flights.fault}: equal programs are compiled by each process")
-        return self._miss(key, place, found)
+        if outcome is LeaseOutcome.ALONE:
+            self._faults.warn("fault", f"{self._leases.fault}: equal programs are compiled by each process")
+        return self._miss(key, entry_id, value_or_reason)
 
-    def _flies(self) -> bool:
-        return self._single_flight and not self.surroundings.is_distributed()
+    def _waits_for_others(self) -> bool:
+        return self._single_flight and not self.hooks.is_distributed()
 
-    def _read(self, place: Place, key: str) -> bytes | str:
+    def _read(self, entry_id: EntryId, key: str) -> bytes | str:
         """Return the value, or the reason why there is none."""
         started = time.perf_counter()
         try:
-            content = self.files.read(place)
-            meta, value = decode(content, key, place.fingerprint, self._trust.secret)
+            content = self.files.read(entry_id)
+            meta, value = decode(content, key, entry_id.fingerprint, self._trust.secret)
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
-            self._set_aside(place, fault)
+            self._set_aside(entry_id, fault)
             return fault.reason
         except OSError as error:
-            self._faults.note(f"the entry {place.name} cannot be read ({error})")
+            self._faults.record(f"the entry {entry_id.name} cannot be read ({error})")
             return "unreadable"
         if self._is_sampled():
             self._request.to_compare = value
@@ -244,65 +244,65 @@ class DiskCache:
         counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
         self._count_here(counts)
         with self._faults.index_guarded():
-            self.index.hit(place, meta, len(content), counts)
-        self._note(key, "hit")
+            self.index.hit(entry_id, meta, len(content), counts)
+        self._record_request(key, "hit")
         return value
 
-    def _miss(self, key: str, place: Place, reason: str) -> None:
+    def _miss(self, key: str, entry_id: EntryId, reason: str) -> None:
         if not reason:
             reason = "index_unavailable"
             with self._faults.index_guarded():
-                reason = self.index.why_absent(place)
+                reason = self.index.why_absent(entry_id)
         self._count(**{"misses": 1, f"miss:{reason}": 1})
-        self._note(key, reason)
+        self._record_request(key, reason)
 
     def contains(self, key: str) -> bool:
-        """Say whether there is a whole entry of ``key``; it counts as no request, and nobody waits.
+        """Return whether there is a whole entry of ``key``; this counts as no request, and waits for nobody.
 
         Raises:
             ValueError: If ``key`` is empty.
         """
         check_not_empty(key, "key")
-        place = place_of(self.fingerprint.id, key)
+        entry_id = entry_id_of(self.fingerprint.id, key)
         try:
-            decode(self.files.read(place), key, place.fingerprint, self._trust.secret)
-        except (OSError, EntryFault):  # get finds out, and says so
+            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)
+        except (OSError, EntryFault):  # get will find out, and warn
             return False
         return not self._closed
 
     def compiled(self) -> None:
-        """Note that what this thread missed is compiled now; else ``put`` is taken for that moment."""
+        """Record that the compile that this thread missed has just ended; otherwise it ends with ``put``."""
         self._request.compiled_at = time.perf_counter()
 
-    def land(self) -> None:
-        """Note that this thread compiles no longer. If it has put nothing, nobody waits for that key any more."""
+    def release(self) -> None:
+        """Record that this thread compiles no longer. If it has put nothing, nobody waits for that key any more."""
         request = self._request
         if request.key and not request.served and not self._closed:
             with self._faults.guarded("written"), self._faults.index_guarded():
-                self.index.note_unstored(place_of(self.fingerprint.id, request.key))
+                self.index.record_unstored(entry_id_of(self.fingerprint.id, request.key))
         request.key = ""
-        self._flights.land()
+        self._leases.release()
 
     def put(self, key: str, value: bytes, compile_seconds: float | None = None) -> None:
-        """Keep ``value``, if the thresholds, the limits and the policy allow; what stood there is replaced.
+        """Store ``value``, if the thresholds, the limits and the policy allow; a former value is replaced.
 
         Args:
-            key: Of the value.
-            value: To be kept.
-            compile_seconds: What it took; by default the time since this thread's ``get`` missed the key.
+            key: The key of the value.
+            value: The value.
+            compile_seconds: What compiling it took; by default the time since this thread's ``get`` missed the key.
 
         Raises:
             ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
         """
         check_not_empty(key, "key")
-        told = None if compile_seconds is None else check_seconds(compile_seconds, "compile_seconds")
+        measured_seconds = None if compile_seconds is None else check_seconds(compile_seconds, "compile_seconds")
         try:
             if not self._closed:
                 with self._faults.guarded("written"):
-                    self._put(key, bytes(value), self._took(key) if told is None else told)
+                    self._put(key, bytes(value), self._took(key) if measured_seconds is None else measured_seconds)
         finally:
             self._request.key = ""
-            self._flights.land()
+            self._leases.release()
 
     def _took(self, key: str) -> float:
         request = self._request
@@ -312,27 +312,27 @@ class DiskCache:
         return until - request.missed_at
 
     def _put(self, key: str, value: bytes, compile_seconds: float) -> None:
-        place = place_of(self.fingerprint.id, key)
+        entry_id = entry_id_of(self.fingerprint.id, key)
         if self._request.key == key:
             self._compare(key, value)
-            if self._request.served:  # JAX could not load what it was given
-                self._set_aside(place, EntryFault("not_loadable", "JAX could not load it"))
+            if self._request.served:  # JAX could not load what get returned
+                self._set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
-                self.index.note_unstored(place)
+                self.index.record_unstored(entry_id)
             return
         started = time.perf_counter()
-        meta = EntryMeta(key, place.fingerprint, float(compile_seconds), float(int(time.time())))
+        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), float(int(time.time())))
         content = encode(meta, value, self._trust.secret)
-        self.index.database.when_free(lambda: self._store(place, meta, content, started))
+        self.index.database.when_free(lambda: self._store(entry_id, meta, content, started))
 
-    def _store(self, place: Place, meta: EntryMeta, content: bytes, started: float) -> None:
+    def _store(self, entry_id: EntryId, meta: EntryMeta, content: bytes, started: float) -> None:
         with self._faults.guarded("written"):
             self._tidy()
             evicted = None
             with self._faults.index_guarded(), self.files.staged(content) as staged:
-                evicted = self.index.put(place, meta, staged, len(content), self._limits)
+                evicted = self.index.put(entry_id, meta, staged, len(content), self._limits)
                 if evicted is None:
                     self._count(refused=1)
             if evicted is not None:
@@ -340,29 +340,29 @@ class DiskCache:
                 self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
 
     def _compare(self, key: str, value: bytes) -> None:
-        known, self._request.to_compare = self._request.to_compare, None
-        if known is None or self.surroundings.same(known, value):
+        stored, self._request.to_compare = self._request.to_compare, None
+        if stored is None or self.hooks.same(stored, value):
             return
         self._count(mismatched=1)
-        self._faults.say(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
+        self._faults.warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
 
     def _is_sampled(self) -> bool:
-        """Say whether this hit is one to compile again: evenly spread, the first one among them."""
+        """Return whether this hit is to be compiled again; such hits are spread evenly, and the first is among them."""
         with self._lock:
             self._sampled += 1
             return math.ceil(self._sampled * self._verify) > math.ceil((self._sampled - 1) * self._verify)
 
-    def _is_unstored(self, place: Place) -> bool:
+    def _is_unstored(self, entry_id: EntryId) -> bool:
         with self._faults.index_guarded():
-            return self.index.is_unstored(place)
+            return self.index.is_unstored(entry_id)
         return False
 
     def _tidy(self) -> None:
-        """Now and then, remove what dead writers left, and look for what other hosts have put."""
+        """Remove, now and then, what killed writers left, and look for entries of other hosts."""
         now = monotonic()
         if now - self._cleaned >= _CLEAN_SECONDS:
             self._cleaned = now
-            self.files.note_fingerprint(self.fingerprint.id, self.fingerprint.parts)
+            self.files.record_fingerprint(self.fingerprint.id, self.fingerprint.parts)
             self.files.clean_staging()
             with self._faults.index_guarded():
                 self.index.database.check()
@@ -371,16 +371,16 @@ class DiskCache:
             with self._faults.index_guarded():
                 self.index.reconcile()
 
-    def _set_aside(self, place: Place, fault: EntryFault) -> None:
+    def _set_aside(self, entry_id: EntryId, fault: EntryFault) -> None:
         self._count(quarantined=1)
-        self._faults.say("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
+        self._faults.warn("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
         try:
-            self.files.set_aside(place, fault.reason)
+            self.files.set_aside(entry_id, fault.reason)
         except OSError as error:
-            self._faults.note(f"a bad entry cannot be moved away ({error})")
+            self._faults.record(f"a bad entry cannot be moved away ({error})")
             return
         with self._faults.index_guarded():
-            self.index.forget(place)
+            self.index.forget(entry_id)
 
     def verify(self) -> Verification:
         """Check every byte of every entry, move what is bad to quarantine, and make the index equal to the directory.
@@ -390,7 +390,7 @@ class DiskCache:
         """
         return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
 
-    # -- what is known
+    # -- statistics
 
     def imported_from(self) -> str | None:
         """Return the directory of JAX's own cache whose entries were imported, if any were."""
@@ -398,18 +398,18 @@ class DiskCache:
             return (self.path / _IMPORTED).read_text().strip() or None
         return None
 
-    def note_import(self, source: str) -> None:
-        """Write down whose entries were imported: JAX's keys depend on the path of its directory."""
-        (self.path / _IMPORTED).write_text(source + "\n")
+    def record_import(self, source: str) -> None:
+        """Record which directory was imported: JAX's keys depend on its path."""
+        write_file(self.path / _IMPORTED, source + "\n", durable=False)
 
     @property
     def key_id(self) -> str:
-        """Which key authenticates entries; ``none`` if there is none."""
+        """Identifier of the key that authenticates entries; ``none`` if there is none."""
         return self._trust.key_id
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What must be equal for entries to be shared. Starts JAX's backend unless it was given."""
+        """Fingerprint of the build and machine that share entries. Starts JAX's backend unless it was an argument."""
         if self._fingerprint is None:
             parts = machine_parts() if self._parts is None else self._parts
             self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
@@ -420,7 +420,7 @@ class DiskCache:
         return DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
 
     def stats(self) -> DiskStats:
-        """Return one snapshot: what all processes of this host have counted, and what is held."""
+        """Return one snapshot: what all processes of this host have counted, and what is stored."""
         process = self.process_counts()
         stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
         with self._faults.index_guarded():
@@ -438,13 +438,13 @@ class DiskCache:
         with self._faults.index_guarded():
             self.index.count(self.fingerprint.id, counts)
 
-    def _note(self, key: str, outcome: str) -> None:
-        """Write down a request for ``doctor``; whatever goes wrong with that costs no hit."""
+    def _record_request(self, key: str, outcome: str) -> None:
+        """Record a request for ``doctor``; a fault in that costs no hit."""
         with self._faults.guarded("written"), self._faults.index_guarded():
             settings = {
                 "min_compile_seconds": self.min_compile_seconds,
                 "min_entry_bytes": self.min_entry_bytes,
                 "limit_bytes": self._limits.limit_bytes,
             }
-            parts = self.surroundings.key_parts(key, outcome == "hit")
-            self.index.runs.note_own(self.fingerprint.id, settings, key, outcome, parts)
+            parts = self.hooks.key_parts(key, outcome == "hit")
+            self.index.runs.record_request(self.fingerprint.id, settings, key, outcome, parts)

@@ -1,4 +1,4 @@
-"""Why are there no hits: what can be wrong with a shared directory, and what to do about it."""
+"""Diagnosis of a shared directory: reasons why programs miss, and what to do about each."""
 
 import os
 import stat
@@ -26,11 +26,11 @@ _CALLBACKS = "; JAX 0.10 keeps no programs with host callbacks" if jax.__version
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that doctor has to say.
+    """Observation of ``doctor``, with advice.
 
     Attributes:
         severity: ``fault``, ``note`` or ``fine``.
-        text: What was found.
+        text: The observation.
         advice: What to do about it; empty if nothing.
     """
 
@@ -43,7 +43,7 @@ def examine(cache: DiskCache, current: Fingerprint | None) -> list[Finding]:
     """Look at a directory without changing it.
 
     Args:
-        cache: Of the directory.
+        cache: The cache of the directory.
         current: The fingerprint of this machine; None where it is not to be asked for.
     """
     findings = [*_permissions(cache), *_index(cache)]
@@ -51,7 +51,7 @@ def examine(cache: DiskCache, current: Fingerprint | None) -> list[Finding]:
         runs = cache.index.runs.last()
         findings += [*_fingerprints(cache, current), *_misses(cache), *_runs(runs)]
     except IndexUnavailable:
-        pass  # told by _index
+        pass  # _index has reported it
     return findings or [Finding("fine", "nothing was found that keeps programs from being shared")]
 
 
@@ -69,28 +69,28 @@ def _permissions(cache: DiskCache) -> Iterator[Finding]:
 
 
 def _index(cache: DiskCache) -> Iterator[Finding]:
-    known = {}
+    size_by_entry = {}
     try:
-        known = {row.place: row.size_bytes for row in cache.index.rows()}
+        size_by_entry = {row.entry_id: row.size_bytes for row in cache.index.rows()}
     except IndexUnavailable as error:
         yield Finding("fault", f"the index cannot be used: {error}", "it is made anew once it is removed")
         return
-    there = set(cache.files.walk())
+    stored = set(cache.files.walk())
     strays = list(cache.files.strays())
-    if unknown := there - known.keys():
+    if unknown := stored - size_by_entry.keys():
         yield Finding("note", f"{len(unknown)} entries are not in the index", "python -m jaxcache verify")
-    if gone := known.keys() - there:
-        yield Finding("note", f"{len(gone)} entries of the index have no file", "python -m jaxcache verify")
+    if missing := size_by_entry.keys() - stored:
+        yield Finding("note", f"{len(missing)} entries of the index have no file", "python -m jaxcache verify")
     if strays:
         yield Finding("note", f"{len(strays)} files among the entries are none, such as {strays[0]}",
                       "python -m jaxcache verify")  # fmt: skip
-    staged = [one for one in _listed(cache.files.staging) if time.time() - one.stat().st_mtime > 60]
+    staged = [path for path in _paths_in(cache.files.staging) if time.time() - path.stat().st_mtime > 60]
     if staged:
         yield Finding("note", f"{len(staged)} files were left behind by writers that died",
                       "the next program that writes removes them")  # fmt: skip
-    if bad := _listed(cache.files.quarantine):
-        reasons = Counter(one.name.split("-")[1] for one in bad if one.name.count("-") > 1)
-        yield Finding("note", f"the quarantine holds {len(bad)} files: {_told(reasons)}",
+    if bad := _paths_in(cache.files.quarantine):
+        reasons = Counter(path.name.split("-")[1] for path in bad if path.name.count("-") > 1)
+        yield Finding("note", f"the quarantine holds {len(bad)} files: {_listing(reasons)}",
                       "look at the disk if they become more")  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _misses(cache: DiskCache) -> Iterator[Finding]:
                       "a program starts use it where JAXCACHE_DIR names it")  # fmt: skip
         return
     by_reason = stats.misses_by_reason
-    yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_told(by_reason)}")
+    yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_listing(by_reason)}")
     advice = {
         "evicted": "raise the limit, or choose another policy",
         "refused": "raise the limit, or choose a policy that admits everything",
@@ -147,23 +147,23 @@ def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:
     if not runs:
         return
     last = runs[0]
-    same = [one for one in runs[1:] if _script(one) == _script(last)]
-    before = next((one for one in same if one["program"] == last["program"]), same[0] if same else None)
+    same = [run for run in runs[1:] if _script(run) == _script(last)]
+    before = next((run for run in same if run["program"] == last["program"]), same[0] if same else None)
     if before is None:
         return
     if before["fingerprint"] != last["fingerprint"]:
         yield Finding("note", f"the last two runs of {last['program']!r} had different fingerprints: "
                       f"{before['fingerprint']} and {last['fingerprint']}")  # fmt: skip
-    known = _by_program(before["requests"])
-    asked = {name: keys for name, keys in _by_program(last["requests"]).items() if name in known}
-    new = {name: [key for key in keys if key not in known[name]] for name, keys in asked.items()}
+    keys_before = _by_program(before["requests"])
+    keys_now = {name: keys for name, keys in _by_program(last["requests"]).items() if name in keys_before}
+    new = {name: [key for key in keys if key not in keys_before[name]] for name, keys in keys_now.items()}
     new = {name: keys for name, keys in new.items() if keys}
     if new and before["program"] != last["program"]:
         yield Finding("note", f"{sum(map(len, new.values()))} programs were new to {last['program']!r} after "
                       f"{before['program']!r}", _AS_ARGUMENTS)  # fmt: skip
-    parts = {key: told for run in reversed(runs) for key, (_, told) in run["requests"].items() if told}
+    parts = {key: key_parts for run in reversed(runs) for key, (_, key_parts) in run["requests"].items() if key_parts}
     for name in list(new)[:_SHOWN]:
-        yield _key_difference(name, parts.get(new[name][0], {}), [parts.get(key, {}) for key in known[name]])
+        yield _key_difference(name, parts.get(new[name][0], {}), [parts.get(key, {}) for key in keys_before[name]])
 
 
 def _script(run: Mapping[str, Any]) -> str:
@@ -171,7 +171,7 @@ def _script(run: Mapping[str, Any]) -> str:
 
 
 def _key_difference(name: str, now: Mapping[str, Any], candidates: list[Mapping[str, Any]]) -> Finding:
-    """Say in what a key differs from the one of the run before that is nearest to it."""
+    """Describe in what a key differs from the nearest key of the run before."""
     text = f"{name} was asked for under another key than in the run before"
     alike = [then for then in candidates if "constants" in then and then.get("types") == now.get("types")]
     if alike:
@@ -216,12 +216,12 @@ def _by_program(requests: Mapping[str, Any]) -> dict[str, list[str]]:
     return named
 
 
-def _listed(folder: Path) -> list[Path]:
+def _paths_in(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError:
         return []
 
 
-def _told(counts: Mapping[str, int]) -> str:
+def _listing(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)

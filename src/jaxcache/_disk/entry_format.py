@@ -1,4 +1,4 @@
-"""What a file of the shared directory holds: a header that says everything of it, and a checksum over all of it.
+"""Format of an entry file: a header that describes the entry, a checksum over all of the file, and the program.
 
 ::
 
@@ -24,7 +24,7 @@ _MOST_META_BYTES = 64 * 1024
 
 
 class EntryFault(Exception):
-    """A file is not the entry that was asked for; ``reason`` is the word it is counted under."""
+    """A file is not the entry that its name promises; ``reason`` is the word under which that is counted."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -33,13 +33,13 @@ class EntryFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EntryMeta:
-    """What an entry says of itself.
+    """Description of an entry in its header.
 
     Attributes:
         key: JAX's own cache key.
         fingerprint: The id of the build and machine it was compiled for.
-        compile_seconds: What compiling it took, exactly.
-        created: Seconds since 1970, whole ones, so that equal programs take equally many bytes.
+        compile_seconds: Seconds that compiling it took, exactly.
+        created: Whole seconds since 1970, so that equal programs take equally many bytes.
     """
 
     key: str
@@ -50,7 +50,7 @@ class EntryMeta:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The part of an entry before its payload."""
+    """Part of an entry before its payload."""
 
     meta: EntryMeta
     payload_bytes: int
@@ -59,22 +59,22 @@ class Header:
 
 
 def _digest(secret: bytes | None, prefix: bytes, *parts: bytes | memoryview) -> bytes:
-    made = hashlib.sha256(prefix) if secret is None else hmac.new(secret, prefix, hashlib.sha256)
+    hasher = hashlib.sha256(prefix) if secret is None else hmac.new(secret, prefix, hashlib.sha256)
     for part in parts:
-        made.update(part)
-    return made.digest()
+        hasher.update(part)
+    return hasher.digest()
 
 
 def encode(meta: EntryMeta, payload: bytes, secret: bytes | None) -> bytes:
-    """Return the file's content."""
-    told = json.dumps(asdict(meta), separators=(",", ":")).encode()
+    """Return the content of an entry file."""
+    meta_json = json.dumps(asdict(meta), separators=(",", ":")).encode()
     flags = 0 if secret is None else _SIGNED
-    prefix = _PREFIX.pack(MAGIC, VERSION, flags, len(told), len(payload))
-    return b"".join((prefix, _digest(secret, prefix, told, payload), told, payload))
+    prefix = _PREFIX.pack(MAGIC, VERSION, flags, len(meta_json), len(payload))
+    return b"".join((prefix, _digest(secret, prefix, meta_json, payload), meta_json, payload))
 
 
 def decode_header(content: bytes, file_bytes: int) -> Header:
-    """Return what the beginning of a file says, which nothing vouches for yet.
+    """Return the header of a file, whose checksum has not been verified yet.
 
     Raises:
         EntryFault: If it is no entry, of another format, or not as long as it should be.
@@ -93,9 +93,9 @@ def decode_header(content: bytes, file_bytes: int) -> Header:
         raise EntryFault(reason, f"the file has {file_bytes} bytes, its header says {expected}")
     if meta_bytes > _MOST_META_BYTES:
         raise EntryFault("damaged", "the header is too long")
-    told = content[HEADER_BYTES : HEADER_BYTES + meta_bytes]
+    meta_json = content[HEADER_BYTES : HEADER_BYTES + meta_bytes]
     try:
-        fields = json.loads(told)
+        fields = json.loads(meta_json)
         meta = EntryMeta(
             str(fields["key"]), str(fields["fingerprint"]), float(fields["compile_seconds"]), float(fields["created"])
         )
@@ -107,13 +107,13 @@ def decode_header(content: bytes, file_bytes: int) -> Header:
 
 
 def decode(content: bytes, key: str | None, fingerprint: str, secret: bytes | None) -> tuple[EntryMeta, bytes]:
-    """Return what an entry holds, once every byte of it is vouched for.
+    """Return the description and the program of an entry, after every byte of it has been verified.
 
     Args:
-        content: Of the file.
-        key: That was asked for; None takes the entry's own.
-        fingerprint: That the entry has to be of.
-        secret: With which entries are authenticated; None where they are not.
+        content: Content of the file.
+        key: The key that was requested; None accepts the key in the header.
+        fingerprint: The fingerprint that the entry must have.
+        secret: The key that authenticates entries; None where there is none.
 
     Raises:
         EntryFault: With the reason; nothing of such a file may be used.
@@ -123,9 +123,9 @@ def decode(content: bytes, key: str | None, fingerprint: str, secret: bytes | No
         raise EntryFault("unsigned" if secret else "signed", "the entry is authenticated otherwise than configured")
     view = memoryview(content)
     payload_at = len(content) - header.payload_bytes
-    found = bytes(view[_PREFIX.size : HEADER_BYTES])
-    made = _digest(secret, content[: _PREFIX.size], view[HEADER_BYTES:])
-    if not hmac.compare_digest(found, made):
+    stored_digest = bytes(view[_PREFIX.size : HEADER_BYTES])
+    digest = _digest(secret, content[: _PREFIX.size], view[HEADER_BYTES:])
+    if not hmac.compare_digest(stored_digest, digest):
         reason = "damaged" if secret is None else "wrong_signature"
         raise EntryFault(reason, "the content does not match the checksum")
     if key is not None and header.meta.key != key:

@@ -1,4 +1,4 @@
-"""What goes wrong with a shared directory: counted, said once, and kept from the user's program."""
+"""Faults of a shared directory: counted, warned about once, and kept from the user's program."""
 
 import contextlib
 import threading
@@ -14,50 +14,50 @@ class DiskCacheWarning(RuntimeWarning):
 
 
 class Faults:
-    """The faults of one directory, as one process meets them."""
+    """Faults of one directory that one process has met."""
 
     def __init__(self, path: Path, count: Callable[[], None]) -> None:
-        """Speak of ``path``, and call ``count`` for every fault."""
+        """Name ``path`` in warnings, and call ``count`` for every fault."""
         self._path = path
         self._count = count
         self._lock = threading.RLock()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self.last: str | None = None
 
     def forget_locks(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
+        """Make the lock anew in a forked child: another thread of the parent may have held it."""
         self._lock = threading.RLock()
 
     @contextlib.contextmanager
     def guarded(self, done: str) -> Iterator[None]:
-        """Let no fault of the directory, and no defect of ours, reach the program while it is ``done``."""
+        """Keep faults of the directory and defects of ours from the program; ``done`` is the message's verb."""
         try:
             yield
         except OSError as error:
-            self.note(f"it cannot be {done} ({error})")
+            self.record(f"it cannot be {done} ({error})")
         except Exception as error:
-            self.note(f"it cannot be {done} ({type(error).__name__}: {error})")
+            self.record(f"it cannot be {done} ({type(error).__name__}: {error})")
 
     @contextlib.contextmanager
     def index_guarded(self) -> Iterator[None]:
-        """Go on without the index where it cannot be used: no entry that is read is lost by it."""
+        """Go on without the index where it cannot be used: entries can still be read and written."""
         try:
             yield
         except IndexUnavailable as error:
-            self.note(f"its index cannot be used: {error}")
+            self.record(f"its index cannot be used: {error}")
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a defect of ours
-            self.note(f"its index cannot be used ({type(error).__name__}: {error})")
+            self.record(f"its index cannot be used ({type(error).__name__}: {error})")
 
-    def note(self, fault: str) -> None:
-        """Note a fault; the first one is said."""
+    def record(self, fault: str) -> None:
+        """Record a fault, and warn about the first."""
         self.last = fault
         self._count()
-        self.say("fault", f"{fault}; the program goes on without it where need be")
+        self.warn("fault", f"{fault}; the program goes on without it where need be")
 
-    def say(self, about: str, text: str) -> None:
-        """Warn, once about the same thing."""
+    def warn(self, subject: str, text: str) -> None:
+        """Warn, once for each subject."""
         with self._lock:
-            if about in self._said:
+            if subject in self._warned:
                 return
-            self._said.add(about)
+            self._warned.add(subject)
         warn(f"the shared directory {self._path}: {text}", DiskCacheWarning)

@@ -1,4 +1,4 @@
-"""The files of the shared directory: where an entry stands, how it comes there whole, and where bad ones go.
+"""Files of the shared directory: paths of entries, their staging and moving in, and the quarantine of bad files.
 
 ::
 
@@ -6,12 +6,11 @@
     entries/FINGERPRINT/about.json        what the fingerprint is made of
     staging/                              entries being written
     quarantine/                           the last few files that were not what they should be
-    flights.lock                          who compiles what: see _disk/compile_lease.py
+    flights.lock                          compile leases: see _disk/compile_lease.py
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import itertools
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .._primitives.atomic_files import is_left_behind, temporary_file
 from .._primitives.open_file import open_file
 from .entry_format import EntryFault
 
@@ -35,27 +35,27 @@ _STAGING_SECONDS = 10.0  # what is younger may belong to somebody who has not lo
 _FINGERPRINT = re.compile(r"[0-9a-zA-Z._-]{1,64}")
 
 
-class Place(NamedTuple):
-    """Where an entry stands: the id of its fingerprint, and the hash of its key."""
+class EntryId(NamedTuple):
+    """Identity of an entry: the id of its fingerprint, and the hash of its key."""
 
     fingerprint: str
     name: str
 
 
-def place_of(fingerprint: str, key: str) -> Place:
-    """Return where the entry of a key stands."""
-    return Place(fingerprint, EntryFiles.place_name(key))
+def entry_id_of(fingerprint: str, key: str) -> EntryId:
+    """Return the identity of a key's entry."""
+    return EntryId(fingerprint, EntryFiles.entry_name(key))
 
 
 class EntryFiles:
-    """Reads and writes the files; knows nothing of limits, statistics or JAX."""
+    """Reader and writer of the files, without limits, statistics or JAX."""
 
     def __init__(self, root: Path, mode: int = 0o700, owner: int | None = None) -> None:
         """Look at ``root``; nothing is made until something is written.
 
         Args:
             root: The shared directory.
-            mode: Of the directories made in it.
+            mode: Mode of the folders that are made in it.
             owner: The user whose files alone are read; None reads everybody's.
         """
         self.root = root
@@ -66,27 +66,28 @@ class EntryFiles:
         self._made: set[Path] = set()
 
     @staticmethod
-    def place_name(key: str) -> str:
-        """Return the name under which a key's entry stands."""
+    def entry_name(key: str) -> str:
+        """Return the name of a key's entry."""
         return hashlib.sha256(key.encode()).hexdigest()
 
-    def path(self, place: Place) -> Path:
-        return self.entries / place.fingerprint / place.name[:2] / (place.name + SUFFIX)
+    def path(self, entry_id: EntryId) -> Path:
+        """Return the path of an entry's file."""
+        return self.entries / entry_id.fingerprint / entry_id.name[:2] / (entry_id.name + SUFFIX)
 
     def make(self, folder: Path) -> None:
         """Make a folder in the directory, with the directory's own mode; the root's parents with the usual one."""
         if folder in self._made:
             return
-        between = [one for one in folder.parents if self.root in one.parents]
-        for one in [self.root, *reversed(between), folder]:
-            self._make_one(one)
+        between = [each for each in folder.parents if self.root in each.parents]
+        for each in [self.root, *reversed(between), folder]:
+            self._make_folder(each)
         self._made.add(folder)
 
     def forget_folders(self) -> None:
-        """Make folders again that somebody has removed."""
+        """Make folders again when they are needed: they were removed."""
         self._made.clear()
 
-    def _make_one(self, folder: Path) -> None:
+    def _make_folder(self, folder: Path) -> None:
         try:
             folder.mkdir(mode=self._mode)
         except FileNotFoundError:
@@ -96,7 +97,7 @@ class EntryFiles:
             return
         folder.chmod(self._mode)  # whatever the umask
 
-    def read(self, place: Place) -> bytes:
+    def read(self, entry_id: EntryId) -> bytes:
         """Return a file's content.
 
         Raises:
@@ -104,16 +105,16 @@ class EntryFiles:
             EntryFault: If it is no regular file, or somebody else's.
             OSError: If it cannot be read.
         """
-        path = self.path(place)
+        path = self.path(entry_id)
         if not stat.S_ISREG(path.lstat().st_mode):
             raise EntryFault("foreign", "the entry is a symbolic link, a folder or a device")
         with self._opened(path) as file:
-            told = os.fstat(file.fileno())
-            if self._owner is not None and told.st_uid != self._owner:
-                raise EntryFault("foreign", f"the entry belongs to user {told.st_uid}")
-            content = file.read(told.st_size)
-            while 0 < len(content) < told.st_size:
-                more = file.read(told.st_size - len(content))
+            stat_result = os.fstat(file.fileno())
+            if self._owner is not None and stat_result.st_uid != self._owner:
+                raise EntryFault("foreign", f"the entry belongs to user {stat_result.st_uid}")
+            content = file.read(stat_result.st_size)
+            while 0 < len(content) < stat_result.st_size:
+                more = file.read(stat_result.st_size - len(content))
                 if not more:
                     break
                 content += more
@@ -130,39 +131,31 @@ class EntryFiles:
             if not stat.S_ISREG(path.lstat().st_mode):  # else it was replaced meanwhile
                 raise EntryFault("foreign", "the entry is a symbolic link")
 
-    def exists(self, place: Place) -> bool:
-        return os.path.lexists(self.path(place))
+    def exists(self, entry_id: EntryId) -> bool:
+        """Return whether an entry has a file."""
+        return os.path.lexists(self.path(entry_id))
 
     @contextlib.contextmanager
     def staged(self, content: bytes) -> Iterator[Path]:
-        """Write a file beside the entries, to be moved in by :meth:`move_in`; it is gone afterwards if it was not.
+        """Write a file beside the entries, for :meth:`move_in`; it is removed afterwards unless it was moved.
 
         Its lock says that its writer lives. It is not synced: what a power loss leaves half written, the checksum
         finds, and waiting for the disk at each compile would cost every program more than that.
         """
         self.make(self.staging)
-        process = os.getpid()
-        path = self.staging / f"{os.uname().nodename}-{process}-{time.time_ns()}-{next(self._numbers)}"
+        path = self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
         mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         try:
-            with open_file(path, "xb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.fchmod(file.fileno(), mode)  # whatever the umask
-                left = memoryview(content)
-                while left:
-                    left = left[file.write(left) :]
+            with temporary_file(path, mode) as file:
+                file.write(content)
                 yield path
-        except FileNotFoundError:  # somebody has removed a folder: this one is lost, the next one finds it again
+        except FileNotFoundError:  # somebody has removed a folder: this entry is lost, the next put makes it again
             self.forget_folders()
             raise
-        finally:
-            if os.getpid() == process:  # else this is a child, forked in the middle
-                path.unlink(missing_ok=True)
 
-    def move_in(self, staged: Path, place: Place) -> None:
-        """Put a staged file in its place, in one step; what stood there is replaced."""
-        target = self.path(place)
+    def move_in(self, staged: Path, entry_id: EntryId) -> None:
+        """Give a staged file the name of an entry, in one step; a former file is replaced."""
+        target = self.path(entry_id)
         self.make(target.parent)
         try:
             os.replace(staged, target)
@@ -171,18 +164,19 @@ class EntryFiles:
             self.make(target.parent)
             os.replace(staged, target)
         except IsADirectoryError:
-            self.set_aside(place, "foreign")
+            self.set_aside(entry_id, "foreign")
             os.replace(staged, target)
 
-    def remove(self, place: Place) -> None:
-        """Remove an entry if it is there."""
-        self.path(place).unlink(missing_ok=True)
+    def remove(self, entry_id: EntryId) -> None:
+        """Remove an entry's file if it exists."""
+        self.path(entry_id).unlink(missing_ok=True)
 
-    def set_aside(self, place: Place, reason: str) -> None:
+    def set_aside(self, entry_id: EntryId, reason: str) -> None:
         """Move a bad file to the quarantine, of which the last few are kept, and no more than their beginnings."""
-        self.set_path_aside(self.path(place), reason)
+        self.set_path_aside(self.path(entry_id), reason)
 
     def set_path_aside(self, path: Path, reason: str) -> None:
+        """Move any bad file to the quarantine; see :meth:`set_aside`."""
         self.make(self.quarantine)
         target = self.quarantine / f"{time.time_ns()}-{reason}-{path.name[-_QUARANTINED_NAME:]}"
         with contextlib.suppress(FileNotFoundError):
@@ -197,51 +191,43 @@ class EntryFiles:
                 old.unlink()
 
     def clean_staging(self, min_age_seconds: float = _STAGING_SECONDS) -> int:
-        """Remove what dead writers left behind; return how many files that were."""
+        """Remove the files that killed writers left behind; return how many."""
         removed = 0
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.staging) as found:
-            for one in found:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.staging) as entries:
+            for entry in entries:
                 with contextlib.suppress(OSError):
-                    if not one.is_file(follow_symlinks=False):
+                    if not entry.is_file(follow_symlinks=False):
                         continue
-                    old = time.time() - one.stat(follow_symlinks=False).st_mtime >= min_age_seconds
-                    if old and self._is_left_behind(one.path):
-                        os.unlink(one.path)
+                    old = time.time() - entry.stat(follow_symlinks=False).st_mtime >= min_age_seconds
+                    if old and is_left_behind(entry.path):
+                        os.unlink(entry.path)
                         removed += 1
         return removed
 
-    @staticmethod
-    def _is_left_behind(path: str) -> bool:
-        with open_file(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-        return True
-
-    def walk(self) -> Iterator[Place]:
-        """Yield the place of every entry file."""
+    def walk(self) -> Iterator[EntryId]:
+        """Yield the identity of every entry file."""
         for fingerprint in self.fingerprints():
             for shard in _folders(self.entries / fingerprint):
-                with contextlib.suppress(FileNotFoundError), os.scandir(shard) as found:
-                    for one in found:
-                        if one.name.endswith(SUFFIX) and one.name.startswith(Path(shard).name):
-                            yield Place(fingerprint, one.name.removesuffix(SUFFIX))
+                with contextlib.suppress(FileNotFoundError), os.scandir(shard) as entries:
+                    for entry in entries:
+                        if entry.name.endswith(SUFFIX) and entry.name.startswith(Path(shard).name):
+                            yield EntryId(fingerprint, entry.name.removesuffix(SUFFIX))
 
     def strays(self) -> Iterator[Path]:
-        """Yield what lies among the entries and is none."""
+        """Yield the files among the entries that are no entries."""
         for fingerprint in self.fingerprints():
-            for one in (self.entries / fingerprint).iterdir():
-                if one.is_dir() and not one.is_symlink():
-                    yield from (each for each in one.iterdir() if not _is_entry_name(each))
-                elif one.name != "about.json":
-                    yield one
+            for path in (self.entries / fingerprint).iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    yield from (each for each in path.iterdir() if not _is_entry_name(each))
+                elif path.name != "about.json":
+                    yield path
 
     def fingerprints(self) -> list[str]:
-        return [one.name for one in map(Path, _folders(self.entries)) if _FINGERPRINT.fullmatch(one.name)]
+        """Return the fingerprints that have a folder."""
+        return [folder.name for folder in map(Path, _folders(self.entries)) if _FINGERPRINT.fullmatch(folder.name)]
 
-    def note_fingerprint(self, fingerprint: str, parts: Mapping[str, str]) -> None:
-        """Write down once what a fingerprint is made of."""
+    def record_fingerprint(self, fingerprint: str, parts: Mapping[str, str]) -> None:
+        """Write down the parts of a fingerprint, once."""
         path = self.entries / fingerprint / "about.json"
         if path.exists():
             return
@@ -250,10 +236,10 @@ class EntryFiles:
             os.replace(staged, path)
 
     def about(self, fingerprint: str) -> dict[str, str]:
-        """Return what a fingerprint is made of, as far as is known."""
+        """Return the parts of a fingerprint, as far as they were written down."""
         try:
-            told = json.loads((self.entries / fingerprint / "about.json").read_text())
-            return {str(name): str(value) for name, value in told.items()}
+            parts = json.loads((self.entries / fingerprint / "about.json").read_text())
+            return {str(name): str(value) for name, value in parts.items()}
         except (OSError, ValueError, AttributeError):
             return {}
 
@@ -264,7 +250,7 @@ def _is_entry_name(path: Path) -> bool:
 
 def _folders(path: Path) -> list[str]:
     try:
-        with os.scandir(path) as found:
-            return sorted(one.path for one in found if one.is_dir(follow_symlinks=False))
+        with os.scandir(path) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -1,7 +1,7 @@
-"""Which entries there are, what each is worth, and what was counted: an index that the entries can always replace.
+"""Index of the entries, their priorities and the counters, which can always be made again from the entries.
 
-Writers keep to one order, under one lock, so that a process may be killed anywhere: a row is there before its file,
-and a file is gone before its row. What a dead writer left pending, the next one settles.
+Writers keep to one order, under one lock, so that a process may be killed anywhere: a row is inserted before its file
+is moved in, and a file is removed before its row. What a killed writer left pending, the next writer settles.
 """
 
 import sqlite3
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
-from .files import EntryFiles, Place
+from .files import EntryFiles, EntryId
 from .integrity import have_right_totals
 from .priority import RERANKED_BY_HITS, EntryCost, priority
-from .ranking import dearest, lowest_first, note_past, rank_all
+from .ranking import dearest, lowest_first, rank_all, record_past
 from .runs import Runs
 
 _MANY_VICTIMS = 8  # of one put: before so many go, the totals that ask for it are added up again
@@ -25,7 +25,7 @@ Counts = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is known of an entry."""
+    """Row of the index: an entry with its size, its cost and its use."""
 
     fingerprint: str
     name: str
@@ -37,8 +37,8 @@ class Row:
     used: float
 
     @property
-    def place(self) -> Place:
-        return Place(self.fingerprint, self.name)
+    def entry_id(self) -> EntryId:
+        return EntryId(self.fingerprint, self.name)
 
 
 _CORRECT = (
@@ -50,7 +50,7 @@ _ROW = "fingerprint, name, key, size_bytes, compile_seconds, frequency, created,
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a directory may hold; None is no limit."""
+    """Limits of a directory in bytes and entries; None is no limit."""
 
     limit_bytes: int | None
     max_entries: int | None
@@ -72,46 +72,47 @@ class Index:
 
     # -- requests
 
-    def hit(self, place: Place, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
-        """Note that an entry was read."""
-        self.database.when_free(lambda: self._hit(place, meta, size_bytes, counts))
+    def hit(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
+        """Record that an entry was read."""
+        self.database.when_free(lambda: self._hit(entry_id, meta, size_bytes, counts))
 
-    def _hit(self, place: Place, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
+    def _hit(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
         with self.database.transaction() as db:
             number, clock, eviction = _next(db)
-            found = db.execute(
-                "SELECT size_bytes, compile_seconds, frequency FROM entries WHERE fingerprint = ? AND name = ?", place
+            row = db.execute(
+                "SELECT size_bytes, compile_seconds, frequency FROM entries WHERE fingerprint = ? AND name = ?",
+                entry_id,
             ).fetchone()
-            if found is not None:
-                worth = EntryCost(found[0], found[1], found[2] + 1)
-                rank = (priority(eviction, clock, number, worth), number) if eviction in RERANKED_BY_HITS else None
+            if row is not None:
+                cost = EntryCost(row[0], row[1], row[2] + 1)
+                rank = (priority(eviction, clock, number, cost), number) if eviction in RERANKED_BY_HITS else None
                 db.execute(
                     "UPDATE entries SET frequency = ?, used = ? WHERE fingerprint = ? AND name = ?",
-                    (worth.frequency, time.time(), *place),
+                    (cost.frequency, time.time(), *entry_id),
                 )
                 if rank:
                     db.execute(
                         "UPDATE entries SET priority = ?, number = ? WHERE fingerprint = ? AND name = ?",
-                        (*rank, *place),
+                        (*rank, *entry_id),
                     )
-            _count(db, place.fingerprint, counts)
-        if found is None:
-            self._adopt(place, meta, size_bytes)
+            _count(db, entry_id.fingerprint, counts)
+        if row is None:
+            self._adopt(entry_id, meta, size_bytes)
 
-    def _adopt(self, place: Place, meta: EntryMeta, size_bytes: int) -> None:
-        """Take up a file that another host has put, or that was there before the index."""
+    def _adopt(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int) -> None:
+        """Insert a row for a file that another host has put, or that is older than the index."""
         with self.database.mutex(), self.database.transaction() as db:
-            if self._files.exists(place):
-                _insert(db, place, meta, size_bytes, time.time(), frequency=1, pending=None)
+            if self._files.exists(entry_id):
+                _insert(db, entry_id, meta, size_bytes, time.time(), frequency=1, pending=None)
 
-    def why_absent(self, place: Place) -> str:
-        """Return why an entry is not there; a row without a file is forgotten."""
+    def why_absent(self, entry_id: EntryId) -> str:
+        """Return why an entry is absent; a row without a file is deleted."""
         with self.database.transaction() as db:
-            found = db.execute("SELECT pending FROM entries WHERE fingerprint = ? AND name = ?", place).fetchone()
-            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", place).fetchone()
-            other = db.execute("SELECT 1 FROM entries WHERE name = ? AND fingerprint != ?", place[::-1]).fetchone()
-        if found == (None,):
-            self.forget(place)
+            row = db.execute("SELECT pending FROM entries WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
+            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
+            other = db.execute("SELECT 1 FROM entries WHERE name = ? AND fingerprint != ?", entry_id[::-1]).fetchone()
+        if row == (None,):
+            self.forget(entry_id)
             return "vanished"
         if past:
             return str(past[0])
@@ -124,102 +125,103 @@ class Index:
         with self.database.transaction() as db:
             _count(db, fingerprint, counts)
 
-    def is_unstored(self, place: Place) -> bool:
+    def is_unstored(self, entry_id: EntryId) -> bool:
         with self.database.transaction() as db:
-            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", place).fetchone()
+            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
         return past == ("not_stored",)
 
-    def note_unstored(self, place: Place) -> None:
-        """Note that a program was compiled and is not to be stored, so that nobody waits for it."""
-        self.database.when_free(lambda: self._note_unstored(place))
+    def record_unstored(self, entry_id: EntryId) -> None:
+        """Record that a program was compiled and is not to be stored, so that nobody waits for it."""
+        self.database.when_free(lambda: self._record_unstored(entry_id))
 
-    def _note_unstored(self, place: Place) -> None:
+    def _record_unstored(self, entry_id: EntryId) -> None:
         with self.database.transaction() as db:
-            note_past(db, place, 0, "not_stored", _next(db)[0])
+            record_past(db, entry_id, 0, "not_stored", _next(db)[0])
 
-    # -- changes of what is there
+    # -- changes of the entries
 
-    def put(self, place: Place, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
-        """Move a staged file in, and remove what has to go for it; return how many went, None if it is refused."""
+    def put(self, entry_id: EntryId, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
+        """Move a staged file in and evict entries for it; return how many were evicted, None if the file is refused."""
         with self.database.mutex():
             self.settle()
             with self.database.transaction() as db:
-                victims = self._make_room(db, place, meta, size_bytes, limits)
+                victims = self._make_room(db, entry_id, meta, size_bytes, limits)
             if victims is None:
                 return None
-            for one in victims:
-                self._files.remove(one)
+            for victim in victims:
+                self._files.remove(victim)
             try:
-                self._files.move_in(staged, place)
+                self._files.move_in(staged, entry_id)
             finally:
                 self.settle()
             return len(victims)
 
     def _make_room(
-        self, db: sqlite3.Connection, place: Place, meta: EntryMeta, size_bytes: int, limits: Limits
-    ) -> list[Place] | None:
+        self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
+    ) -> list[EntryId] | None:
         number, clock, eviction = _next(db)
-        old = db.execute("SELECT frequency FROM entries WHERE fingerprint = ? AND name = ?", place).fetchone()
-        past = db.execute("SELECT frequency FROM past WHERE fingerprint = ? AND name = ?", place).fetchone()
+        old = db.execute(
+            "SELECT frequency, size_bytes FROM entries WHERE fingerprint = ? AND name = ?", entry_id
+        ).fetchone()
+        past = db.execute("SELECT frequency FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
         frequency = (past[0] if past else 0) + 1
         entries, total = db.execute("SELECT entries, bytes FROM totals").fetchone()
         if old:
-            own = db.execute("SELECT size_bytes FROM entries WHERE fingerprint = ? AND name = ?", place).fetchone()[0]
-            entries, total = entries - 1, total - own
+            entries, total = entries - 1, total - old[1]
         full = limits.exceeded(entries + 1, total + size_bytes)
-        worth = EntryCost(size_bytes, meta.compile_seconds, frequency)
+        cost = EntryCost(size_bytes, meta.compile_seconds, frequency)
         refused = limits.exceeded(1, size_bytes) or (
             full
             and eviction == "gdsf_admit"
-            and priority(eviction, clock, number, worth) < dearest(db, clock, size_bytes)
+            and priority(eviction, clock, number, cost) < dearest(db, clock, size_bytes)
         )
         if refused:
-            note_past(db, place, frequency, "refused", number)
+            record_past(db, entry_id, frequency, "refused", number)
             return None
         victims = []
         for row in lowest_first(db) if full else ():
             if not limits.exceeded(entries + 1, total + size_bytes):
                 break
-            if row[:2] == place:
+            if row[:2] == entry_id:
                 continue
             victims.append(row)
             entries, total, clock = entries - 1, total - row[2], row[3]
         is_strange = len(victims) > _MANY_VICTIMS or min(entries, total) < 0
         if (is_strange or limits.exceeded(entries + 1, total + size_bytes)) and _mend_totals(db):
-            return self._make_room(db, place, meta, size_bytes, limits)
+            return self._make_room(db, entry_id, meta, size_bytes, limits)
         for row in victims:
             db.execute("UPDATE entries SET pending = 'evict' WHERE fingerprint = ? AND name = ?", row[:2])
-            note_past(db, Place(*row[:2]), row[4], "evicted", number)
+            record_past(db, EntryId(*row[:2]), row[4], "evicted", number)
         db.execute("UPDATE state SET clock = ?", (clock,))
-        db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", place)
-        db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", place)
-        _insert(db, place, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
-        return [Place(*row[:2]) for row in victims]
+        db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", entry_id)
+        db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
+        _insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
+        return [EntryId(*row[:2]) for row in victims]
 
     def settle(self) -> None:
-        """Finish what is pending. With the lock, so that whoever left it is dead, or this process, done with it."""
+        """Finish pending changes: under the lock, their writer is dead, or is this process and done with them."""
         with self.database.transaction() as db:
             left = db.execute("SELECT fingerprint, name, pending FROM entries WHERE pending IS NOT NULL").fetchall()
             for fingerprint, name, pending in left:
-                place = Place(fingerprint, name)
+                entry_id = EntryId(fingerprint, name)
                 if pending == "evict":
-                    self._files.remove(place)
-                if pending != "evict" and (size := _size(self._files.path(place))) is not None:
+                    self._files.remove(entry_id)
+                if pending != "evict" and (size := _size(self._files.path(entry_id))) is not None:
                     db.execute(
                         "UPDATE entries SET pending = NULL, size_bytes = ? WHERE fingerprint = ? AND name = ?",
-                        (size, *place),
+                        (size, *entry_id),
                     )
                 else:
-                    db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", place)
+                    db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
 
-    def forget(self, place: Place) -> None:
-        """Forget an entry whose file is gone."""
-        self.database.when_free(lambda: self._forget(place))
+    def forget(self, entry_id: EntryId) -> None:
+        """Delete the row of an entry whose file no longer exists."""
+        self.database.when_free(lambda: self._forget(entry_id))
 
-    def _forget(self, place: Place) -> None:
+    def _forget(self, entry_id: EntryId) -> None:
         with self.database.mutex(), self.database.transaction() as db:
-            if not self._files.exists(place):
-                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", place)
+            if not self._files.exists(entry_id):
+                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
 
     def remove(self, rows: Iterable[Row], reason: str = "removed") -> int:
         """Remove entries; return how many."""
@@ -227,26 +229,26 @@ class Index:
         with self.database.mutex(), self.database.transaction() as db:
             number = _next(db)[0]
             for row in rows:
-                self._files.remove(row.place)
-                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", row.place)
-                note_past(db, row.place, row.frequency, reason, number)
+                self._files.remove(row.entry_id)
+                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", row.entry_id)
+                record_past(db, row.entry_id, row.frequency, reason, number)
                 removed += 1
         return removed
 
-    def lowest(self, eviction: str, limits: Limits, besides: Container[Place] = ()) -> list[Row]:
-        """Return what would have to go, in order, for ``eviction`` to make the directory keep to ``limits``.
+    def lowest(self, eviction: str, limits: Limits, besides: Container[EntryId] = ()) -> list[Row]:
+        """Return the entries that ``eviction`` would evict, in order, to make the directory keep to ``limits``.
 
         Args:
             eviction: A policy, which need not be the directory's own.
             limits: To be kept.
-            besides: Entries that are as good as gone.
+            besides: Entries that will be removed anyway.
         """
         clock = float(str(self.state()["clock"]))
-        rows = sorted((row for row in self.rows() if row.place not in besides), key=lambda row: row.used)
+        rows = sorted((row for row in self.rows() if row.entry_id not in besides), key=lambda row: row.used)
         if eviction == "fifo":
             rows.sort(key=lambda row: row.created)
-        worths = [EntryCost(row.size_bytes, row.compile_seconds, row.frequency) for row in rows]
-        ranks = [priority(eviction, clock, number, worth) for number, worth in enumerate(worths)]
+        costs = [EntryCost(row.size_bytes, row.compile_seconds, row.frequency) for row in rows]
+        ranks = [priority(eviction, clock, number, cost) for number, cost in enumerate(costs)]
         entries, total = len(rows), sum(row.size_bytes for row in rows)
         chosen: list[Row] = []
         for number in sorted(range(len(rows)), key=ranks.__getitem__):
@@ -257,56 +259,56 @@ class Index:
         return chosen
 
     def use(self, eviction: str, limits: Limits) -> None:
-        """Order by ``eviction`` from here on, for every process of this host; note the limits for who asks."""
+        """Order by ``eviction`` from here on, for every process of this host, and keep the limits for statistics."""
         with self.database.transaction() as db:
-            ((known, clock),) = db.execute("SELECT eviction, clock FROM state")
+            ((former, clock),) = db.execute("SELECT eviction, clock FROM state")
             db.execute(
                 "UPDATE state SET eviction = ?, limit_bytes = ?, max_entries = ?",
                 (eviction, limits.limit_bytes, limits.max_entries),
             )
-            if known != eviction:
+            if former != eviction:
                 rank_all(db, eviction, clock)
 
-    def reconcile(self, read: Mapping[Place, tuple[EntryMeta, int]] | None = None) -> tuple[int, int]:
+    def reconcile(self, read: Mapping[EntryId, tuple[EntryMeta, int]] | None = None) -> tuple[int, int]:
         """Make the index equal to the directory.
 
         Args:
-            read: What entries that were just read say of themselves, and their sizes; rows that differ are corrected.
+            read: The headers of entries that were just read, and their sizes; rows that differ are corrected.
 
         Returns:
-            How many entries it had not known, and how many were gone.
+            How many entries were not in the index, and how many rows had no file.
         """
         with self.database.mutex():
             self.database.check()
             self.settle()
             with self.database.transaction() as db:
-                known = {Place(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
-                there = set(self._files.walk())
-                db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", known - there)
-                taken = self._take_all_up(db, there - known)
-                for place, (meta, size_bytes) in (read or {}).items():
-                    if _size(self._files.path(place)) == size_bytes:  # else it was replaced meanwhile
-                        db.execute(_CORRECT, _corrected(place, meta, size_bytes))
+                indexed = {EntryId(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
+                stored = set(self._files.walk())
+                db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", indexed - stored)
+                adopted = self._adopt_all(db, stored - indexed)
+                for entry_id, (meta, size_bytes) in (read or {}).items():
+                    if _size(self._files.path(entry_id)) == size_bytes:  # else it was replaced meanwhile
+                        db.execute(_CORRECT, _corrected(entry_id, meta, size_bytes))
                 db.execute("UPDATE state SET reconciled = ?", (time.time(),))
-        return taken, len(known - there)
+        return adopted, len(indexed - stored)
 
-    def _take_all_up(self, db: sqlite3.Connection, places: Iterable[Place]) -> int:
-        """Take up files in the order in which they were put; return how many are entries."""
-        modified = [(_size(self._files.path(place), modified=True) or 0, place) for place in places]
-        return sum(self._take_up(db, place) for _, place in sorted(modified))
+    def _adopt_all(self, db: sqlite3.Connection, entry_ids: Iterable[EntryId]) -> int:
+        """Insert rows for files in the order in which they were put; return how many are entries."""
+        modified = [(_size(self._files.path(entry_id), modified=True) or 0, entry_id) for entry_id in entry_ids]
+        return sum(self._adopt_file(db, entry_id) for _, entry_id in sorted(modified))
 
-    def _take_up(self, db: sqlite3.Connection, place: Place) -> bool:
-        path = self._files.path(place)
+    def _adopt_file(self, db: sqlite3.Connection, entry_id: EntryId) -> bool:
+        path = self._files.path(entry_id)
         try:
-            told = path.stat()
+            stat_result = path.stat()
             with path.open("rb") as file:
-                header = decode_header(file.read(HEADER_BYTES + 4096), told.st_size)
+                header = decode_header(file.read(HEADER_BYTES + 4096), stat_result.st_size)
         except (OSError, EntryFault):
             if not self.database.is_read_only:
-                self._files.set_aside(place, "damaged")
+                self._files.set_aside(entry_id, "damaged")
             return False
-        _next(db)  # so that each has a number of its own: lru and fifo go by it
-        _insert(db, place, header.meta, told.st_size, told.st_mtime, frequency=1, pending=None)
+        _next(db)  # so that each has another number, by which lru and fifo order
+        _insert(db, entry_id, header.meta, stat_result.st_size, stat_result.st_mtime, frequency=1, pending=None)
         return True
 
     def _fill(self, db: sqlite3.Connection, salvaged: Salvaged) -> None:
@@ -317,21 +319,23 @@ class Index:
             state | salvaged[0],
         )
         db.executemany("INSERT OR IGNORE INTO counters VALUES (?, ?, ?)", salvaged[1])
-        self._take_all_up(db, self._files.walk())
+        self._adopt_all(db, self._files.walk())
 
-    # -- what is known
+    # -- queries
 
     def rows(self) -> list[Row]:
+        """Return the rows of all entries."""
         with self.database.transaction() as db:
-            return [Row(*found) for found in db.execute(f"SELECT {_ROW} FROM entries WHERE pending IS NULL")]
+            return [Row(*row) for row in db.execute(f"SELECT {_ROW} FROM entries WHERE pending IS NULL")]
 
     def state(self) -> dict[str, object]:
+        """Return the policy, the limits, the clock and the totals."""
         with self.database.transaction() as db:
             cursor = db.execute("SELECT * FROM state, totals")
-            return dict(zip([one[0] for one in cursor.description], cursor.fetchone(), strict=True))
+            return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
     def counters(self) -> dict[str, dict[str, float]]:
-        """Return what was counted, by fingerprint."""
+        """Return the counters by fingerprint."""
         counted: dict[str, dict[str, float]] = {}
         with self.database.transaction() as db:
             for fingerprint, counter, value in db.execute("SELECT fingerprint, counter, value FROM counters"):
@@ -341,10 +345,11 @@ class Index:
     def held(self) -> dict[str, tuple[int, int]]:
         """Return entries and bytes, by fingerprint."""
         with self.database.transaction() as db:
-            found = db.execute("SELECT fingerprint, COUNT(*), SUM(size_bytes) FROM entries GROUP BY fingerprint")
-            return {fingerprint: (entries, size) for fingerprint, entries, size in found}
+            rows = db.execute("SELECT fingerprint, COUNT(*), SUM(size_bytes) FROM entries GROUP BY fingerprint")
+            return {fingerprint: (entries, size) for fingerprint, entries, size in rows}
 
     def reset_counters(self) -> None:
+        """Set all counters to zero."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM counters")
             db.execute("UPDATE state SET since = ?", (time.time(),))
@@ -359,8 +364,8 @@ def _make_folder(folder: Path, files: EntryFiles | None) -> None:
 
 
 def _next(db: sqlite3.Connection) -> tuple[int, float, str]:
-    (found,) = db.execute("UPDATE state SET number = number + 1 RETURNING number, clock, eviction").fetchall()
-    return found
+    (row,) = db.execute("UPDATE state SET number = number + 1 RETURNING number, clock, eviction").fetchall()
+    return row
 
 
 def _count(db: sqlite3.Connection, fingerprint: str, counts: Counts) -> None:
@@ -370,13 +375,13 @@ def _count(db: sqlite3.Connection, fingerprint: str, counts: Counts) -> None:
     )
 
 
-def _corrected(place: Place, meta: EntryMeta, size_bytes: int) -> tuple[object, ...]:
+def _corrected(entry_id: EntryId, meta: EntryMeta, size_bytes: int) -> tuple[object, ...]:
     about = (meta.key, size_bytes, meta.compile_seconds)
-    return (*about, meta.created, *place, *about)
+    return (*about, meta.created, *entry_id, *about)
 
 
 def _mend_totals(db: sqlite3.Connection) -> bool:
-    """Add the totals up if they are wrong; say whether they were."""
+    """Add the totals up again if they are wrong; return whether they were."""
     if have_right_totals(db):
         return False
     db.execute("UPDATE totals SET (entries, bytes) = (SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM entries)")
@@ -385,7 +390,7 @@ def _mend_totals(db: sqlite3.Connection) -> bool:
 
 def _insert(
     db: sqlite3.Connection,
-    place: Place,
+    entry_id: EntryId,
     meta: EntryMeta,
     size_bytes: int,
     used: float,
@@ -396,14 +401,14 @@ def _insert(
     ((number, clock, eviction),) = db.execute("SELECT number, clock, eviction FROM state")
     rank = priority(eviction, clock, number, EntryCost(size_bytes, meta.compile_seconds, frequency))
     row = (
-        *place, meta.key, size_bytes, meta.compile_seconds, frequency, rank, number, meta.created, used, pending
+        *entry_id, meta.key, size_bytes, meta.compile_seconds, frequency, rank, number, meta.created, used, pending
     )  # fmt: skip
     db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
 
 
 def _size(path: Path, modified: bool = False) -> int | None:
     try:
-        told = path.stat(follow_symlinks=False)
-        return told.st_mtime_ns if modified else told.st_size
+        stat_result = path.stat(follow_symlinks=False)
+        return stat_result.st_mtime_ns if modified else stat_result.st_size
     except OSError:
         return None

@@ -53,7 +53,7 @@ def _fault_of(db: sqlite3.Connection) -> str | None:
 
 
 def have_right_totals(db: sqlite3.Connection) -> bool:
-    """Say whether the totals that the triggers keep are those of the entries."""
+    """Return whether the totals that the triggers keep are those of the entries."""
     sums = db.execute("SELECT COUNT(*), TOTAL(size_bytes) FROM entries").fetchall()
     return db.execute("SELECT entries, bytes FROM totals").fetchall() == sums
 
@@ -65,7 +65,7 @@ def _is_sound(eviction: Any, number: Any, clock: Any, *times: Any) -> bool:
         and number >= 0
         and isinstance(clock, float)
         and math.isfinite(clock)
-        and all(isinstance(one, float) and 0 <= one < _LATEST for one in times)
+        and all(isinstance(seconds, float) and 0 <= seconds < _LATEST for seconds in times)
     )
 
 
@@ -75,14 +75,14 @@ def _is_counter(fingerprint: Any, counter: Any, value: Any) -> bool:
 
 
 def salvage(db: sqlite3.Connection) -> tuple[dict[str, Any], list[tuple[str, str, float]]]:
-    """Return what no entry can tell, as far as a damaged index can be read: policy and limits, and the counters."""
+    """Return policy, limits and counters, which no entry holds, as far as a damaged index can be read."""
     db.execute("PRAGMA writable_schema = ON")  # SQLite then reads on where the text of another table is damaged
     state: dict[str, Any] = {}
     counters: list[tuple[str, str, float]] = []
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError, OverflowError):
         eviction, *limits, since = db.execute("SELECT eviction, limit_bytes, max_entries, since FROM state").fetchone()
         sound = eviction in STORED_POLICIES and isinstance(since, float) and 0 <= since < _LATEST
-        if sound and all(one is None or (isinstance(one, int) and one > 0) for one in limits):
+        if sound and all(limit is None or (isinstance(limit, int) and limit > 0) for limit in limits):
             state = {"eviction": eviction, "limit_bytes": limits[0], "max_entries": limits[1], "since": since}
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError):
         for fingerprint, counter, value in db.execute("SELECT fingerprint, counter, value FROM counters"):

@@ -1,8 +1,8 @@
-"""The one place that puts a DiskCache where JAX keeps its file cache.
+"""Adapter that puts a DiskCache where JAX keeps its persistent cache.
 
 JAX offers no public way. What is touched: ``compilation_cache._cache`` and ``_cache_initialized``, which hold the
 cache in use, ``CacheInterface``, which it has to be, ``put_executable_and_time``, which is entered the moment a compile
-ends, and the logger that tells the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
+ends, and the logger of the parts of a key. A JAX that lacks one of the first four keeps its own cache. Where
 they are there, ``is_executable_in_cache``, a probe that is no request, and ``_initialize_cache``, which would make a
 cache of JAX's own after ``reset_cache``, are answered here too.
 """
@@ -39,18 +39,18 @@ _lock = threading.RLock()
 _plugged: "_Plug | None" = None
 
 
-class _Made(threading.local):
-    """What this thread has just compiled, and what it has just made a key of."""
+class _CompiledByThread(threading.local):
+    """Executable that this thread has just compiled, and module of which it has just made a key."""
 
     executable: Any = None
     module: Any = None
 
 
-_made = _Made()
+_compiled = _CompiledByThread()
 
 
 class _Plug:
-    """A DiskCache in use, and what stood there before."""
+    """DiskCache in use, and the settings of JAX before."""
 
     def __init__(self, cache: DiskCache, interface: Any) -> None:
         self.cache = cache
@@ -75,20 +75,20 @@ def _directory_for_xla(cache: DiskCache) -> str | None:
 
 
 def _may_use_accelerators() -> bool:
-    """Say whether a plug-in for accelerators is installed and not ruled out by ``JAX_PLATFORMS``; starts no backend."""
+    """Return whether a plug-in for accelerators is installed and allowed by ``JAX_PLATFORMS``; start no backend."""
     platforms: str | None = getattr(jax.config, "jax_platforms", None)
     return bool(installed_plugins()) and (not platforms or set(platforms.lower().split(",")) != {"cpu"})
 
 
 def plug(cache: DiskCache, explain: bool = False) -> bool:
-    """Put ``cache`` behind every ``jax.jit`` of the process; what stood there before is let go.
+    """Put ``cache`` behind every ``jax.jit`` of the process, in place of a former one.
 
     Args:
-        cache: To be asked from here on.
-        explain: Whether to write down what each key is made of, so that ``doctor`` can tell why two runs differ.
+        cache: The cache that JAX asks from here on.
+        explain: Whether to record the parts of each key, so that ``doctor`` can tell why two runs differ.
 
     Returns:
-        Whether this JAX has a place for it. If not, JAX's own cache is used in the same directory, with a warning.
+        Whether this JAX can use it. If not, JAX's own cache is used in the same directory, with a warning.
     """
     global _plugged
     with _lock:
@@ -104,12 +104,12 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
         compilation_cache._cache = plugged.interface
         compilation_cache._cache_initialized = True
         compilation_cache._cache_checked = False  # it may have been found to be off
-        _replace(compilation_cache, "put_executable_and_time", _put_told)
-        _replace(compilation_cache, "is_executable_in_cache", _is_there)
-        _replace(compilation_cache, "_initialize_cache", _put_back)
-        _replace(compilation_cache, "get_cache_key", _key_noted)
+        _replace(compilation_cache, "put_executable_and_time", _put_after_compile)
+        _replace(compilation_cache, "is_executable_in_cache", _answer_probe)
+        _replace(compilation_cache, "_initialize_cache", _restore_cache)
+        _replace(compilation_cache, "get_cache_key", _remember_module)
         _plugged = plugged
-        cache.surroundings = JaxHooks(
+        cache.hooks = JaxHooks(
             same=_same,
             key_parts=_key_parts(_listen_for_parts() if explain else lambda _: {}),
             is_distributed=is_distributed,
@@ -141,7 +141,7 @@ def plugged_cache() -> DiskCache | None:
 
 
 def is_distributed() -> bool:
-    """Say whether JAX runs one program over several processes."""
+    """Return whether JAX runs one program over several processes."""
     try:
         from jax._src import distributed
 
@@ -160,9 +160,9 @@ def decompressed(value: bytes) -> tuple[bytes, int]:
     return compilation_cache.extract_executable_and_time(compilation_cache.decompress_executable(value))
 
 
-def _same(known: bytes, made: bytes) -> bool:
+def _same(stored: bytes, compiled: bytes) -> bool:
     try:
-        return is_same_program(decompressed(known)[0], decompressed(made)[0], _made.executable)
+        return is_same_program(decompressed(stored)[0], decompressed(compiled)[0], _compiled.executable)
     except Exception:  # what cannot be loaded is not the same
         return False
 
@@ -182,7 +182,7 @@ def _modules() -> tuple[Any, Any]:
 
 def _interface_of(cache: DiskCache, interface: Any) -> Any:
     class Plugged(interface):
-        """What JAX asks."""
+        """Cache as JAX uses it."""
 
         def __init__(self) -> None:
             self._path = Path(cache.path)  # JAX names it in its logs
@@ -205,7 +205,7 @@ def _interface_of(cache: DiskCache, interface: Any) -> Any:
 
 
 def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
-    """Have ``answer(plugged, original, *args)`` called in the place of JAX's function, while a DiskCache is in use."""
+    """Replace a function of JAX by ``answer(plugged, original, *args)`` while a DiskCache is in use."""
     original = getattr(module, name, None)
     if original is None or getattr(original, "_replaced_by_jaxcache", False):
         return
@@ -219,55 +219,55 @@ def _replace(module: Any, name: str, answer: Callable[..., Any]) -> None:
     setattr(module, name, replaced)
 
 
-def _key_noted(_plugged: _Plug, get_cache_key: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Keep the program that a key is made of until it is known to be a hit or a miss."""
-    _made.module = args[0] if args else kwargs.get("module")
+def _remember_module(_plugged: _Plug, get_cache_key: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Keep the program of a key until the key is a hit or a miss."""
+    _compiled.module = args[0] if args else kwargs.get("module")
     return get_cache_key(*args, **kwargs)
 
 
 def _key_parts(hashes: Callable[[str], Mapping[str, Any]]) -> Callable[[str, bool], Mapping[str, Any]]:
-    """Return what tells the parts of a key: their hashes, and of a program that is missed what is in it."""
+    """Return a function that gives the parts of a key: hashes and, for a miss, the program's constants and types."""
 
     def parts(key: str, is_hit: bool) -> Mapping[str, Any]:
-        module, _made.module = _made.module, None
-        told = dict(hashes(key))
+        module, _compiled.module = _compiled.module, None
+        parts_of_key = dict(hashes(key))
         if not is_hit and module is not None:
             with contextlib.suppress(Exception):  # a JAX whose programs are made otherwise: less is explained
-                told |= parts_of(module)
-        return told
+                parts_of_key |= parts_of(module)
+        return parts_of_key
 
     return parts
 
 
-def _put_told(plugged: _Plug, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _put_after_compile(plugged: _Plug, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Tell the DiskCache when a compile ends: JAX hands over its time cut to whole seconds."""
     plugged.cache.compiled()
-    _made.executable = args[2] if len(args) > 2 else kwargs.get("executable")
+    _compiled.executable = args[2] if len(args) > 2 else kwargs.get("executable")
     started = time.perf_counter()
     try:
         return put(*args, **kwargs)
     finally:
-        _made.executable = None
+        _compiled.executable = None
         _jax.note_stored(time.perf_counter() - started)
 
 
-def _is_there(plugged: _Plug, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _answer_probe(plugged: _Plug, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Answer a probe: JAX looks for profiled programs, mostly in vain, before it asks for the one that it will load."""
     key = args[1] if len(args) > 1 else kwargs.get("cache_key")
     return plugged.cache.contains(key) if isinstance(key, str) and key else probe(*args, **kwargs)
 
 
-def _put_back(plugged: _Plug, _initialize: Callable[..., Any]) -> None:
-    """Put the DiskCache back where somebody has reset JAX's cache: it would make one of its own, or none."""
+def _restore_cache(plugged: _Plug, _initialize: Callable[..., Any]) -> None:
+    """Put the DiskCache back after a reset of JAX's cache: JAX would make a cache of its own, or none."""
     compilation_cache, _ = _modules()
     compilation_cache._cache, compilation_cache._cache_initialized = plugged.interface, True
 
 
-def _landed(event: str, duration_secs: float, **_: object) -> None:
+def _release_lease(event: str, duration_secs: float, **_: object) -> None:
     """Let others compile what this thread has compiled and not put, or failed to compile."""
     plugged = _plugged  # once: another thread may close it meanwhile
     if event == "/jax/core/compile/backend_compile_duration" and plugged is not None:
-        plugged.cache.land()
+        plugged.cache.release()
 
 
 def _after_fork() -> None:
@@ -275,12 +275,12 @@ def _after_fork() -> None:
     _lock = threading.RLock()  # another thread of the parent may have held it
 
 
-monitoring.register_event_duration_secs_listener(_landed)
+monitoring.register_event_duration_secs_listener(_release_lease)
 os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Parts(logging.Handler):
-    """Collects, in each thread, the hash of each part of the key that JAX is making."""
+    """Log handler that collects, in each thread, the hash of each part of the key that JAX is making."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -299,7 +299,7 @@ class _Parts(logging.Handler):
 
 def _listen_for_parts() -> Callable[[str], Mapping[str, str]]:
     logger = logging.getLogger("jax._src.cache_key")
-    handler = next((one for one in logger.handlers if isinstance(one, _Parts)), None)
+    handler = next((handler for handler in logger.handlers if isinstance(handler, _Parts)), None)
     if handler is None:
         handler = _Parts()
         logger.addHandler(handler)

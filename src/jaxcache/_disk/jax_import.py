@@ -1,4 +1,4 @@
-"""Take over what JAX's own cache has kept in a directory."""
+"""Import of the entries of JAX's own persistent cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ _SUFFIX = "-cache"
 
 
 class Imported(NamedTuple):
-    """What became of one file."""
+    """Outcome for one file: imported, or the reason why not."""
 
     path: Path
     taken: bool
@@ -29,7 +29,7 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
         FileNotFoundError: If there is no such directory.
         NotADirectoryError: If it is none.
     """
-    cache.note_import(str(source.absolute()))
+    cache.record_import(str(source.absolute()))
     for path in sorted(source.iterdir()):
         if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
             continue
@@ -41,5 +41,5 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
             continue
         before = cache.process_counts().puts
         cache.put(path.name.removesuffix(_SUFFIX), value, float(seconds))
-        taken = cache.process_counts().puts > before
-        yield Imported(path, taken, "" if taken else "does not fit, or cannot be written")
+        stored = cache.process_counts().puts > before
+        yield Imported(path, stored, "" if stored else "does not fit, or cannot be written")

@@ -1,4 +1,4 @@
-"""Where the index of a directory stands: in it, or on this host's own disk where SQLite could not be trusted there."""
+"""Location of a directory's index: within it, or on this host's own disk where SQLite cannot be trusted there."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "ceph", "fuse", "9p", "afs",
 
 
 def index_path(root: Path, shared: bool) -> Path:
-    """Return where the index stands.
+    """Return the path of the index.
 
     Args:
         root: The directory.
@@ -20,19 +20,19 @@ def index_path(root: Path, shared: bool) -> Path:
     """
     if not shared:
         return root / "index" / "index.sqlite"
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcache" / "index"
-    return own / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.sqlite"
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcache" / "index"
+    return directory / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.sqlite"
 
 
 def is_network(root: Path) -> bool:
-    """Say whether ``root`` lies on a file system that other hosts may write to."""
-    there = root.resolve()
+    """Return whether ``root`` lies on a file system that other hosts may write to."""
+    resolved = root.resolve()
     best, kind = "", ""
     try:
         for line in _MOUNTS.read_text().splitlines():
             fields = line.split()
-            mounted = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4])
-            if len(mounted) >= len(best) and there.is_relative_to(mounted):
+            mounted = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
+            if len(mounted) >= len(best) and resolved.is_relative_to(mounted):
                 best, kind = mounted, fields[fields.index("-") + 1]
     except (OSError, ValueError, IndexError):
         return False

@@ -1,7 +1,7 @@
-"""Who goes first from the shared directory: the policies that can be reduced to a stored number.
+"""Priorities of the eviction policies whose decisions can be stored as one number an entry.
 
-The same formulas as in ``_policies/``, which the tests hold them against. The lowest (priority, number) goes, where
-``number`` is that of the request that set the priority.
+The formulas are those of ``_policies/``, with which the tests compare them. The entry of the lowest (priority, number)
+is evicted first, where ``number`` is that of the request that set the priority.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ AGEING = frozenset({"gdsf", "gdsf_admit"})
 
 
 class EntryCost(NamedTuple):
-    """What a policy looks at."""
+    """Size, compile seconds and frequency of an entry, by which policies rank it."""
 
     size_bytes: int
     compile_seconds: float
@@ -29,12 +29,12 @@ def check_stored_policy(eviction: str) -> str:
     )
 
 
-def priority(eviction: str, clock: float, number: int, worth: EntryCost) -> float:
+def priority(eviction: str, clock: float, number: int, cost: EntryCost) -> float:
     """Return the priority that an entry gets by request ``number``."""
     if eviction in AGEING:
-        return clock + worth.frequency * worth.compile_seconds / worth.size_bytes
+        return clock + cost.frequency * cost.compile_seconds / cost.size_bytes
     if eviction == "lfu":
-        return float(worth.frequency)
+        return float(cost.frequency)
     if eviction == "size_based":
-        return float(-worth.size_bytes)
+        return float(-cost.size_bytes)
     return float(number)

@@ -1,4 +1,4 @@
-"""Who has asked a shared directory for what: the last runs, kept for ``doctor``."""
+"""Record of the last runs that used a shared directory, and of their requests, kept for ``doctor``."""
 
 import json
 import os
@@ -13,14 +13,14 @@ _REQUESTS = 4096  # of each
 
 
 class Runs:
-    """The runs that the index of a directory remembers. Every method may raise ``IndexUnavailable``."""
+    """Last runs in the index of a directory. Every method may raise ``IndexUnavailable``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._own: tuple[int, int] | None = None  # this process, and the number of its run
-        self._noted = 0
+        self._current: tuple[int, int] | None = None  # this process, and the number of its run
+        self._recorded = 0
 
-    def note_own(
+    def record_request(
         self,
         fingerprint: str,
         settings: Mapping[str, object],
@@ -28,14 +28,14 @@ class Runs:
         outcome: str,
         parts: Mapping[str, object],
     ) -> None:
-        """Note a request of this process, which begins a run with its first one."""
-        if self._own is None or self._own[0] != os.getpid():
+        """Record a request of this process, which begins a run with its first one."""
+        if self._current is None or self._current[0] != os.getpid():
             script = {"script": _utf8(sys.argv[0] if sys.argv else "")}
             program = _utf8(" ".join(sys.argv))
             run = self.begin(os.uname().nodename, os.getpid(), program, fingerprint, {**settings, **script})
-            self._own, self._noted = (os.getpid(), run), 0
-        self._noted += 1
-        self.note(self._own[1], self._noted, key, outcome, parts)
+            self._current, self._recorded = (os.getpid(), run), 0
+        self._recorded += 1
+        self.record(self._current[1], self._recorded, key, outcome, parts)
 
     def begin(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
         with self._database.transaction() as db:
@@ -48,7 +48,7 @@ class Runs:
             db.execute("DELETE FROM requests WHERE run <= ?", (oldest,))
         return run or 0
 
-    def note(self, run: int, number: int, key: str, outcome: str, parts: Mapping[str, object]) -> None:
+    def record(self, run: int, number: int, key: str, outcome: str, parts: Mapping[str, object]) -> None:
         if number > _REQUESTS:
             return
         with self._database.transaction() as db:
@@ -60,13 +60,13 @@ class Runs:
         """Return the last runs, newest first, each with its requests."""
         with self._database.transaction() as db:
             cursor = db.execute("SELECT * FROM runs ORDER BY run DESC")
-            names = [one[0] for one in cursor.description]
-            found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            for one in found:
-                one["settings"] = json.loads(str(one["settings"]))
-                asked = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (one["run"],))
-                one["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in asked}
-        return found
+            names = [column[0] for column in cursor.description]
+            runs = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            for run in runs:
+                run["settings"] = json.loads(str(run["settings"]))
+                requests = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (run["run"],))
+                run["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in requests}
+        return runs
 
 
 def _utf8(text: str) -> str:

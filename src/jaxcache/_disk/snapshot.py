@@ -1,4 +1,4 @@
-"""Statistics of a shared directory, out of its index."""
+"""Snapshot of a shared directory's statistics, read from its index."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,7 @@ from .stats import DiskCounts, DiskStats, FingerprintStats, counts_from
 
 
 def snapshot(index: Index, files: EntryFiles, process: DiskCounts, fault: str | None) -> DiskStats:
-    """Return what all processes of this host have counted, and what is held.
+    """Return what all processes of this host have counted, and what is stored.
 
     Args:
         index: Of the directory.
@@ -23,8 +23,8 @@ def snapshot(index: Index, files: EntryFiles, process: DiskCounts, fault: str | 
     state: dict[str, Any] = index.state()
     counted, held = index.counters(), index.held()
     total = Counter[str]()
-    for one in counted.values():
-        total.update(one)  # pyright: ignore[reportCallIssue,reportArgumentType]
+    for counters in counted.values():
+        total.update(counters)  # pyright: ignore[reportCallIssue,reportArgumentType]
     by_fingerprint = {}
     for name in sorted({*counted, *held}):
         entries, size_bytes = held.get(name, (0, 0))

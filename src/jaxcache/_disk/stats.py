@@ -1,4 +1,4 @@
-"""What is counted of a shared directory."""
+"""Statistics of a shared directory: counts of requests, by build and machine, and what is stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -26,7 +26,7 @@ class DiskCounts:
         hits: ``get`` returned an entry.
         misses: ``get`` returned none.
         misses_by_reason: How many for each of ``DISK_MISS_REASONS``.
-        waited: Requests that waited for another's compile, whatever became of it.
+        waited: Requests that waited for the compile of another thread or process, also in vain.
         wait_timeouts: Of these, those that gave up and compiled themselves.
         puts: Entries written.
         below_threshold: Programs not written since they compiled too fast or were too small.
@@ -63,11 +63,11 @@ class DiskCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class FingerprintStats(DiskCounts):
-    """What is held and was counted for one build and machine.
+    """Counts and stored entries of one build and machine.
 
     Attributes:
-        entries: Held now.
-        size_bytes: That they take.
+        entries: Stored now.
+        size_bytes: Bytes that they take.
         parts: What the fingerprint is made of.
     """
 
@@ -78,13 +78,13 @@ class FingerprintStats(DiskCounts):
 
 @dataclass(frozen=True, kw_only=True)
 class DiskStats(DiskCounts):
-    """A snapshot of a shared directory: the counts of all processes of this host since ``since``, and what is held.
+    """A snapshot of a shared directory: the counts of all processes of this host since ``since``, and what is stored.
 
     Attributes:
-        entries: Held now.
-        size_bytes: That they take.
-        limit_bytes: That they may take; None is no limit.
-        max_entries: That may be held; None is no limit.
+        entries: Stored now.
+        size_bytes: Bytes that they take.
+        limit_bytes: Bytes that they may take; None is no limit.
+        max_entries: Entries that may be stored; None is no limit.
         eviction: The policy.
         since: When counting began, in seconds since 1970.
         process: The counts of this process alone.
@@ -104,14 +104,14 @@ class DiskStats(DiskCounts):
 
 
 _SECONDS = {"seconds_saved", "seconds_spent"}
-_PLAIN = [one.name for one in fields(DiskCounts) if one.name != "misses_by_reason"]
+_PLAIN = [counter.name for counter in fields(DiskCounts) if counter.name != "misses_by_reason"]
 
 
 def counts_from(counted: Mapping[str, float]) -> dict[str, object]:
     """Return the fields of :class:`DiskCounts` for counters as the index keeps them."""
-    made: dict[str, object] = {
+    counts: dict[str, object] = {
         name: counted.get(name, 0.0) if name in _SECONDS else int(counted.get(name, 0)) for name in _PLAIN
     }
     reasons = {reason: int(counted.get(f"miss:{reason}", 0)) for reason in DISK_MISS_REASONS}
-    made["misses_by_reason"] = {reason: count for reason, count in reasons.items() if count}
-    return made
+    counts["misses_by_reason"] = {reason: count for reason, count in reasons.items() if count}
+    return counts

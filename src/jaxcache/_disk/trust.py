@@ -1,4 +1,4 @@
-"""Whose directory is it, and who may write to it: whoever may, may run code in this process.
+"""Trust in a shared directory: whoever may write to it may run code in the processes that read it.
 
 Without a key, a directory is trusted if nobody else may write to it. With one, entries are authenticated instead.
 """
@@ -23,11 +23,11 @@ class UntrustedDirectoryError(PermissionError):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How entries of a directory are trusted.
+    """Rules by which entries of a directory are trusted.
 
     Attributes:
-        secret: With which they are authenticated; None where they are not.
-        mode: Of the folders made in the directory.
+        secret: The key that authenticates entries; None where there is none.
+        mode: Mode of the folders that are made in the directory.
         owner: The user whose files alone are read; None where signatures decide.
         private: Whether nobody else may write to the directory.
     """
@@ -39,14 +39,14 @@ class Trust:
 
     @property
     def key_id(self) -> str:
-        """Which key signs, without giving it away; ``none`` if there is none."""
+        """Identifier of the key, which does not give the key away; ``none`` if there is none."""
         if self.secret is None:
             return "none"
         return hmac.new(self.secret, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
 
 
 def establish(root: Path, key_file: str | os.PathLike[str] | None = None) -> Trust:
-    """Return how the entries of ``root``, which need not be there yet, are trusted.
+    """Return how the entries of ``root``, which need not exist yet, are trusted.
 
     Args:
         root: The shared directory.
@@ -60,36 +60,36 @@ def establish(root: Path, key_file: str | os.PathLike[str] | None = None) -> Tru
     """
     secret = _secret(key_file)
     try:
-        told = root.stat()
-    except OSError:  # to be made, or not to be had: nobody else may write to it
+        stat_result = root.stat()
+    except OSError:  # it does not exist yet, or cannot be read: nobody else may write to it
         return Trust(secret, 0o700, None if secret else os.geteuid(), private=True)
-    if not stat.S_ISDIR(told.st_mode):
+    if not stat.S_ISDIR(stat_result.st_mode):
         raise NotADirectoryError(f"path must be a directory, but {root} is not one")
-    fault, remedy = fault_of(root, told)
+    fault, remedy = fault_of(root, stat_result)
     if secret is not None:
-        return Trust(secret, stat.S_IMODE(told.st_mode), None, private=fault is None)
+        return Trust(secret, stat.S_IMODE(stat_result.st_mode), None, private=fault is None)
     if fault is not None:
         raise UntrustedDirectoryError(
             f"path {root} {fault}: whoever may write to it may run code in your process. Mend it with\n  {remedy}\n"
             f"or, to share it with them, set {KEY_FILE_VARIABLE} to a file with a key that they and you have"
         )
-    return Trust(None, 0o700, told.st_uid, private=True)
+    return Trust(None, 0o700, stat_result.st_uid, private=True)
 
 
-def fault_of(root: Path, told: os.stat_result) -> tuple[str | None, str]:
+def fault_of(root: Path, stat_result: os.stat_result) -> tuple[str | None, str]:
     """Return why a directory is not trusted without a key, and the command that mends it."""
     quoted = shlex.quote(str(root))
-    if told.st_uid != os.geteuid():
-        return f"belongs to user {told.st_uid}, not to you", f"sudo chown -R {os.geteuid()} {quoted}"
-    for one in [root, root / "entries"]:
+    if stat_result.st_uid != os.geteuid():
+        return f"belongs to user {stat_result.st_uid}, not to you", f"sudo chown -R {os.geteuid()} {quoted}"
+    for folder in [root, root / "entries"]:
         try:
-            found = one.lstat()
+            folder_stat = folder.lstat()
         except OSError:
             continue
-        if found.st_uid != told.st_uid:
-            return f"has a folder {one.name} of user {found.st_uid}", f"sudo chown -R {os.geteuid()} {quoted}"
-        if found.st_mode & _OTHERS_MAY_WRITE and not stat.S_ISLNK(found.st_mode):
-            return f"can be written to by others (mode {stat.S_IMODE(found.st_mode):o})", f"chmod -R go-w {quoted}"
+        if folder_stat.st_uid != stat_result.st_uid:
+            return f"has a folder {folder.name} of user {folder_stat.st_uid}", f"sudo chown -R {os.geteuid()} {quoted}"
+        if folder_stat.st_mode & _OTHERS_MAY_WRITE and not stat.S_ISLNK(folder_stat.st_mode):
+            return f"can be written to by others (mode {folder_stat.st_mode & 0o7777:o})", f"chmod -R go-w {quoted}"
     return None, ""
 
 

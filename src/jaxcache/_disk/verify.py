@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .entry_format import EntryFault, EntryMeta, decode
-from .files import EntryFiles, Place
+from .files import EntryFiles, EntryId
 from .index import Index
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check found.
+    """Result of a check of every entry.
 
     Attributes:
-        good: Entries of which every byte is vouched for.
+        good: Entries of which every byte was verified.
         bad: Files that were not what they should be, now in quarantine.
         reasons: How many for each reason.
         unchecked: Entries that another key authenticates.
-        unknown: Entries that the index had not known.
-        gone: Entries that it knew and that are not there.
-        left_behind: Files of writers that died, now removed.
+        unknown: Entries that were not in the index.
+        gone: Entries of the index that have no file.
+        left_behind: Temporary files of killed writers, now removed.
     """
 
     good: int = 0
@@ -39,25 +39,25 @@ def verify_entries(files: EntryFiles, index: Index, secret: bytes | None, key_id
         IndexUnavailable: If the index cannot be used; bad files are in quarantine then.
     """
     unchecked, reasons = 0, Counter[str]()
-    read: dict[Place, tuple[EntryMeta, int]] = {}
-    for place in files.walk():
-        if files.about(place.fingerprint).get("authentication", key_id) != key_id:
+    read: dict[EntryId, tuple[EntryMeta, int]] = {}
+    for entry_id in files.walk():
+        if files.about(entry_id.fingerprint).get("authentication", key_id) != key_id:
             unchecked += 1
             continue
         try:
-            content = files.read(place)
-            meta, _ = decode(content, None, place.fingerprint, secret)
-            if files.place_name(meta.key) != place.name:
+            content = files.read(entry_id)
+            meta, _ = decode(content, None, entry_id.fingerprint, secret)
+            if files.entry_name(meta.key) != entry_id.name:
                 raise EntryFault("foreign", "the entry is of another key")
-            read[place] = (meta, len(content))
+            read[entry_id] = (meta, len(content))
         except FileNotFoundError:  # evicted meanwhile
             continue
         except EntryFault as fault:
-            if fault.reason == "signed":  # by whoever has the key, of a build that left no word of that
+            if fault.reason == "signed":  # by a process that has the key, of a build whose about.json is missing
                 unchecked += 1
                 continue
             reasons[fault.reason] += 1
-            files.set_aside(place, fault.reason)
+            files.set_aside(entry_id, fault.reason)
         except OSError:
             reasons["unreadable"] += 1
     for stray in list(files.strays()):

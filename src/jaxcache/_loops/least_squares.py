@@ -12,7 +12,7 @@ from jax.tree_util import tree_map
 
 from .._cache.jit_cache import JitCache
 from .._primitives.checks import check_positive, check_whole_number
-from .loops import Ended, LoopFunction, LoopResult, _named
+from .loops import Ended, LoopFunction, LoopResult, _named, signatures_to_warm
 
 
 @jax.tree_util.register_dataclass
@@ -39,8 +39,9 @@ def least_squares(
     *,
     tolerance: float | None = None,
     max_steps: int = 100,
-    precompile: Sequence[Any] = (),
+    warm: Sequence[Any] = (),
     cache: JitCache | None = None,
+    precompile: Sequence[Any] | None = None,
 ) -> LoopFunction:
     """Return a function that fits parameters by Levenberg-Marquardt, in one executable for each size of data.
 
@@ -56,16 +57,18 @@ def least_squares(
         residuals: Takes the parameters, any tree of arrays, and the data; returns an array, or a tree of them.
         tolerance: Relative; None for the dtype's precision to the power of 2/3.
         max_steps: At most so many steps, taken or not.
-        precompile: Signatures to compile ahead: each a tuple of the parameters and the data.
+        warm: Signatures to compile ahead: each a tuple of the parameters and the data.
         cache: What compiles; one of its own without a limit if None.
+        precompile: The former name of ``warm``; deprecated.
 
     Returns:
         ``fit(params, *data) -> LeastSquaresResult``.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or ``warm`` is given under both names.
         TypeError: When called, if the residuals are not real numbers.
     """
+    warm = signatures_to_warm(warm, precompile)
     max_steps = check_whole_number(max_steps, "max_steps")
     tolerance = None if tolerance is None else check_positive(tolerance, "tolerance", "1e-6")
 
@@ -90,7 +93,7 @@ def least_squares(
     def call(params: Any, *data: Any) -> LeastSquaresResult:
         return LeastSquaresResult(*cached(params, all_steps, *data))
 
-    return LoopFunction(call, cached, lambda params, *data: (params, all_steps, *data), precompile)
+    return LoopFunction(call, cached, lambda params, *data: (params, all_steps, *data), warm)
 
 
 def _as_real(param: Any) -> jax.Array:

@@ -14,6 +14,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map,
 from .._cache.cached_function import CachedFunction, name_of
 from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
+from .._jax.notices import warn
 from .._primitives.checks import check_optional_whole_number, check_positive, check_whole_number
 
 State = Any
@@ -94,7 +95,7 @@ class LoopFunction(FrontFunction):
         run: Callable[..., Any],
         cached: CachedFunction,
         arguments: Callable[..., tuple[Any, ...]],
-        precompile: Sequence[Any] = (),
+        warm: Sequence[Any] = (),
     ) -> None:
         """Put ``run`` in front of what it calls.
 
@@ -102,14 +103,14 @@ class LoopFunction(FrontFunction):
             run: What a call does.
             cached: What it calls.
             arguments: Takes a call's arguments; returns those of what it calls.
-            precompile: Signatures of calls to compile ahead.
+            warm: Signatures of calls to compile ahead.
         """
         self.__name__ = self.__qualname__ = cached.__name__
         self._run = run
         self._cached = cached
         self._arguments = arguments
-        if precompile:
-            self.warm(*precompile)
+        if warm:
+            self.warm(*warm)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._run(*args, **kwargs)
@@ -118,14 +119,29 @@ class LoopFunction(FrontFunction):
         return self._arguments(*args, **kwargs), {}
 
 
+def signatures_to_warm(warm: Sequence[Any], precompile: Sequence[Any] | None) -> Sequence[Any]:
+    """Return the signatures to compile ahead, given as ``warm`` or under its former name.
+
+    Raises:
+        ValueError: If they are given under both names.
+    """
+    if precompile is None:
+        return warm
+    if len(warm):
+        raise ValueError("precompile is the former name of warm, but both are given; write all signatures in warm=[…]")
+    warn("precompile= is now called warm=; write warm=[…] instead", DeprecationWarning)
+    return precompile
+
+
 def optimization_loop(
     step: Callable[..., State],
     converged: Callable[..., Any],
     *,
     max_steps: int = 1000,
     check_every: int | None = None,
-    precompile: Sequence[Any] = (),
+    warm: Sequence[Any] = (),
     cache: JitCache | None = None,
+    precompile: Sequence[Any] | None = None,
 ) -> LoopFunction:
     """Return a function that repeats ``step`` until ``converged``, in one executable for each shape.
 
@@ -139,17 +155,19 @@ def optimization_loop(
         max_steps: At most so many steps.
         check_every: If given, ``converged`` is a function of the host, called with the state as NumPy arrays at first
             and after each so many steps.
-        precompile: Signatures to compile ahead: each a tuple of the state and what else the loop will be called with,
-            as arrays or ``jax.ShapeDtypeStruct``.
+        warm: Signatures to compile ahead: each a tuple of the state and what else the loop will be called with, as
+            arrays or ``jax.ShapeDtypeStruct``.
         cache: What compiles; one of its own without a limit if None.
+        precompile: The former name of ``warm``; deprecated.
 
     Returns:
         ``loop(state, *others) -> LoopResult``.
 
     Raises:
-        ValueError: If ``max_steps`` or ``check_every`` is below 1.
+        ValueError: If ``max_steps`` or ``check_every`` is below 1, or ``warm`` is given under both names.
         TypeError: When called, if ``step`` returns another structure than it takes.
     """
+    warm = signatures_to_warm(warm, precompile)
     max_steps = check_whole_number(max_steps, "max_steps")
     check_every = check_optional_whole_number(check_every, "check_every")
     on_device = converged if check_every is None else lambda *_: jnp.asarray(False)
@@ -175,7 +193,7 @@ def optimization_loop(
             if ended is not Ended.MAX_STEPS_REACHED or done >= max_steps:
                 return LoopResult(state, jnp.int32(done), jnp.int32(ended.value))
 
-    return LoopFunction(loop, cached, lambda state, *others: (state, all_steps, *others), precompile)
+    return LoopFunction(loop, cached, lambda state, *others: (state, all_steps, *others), warm)
 
 
 def iterative_solver(

@@ -2,15 +2,17 @@
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
+from typing import Any
 
 _MOST_DEAD = 64
 _LONGEST_WAIT_SECONDS = 0.5  # of a fork, for threads that open files on a slow file system
@@ -19,7 +21,14 @@ _open: set["weakref.ref[io.FileIO]"] = set()  # no WeakSet: its callbacks swallo
 
 
 class _File(io.FileIO):
-    """File whose closing forks wait for: Python forgets the number before the system does."""
+    """File that writes all it is given, and whose closing forks wait for: Python forgets it before the system does."""
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        size_bytes = left.nbytes
+        while left:
+            left = left[super().write(left) :]
+        return size_bytes
 
     def close(self) -> None:
         with _change():
@@ -36,7 +45,9 @@ def _change() -> Iterator[None]:
         _changing.pop(token, None)
 
 
-def open_uninterrupted(path: Path | str, mode: str, kind: type[io.FileIO] = io.FileIO) -> io.FileIO:
+def open_uninterrupted(
+    path: Path | str, mode: str, kind: type[io.FileIO] = io.FileIO, opener: Callable[[str, int], int] | None = None
+) -> io.FileIO:
     """Open a regular file; it is closed with the last reference to it.
 
     Python raises ``KeyboardInterrupt`` between any two calls, and a number that ``os.open`` has just returned is lost
@@ -46,27 +57,38 @@ def open_uninterrupted(path: Path | str, mode: str, kind: type[io.FileIO] = io.F
         path: Of the file, which must be no link.
         mode: ``rb``, ``xb`` for a new one, or ``a+b``.
         kind: Of the object.
+        opener: As for ``open``; one that runs in C to its end too.
 
     Raises:
         OSError: If it cannot be opened; with ``ELOOP`` if it is a link.
     """
-    file = kind(path, mode)
-    told = os.lstat(path)
-    if not stat.S_ISREG(told.st_mode) or not os.path.samestat(told, os.fstat(file.fileno())):
+    file = kind(path, mode, opener=opener)
+    try:
+        stat_result = os.lstat(path)
+    except OSError:
+        file.close()
+        raise
+    if not stat.S_ISREG(stat_result.st_mode) or not os.path.samestat(stat_result, os.fstat(file.fileno())):
         file.close()
         raise OSError(errno.ELOOP, "not a regular file, or replaced meanwhile", str(path))
     return file
 
 
-def open_file(path: Path | str, mode: str) -> io.FileIO:
+def open_file(path: Path | str, mode: str, permissions: int | None = None) -> io.FileIO:
     """Open a file likewise; a child that is forked meanwhile closes it, so that locks on it end with its writer.
+
+    Args:
+        path: Of the file, which must be no link.
+        mode: As for :func:`open_uninterrupted`.
+        permissions: Of a new file, less the umask; None is 0666, as for ``open``.
 
     Raises:
         OSError: If it cannot be opened, or this is a child that was forked as it was.
     """
     process = os.getpid()
+    opener = None if permissions is None else functools.partial(os.open, mode=permissions)
     with _change():
-        file = open_uninterrupted(path, mode, _File)
+        file = open_uninterrupted(path, mode, _File, opener)
         _register(file)
     if os.getpid() != process:  # forked before it was in the list: the parent reads or writes at the same position
         file.close()
@@ -76,9 +98,9 @@ def open_file(path: Path | str, mode: str) -> io.FileIO:
 
 def _register(file: io.FileIO) -> None:
     if len(_open) > _MOST_DEAD:
-        for known in list(_open):  # one by one: other threads add theirs meanwhile
-            if known() is None:
-                _open.discard(known)
+        for reference in list(_open):  # not all at once: other threads add theirs meanwhile
+            if reference() is None:
+                _open.discard(reference)
     _open.add(weakref.ref(file))
 
 
@@ -93,8 +115,8 @@ def _wait_for_changes() -> None:
 
 def _close_in_child() -> None:
     _changing.clear()
-    for known in list(_open):
-        if (file := known()) is not None:
+    for reference in list(_open):
+        if (file := reference()) is not None:
             file.close()
 
 

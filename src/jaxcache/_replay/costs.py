@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .._primitives.atomic_files import write_file
+
 _FORMAT = 1
 
 
@@ -87,13 +89,7 @@ class CostTable(Mapping[str, Cost]):
             signature: {"size_bytes": cost.size_bytes, "seconds": cost.seconds}
             for signature, cost in sorted(self._costs.items())
         }
-        target = Path(path)
-        staged = target.with_name(f".{target.name}.{os.getpid()}")
-        with staged.open("w") as file:
-            file.write(json.dumps({"format": _FORMAT, "signatures": rows}, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(target)
+        write_file(path, json.dumps({"format": _FORMAT, "signatures": rows}, indent=1) + "\n", durable=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "CostTable":

@@ -28,7 +28,6 @@ Only ``signature_id``, ``size_bytes`` and ``compile_seconds`` must be there. The
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._primitives.atomic_files import replacing
 from .trace import Event, Trace
 
 FORMAT = 1
@@ -58,16 +58,12 @@ def import_pyarrow() -> tuple[Any, Any]:
 
 
 def write_part(columns: Mapping[str, Any], setting: Mapping[str, Any], path: Path) -> None:
-    """Write one Parquet file under another name, and give it its own in one step."""
+    """Write one Parquet file in one step."""
     pyarrow, parquet = import_pyarrow()
     told = json.dumps({"format": FORMAT, **setting})
     table = pyarrow.table(dict(columns)).replace_schema_metadata({"jaxcache": told})
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(table, staged, compression="zstd")
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with replacing(path, durable=False) as file:
+        parquet.write_table(table, file, compression="zstd")
 
 
 def coded(codes: NDArray[Any], words: Sequence[Any]) -> Any:

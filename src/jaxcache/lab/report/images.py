@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from ..._primitives.atomic_files import write_file
 from ..analysis.sweep import Group
 from .charts import Figure, tradeoff_layers
 
@@ -50,11 +51,12 @@ def write_plots(figures: Sequence[Figure], directory: Path) -> list[Path]:
         for number, panel in enumerate(figure.panels, 1):
             spec = {**panel.spec, "width": _WIDTH, "title": panel.title or figure.title, "background": "white"}
             config = {**themes()["light"], "font": "sans-serif"}
-            place = directory / f"{figure.name}-{number}.svg"
-            place.write_text(vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), config=config))
-            picture = vl_convert.vegalite_to_png(spec, vl_version=vega_lite(), config=config, ppi=144)
-            place.with_suffix(".png").write_bytes(picture)
-            written += [place, place.with_suffix(".png")]
+            path = directory / f"{figure.name}-{number}.svg"
+            svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), config=config)
+            write_file(path, svg, durable=False)
+            png = vl_convert.vegalite_to_png(spec, vl_version=vega_lite(), config=config, ppi=144)
+            write_file(path.with_suffix(".png"), png, durable=False)
+            written += [path, path.with_suffix(".png")]
     return written
 
 

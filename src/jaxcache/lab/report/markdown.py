@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..._primitives.atomic_files import write_file
 from ..analysis.recommendation import decide
 from ..analysis.suggestions import advise
 from ..analysis.sweep import Sweep, read_sweep
@@ -52,8 +53,9 @@ def write_report(directory: Path, plots: bool = False) -> Sweep:
     if chart is not None:
         chart.save(directory / PLOT_SVG)
         chart.save(directory / PLOT_PNG, ppi=144)
-    (directory / REPORT).write_text("\n".join(markdown(sweep, plotted=chart is not None)) + "\n")
-    (directory / PAGE).write_text(page(sweep))
+    text = "\n".join(markdown(sweep, plotted=chart is not None)) + "\n"
+    write_file(directory / REPORT, text, durable=False)
+    write_file(directory / PAGE, page(sweep), durable=False)
     write_results(sweep)
     if plots:
         write_plots(figures(sweep.groups, decide(sweep.groups, sweep.failed_settings).setting), directory / PLOTS)

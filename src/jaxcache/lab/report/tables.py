@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from ..._primitives.atomic_files import replacing
 from ..analysis.sweep import Group, Setting, Sweep
 from ..result import TrialResult
 
@@ -149,8 +150,10 @@ def results_table(sweep: Sweep) -> pa.Table:
 def write_results(sweep: Sweep) -> None:
     """Write the trials as Parquet and CSV beside the sweep's other files."""
     table = results_table(sweep)
-    pq.write_table(table, sweep.directory / RESULTS_PARQUET)
-    pa_csv.write_csv(table, sweep.directory / RESULTS_CSV)
+    with replacing(sweep.directory / RESULTS_PARQUET, durable=False) as file:
+        pq.write_table(table, file)
+    with replacing(sweep.directory / RESULTS_CSV, durable=False) as file:
+        pa_csv.write_csv(table, file)
 
 
 def schema_lines(columns: Sequence[Column] = COLUMNS) -> list[str]:

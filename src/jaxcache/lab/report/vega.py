@@ -4,12 +4,12 @@ import contextlib
 import functools
 import hashlib
 import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import vl_convert
 
+from ..._primitives.atomic_files import write_file
 from .images import vega_lite
 
 _SCRIPT = "window.vegaEmbed = vegaEmbed;"
@@ -39,10 +39,7 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, script: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, staged = tempfile.mkstemp(dir=path.parent)
-    with open(handle, "w") as file:
-        file.write(f"{_digest(script)}\n{script}")
-    Path(staged).replace(path)
+    write_file(path, f"{_digest(script)}\n{script}", durable=False, mode=0o600)
 
 
 def _digest(script: str) -> str:

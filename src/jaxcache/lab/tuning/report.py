@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ... import Trace, format_size
+from ..._primitives.atomic_files import write_file
 from ..buckets import Optimal
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
 from ..result import Reference, TrialResult
@@ -58,11 +59,11 @@ def write_tuning(tuned: Tuned, directory: Path) -> None:
         now = tuned.present.candidate if tuned.present is not None else None
         ring = now.replayed if now is not None and now.buckets == name else None
         draw(replace(curves, present=ring)).save(directory / curves_picture(name))
-    (directory / TUNE_REPORT).write_text("\n".join(_markdown(tuned)) + "\n")
+    write_file(directory / TUNE_REPORT, "\n".join(_markdown(tuned)) + "\n", durable=False)
     text = "\n".join(_best(tuned)) + "\n"
-    (directory / BEST_SETTING).write_text(text)
+    write_file(directory / BEST_SETTING, text, durable=False)
     (directory / "experiment").mkdir(exist_ok=True)  # Hydra looks for experiments in this folder
-    (directory / "experiment" / BEST_SETTING).write_text(text)
+    write_file(directory / "experiment" / BEST_SETTING, text, durable=False)
 
 
 def _setting(candidate: Candidate) -> str:
