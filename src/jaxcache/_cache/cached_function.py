@@ -108,7 +108,7 @@ class Dispatcher:
         plain: ``jax.jit`` of the function.
         fun: The function.
         options: Those of ``jax.jit``.
-        statics: Which arguments are compiled in; None if none is.
+        statics: The static arguments; None if there are none.
         has_own_key: Whether the caller's ``key=`` replaces the signature.
         max_compiles: The most programs that the function may make; None for no limit.
     """
@@ -167,7 +167,7 @@ class Dispatcher:
 
     def _serve(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call an entry; a table would not know what the caller's own key makes of a call."""
-        if self._key is not None:
+        if self.has_own_key:
             return entry.serve(args, kwargs)
         return self.entries.serve(entry, self.plain, self.fun, args, kwargs)
 
@@ -215,15 +215,13 @@ class Dispatcher:
     def _bypass(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call ``jax.jit`` itself; count the programs it compiles, unless the caller has chosen this way."""
         self.state.count_bypass(self.function)
-        chosen, jitted = not self._may_cache(), self.jit_under_tracing(args, kwargs)
+        chosen = not self.compiler.enabled or interfaces.FAULT or interfaces.disable_jit.value
+        jitted = self.jit_under_tracing(args, kwargs)
         return jitted(*args, **kwargs) if chosen else bypass(self.state, self.entries, jitted, args, kwargs)
-
-    def _may_cache(self) -> bool:
-        return self.compiler.enabled and not interfaces.FAULT and not interfaces.disable_jit.value
 
     def jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
         """Return the jit that has traced the signature, so that it is traced once, or ``jax.jit`` of the function."""
-        if self._key is not None or not self.compiler.enabled or interfaces.FAULT or interfaces.is_top_level():
+        if self.has_own_key or not self.compiler.enabled or interfaces.FAULT or interfaces.is_top_level():
             return self.plain
         try:
             abstract_args, abstract_kwargs = tree_map(abstract_tracer, (args, kwargs))
@@ -250,7 +248,7 @@ class Dispatcher:
             NotLowerable: If it cannot be lowered ahead of a call.
             Exception: Whatever ``jax.jit`` raises for such a call before it compiles.
         """
-        if self._key is not None:
+        if self.has_own_key:
             return Program(self.fun, self.options, args, kwargs)
         try:
             return Program(self.fun, self.options, args, kwargs, self._to_trace(key))
@@ -259,7 +257,7 @@ class Dispatcher:
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``jax.jit(fun).trace`` does; the program is shared with the entry."""
-        key = self.key_of(args, kwargs) if self.compiler.enabled and self._key is None else None
+        key = self.key_of(args, kwargs) if self.compiler.enabled and not self.has_own_key else None
         if key is None:
             return self.plain.trace(*args, **kwargs)
         try:
