@@ -221,7 +221,10 @@ class Dispatcher:
         return self._to_trace(key) if entry is None else OwnJit(entry.jitted)
 
     def _to_trace(self, key: Key) -> OwnJit:
-        return self._programs.prepared.get_or_make(key, lambda: OwnJit.over(self._fun, self._options))
+        return self._programs.prepared.get_or_make(key, self._own_jit)
+
+    def _own_jit(self) -> OwnJit:
+        return OwnJit.over(self._fun, self._options, self._plain)
 
     def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """Trace and lower for a key that has no entry, unless that was done.
@@ -231,7 +234,7 @@ class Dispatcher:
             Exception: Whatever ``jax.jit`` raises for such a call before it compiles.
         """
         if self._key is not None:
-            return Program(self._fun, self._options, args, kwargs)
+            return Program(self._fun, self._options, args, kwargs, self._own_jit())
         try:
             return Program(self._fun, self._options, args, kwargs, self._to_trace(key))
         finally:

@@ -14,6 +14,7 @@ import jax
 from .._calls.signature import Uncacheable
 from .._jax import interfaces as _jax
 from .._jax import tracing as _jax_tracing
+from .._jax.fast_dispatch import jit_like
 from .._policies.bounded_set import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
@@ -127,8 +128,13 @@ class OwnJit:
         self.seconds = 0.0
 
     @classmethod
-    def over(cls, fun: Callable[..., Any], options: Mapping[str, Any]) -> Self:
+    def over(cls, fun: Callable[..., Any], options: Mapping[str, Any], jitted: Any = None) -> Self:
         """Wrap ``fun``, which whoever calls the result has to keep alive.
+
+        Args:
+            fun: The function.
+            options: Those of ``jax.jit``.
+            jitted: ``jax.jit(fun, **options)``, if there is one; it can be copied without a lock of JAX's.
 
         Raises:
             TypeError: If ``jax.jit`` refuses the function, such as one without a hash.
@@ -140,9 +146,12 @@ class OwnJit:
         def closure(*args: Any, **kwargs: Any) -> Any:
             return function()(*args, **kwargs)
 
-        own = cls(_jax.jit_quietly(closure, options))
+        try:
+            call = jit_like(jitted, closure)
+        except Exception:  # there is none, or JAX has changed
+            call = _jax.jit_quietly(closure, options)
         del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
-        return own
+        return cls(call)
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``jax.jit(fun).trace`` does; traced once.
