@@ -10,6 +10,7 @@ Which program it was is told by the result: JAX puts outputs together as the dat
 is that of ``{label: result}``.
 """
 
+import functools
 import operator
 import threading
 import types
@@ -65,7 +66,7 @@ def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) 
 
 
 def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
-    """Return what ``jax.jit`` of ``fun`` with the options of ``jitted`` does, but for ``__wrapped__``, made without it.
+    """Return what ``jax.jit`` of ``fun`` with the options of ``jitted`` does, made without it.
 
     ``jax.jit`` has a memory for all functions, and hashes options in Python under its lock. Whoever makes a program in
     a signal handler or finaliser that comes meanwhile would wait for itself.
@@ -81,9 +82,8 @@ def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
         raise TypeError(f"jax.jit depends on {sorted(free)}")
     free["fun"] = types.CellType(fun)
     ask_for = types.FunctionType(ask.__code__, ask.__globals__, ask.__name__, ask.__defaults__, tuple(free.values()))
-    made = _copy(jitted, fun, api_boundary(ask_for))
-    vars(made).update({name: value for name, value in vars(jitted).items() if name != "__wrapped__"})
-    made._fun = fun
+    made = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
+    made._fun, made._jit_info = fun, jitted._jit_info
     return made
 
 
