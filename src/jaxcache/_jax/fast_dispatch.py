@@ -82,7 +82,7 @@ def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
         raise TypeError(f"jax.jit depends on {sorted(free)}")
     free["fun"] = types.CellType(fun)
     ask_for = types.FunctionType(ask.__code__, ask.__globals__, ask.__name__, ask.__defaults__, tuple(free.values()))
-    made = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
+    made: Any = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
     made._fun, made._jit_info = fun, jitted._jit_info
     return made
 
