@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 _PLUGINS = Path(__file__).parent
 _STOPPED = "stopped"
@@ -38,23 +38,23 @@ class Run(NamedTuple):
 def run(file: Path, jit: str, arguments: list[str], seconds: float, log: Path) -> Run:
     """Run one file of tests in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
-        outcomes = Path(scratch, "outcomes.jsonl")
-        outcomes.touch()
+        log_of_tests = Path(scratch, "outcomes.jsonl")
+        log_of_tests.touch()
         python_path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
         environment = {"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": python_path}
-        environment |= {"PARITY_JIT": jit, "PARITY_OUTCOMES": str(outcomes)}
+        environment |= {"PARITY_JIT": jit, "PARITY_OUTCOMES": str(log_of_tests)}
         # -P: a checkout of JAX would take the place of the installed one.
         command = [sys.executable, "-P", "-m", "pytest", "-p", "replace_jit", "-p", "no:cacheprovider", "-q"]
         with log.open("w") as output:
             ended = _finish([*command, *arguments, str(file.resolve())], environment, scratch, seconds, output)
-        rows = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in log_of_tests.read_text(encoding="utf-8").splitlines()]
     by_test = {row["test"]: row for row in rows}
     reasons = {test: row["reason"] for test, row in by_test.items()}
     outcomes = {test: row["outcome"] for test, row in by_test.items()}
     return Run(outcomes, reasons, ended, in_time=not ended.startswith(_STOPPED))
 
 
-def _finish(command: list[str], environment: dict[str, str], cwd: str, seconds: float, output: object) -> str:
+def _finish(command: list[str], environment: dict[str, str], cwd: str, seconds: float, output: IO[str]) -> str:
     try:
         ended = subprocess.run(
             command,
@@ -62,7 +62,8 @@ def _finish(command: list[str], environment: dict[str, str], cwd: str, seconds: 
             cwd=cwd,
             timeout=seconds,
             stdout=output,
-            stderr=subprocess.STDOUT,  # pyright: ignore
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"{_STOPPED} after {seconds:.0f} s"
@@ -93,11 +94,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600.0, help="time limit of one process (%(default)s)")
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()), help="folder for pytest's own words")
     parser.add_argument("--pytest", default="", help="further arguments of pytest, separated by spaces")
-    told = parser.parse_args()
-    told.logs.mkdir(parents=True, exist_ok=True)
-    jits = tuple(told.jits.split(","))
+    options = parser.parse_args()
+    options.logs.mkdir(parents=True, exist_ok=True)
+    jits = tuple(options.jits.split(","))
     print(f"{'tests':40}{'passed':>6} {' '.join(f'{jit:>6}' for jit in jits)}   (lost)", flush=True)
-    lost = [compare(file, jits, told.pytest.split(), told.seconds, told.logs) for file in told.files]
+    lost = [compare(file, jits, options.pytest.split(), options.seconds, options.logs) for file in options.files]
     sys.exit(1 if any(lost) else 0)
 
 
