@@ -8,12 +8,14 @@ SEED ?= 0
 SEEDS ?= 50
 TRIALS ?= 40
 RUNNER ?= local
+JAX_SOURCE ?= ../jax
+JAX_TESTS ?= api pjit aot array jax_jit debug_nans mutable_array multi_device ann api_util error_check python_callback
 # Not ?=: some shells export a HOST, which is not meant.
 HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test torture torture-sweep check format ui stop deploy bench bench-gpu figures lock clean
+.PHONY: help setup sweep test torture torture-sweep parity check format ui stop deploy bench bench-gpu figures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +43,9 @@ torture: $(READY) ## Kill processes and damage files of a shared directory (SECO
 
 torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40 RUNNER=local)
 	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS) --runner $(RUNNER)
+
+parity: $(READY) ## Run JAX's own tests with cache.jit in the place of jax.jit (JAX_SOURCE=../jax JAX_TESTS="api pjit")
+	$(BIN)/python -m tests.parity.compare $(JAX_TESTS:%=$(JAX_SOURCE)/tests/%_test.py)
 
 check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .

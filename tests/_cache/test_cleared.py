@@ -47,6 +47,23 @@ def test_static_values_are_gone_with_the_entries_that_a_program_clears(recorded,
     cache.__exit__()
 
 
+def test_functions_are_gone_whose_attributes_lead_back_to_them():
+    cache = JitCache()
+
+    def call():
+        def f(x):
+            return x + 1
+
+        f.itself = f
+        f.cached = cache.jit(f)
+        f.cached(X)
+        return weakref.ref(f)
+
+    f = call()
+    gc.collect()
+    assert f() is None
+
+
 def test_compiles_after_jax_has_cleared_its_caches_are_misses():
     assert _jax.HEARS_CLEAR_CACHES
     with JitCache() as cache:

@@ -311,3 +311,65 @@ def test_what_is_traced_first_is_made_without_a_lock_that_others_wait_for():
 
     assert make((1, 2, None), within) == make((1, 2, None), within) == "own"
     assert waited == [False]
+
+
+CALLED_WHILE_JAX_HASHES = """
+import faulthandler, itertools, sys
+import jax, numpy as np
+from jaxcache import JitCache
+
+faulthandler.dump_traceback_later(100, exit=True)
+jit = {"jax.jit": jax.jit, "cache.jit": JitCache().jit}[sys.argv[1]]
+f, g = jit(lambda x: x + 1), jit(lambda x: x * 2)
+nested = jit(lambda x: jax.jit(lambda y: y * 3)(x))
+sizes = itertools.count(10)
+
+
+def call():
+    return f(np.ones(next(sizes)))
+
+
+def call_and_wrap():
+    return call(), jax.jit(lambda x: x - 1)(np.ones(2))
+
+
+def within(operation, call):
+    entered = {}
+
+    def look(frame, event, _):
+        if event != "call" or frame.f_code.co_name not in ("__hash__", "__eq__"):
+            return
+        kind = frame.f_code.co_qualname, frame.f_back.f_code.co_qualname
+        if kind not in entered:
+            entered[kind] = None
+            sys.setprofile(None)
+            call()
+            sys.setprofile(look)
+
+    sys.setprofile(look)
+    result = operation()
+    sys.setprofile(None)
+    assert entered
+    return result
+
+
+wrapped = within(lambda: jax.jit(lambda x: x - 1), call)
+donating = within(lambda: jax.jit(lambda x: x - 1, donate_argnums=0), call)
+print(wrapped(2.0), donating(2.0))
+print(within(lambda: jit(lambda x: x - 1)(np.ones(3)), call))
+print(within(lambda: g(np.ones(3)), call), within(lambda: g(np.ones(4)), call_and_wrap))
+print(within(lambda: nested(np.ones(3)), call))
+print(f(np.ones(2)), jax.jit(g)(np.ones(2)))
+"""
+
+
+def test_a_handler_may_call_a_cached_function_while_jax_hashes_what_jit_is_made_of():
+    """Expect what ``jax.jit`` prints: it hashes options under a lock that whoever makes another waits for."""
+
+    def run(jit):
+        program = [sys.executable, "-c", CALLED_WHILE_JAX_HASHES, jit]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("cache.jit") == run("jax.jit") != ""

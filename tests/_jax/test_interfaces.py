@@ -10,7 +10,7 @@ import pytest
 
 import jaxcache
 from jaxcache._jax import interfaces as _jax
-from jaxcache._jax.fast_dispatch import OTHER, Table, with_fast_path
+from jaxcache._jax.fast_dispatch import OTHER, Table, jit_like, with_fast_path
 
 
 def test_the_installed_jax_is_served():
@@ -129,6 +129,29 @@ def test_where_nothing_can_be_copied_the_function_is_called():
     assert program(-1) == {None: 1}
     assert [table.serve("absolute", program, (-1,), {}) for _ in range(3)] == [1, 1, 1]
     assert table.call(-1) is OTHER
+
+
+def test_a_jit_can_be_made_like_another_one_over_another_function():
+    def product(x, n):
+        return {"scaled": x * n}
+
+    def power(x, n):
+        return x**n
+
+    like = jax.jit(product, static_argnames="n", donate_argnums=0)
+    made = jit_like(like, power)
+    x = jax.numpy.full(3, 3.0)
+    with jax.enable_x64(True):
+        assert made(3.0, n=2).dtype == "float64"
+    assert [made(jax.numpy.full(3, 3.0), n).tolist() for n in (2, 3, 2)] == [[9.0] * 3, [27.0] * 3, [9.0] * 3]
+    assert made.lower(x, 2).as_text() == jax.jit(power, static_argnames="n", donate_argnums=0).lower(x, 2).as_text()
+    assert made(x, 2).tolist() == [9.0] * 3
+    assert x.is_deleted()
+    assert like(2.0, 5)["scaled"] == 10
+    with jax.disable_jit():
+        assert made(4.0, 2) == 16
+    with pytest.raises((AttributeError, TypeError)):
+        jit_like(abs, power)
 
 
 def test_what_jit_was_given_can_be_taken_apart():

@@ -239,7 +239,10 @@ class Dispatcher:
         return self._to_trace(key) if entry is None else OwnJit(entry.jitted)
 
     def _to_trace(self, key: Key) -> OwnJit:
-        return self.entries.prepared.get_or_make(key, lambda: OwnJit.over(self.fun, self.options))
+        return self.entries.prepared.get_or_make(key, self._own_jit)
+
+    def _own_jit(self) -> OwnJit:
+        return OwnJit.over(self.fun, self.options, self.plain)
 
     def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """Trace and lower for a key that has no entry, unless that was done.
@@ -249,7 +252,7 @@ class Dispatcher:
             Exception: Whatever ``jax.jit`` raises for such a call before it compiles.
         """
         if self.has_own_key:
-            return Program(self.fun, self.options, args, kwargs)
+            return Program(self.fun, self.options, args, kwargs, self._own_jit())
         try:
             return Program(self.fun, self.options, args, kwargs, self._to_trace(key))
         finally:

@@ -13,6 +13,7 @@ import jax
 
 from .._calls.signature import Uncacheable
 from .._jax import interfaces, tracing
+from .._jax.fast_dispatch import jit_like
 from .._policies.bounded_set import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
@@ -126,8 +127,13 @@ class OwnJit:
         self.seconds = 0.0
 
     @classmethod
-    def over(cls, fun: Callable[..., Any], options: Mapping[str, Any]) -> Self:
+    def over(cls, fun: Callable[..., Any], options: Mapping[str, Any], jitted: Any = None) -> Self:
         """Wrap ``fun``, which the caller of the result has to keep alive.
+
+        Args:
+            fun: The function.
+            options: Those of ``jax.jit``.
+            jitted: ``jax.jit(fun, **options)``, if there is one; it can be copied without a lock of JAX's.
 
         Raises:
             TypeError: If ``jax.jit`` refuses the function, such as one without a hash.
@@ -139,7 +145,10 @@ class OwnJit:
         def closure(*args: Any, **kwargs: Any) -> Any:
             return function()(*args, **kwargs)
 
-        own_jit = cls(interfaces.jit_quietly(closure, options))
+        try:
+            own_jit = cls(jit_like(jitted, closure))
+        except Exception:  # there is none, or JAX has changed
+            own_jit = cls(interfaces.jit_quietly(closure, options))
         del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
         return own_jit
 

@@ -10,14 +10,17 @@ Which program it was is told by the result: JAX puts outputs together as the dat
 is that of ``{label: result}``.
 """
 
+import functools
 import operator
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 OTHER: Any = object()  # the answer to a call that a table knows nothing of
 _SIGNATURES = 4096  # that a memory holds, the least recently used one goes; jax.jit shares 8192 among all functions
+_NO_OPTIONS = ()  # tells nothing apart in a memory of one function; hashed in C
 _UNKNOWN = (OTHER, None, True)  # the last says that JAX's memory need not remember the signature
 
 
@@ -45,7 +48,9 @@ def _labelled(data: Any, label: Any, registry: Any) -> Any:
 def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) -> Any:
     """Return a copy of a jitted function that asks ``cache_miss``, with a memory of its own.
 
-    JAX calls ``fun`` where jit is disabled, and frees the memory when ``fun`` goes: it must be the copy's own.
+    JAX calls ``fun`` where jit is disabled, and frees the memory when ``fun`` goes: it must be the copy's own. JAX
+    hashes what the memory is looked up by under a lock, and no Python code may run there: a signal handler or finaliser
+    in it might wait for that lock.
 
     Raises:
         Exception: Where JAX does not let its functions be copied.
@@ -53,10 +58,33 @@ def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) 
     state = dict(jitted.__getstate__())
     if state["version"] != 1:
         raise TypeError(f"unknown version {state['version']}")
-    state.update(fun=fun, cache_miss=cache_miss, cache=type(state["cache"])(_SIGNATURES))
+    memory = type(state["cache"])(_SIGNATURES)
+    state.update(fun=fun, cache_miss=cache_miss, cache=memory, global_cache_key=_NO_OPTIONS)
     copy: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
     copy.__setstate__(state)
     return copy
+
+
+def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
+    """Return what ``jax.jit`` of ``fun`` with the options of ``jitted`` does, made without it.
+
+    ``jax.jit`` has a memory for all functions, and hashes options in Python under its lock. Whoever makes a program in
+    a signal handler or finaliser that comes meanwhile would wait for itself.
+
+    Raises:
+        Exception: Where JAX does not let its functions be copied.
+    """
+    from jax._src.traceback_util import api_boundary
+
+    ask: Any = jitted.__getstate__()["cache_miss"].__wrapped__
+    free = dict(zip(ask.__code__.co_freevars, ask.__closure__, strict=True))
+    if set(free) != {"fun", "jit_info"}:
+        raise TypeError(f"jax.jit depends on {sorted(free)}")
+    free["fun"] = types.CellType(fun)
+    ask_for = types.FunctionType(ask.__code__, ask.__globals__, ask.__name__, ask.__defaults__, tuple(free.values()))
+    made: Any = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
+    made._fun, made._jit_info = fun, jitted._jit_info
+    return made
 
 
 def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
