@@ -1,10 +1,13 @@
 """Who goes first from the shared directory: the policies that can be reduced to a stored number.
 
-The same formulas as in ``_policies/``, which the tests hold them against. The lowest (priority, number) goes, where
-``number`` is that of the request that set the priority.
+The lowest (priority, number) goes, where ``number`` is that of the request that set the priority. A test holds the
+order to that of the policies in memory.
 """
 
 from typing import NamedTuple
+
+from .._policies.gdsf import gdsf_priority
+from .._policies.size_based import smallness
 
 STORED_POLICIES = ("lru", "lfu", "fifo", "size_based", "gdsf", "gdsf_admit")
 RERANKED_BY_HITS = frozenset({"lru", "lfu", "gdsf", "gdsf_admit"})
@@ -32,9 +35,9 @@ def check_stored_policy(eviction: str) -> str:
 def priority(eviction: str, clock: float, number: int, worth: EntryCost) -> float:
     """Return the priority that an entry gets by request ``number``."""
     if eviction in AGEING:
-        return clock + worth.frequency * worth.compile_seconds / worth.size_bytes
+        return gdsf_priority(clock, worth.frequency, worth.size_bytes, worth.compile_seconds)
     if eviction == "lfu":
         return float(worth.frequency)
     if eviction == "size_based":
-        return float(-worth.size_bytes)
+        return smallness(worth.size_bytes)
     return float(number)

@@ -3,11 +3,10 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 
+from .._policies.gdsf_admit import COMPARED
+from .._policies.structures import HISTORY
 from .files import Place
 from .priority import EntryCost, priority
-
-_HISTORY = 4096  # entries that are gone and still known, as in the policies in memory
-_COMPARED = 64  # victims that a newcomer is compared with, as there
 
 
 def lowest_first(db: sqlite3.Connection) -> Iterator[tuple[str, str, int, float, int]]:
@@ -21,7 +20,7 @@ def dearest(db: sqlite3.Connection, clock: float, size_bytes: int) -> float:
     """Return the highest priority among those who would go for ``size_bytes``."""
     highest, covered = clock, 0
     for compared, (_, _, size, rank, _) in enumerate(lowest_first(db)):
-        if compared == _COMPARED:
+        if compared == COMPARED:
             break
         highest, covered = rank, covered + size
         if covered >= size_bytes:
@@ -33,7 +32,7 @@ def note_past(db: sqlite3.Connection, place: Place, frequency: int, reason: str,
     db.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?)", (*place, frequency, reason, number))
     if number % 64 == 0:
         db.execute("DELETE FROM past WHERE number <= (SELECT number FROM past ORDER BY number DESC LIMIT 1 OFFSET ?)",
-                   (_HISTORY,))  # fmt: skip
+                   (HISTORY,))  # fmt: skip
 
 
 def rank_all(db: sqlite3.Connection, eviction: str, clock: float) -> None:

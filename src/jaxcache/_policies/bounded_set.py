@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from . import Policy
-from .lru import Lru
+from .lru_fifo_none import Lru
 
 
 @dataclass(frozen=True, slots=True)

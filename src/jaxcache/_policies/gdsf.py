@@ -1,6 +1,11 @@
 """gdsf: frequency times cost by size, with ageing."""
 
-from .lazy_heap import LazyHeap
+from .structures import LazyHeap
+
+
+def gdsf_priority(clock: float, frequency: int, size: int, cost: float) -> float:
+    """Return the priority of Greedy-Dual-Size-Frequency; numba compiles it too, and the shared directory calls it."""
+    return clock + frequency * cost / size
 
 
 class Gdsf:
@@ -25,14 +30,14 @@ class Gdsf:
         self._priority = LazyHeap()
 
     def add(self, key: int, size: int, cost: float) -> None:
-        self._frequency[key] = frequency = 1
+        self._frequency[key] = 1
         self._size_cost[key] = (size, cost)
-        self._priority.add(key, self._clock + frequency * cost / size)
+        self._priority.add(key, gdsf_priority(self._clock, 1, size, cost))
 
     def hit(self, key: int) -> None:
         self._frequency[key] = frequency = self._frequency[key] + 1
         size, cost = self._size_cost[key]
-        self._priority.rise(key, self._clock + frequency * cost / size)
+        self._priority.rise(key, gdsf_priority(self._clock, frequency, size, cost))
 
     def victim(self) -> int:
         return self._priority.lowest()
