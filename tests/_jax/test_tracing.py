@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcache import JitCache
-from jaxcache._jax import tracing as _jax_tracing
+from jaxcache._jax import tracing
 
 from .._support.compiles import count_compiles
 
@@ -26,8 +26,8 @@ def jaxprs():
 
 
 def test_the_installed_jax_lets_traces_be_owned():
-    assert _jax_tracing.FAULT is None
-    assert len(_jax_tracing._empty_value_caches) >= 8
+    assert tracing.FAULT is None
+    assert len(tracing._empty_value_caches) >= 8
 
 
 @pytest.mark.parametrize("way", ["clear", "evict"])
@@ -79,7 +79,7 @@ def test_nobody_else_compiles_again_for_what_the_cache_builds_and_drops():
         for call in calls:
             call()
     assert compiles == [0]  # else the test would show nothing
-    for n in range(3, 3 + _jax_tracing._BUILDS_BETWEEN + 4):  # the caches of values are emptied on the way
+    for n in range(3, 3 + tracing._BUILDS_BETWEEN + 4):  # the caches of values are emptied on the way
         (f if n % 2 else g)(np.ones(n, np.float32))
     f(np.ones(5, np.float32)), g(np.ones(5, np.float32))  # the bystanders' own shape
     with count_compiles() as compiles:
@@ -92,6 +92,7 @@ def test_jax_is_as_it_was_once_nothing_is_built():
     from jax._src import pjit
     from jax._src.interpreters import partial_eval
 
+    JitCache().jit(lambda x: x)(np.ones(2))  # takes back what a build that an interrupt ended has left
     before = pjit._infer_params, partial_eval.trace_to_jaxpr
     seen = []
 
@@ -107,6 +108,38 @@ def test_jax_is_as_it_was_once_nothing_is_built():
         f(np.ones(4))
     assert all(during != now for pair in seen for during, now in zip(pair, before, strict=True))
     assert (pjit._infer_params, partial_eval.trace_to_jaxpr) == before
+
+
+def test_an_interrupt_in_the_clean_up_leaves_jax_changed_until_the_next_build_at_most():
+    from jax._src import pjit
+
+    before, cleaning = pjit._infer_params, []
+
+    def interrupt(frame, event, argument):
+        if event == "line":  # the first one is that of the clean-up
+            cleaning.append(frame.f_lineno)
+            raise KeyboardInterrupt
+        return interrupt
+
+    def watch(frame, event, argument):
+        return interrupt if frame.f_code.co_name == "own_traces" else None
+
+    def interrupted():
+        with tracing.own_traces():
+            sys.settrace(watch)  # the next call of this frame is its clean-up
+            raise ValueError("in the middle of tracing")
+
+    previous = sys.gettrace()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        sys.settrace(previous)
+    assert cleaning
+    assert pjit._infer_params is not before
+    gc.collect()
+    JitCache().jit(lambda x: x)(np.ones(2))
+    assert pjit._infer_params is before
 
 
 def test_other_threads_trace_for_themselves_meanwhile():
@@ -168,8 +201,8 @@ import jax._src.pjit as pjit
 original = pjit._infer_params
 pjit._infer_params = lambda fun, ji, args, kwargs, more=None: original(fun, ji, args, kwargs)
 from jaxcache import JitCache
-from jaxcache._jax import tracing as _jax_tracing
-assert "takes other arguments" in _jax_tracing.FAULT
+from jaxcache._jax import tracing
+assert "takes other arguments" in tracing.FAULT
 cache = JitCache()
 f = cache.jit(lambda x: jnp.roll(x, 1))
 assert f(np.arange(3)).tolist() == f(np.arange(3)).tolist() == [2, 0, 1]

@@ -316,9 +316,9 @@ def test_the_memory_limit_changes_chunks_and_not_samples():
 
 def test_bad_monte_carlo_arguments_are_refused():
     for wrong in (0, -3, 2.5, True):
-        with pytest.raises(ValueError, match="n_samples must be a whole number, 1 or more"):
+        with pytest.raises(ValueError, match="n_samples must be a whole number, 2 or more"):
             monte_carlo(uniform_square, wrong)
-    with pytest.raises(ValueError, match="n_samples must be 2 or more"):
+    with pytest.raises(ValueError, match="n_samples must be a whole number, 2 or more"):
         monte_carlo(uniform_square, 1)
     with pytest.raises(ValueError, match="memory_limit must be"):
         monte_carlo(uniform_square, 10, memory_limit="much")

@@ -79,10 +79,10 @@ def test_a_million_lengths_are_one_problem_of_their_different_lengths():
             "call_cost must be finite and not neg",
         ),
         (lambda: choose_buckets([3, 4], compile_cost=1, call_cost=lambda n: 9 - n), "falls between 3 and 4"),
-        (lambda: choose_buckets([3], compile_cost=1, max_buckets=0), "max_buckets must be 1 or more"),
+        (lambda: choose_buckets([3], compile_cost=1, max_buckets=0), "max_buckets must be a whole number, 1 or more"),
         (lambda: judge_buckets([4, 4], [3], compile_cost=1), r"buckets must be ascending .* but is \[4, 4\]"),
         (lambda: judge_buckets([], [3], compile_cost=1), "buckets must be ascending"),
-        (lambda: linear_buckets([3], 0), "count must be 1 or more"),
+        (lambda: linear_buckets([3], 0), "count must be a whole number, 1 or more"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(call, message):

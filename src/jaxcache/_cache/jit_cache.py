@@ -18,6 +18,7 @@ from .._jax import tracing as _jax_tracing
 from .._jax.notices import warn
 from .._policies import Policy, make_policy, options_of
 from .._policies.bounded_set import BoundedSet
+from .._primitives.checks import check_optional_whole_number
 from .._primitives.sizes import format_size, parse_size
 from .._replay.costs import Cost, CostTable
 from .bypasses import LONG_SECONDS, MANY_PROGRAMS, call_past, describe_bypasses, end_of_bypasses, what_is_called
@@ -96,7 +97,7 @@ class JitCache:
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
         residents = BoundedSet(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
-        self._max_compiles = check_max_compiles(max_compiles)
+        self._max_compiles = _check_max_compiles(max_compiles)
         self._enabled = enabled
         name = eviction if isinstance(eviction, str) else type(eviction).__name__
         setting = {"eviction": name, "limit_bytes": limit_bytes, "mappings_limit": mappings_limit(), "seed": seed}
@@ -162,8 +163,8 @@ class JitCache:
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
         if self._recorder is None:
-            return CachedFunction(self, fun, key, check_max_compiles(max_compiles), options)
-        return RecordedFunction(self, fun, key, check_max_compiles(max_compiles), options)
+            return CachedFunction(self, fun, key, _check_max_compiles(max_compiles), options)
+        return RecordedFunction(self, fun, key, _check_max_compiles(max_compiles), options)
 
     def stats(self) -> CacheStats:
         """Return what was counted so far, as one consistent snapshot."""
@@ -420,11 +421,8 @@ class JitCache:
             warn(f"jaxcache: {message}", category)
 
 
-def check_max_compiles(value: int | None) -> int | None:
-    """Return ``value`` if it may bound the number of programs."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ValueError(f"max_compiles must be a whole number, 0 or more, or None, but is {value!r}")
-    return value
+def _check_max_compiles(value: object) -> int | None:
+    return check_optional_whole_number(value, "max_compiles", 0)
 
 
 def _policy_maker(eviction: object, seed: int) -> Callable[[], Policy]:

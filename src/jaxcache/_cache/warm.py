@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._calls.description import Description
 from .._calls.signature import Call, Key, Uncacheable
+from .._primitives.checks import check_optional_whole_number
 from .entries import PendingCompile
 from .executable import NotLowerable
 
@@ -22,9 +23,7 @@ def warm(cached: "Dispatcher", signatures: Iterable[Any], threads: int | None) -
     Programs are traced and lowered in this thread, where the caller's configuration contexts hold, and since Python
     does that one at a time anyway; XLA compiles them in a pool. At most twice as many wait as are compiled at a time.
     """
-    workers = (os.cpu_count() or 1) if threads is None else threads
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
+    workers = check_optional_whole_number(threads, "threads") or os.cpu_count() or 1
     calls = _calls_by_key(cached, signatures)
     pending: deque[Future[PendingCompile]] = deque()
     made = 0

@@ -18,9 +18,9 @@ from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
+from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
-from .arguments import checked_count, checked_key, checked_seconds, checked_share
 from .compile_lease import Flights, LeaseOutcome
 from .entry_format import EntryFault, EntryMeta, decode, encode
 from .faults import Faults
@@ -118,18 +118,18 @@ class DiskCache:
         """
         self.path = Path(path).absolute()
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
-        self._limits = Limits(limit_bytes, checked_count(max_entries, "max_entries"))
+        self._limits = Limits(limit_bytes, check_optional_whole_number(max_entries, "max_entries"))
         self._eviction = None if eviction is None else check_stored_policy(eviction)
-        self.min_compile_seconds = checked_seconds(min_compile_seconds, "min_compile_seconds")
+        self.min_compile_seconds = check_seconds(min_compile_seconds, "min_compile_seconds")
         self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
-        self._verify = checked_share(verify)
+        self._verify = check_share(verify, "verify")
         self._trust = _trust.establish(self.path, key_file)
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
         self._flights = Flights(
-            self.path / "flights.lock", self._trust.mode & 0o666, checked_seconds(wait_seconds, "wait_seconds")
+            self.path / "flights.lock", self._trust.mode & 0o666, check_seconds(wait_seconds, "wait_seconds")
         )
         self._elsewhere = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
@@ -186,7 +186,7 @@ class DiskCache:
         Raises:
             ValueError: If ``key`` is empty.
         """
-        checked_key(key)
+        check_not_empty(key, "key")
         request = self._request
         request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
         value = None
@@ -262,7 +262,7 @@ class DiskCache:
         Raises:
             ValueError: If ``key`` is empty.
         """
-        checked_key(key)
+        check_not_empty(key, "key")
         place = place_of(self.fingerprint.id, key)
         try:
             decode(self.files.read(place), key, place.fingerprint, self._trust.secret)
@@ -294,8 +294,8 @@ class DiskCache:
         Raises:
             ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
         """
-        checked_key(key)
-        told = None if compile_seconds is None else checked_seconds(compile_seconds, "compile_seconds")
+        check_not_empty(key, "key")
+        told = None if compile_seconds is None else check_seconds(compile_seconds, "compile_seconds")
         try:
             if not self._closed:
                 with self._faults.guarded("written"):

@@ -14,6 +14,7 @@ they hold is computed again in microseconds, and nobody traces or compiles for i
 import functools
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,8 +42,12 @@ class _Build(threading.local):
 
 _build = _Build()
 _lock = threading.RLock()  # a signal handler may compile while this thread holds it
-_under_way: list[object] = []  # builds
+_under_way: list["weakref.ref[_Token]"] = []  # builds; weak, since an interrupt may keep one from taking itself out
 _builds_since = 0
+
+
+class _Token:
+    """Build under way; it lives as long as the frame of :func:`own_traces` does."""
 
 
 class _Patch:
@@ -160,18 +165,17 @@ def own_traces() -> Iterator[None]:
     if _patch is None or not _patch.may_apply():
         yield
         return
-    outer, build = _build.stand_ins, object()
+    outer, build = _build.stand_ins, _Token()
     try:
         with _lock:
-            _under_way.append(build)
-            _patch.apply()  # also if an interrupt has left a build in the list
+            _under_way.append(weakref.ref(build))
+            _patch.apply()
         _build.stand_ins = {}
         yield
     finally:
         _build.stand_ins = outer
         with _lock:
-            if build in _under_way:
-                _under_way.remove(build)
+            _under_way[:] = [other for other in _under_way if other() not in (None, build)]
             if not _under_way:
                 _patch.undo()
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from .._cache.jit_cache import JitCache
+from .._primitives.checks import check_whole_number
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,9 @@ def benchmark(
         ValueError: If there are no functions, inputs or rounds.
     """
     named = _by_name(functions)
-    if not named or not len(inputs) or rounds < 1:
-        raise ValueError(
-            "functions and inputs must be at least one, and rounds 1 or more, but are "
-            f"{len(named)}, {len(inputs)} and {rounds}"
-        )
+    rounds = check_whole_number(rounds, "rounds")
+    if not named or not len(inputs):
+        raise ValueError(f"functions and inputs must be at least one each, but are {len(named)} and {len(inputs)}")
     if not all(isinstance(one, tuple) for one in inputs):
         kinds = ", ".join(sorted({type(one).__name__ for one in inputs}))
         raise ValueError(f"inputs must be tuples of the arguments of a call, such as [(x,), (y,)], but are {kinds}")

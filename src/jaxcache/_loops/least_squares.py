@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_map
 
 from .._cache.jit_cache import JitCache
-from .loops import Ended, LoopFunction, LoopResult, _check_positive, _named
+from .._primitives.checks import check_positive, check_whole_number
+from .loops import Ended, LoopFunction, LoopResult, _named
 
 
 @jax.tree_util.register_dataclass
@@ -65,9 +66,8 @@ def least_squares(
         ValueError: If a number is out of range.
         TypeError: When called, if the residuals are not real numbers.
     """
-    _check_positive(max_steps=max_steps)
-    if tolerance is not None and not tolerance > 0:
-        raise ValueError(f"tolerance must be positive, such as 1e-6, but is {tolerance}")
+    max_steps = check_whole_number(max_steps, "max_steps")
+    tolerance = None if tolerance is None else check_positive(tolerance, "tolerance", "1e-6")
 
     def fit(params: Any, limit: Any, *data: Any) -> tuple[Any, ...]:
         x, unravel = ravel_pytree(tree_map(_as_real, params))

@@ -14,6 +14,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map,
 from .._cache.cached_function import CachedFunction, name_of
 from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
+from .._primitives.checks import check_optional_whole_number, check_positive, check_whole_number
 
 State = Any
 _RUNNING = 0
@@ -149,7 +150,8 @@ def optimization_loop(
         ValueError: If ``max_steps`` or ``check_every`` is below 1.
         TypeError: When called, if ``step`` returns another structure than it takes.
     """
-    _check_positive(max_steps=max_steps, check_every=1 if check_every is None else check_every)
+    max_steps = check_whole_number(max_steps, "max_steps")
+    check_every = check_optional_whole_number(check_every, "check_every")
     on_device = converged if check_every is None else lambda *_: jnp.asarray(False)
 
     def repeat(state: State, limit: Any, *others: Any) -> tuple[State, Any, Any]:
@@ -207,9 +209,9 @@ def iterative_solver(
         ValueError: If a number is out of range.
         TypeError: When called, if ``step`` returns another structure than it takes.
     """
-    _check_positive(max_steps=max_steps, check_every=check_every)
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be positive, such as 1e-6, but is {tolerance}")
+    max_steps = check_whole_number(max_steps, "max_steps")
+    check_every = check_whole_number(check_every, "check_every")
+    tolerance = check_positive(tolerance, "tolerance", "1e-6")
 
     def solve(state: State, goal: Any, limit: Any, *problem: Any) -> tuple[State, Any, Any, Any]:
         def norm(s: State) -> jax.Array:
@@ -316,9 +318,3 @@ def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[.
     """Let statistics name a loop by its step."""
     function.__qualname__ = function.__name__ = name_of(step)
     return function
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number, 1 or more, but is {value!r}")

@@ -11,8 +11,9 @@ from jax import lax
 from jax.tree_util import tree_leaves, tree_map
 
 from .._cache.jit_cache import JitCache
+from .._primitives.checks import check_whole_number
 from .._primitives.sizes import parse_size
-from .loops import LoopFunction, _check_positive, _named
+from .loops import LoopFunction, _named
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ def monte_carlo(
         ValueError: If a number is out of range; when called, if parameters disagree on the number of sets.
         TypeError: When called, if a sample is not of ``sample_shape`` and real.
     """
-    _check_positive(n_samples=n_samples)
-    if n_samples < 2:
-        raise ValueError("n_samples must be 2 or more, since one sample has no standard error, but is 1")
+    n_samples = check_whole_number(n_samples, "n_samples", 2)  # a single sample has no standard error
     limit_bytes = parse_size(memory_limit, "memory_limit")
     if not isinstance(sample_shape, tuple | list):
         raise ValueError(f"sample_shape must be a tuple of lengths, such as (3,), but is {sample_shape!r}")

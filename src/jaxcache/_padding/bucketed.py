@@ -19,6 +19,7 @@ from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
 from .._calls.signature import Key
 from .._jax import interfaces as _jax
+from .._primitives.checks import as_real_number
 from .arguments import Arguments, AxesOfArgument, DynamicArguments
 from .check import has_negative
 from .choose import BucketChoice, check_ascending
@@ -146,9 +147,7 @@ class BucketedFunction(FrontFunction):
         self._dynamic = DynamicArguments(self.__name__, signature, axes, pad_value, statics)
         self._buckets = _check_buckets(buckets, self._dynamic.dimensions)
         self._out_axes = out_axes
-        if max_deviation is not None and not (isinstance(max_deviation, int | float) and max_deviation >= 0):
-            raise ValueError(f"max_deviation must be 0 or more, or None, but is {max_deviation!r}")
-        self._max_deviation = max_deviation
+        self._max_deviation = _check_max_deviation(max_deviation)
         self._check = check
         self._checked: dict[tuple[Key, bool], int] = {}  # the most elements of padding that were compared
         self._rules: dict[Key | tuple[Key, Bucket], list[Rule]] = {}
@@ -298,6 +297,15 @@ def _copy(leaf: Any) -> Any:
 
 def _told(lengths: Bucket) -> str:
     return str(lengths[0]) if len(lengths) == 1 else str(lengths)
+
+
+def _check_max_deviation(value: object) -> float | None:
+    if value is None:
+        return None
+    deviation = as_real_number(value)
+    if deviation is None or not deviation >= 0:
+        raise ValueError(f"max_deviation must be 0 or more, or None, but is {value!r}")
+    return deviation
 
 
 def _check_buckets(buckets: Any, dimensions: int) -> tuple[Bucket, ...]:

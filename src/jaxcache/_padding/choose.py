@@ -8,6 +8,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._primitives.checks import as_whole_number, check_optional_whole_number, check_whole_number
+
 Price = Callable[[Any], Any] | float  # of a length, or of an array of them; or the same for all
 
 # The default buckets of AlphaFold 3 (google-deepmind/alphafold3, run_alphafold.py), to compare with.
@@ -57,8 +59,7 @@ def choose_buckets(
         ValueError: If an argument is out of range; the message says what to write.
     """
     different, counts = _count(lengths)
-    if max_buckets is not None and (isinstance(max_buckets, bool) or max_buckets < 1):
-        raise ValueError(f"max_buckets must be 1 or more, or None, but is {max_buckets}")
+    max_buckets = check_optional_whole_number(max_buckets, "max_buckets")
     call, compiled = _prices(different, call_cost, "call_cost"), _prices(different, compile_cost, "compile_cost")
     if np.any(np.diff(call) < 0):
         at = int(np.argmax(np.diff(call) < 0))
@@ -106,20 +107,19 @@ def linear_buckets(lengths: ArrayLike, count: int) -> tuple[int, ...]:
     """Return ``count`` equal steps up to the largest of the lengths, fewer if a step would be below 1."""
     different, _ = _count(lengths)
     largest = int(different[-1])
-    if count < 1:
-        raise ValueError(f"count must be 1 or more, but is {count}")
+    count = check_whole_number(count, "count")
     return tuple(sorted({-(-largest * step // count) for step in range(1, count + 1)}))
 
 
 def check_ascending(buckets: Sequence[int]) -> tuple[int, ...]:
     """Return lengths to pad to as a tuple, if they are that."""
     listed = tuple(buckets)
-    whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in listed)
-    if not listed or not whole or any(a >= b for a, b in itertools.pairwise(listed)):
+    numbers = tuple(number for length in listed if (number := as_whole_number(length)) is not None and number >= 1)
+    if not listed or len(numbers) < len(listed) or any(a >= b for a, b in itertools.pairwise(numbers)):
         raise ValueError(
             f"buckets must be ascending whole numbers, 1 or more, such as (64, 128, 256), but is {buckets}"
         )
-    return tuple(map(int, listed))
+    return numbers
 
 
 def _count(lengths: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

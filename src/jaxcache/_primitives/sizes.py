@@ -1,7 +1,8 @@
 """Sizes: people type ``64MiB`` and read ``64 MiB``; code passes ints in bytes."""
 
-import operator
 import re
+
+from .checks import as_whole_number
 
 _UNITS = {
     "": 1, "b": 1,
@@ -25,26 +26,30 @@ def parse_size(value: int | float | str, name: str = "size") -> int:
         ValueError: If the text is not a size, or the size is not positive.
         TypeError: If ``value`` is neither a number nor text.
     """
-    if not isinstance(value, float | str):
-        value = _whole(value, name)
+    if not isinstance(value, str):
+        value = _whole_bytes(value, name)
     match = _SIZE.fullmatch(str(value))
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"{name} must be a size such as 64MiB (units: B, KB, KiB, MB, MiB, GB, GiB), but is {value!r}")
+    if "." in match[1] and unit == 1 and not float(match[1]).is_integer():
+        raise ValueError(f"{name} must be a whole number of bytes, or text with a unit such as 64MiB, but is {value!r}")
     size = int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
     if size <= 0:
         raise ValueError(f"{name} must be positive, such as 64MiB, but is {value}")
     return size
 
 
-def _whole(value: object, name: str) -> int:
-    """Return a whole number, NumPy's too."""
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        pass
-    raise TypeError(f"{name} must be a size in bytes or text such as '64MiB', but is {value!r}")
+def _whole_bytes(value: object, name: str) -> int:
+    """Return a whole number of bytes, also one that is written as a float such as 64e6."""
+    if isinstance(value, float):
+        if value.is_integer():
+            return int(value)
+        raise ValueError(f"{name} must be a whole number of bytes, or text with a unit such as 64MiB, but is {value!r}")
+    size = as_whole_number(value)
+    if size is None:
+        raise TypeError(f"{name} must be a size in bytes or text such as '64MiB', but is {value!r}")
+    return size
 
 
 def format_size(size_bytes: int | float) -> str:
