@@ -262,6 +262,16 @@ def test_bad_arguments_are_refused(arguments, error, message):
         replay(zipf(10, 3, 0), *arguments)
 
 
+def test_seeds_threads_and_shares_that_are_no_such_numbers_are_refused_in_words():
+    trace = zipf(10, 3, 0)
+    with pytest.raises(ValueError, match=r"seed must be a whole number, such as 0, but is 0\.5"):
+        replay(trace, "random", 10, seed=0.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"threads must be a whole number, 1 or more, or None, but is 1\.5"):
+        replay_grid(trace, ["lru"], [10], threads=1.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"load_share must be 0 or more, such as 0\.05, but is 'half'"):
+        Disk(load_share="half")  # pyright: ignore[reportArgumentType]
+
+
 class WithoutAdmit:
     add = hit = victim = remove = print
 

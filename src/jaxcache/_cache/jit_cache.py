@@ -16,7 +16,7 @@ from .._calls.signature import Key, Uncacheable
 from .._jax import interfaces as _jax
 from .._jax import tracing as _jax_tracing
 from .._jax.notices import warn
-from .._policies import Policy, make_policy, options_of
+from .._policies import Policy, policy_maker
 from .._policies.bounded_set import BoundedSet
 from .._primitives.checks import check_optional_whole_number
 from .._primitives.sizes import format_size, parse_size
@@ -96,7 +96,7 @@ class JitCache:
         """
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         known = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
-        residents = BoundedSet(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
+        residents = BoundedSet(policy_maker(eviction, seed), limit_bytes, mappings_limit())
         self._max_compiles = _check_max_compiles(max_compiles)
         self._enabled = enabled
         name = eviction if isinstance(eviction, str) else type(eviction).__name__
@@ -423,18 +423,3 @@ class JitCache:
 
 def _check_max_compiles(value: object) -> int | None:
     return check_optional_whole_number(value, "max_compiles", 0)
-
-
-def _policy_maker(eviction: object, seed: int) -> Callable[[], Policy]:
-    """Return what makes the policy that is named, or returns the caller's own, if it has the methods of one."""
-    if isinstance(eviction, str):
-        options = {"seed": seed} if "seed" in options_of(eviction) else {}
-        return lambda: make_policy(eviction, **options)
-    methods = ("add", "hit", "victim", "remove", "admit")
-    if isinstance(eviction, type) or not all(callable(getattr(eviction, name, None)) for name in methods):
-        raise TypeError(
-            "eviction must be a name such as 'lru', or an object with the methods add, hit, victim, remove and admit "
-            f"of jaxcache.Policy, but is {eviction!r}"
-        )
-    own: Any = eviction
-    return lambda: own

@@ -47,11 +47,11 @@ def make_policy(name: str, **options: object) -> Policy:
     Raises:
         ValueError: If there is no such policy, or it has no such option.
     """
-    known = options_of(name)
+    accepted = options_of(name)
     for option in options:
-        if option not in known:
+        if option not in accepted:
             raise ValueError(
-                f"eviction {name!r} has no option {option!r}; its options are: {', '.join(known) or 'none'}"
+                f"eviction {name!r} has no option {option!r}; its options are: {', '.join(accepted) or 'none'}"
             )
     return POLICIES[name](**options)
 

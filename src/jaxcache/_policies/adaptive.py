@@ -55,7 +55,7 @@ def learn_weights(
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of a key: requests in all, and with those long ago forgotten, as of the last one."""
+    """Requests of a key, as of the last one: in all, and with those long ago forgotten."""
 
     size: int
     density: float  # cost / size
@@ -144,9 +144,9 @@ class Adaptive:
         passed = self._time + 1 - record.last
         still_brief, still_recent = exp(-passed / BRIEF), exp(-passed / RECENT)
         if record.requests:
-            *foreseen, expected = self._foresee(record, passed, still_brief, still_recent)
+            brief, recent, ever, expected = self._foresee(record, passed, still_brief, still_recent)
             self._hazard.note(record.requests, expected)
-            self._weights = learn_weights(self._weights, *foreseen, self._time)
+            self._weights = learn_weights(self._weights, brief, recent, ever, self._time)
         self._time += 1
         record.requests += 1
         record.brief = record.brief * still_brief + 1.0
@@ -185,21 +185,21 @@ class Adaptive:
         """Return keys, lowest priority first."""
         if not self._ranked:
             self._renew_if_due()
-            known = self._records
-            drawn = self._held.draw(self._candidates)
-            if len(drawn) < len(known):
-                again = [key for key in self._carried if key in known]
-                drawn = list(dict.fromkeys([*again, *drawn]))[: self._candidates]
-            self._ranked = sorted(drawn, key=lambda key: (self._priority(known[key]), known[key].last))
+            records = self._records
+            candidates = self._held.draw(self._candidates)
+            if len(candidates) < len(records):
+                carried = [key for key in self._carried if key in records]
+                candidates = list(dict.fromkeys([*carried, *candidates]))[: self._candidates]
+            self._ranked = sorted(candidates, key=lambda key: (self._priority(records[key]), records[key].last))
             self._carried = self._ranked[:CARRIED]
         return self._ranked
 
     def _renew_if_due(self) -> None:
         """Renew the hazard; here, so that no hit waits for it."""
-        known = len(self._records) + len(self._past)
-        if self._time >= self._renewed + max(RENEWAL, known):
+        records = len(self._records) + len(self._past)
+        if self._time >= self._renewed + max(RENEWAL, records):
             self._renewed = self._time
-            self._hazard.renew(self._waiting(max(RENEWAL, known) / (1 - KEPT)))
+            self._hazard.renew(self._waiting(max(RENEWAL, records) / (1 - KEPT)))
 
     def _waiting(self, span: float) -> Iterator[tuple[int, float, float]]:
         for records in (self._records, self._past):

@@ -33,7 +33,7 @@ class GdsfAdmit(Gdsf):
         super().add(key, size, cost)
 
     def remove(self, key: int) -> None:
-        self._past.note(key, self._frequency[key])
+        self._past.note(key, self._entries[key].frequency)
         super().remove(key)
 
     def admit(self, key: int, size: int, cost: float) -> bool:
@@ -48,7 +48,7 @@ class GdsfAdmit(Gdsf):
         with closing(self._priority.ascending()) as victims:
             for _, victim in zip(range(COMPARED), victims, strict=False):
                 highest = self._priority[victim]
-                covered += self._size_cost[victim][0]
+                covered += self._entries[victim].size
                 if covered >= size:
                     break
         return highest

@@ -94,13 +94,13 @@ class LazyHeap:
 
     def ascending(self) -> Generator[int, None, None]:
         """Yield the keys, lowest first, O(log n) each; close it before anything else is changed."""
-        taken = []
+        popped = []
         try:
-            while len(taken) < len(self._priority):
+            while len(popped) < len(self._priority):
                 yield self.lowest()
-                taken.append(heappop(self._heap))
+                popped.append(heappop(self._heap))
         finally:
-            for item in taken:
+            for item in popped:
                 heappush(self._heap, item)
 
     def remove(self, key: int) -> None:

@@ -12,6 +12,7 @@ from .trace import Event, Trace
 
 HIT, MISS, REJECTED, EVENT, UNKEPT = range(5)  # outcomes; the last, of what was made ahead, is told as an event
 SAMPLES = 1024  # points of bytes over time, at most
+SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
 
 
 @dataclass(frozen=True)

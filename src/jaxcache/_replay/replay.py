@@ -1,7 +1,6 @@
-"""Any policy at any limit over a trace: what a run with them would have hit, missed and evicted."""
+"""Replays of a trace under any policy and limit: the hits, misses and evictions that a run with them would have had."""
 
 import math
-import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._policies import POLICIES, Policy, policy_maker
+from .._primitives.checks import as_real_number, as_whole_number, check_optional_whole_number
 from .._primitives.sizes import parse_size
-from .decisions import EVENT, REJECTED, UNKEPT, Decisions, decide_with_objects, sample_rows
-from .trace import Event, Trace
-
-SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
+from .decisions import EVENT, REJECTED, SMALL_ROWS, UNKEPT, Decisions, decide_with_objects, sample_rows
+from .trace import Event, Trace, check_trace
 
 
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
-    """What a cache would have done with the requests of a trace.
+    """Decisions of a cache over the requests of a trace.
 
     Attributes:
         policy: Its name, or that of its class.
@@ -77,7 +75,8 @@ class Disk:
     warm: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.load_share < float("inf"):
+        share = as_real_number(self.load_share)
+        if share is None or not 0 <= share < math.inf:
             raise ValueError(f"load_share must be 0 or more, such as 0.05, but is {self.load_share!r}")
 
 
@@ -108,7 +107,7 @@ def replay(
         TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
         ImportError: If ``compiled`` is True and numba is missing.
     """
-    limit_bytes, seed = check_arguments(trace, policy, limit), operator.index(seed)
+    limit_bytes, seed = _check_arguments(trace, policy, limit), _check_seed(seed)
     rows = _with_warm(trace, list(warm))
     decisions = _decide(rows, policy, limit_bytes, seed, compiled)
     return _result(rows, _name(policy), limit_bytes, decisions, len(rows) - len(trace), disk)
@@ -136,30 +135,30 @@ def replay_grid(
     Raises:
         ValueError: As for :func:`replay`, before the first one starts.
     """
+    _check_seed(seed)
     for policy in policies:
         for limit in limits:
-            check_arguments(trace, policy, limit)
-    workers = (os.cpu_count() or 1) if threads is None else threads
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
+            _check_arguments(trace, policy, limit)
+    workers = check_optional_whole_number(threads, "threads") or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-replay") as pool:
         pending = [
             pool.submit(replay, trace, policy, limit, seed=seed, disk=disk) for policy in policies for limit in limits
         ]
-        return [one.result() for one in pending]
+        return [future.result() for future in pending]
 
 
-def check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
+def _check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
     """Return the limit in bytes; refuse what cannot be replayed."""
     check_trace(trace)
     policy_maker(policy, 0, "policy")
     return None if limit is None else parse_size(limit, "limit")
 
 
-def check_trace(trace: object) -> None:
-    """Refuse what is no trace with a TypeError."""
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be a Trace, such as Trace.load('trace.parquet'), but is {trace!r}")
+def _check_seed(seed: object) -> int:
+    number = as_whole_number(seed)
+    if number is None:
+        raise ValueError(f"seed must be a whole number, such as 0, but is {seed!r}")
+    return number
 
 
 def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
