@@ -1,4 +1,4 @@
-"""Replays against libCacheSim, a whole grid, the bound, and what recording adds to a hit.
+"""Replays against libCacheSim and against Python, a whole grid, the bound, and what recording adds to a hit.
 
     python -m benchmarks.replay [--requests 1000000] [--rounds 9]
 
@@ -9,6 +9,7 @@ that alternates, with the trace made and the kernels compiled before. The bound 
 """
 
 import argparse
+import dataclasses
 import shutil
 import statistics
 import tempfile
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import quartiles, record
 from jaxcache import POLICIES, JitCache, Trace, limits_of, optimum, replay, replay_grid
+from jaxcache._replay.trace import Event
 
 AZURE = Path(__file__).resolve().parents[2] / "shared" / "data" / "azure_llm_conversation_2023.csv"
 PEERS = {"lru": libcachesim.LRU, "gdsf": libcachesim.GDSF}
@@ -91,6 +93,22 @@ def against_libcachesim(requests: int, rounds: int) -> dict[str, Any]:
                     f"{policy + ', ' + format(keys, ',') + ' keys':24}{their_ms:12.0f} {our_ms:8.0f}   "
                     f"{ratio['median']:.1f} ({ratio['low']:.1f}–{ratio['high']:.1f}) ×"
                 )
+    return measured
+
+
+def cleared(requests: int) -> dict[str, Any]:
+    """Print and return how much faster numba replays a trace of which a hundredth of the rows are clears."""
+    plain, _, _ = zipf(requests, 5_000)
+    events = (np.random.default_rng(0).random(requests) < 0.01) * np.uint8(Event.CLEAR)
+    trace = dataclasses.replace(plain, events=events.astype(np.uint8))
+    limit = trace.working_set_bytes // 10
+    measured = {}
+    print(f"\n{requests:,} rows, 1 % cleared: numba over Python")
+    for policy in POLICIES:
+        replay(trace, policy, limit, compiled=True)  # compiles what is not yet
+        slow, fast = (seconds(lambda: replay(trace, policy, limit, compiled=way)) for way in (False, True))  # noqa: B023
+        measured[policy] = {"python_seconds": round(slow, 3), "numba_seconds": round(fast, 4)}
+        print(f"{policy:12}{slow:8.2f} s {1e3 * fast:8.1f} ms {slow / fast:6.0f} ×")
     return measured
 
 
@@ -186,6 +204,7 @@ def main() -> None:
     asked = parser.parse_args()
     measured = {
         "against_libcachesim": against_libcachesim(asked.requests, asked.rounds),
+        "cleared": cleared(asked.requests // 10),
         "grid": whole_grid(asked.requests),
         "bounds": bounds(),
         "recording_microseconds": recording(20 * asked.rounds),

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcache._policies import POLICIES, make_policy, options_of
-from jaxcache._policies.history import HISTORY, History
-from jaxcache._policies.lazy_heap import LazyHeap
+from jaxcache._policies.structures import HISTORY, History, LazyHeap
 
 EVERY = pytest.mark.parametrize("name", sorted(POLICIES))
 # Requests for keys; a key's size and cost are functions of it, as they are in a cache.

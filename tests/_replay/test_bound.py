@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from jaxcache import POLICIES, Trace, optimum, replay
-from jaxcache._replay.bound import _compress, _relax, _turn, find_stays, pack_stays
-from jaxcache._replay.compiled_loops import pack, relax, turn
+from jaxcache._replay.bound import _compress, _deflect, _lagrangian, find_intervals, pack_intervals
+from jaxcache._replay.compiled_loops import deflect, lagrangian, pack
 
 from .._policies.test_contract import REQUESTS
 from .test_replay import hide_numba, trace_of, zipf
@@ -19,14 +19,14 @@ from .test_replay import hide_numba, trace_of, zipf
 
 def exact_relaxation(trace, limit):
     """The least compile seconds if parts of entries could be held: HiGHS solves what the prices relax."""
-    stays = find_stays(trace, limit)
+    intervals = find_intervals(trace, limit)
     total = math.fsum(trace.compile_seconds[trace.signatures])
-    if not len(stays.starts):
+    if not len(intervals.starts):
         return total
     rows = np.arange(len(trace))[:, np.newaxis]
-    held = (stays.starts <= rows) & (rows < stays.ends)
+    held = (intervals.starts <= rows) & (rows < intervals.ends)
     solved = linprog(
-        -stays.saved_seconds, A_ub=held * (stays.size_bytes / limit), b_ub=np.ones(len(trace)), bounds=(0, 1)
+        -intervals.saved_seconds, A_ub=held * (intervals.size_bytes / limit), b_ub=np.ones(len(trace)), bounds=(0, 1)
     )
     assert solved.status == 0
     return total + solved.fun
@@ -34,14 +34,14 @@ def exact_relaxation(trace, limit):
 
 def best_schedule(trace, limit):
     """The least compile seconds of any schedule: each stretch between two requests is held or not."""
-    stays = find_stays(trace, limit)
+    intervals = find_intervals(trace, limit)
     rows = np.arange(len(trace))[:, np.newaxis]
-    held = (stays.starts <= rows) & (rows < stays.ends)
-    loads = held * stays.size_bytes
+    held = (intervals.starts <= rows) & (rows < intervals.ends)
+    loads = held * intervals.size_bytes
     saved = 0.0
-    for chosen in itertools.product([0, 1], repeat=len(stays.starts)):
+    for chosen in itertools.product([0, 1], repeat=len(intervals.starts)):
         if (loads @ np.array(chosen) <= limit).all():
-            saved = max(saved, float(stays.saved_seconds @ np.array(chosen)))
+            saved = max(saved, float(intervals.saved_seconds @ np.array(chosen)))
     return math.fsum(trace.compile_seconds[trace.signatures]) - saved
 
 
@@ -93,7 +93,7 @@ def test_what_is_packed_fits_and_what_is_left_out_does_not(seed, rows, limit):
     starts = draw.integers(0, rows, count)
     ends = starts + 1 + (draw.random(count) * (rows - starts)).astype(np.int64).clip(max=rows - starts - 1)
     sizes, order = draw.integers(1, 12, count), draw.permutation(count)
-    taken = pack_stays(starts, ends, sizes, order, rows, limit)
+    taken = pack_intervals(starts, ends, sizes, order, rows, limit)
     assert taken.tolist() == pack(starts, ends, sizes, order, rows, limit).tolist()
     load = np.zeros(rows, np.int64)
     for one in order:
@@ -107,15 +107,15 @@ def test_what_is_packed_fits_and_what_is_left_out_does_not(seed, rows, limit):
 def test_compiled_steps_are_those_of_arrays(seed, keys, share):
     trace = zipf(150, keys, seed)
     limit = max(1, int(share * trace.working_set_bytes))
-    stays, rows = _compress(find_stays(trace, limit))
+    intervals, rows = _compress(find_intervals(trace, limit))
     draw = np.random.default_rng(seed)
     prices = draw.exponential(size=rows) * (draw.random(rows) < 0.7)
-    told = stays.starts, stays.ends, stays.size_bytes / limit, stays.saved_seconds, prices
-    (value, slack), (expected, their_slack) = relax(*told), _relax(*told)
+    told = intervals.starts, intervals.ends, intervals.size_bytes / limit, intervals.saved_seconds, prices
+    (value, slack), (expected, their_slack) = lagrangian(*told), _lagrangian(*told)
     assert value == pytest.approx(expected)
     assert slack == pytest.approx(their_slack, abs=1e-9)
     ours, theirs = prices - 0.5, prices - 0.5
-    assert turn(ours, slack, prices) == pytest.approx(_turn(theirs, slack, prices))
+    assert deflect(ours, slack, prices) == pytest.approx(_deflect(theirs, slack, prices))
     assert ours == pytest.approx(theirs)
 
 
@@ -167,5 +167,7 @@ def test_bad_arguments_are_refused():
         optimum(trace, 0)
     with pytest.raises(ValueError, match="steps must be a whole number, 0 or more, but is -1"):
         optimum(trace, 5, steps=-1)
+    with pytest.raises(ValueError, match=r"steps must be a whole number, 0 or more, but is 1\.5"):
+        optimum(trace, 5, steps=1.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="trace must be a Trace"):
         optimum([1, 2], 5)  # pyright: ignore[reportArgumentType]

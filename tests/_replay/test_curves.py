@@ -94,8 +94,18 @@ def test_limits_go_from_the_largest_entry_to_all_together():
     assert limits[-1] == trace.working_set_bytes
     assert (np.diff(limits) > 0).all()
     assert limits_of(Trace.from_arrays(keys=[], size_bytes=[], compile_seconds=[])).tolist() == [1]
-    with pytest.raises(ValueError, match="count must be"):
-        limits_of(trace, 0)
+
+
+@pytest.mark.parametrize("count", [0, 2.5, True, "3"])
+def test_a_count_of_limits_that_is_no_whole_number_is_refused_in_words(count):
+    with pytest.raises(ValueError, match=f"count must be a whole number, 1 or more, but is {count!r}"):
+        limits_of(zipf(10, 3, 0), count)
+
+
+def test_what_is_no_trace_has_no_curves():
+    for function in (limits_of, curves, lru_curve):
+        with pytest.raises(TypeError, match="trace must be a Trace"):
+            function([1, 2])  # pyright: ignore[reportArgumentType]
 
 
 def test_curves_of_nothing_are_refused_or_flat():

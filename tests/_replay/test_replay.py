@@ -1,15 +1,16 @@
 """What is replayed is what runs: the kernels against the cache's own objects, and those against a few lines."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcache import POLICIES, Disk, Trace, limits_of, replay, replay_grid
+from jaxcache import POLICIES, Disk, JitCache, Trace, limits_of, replay, replay_grid
 from jaxcache._policies import make_policy
-from jaxcache._replay.replay import EVENT, HIT, MISS, REJECTED
+from jaxcache._replay.decisions import EVENT, HIT, MISS, REJECTED
 from jaxcache._replay.trace import Event
 
 from .._policies.test_contract import REQUESTS, cost_of, serve, size_of
@@ -21,6 +22,12 @@ def trace_of(requests):
     return Trace.from_arrays(
         keys=requests, size_bytes=[*map(size_of, requests)], compile_seconds=[*map(cost_of, requests)]
     )
+
+
+def with_events(trace, seed, warm, clear):
+    """Turn a share of the requests into programs made ahead, and one into entries that the program cleared."""
+    events = np.random.default_rng(seed).choice(3, size=len(trace), p=[1 - warm - clear, warm, clear])
+    return replace(trace, events=events.astype(np.uint8))
 
 
 def zipf(requests, keys, seed, exponent=1.0, mappings_limit=None, coarse=False):
@@ -60,9 +67,9 @@ def hide_numba(monkeypatch):
 
 
 def compiled_policies():
-    from jaxcache._replay import compiled as _replay_compiled
+    from jaxcache._replay import compiled
 
-    return set(_replay_compiled.POLICIES)
+    return set(compiled.POLICIES)
 
 
 COMPILED = compiled_policies()
@@ -88,9 +95,12 @@ def test_a_replay_decides_as_a_cache_in_a_few_lines(name, requests, limit):
     share=st.sampled_from([0.01, 0.1, 0.4, 0.9, 2.0]),
     mappings_limit=st.none() | st.integers(0, 200),
     coarse=st.booleans(),
+    clear=st.sampled_from([0.0, 0.01, 0.3]),
 )
-def test_a_kernel_decides_as_the_objects_of_a_running_cache(name, shape, seed, exponent, share, mappings_limit, coarse):
-    trace = zipf(*shape, seed, exponent, mappings_limit, coarse)
+def test_a_kernel_decides_as_the_objects_of_a_running_cache(
+    name, shape, seed, exponent, share, mappings_limit, coarse, clear
+):
+    trace = with_events(zipf(*shape, seed, exponent, mappings_limit, coarse), seed, clear / 3, clear)
     limit = max(1, int(share * trace.working_set_bytes))
     fast, slow = both_ways(trace, name, limit, seed=seed % 3)
     assert decisions(fast) == decisions(slow)
@@ -99,10 +109,19 @@ def test_a_kernel_decides_as_the_objects_of_a_running_cache(name, shape, seed, e
 @pytest.mark.parametrize("name", sorted(COMPILED))
 def test_a_kernel_decides_as_the_objects_beyond_what_they_remember(name):
     trace = zipf(30_000, 12_000, 0, 0.6)  # HISTORY is 4096 keys; draws are from more entries than Python copies
-    for share in (0.02, 0.2):
-        fast, slow = both_ways(trace, name, int(share * trace.working_set_bytes))
+    for share, clear in ((0.02, 0.0), (0.2, 0.1)):
+        fast, slow = both_ways(with_events(trace, 0, 0.0, clear), name, int(share * trace.working_set_bytes))
         assert decisions(fast) == decisions(slow)
         assert fast.evictions > 0 or name == "none"
+
+
+@pytest.mark.parametrize("name", sorted(COMPILED))
+def test_entries_that_are_cleared_and_come_again_many_times_leave_nothing_behind(name):
+    trace = zipf(6_000, 8, 0)  # a heap leaves items of what is cleared behind, until it has no room for more
+    trace = with_events(trace, 1, 0.0, 0.45)
+    fast, slow = both_ways(trace, name, trace.working_set_bytes * 3 // 4)
+    assert decisions(fast) == decisions(slow)
+    assert fast.misses > 1000
 
 
 @EVERY
@@ -126,12 +145,10 @@ def test_a_limit_below_the_smallest_entry_holds_nothing(name):
 def test_events_between_requests_are_replayed_and_not_counted(name, requests, limit, data):
     plain = trace_of(requests)
     kinds = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=len(requests), max_size=len(requests)))
-    cleared = Event.CLEAR in kinds
     trace = Trace(
         plain.signatures, plain.labels, plain.size_bytes, plain.compile_seconds, plain.mappings,
         np.array(kinds, np.uint8),
     )  # fmt: skip
-    results = [replay(trace, name, limit)] if cleared else both_ways(trace, name, limit)
     policy, held, told = make_policy(name), set(), []
     for key, kind in zip(requests, kinds, strict=True):
         if kind == Event.CLEAR:
@@ -153,7 +170,7 @@ def test_events_between_requests_are_replayed_and_not_counted(name, requests, li
                     held.remove(victim)
                 policy.add(key, size_of(key), cost_of(key))
                 held.add(key)
-    for result in results:
+    for result in both_ways(trace, name, limit):
         assert result.outcomes.tolist() == told
         assert result.requests == kinds.count(0)
 
@@ -243,6 +260,31 @@ def test_a_policy_of_ones_own_is_replayed():
 def test_bad_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         replay(zipf(10, 3, 0), *arguments)
+
+
+def test_seeds_threads_and_shares_that_are_no_such_numbers_are_refused_in_words():
+    trace = zipf(10, 3, 0)
+    with pytest.raises(ValueError, match=r"seed must be a whole number, such as 0, but is 0\.5"):
+        replay(trace, "random", 10, seed=0.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"threads must be a whole number, 1 or more, or None, but is 1\.5"):
+        replay_grid(trace, ["lru"], [10], threads=1.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"load_share must be 0 or more, such as 0\.05, but is 'half'"):
+        Disk(load_share="half")  # pyright: ignore[reportArgumentType]
+
+
+class WithoutAdmit:
+    add = hit = victim = remove = print
+
+
+@pytest.mark.parametrize("policy", [WithoutAdmit(), POLICIES["lru"], None])
+def test_a_policy_without_the_methods_of_one_is_refused_as_a_cache_refuses_it(policy):
+    wanted = (
+        "must be a name such as 'lru', or an object with the methods add, hit, victim, remove and admit of jaxcache"
+    )
+    with pytest.raises(TypeError, match=f"policy {wanted}"):
+        replay(zipf(10, 3, 0), policy, 10)
+    with pytest.raises(TypeError, match=f"eviction {wanted}"):
+        JitCache(10, policy)
 
 
 def test_what_is_no_trace_is_refused():

@@ -61,7 +61,8 @@ def test_keys_of_any_kind_are_told_apart_as_python_does(keys):
         ({"keys": np.ones((3, 2))}, "keys must have one element a request"),
         ({"keys": np.array([1.0, np.nan, 2.0])}, "keys must be .* row 1 is nan"),
         ({"mappings": [1, -1, 1]}, "mappings must be whole numbers"),
-        ({"mappings_limit": -1}, "mappings_limit must be 0 or more"),
+        ({"mappings_limit": -1}, "mappings_limit must be a whole number, 0 or more, or None, but is -1"),
+        ({"mappings_limit": 1.5}, "mappings_limit must be a whole number, 0 or more, or None, but is 1.5"),
     ],
 )
 def test_impossible_rows_are_refused_with_argument_and_row(change, message):

@@ -23,8 +23,7 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 EXTRA = {
     "_cache/settings_file.py": {"yaml"},
     "_replay/trace_files.py": {"pyarrow"},
-    "_replay/compiled.py": {"numba"},
-    **{f"_replay/kernels/{name}.py": {"numba"} for name in ("lists", "heaps", "adaptive", "sampled", "compiler")},
+    "_replay/kernels/compiler.py": {"numba"},
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, overload
 
 from .._calls.misses import Explanation
-from .._policies import Policy, make_policy, options_of
+from .._policies import Policy, policy_maker
 from .._policies.bounded_set import BoundedSet
 from .._primitives.checks import check_optional_whole_number
 from .._primitives.sizes import format_size, parse_size
@@ -71,7 +71,7 @@ class JitCache:
         """
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         cost_table = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
-        residents = BoundedSet(_policy_maker(eviction, seed), limit_bytes, mappings_limit())
+        residents = BoundedSet(policy_maker(eviction, seed), limit_bytes, mappings_limit())
         max_compiles = _check_max_compiles(max_compiles)
         name = eviction if isinstance(eviction, str) else type(eviction).__name__
         setting = {"eviction": name, "limit_bytes": limit_bytes, "mappings_limit": mappings_limit(), "seed": seed}
@@ -186,18 +186,3 @@ class JitCache:
 
 def _check_max_compiles(value: object) -> int | None:
     return check_optional_whole_number(value, "max_compiles", 0)
-
-
-def _policy_maker(eviction: object, seed: int) -> Callable[[], Policy]:
-    """Return a function that makes the policy that is named, or returns the caller's own if it has all methods."""
-    if isinstance(eviction, str):
-        options = {"seed": seed} if "seed" in options_of(eviction) else {}
-        return lambda: make_policy(eviction, **options)
-    methods = ("add", "hit", "victim", "remove", "admit")
-    if isinstance(eviction, type) or not all(callable(getattr(eviction, name, None)) for name in methods):
-        raise TypeError(
-            "eviction must be a name such as 'lru', or an object with the methods add, hit, victim, remove and admit "
-            f"of jaxcache.Policy, but is {eviction!r}"
-        )
-    policy: Any = eviction
-    return lambda: policy

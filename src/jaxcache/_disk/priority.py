@@ -1,10 +1,13 @@
 """Priorities of the eviction policies whose decisions can be stored as one number an entry.
 
-The formulas are those of ``_policies/``, with which the tests compare them. The entry of the lowest (priority, number)
-is evicted first, where ``number`` is that of the request that set the priority.
+The formulas are those of ``_policies/``. The entry of the lowest (priority, number) is evicted first, where ``number``
+is that of the request that set the priority. A test compares the order with that of the policies in memory.
 """
 
 from typing import NamedTuple
+
+from .._policies.gdsf import gdsf_priority
+from .._policies.size_based import smallness
 
 STORED_POLICIES = ("lru", "lfu", "fifo", "size_based", "gdsf", "gdsf_admit")
 RERANKED_BY_HITS = frozenset({"lru", "lfu", "gdsf", "gdsf_admit"})
@@ -32,9 +35,9 @@ def check_stored_policy(eviction: str) -> str:
 def priority(eviction: str, clock: float, number: int, cost: EntryCost) -> float:
     """Return the priority that an entry gets by request ``number``."""
     if eviction in AGEING:
-        return clock + cost.frequency * cost.compile_seconds / cost.size_bytes
+        return gdsf_priority(clock, cost.frequency, cost.size_bytes, cost.compile_seconds)
     if eviction == "lfu":
         return float(cost.frequency)
     if eviction == "size_based":
-        return float(-cost.size_bytes)
+        return smallness(cost.size_bytes)
     return float(number)

@@ -3,11 +3,10 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 
+from .._policies.gdsf_admit import COMPARED
+from .._policies.structures import HISTORY
 from .files import EntryId
 from .priority import EntryCost, priority
-
-_HISTORY = 4096  # evicted entries that are remembered, as in the policies in memory
-_COMPARED = 64  # victims that a new entry is compared with, as there
 
 
 def lowest_first(db: sqlite3.Connection) -> Iterator[tuple[str, str, int, float, int]]:
@@ -22,7 +21,7 @@ def dearest(db: sqlite3.Connection, clock: float, size_bytes: int) -> float:
     """Return the highest priority among the entries that would be evicted for ``size_bytes``."""
     highest, covered = clock, 0
     for compared, (_, _, size, rank, _) in enumerate(lowest_first(db)):
-        if compared == _COMPARED:
+        if compared == COMPARED:
             break
         highest, covered = rank, covered + size
         if covered >= size_bytes:
@@ -35,7 +34,7 @@ def record_past(db: sqlite3.Connection, entry_id: EntryId, frequency: int, reaso
     db.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?)", (*entry_id, frequency, reason, number))
     if number % 64 == 0:
         db.execute("DELETE FROM past WHERE number <= (SELECT number FROM past ORDER BY number DESC LIMIT 1 OFFSET ?)",
-                   (_HISTORY,))  # fmt: skip
+                   (HISTORY,))  # fmt: skip
 
 
 def rank_all(db: sqlite3.Connection, eviction: str, clock: float) -> None:

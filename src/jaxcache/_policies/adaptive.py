@@ -3,22 +3,59 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
+from typing import Any
 
 from .hazard import KEPT, Hazard
-from .history import History
-from .urn import RandomKeySet
+from .structures import CANDIDATES, History, RandomKeySet
 
 BRIEF, RECENT = 100.0, 1000.0  # requests; memories of the rate, beside one that keeps everything
 STILL_BRIEF, STILL_RECENT = exp(-1 / BRIEF), exp(-1 / RECENT)
 LEARNING = 0.01  # share of its weight that a memory gains or loses at a request, at most
 LEAST = 1e-3  # weight that a memory keeps, so that it can come back
 RENEWAL = 256  # requests between renewals of the hazard, at least
-CARRIED = 16
+CARRIED = 16  # candidates that are compared again the next time
+
+# The functions below are compiled by numba too, for the replay.
+
+
+def foresee(
+    passed: int, still_brief: float, still_recent: float, brief: float, recent: float, requests: int,
+    weights: Any, all_brief: float, all_recent: float, time: int,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Return w_m * n_m / N_m of the three memories at the request under way, ``passed`` after the last, and u."""
+    from_brief = weights[0] * brief / all_brief
+    from_recent = weights[1] * recent / all_recent
+    from_ever = weights[2] * requests / time
+    expected = from_brief * BRIEF * (1 - still_brief) + from_recent * RECENT * (1 - still_recent) + from_ever * passed
+    return from_brief * still_brief, from_recent * still_recent, from_ever, expected
+
+
+def foresee_once_asked(
+    still_brief: float, still_recent: float, brief: float, recent: float, requests: int,
+    weights: Any, all_brief: float, all_recent: float, time: int,
+) -> float:  # fmt: skip
+    """Return the rate of a key once the request under way is counted, with ``requests`` before it."""
+    of_brief = (brief * still_brief + 1.0) / (all_brief * STILL_BRIEF + 1.0)
+    of_recent = (recent * still_recent + 1.0) / (all_recent * STILL_RECENT + 1.0)
+    return weights[0] * of_brief + weights[1] * of_recent + weights[2] * (requests + 1) / (time + 1)
+
+
+def learn_weights(
+    weights: Any, from_brief: float, from_recent: float, from_ever: float, time: int
+) -> tuple[float, float, float]:
+    """Return the weights of the memories, moved towards their shares in what was foreseen of a request that came."""
+    foreseen = from_brief + from_recent + from_ever
+    step = max(LEARNING, 1 / (time + 10))
+    brief = max(LEAST, weights[0] + step * (from_brief / foreseen - weights[0]))
+    recent = max(LEAST, weights[1] + step * (from_recent / foreseen - weights[1]))
+    ever = max(LEAST, weights[2] + step * (from_ever / foreseen - weights[2]))
+    total = brief + recent + ever
+    return brief / total, recent / total, ever / total
 
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of a key: requests in all, and with those long ago forgotten, as of the last one."""
+    """Requests of a key, as of the last one: in all, and with those long ago forgotten."""
 
     size: int
     density: float  # cost / size
@@ -57,7 +94,7 @@ class Adaptive:
     several exponential memories of a key, LRB (Z. Song et al., NSDI 2020).
     """
 
-    def __init__(self, seed: int = 0, candidates: int = 64) -> None:
+    def __init__(self, seed: int = 0, candidates: int = CANDIDATES) -> None:
         self._candidates = candidates
         self._time = 0
         self._renewed = 0
@@ -96,7 +133,7 @@ class Adaptive:
             if covered >= size:
                 break
         record = self._past.get(key) or _Record(size, cost / size)
-        if self._priority_if_asked(record) > theirs / covered:
+        if self._priority_once_asked(record) > theirs / covered:
             return True
         self._refer(record)
         self._past.note(key, record)
@@ -107,7 +144,9 @@ class Adaptive:
         passed = self._time + 1 - record.last
         still_brief, still_recent = exp(-passed / BRIEF), exp(-passed / RECENT)
         if record.requests:
-            self._learn(record, passed, still_brief, still_recent)
+            brief, recent, ever, expected = self._foresee(record, passed, still_brief, still_recent)
+            self._hazard.note(record.requests, expected)
+            self._weights = learn_weights(self._weights, brief, recent, ever, self._time)
         self._time += 1
         record.requests += 1
         record.brief = record.brief * still_brief + 1.0
@@ -117,67 +156,53 @@ class Adaptive:
         self._all_recent = self._all_recent * STILL_RECENT + 1.0
         self._ranked = []
 
-    def _learn(self, record: _Record, passed: int, still_brief: float, still_recent: float) -> None:
-        a, b, c = self._weights
-        brief = a * record.brief / self._all_brief
-        recent = b * record.recent / self._all_recent
-        ever = c * record.requests / self._time
-        expected = brief * BRIEF * (1 - still_brief) + recent * RECENT * (1 - still_recent) + ever * passed
-        self._hazard.note(record.requests, expected)
-        brief, recent = brief * still_brief, recent * still_recent
-        foreseen = brief + recent + ever
-        step = max(LEARNING, 1 / (self._time + 10))
-        a = max(LEAST, a + step * (brief / foreseen - a))
-        b = max(LEAST, b + step * (recent / foreseen - b))
-        c = max(LEAST, c + step * (ever / foreseen - c))
-        total = a + b + c
-        self._weights = (a / total, b / total, c / total)
+    def _foresee(
+        self, record: _Record, passed: int, still_brief: float, still_recent: float
+    ) -> tuple[float, float, float, float]:
+        return foresee(
+            passed, still_brief, still_recent, record.brief, record.recent, record.requests,
+            self._weights, self._all_brief, self._all_recent, self._time,
+        )  # fmt: skip
 
-    def _foresight(self, record: _Record) -> tuple[float, float, float, float]:
-        """Return w_m * n_m / N_m of the three memories at the request under way, and u."""
+    def _foresee_now(self, record: _Record) -> tuple[float, float, float, float]:
         passed = self._time + 1 - record.last
-        brief = self._weights[0] * record.brief / self._all_brief
-        recent = self._weights[1] * record.recent / self._all_recent
-        ever = self._weights[2] * record.requests / self._time
-        still_brief, still_recent = exp(-passed / BRIEF), exp(-passed / RECENT)
-        expected = brief * BRIEF * (1 - still_brief) + recent * RECENT * (1 - still_recent) + ever * passed
-        return brief * still_brief, recent * still_recent, ever, expected
+        return self._foresee(record, passed, exp(-passed / BRIEF), exp(-passed / RECENT))
 
     def _priority(self, record: _Record) -> float:
-        brief, recent, ever, expected = self._foresight(record)
+        brief, recent, ever, expected = self._foresee_now(record)
         return self._hazard.factor(record.requests, expected) * (brief + recent + ever) * record.density
 
-    def _priority_if_asked(self, record: _Record) -> float:
+    def _priority_once_asked(self, record: _Record) -> float:
         """Return the priority of a key that is not held, once the request under way is counted."""
-        passed, requests = self._time + 1 - record.last, record.requests + 1
-        brief = (record.brief * exp(-passed / BRIEF) + 1.0) / (self._all_brief * STILL_BRIEF + 1.0)
-        recent = (record.recent * exp(-passed / RECENT) + 1.0) / (self._all_recent * STILL_RECENT + 1.0)
-        a, b, c = self._weights
-        rate = a * brief + b * recent + c * requests / (self._time + 1)
-        return self._hazard.factor(requests, 0.0) * rate * record.density
+        passed = self._time + 1 - record.last
+        rate = foresee_once_asked(
+            exp(-passed / BRIEF), exp(-passed / RECENT), record.brief, record.recent, record.requests,
+            self._weights, self._all_brief, self._all_recent, self._time,
+        )  # fmt: skip
+        return self._hazard.factor(record.requests + 1, 0.0) * rate * record.density
 
     def _victims(self) -> list[int]:
         """Return keys, lowest priority first."""
         if not self._ranked:
             self._renew_if_due()
-            known = self._records
-            drawn = self._held.draw(self._candidates)
-            if len(drawn) < len(known):
-                again = [key for key in self._carried if key in known]
-                drawn = list(dict.fromkeys([*again, *drawn]))[: self._candidates]
-            self._ranked = sorted(drawn, key=lambda key: (self._priority(known[key]), known[key].last))
+            records = self._records
+            candidates = self._held.draw(self._candidates)
+            if len(candidates) < len(records):
+                carried = [key for key in self._carried if key in records]
+                candidates = list(dict.fromkeys([*carried, *candidates]))[: self._candidates]
+            self._ranked = sorted(candidates, key=lambda key: (self._priority(records[key]), records[key].last))
             self._carried = self._ranked[:CARRIED]
         return self._ranked
 
     def _renew_if_due(self) -> None:
         """Renew the hazard; here, so that no hit waits for it."""
-        known = len(self._records) + len(self._past)
-        if self._time >= self._renewed + max(RENEWAL, known):
+        records = len(self._records) + len(self._past)
+        if self._time >= self._renewed + max(RENEWAL, records):
             self._renewed = self._time
-            self._hazard.renew(self._waiting(max(RENEWAL, known) / (1 - KEPT)))
+            self._hazard.renew(self._waiting(max(RENEWAL, records) / (1 - KEPT)))
 
     def _waiting(self, span: float) -> Iterator[tuple[int, float, float]]:
         for records in (self._records, self._past):
             for record in records.values():
-                expected = self._foresight(record)[3]
+                expected = self._foresee_now(record)[3]
                 yield record.requests, expected, exp((record.last - self._time) / span)

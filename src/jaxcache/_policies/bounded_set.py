@@ -1,15 +1,15 @@
-"""Who is held: a policy, the limits, and what each resident weighs. Nothing here knows JAX."""
+"""Bounded set: who is held under a policy and the limits. Nothing here knows JAX."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from . import Policy
-from .lru import Lru
+from .lru_fifo_none import Lru
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What holding something takes.
+    """Resources that holding something takes.
 
     Attributes:
         size_bytes: Of memory.

@@ -1,6 +1,22 @@
 """gdsf: frequency times cost by size, with ageing."""
 
-from .lazy_heap import LazyHeap
+from dataclasses import dataclass
+
+from .structures import LazyHeap
+
+
+def gdsf_priority(clock: float, frequency: int, size: int, cost: float) -> float:
+    """Return the priority of Greedy-Dual-Size-Frequency; numba compiles it too, and the shared directory calls it."""
+    return clock + frequency * cost / size
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Size, cost and frequency of a held key."""
+
+    size: int
+    cost: float
+    frequency: int = 1
 
 
 class Gdsf:
@@ -20,19 +36,17 @@ class Gdsf:
 
     def __init__(self) -> None:
         self._clock = 0.0
-        self._frequency: dict[int, int] = {}
-        self._size_cost: dict[int, tuple[int, float]] = {}
+        self._entries: dict[int, _Entry] = {}
         self._priority = LazyHeap()
 
     def add(self, key: int, size: int, cost: float) -> None:
-        self._frequency[key] = frequency = 1
-        self._size_cost[key] = (size, cost)
-        self._priority.add(key, self._clock + frequency * cost / size)
+        self._entries[key] = _Entry(size, cost)
+        self._priority.add(key, gdsf_priority(self._clock, 1, size, cost))
 
     def hit(self, key: int) -> None:
-        self._frequency[key] = frequency = self._frequency[key] + 1
-        size, cost = self._size_cost[key]
-        self._priority.rise(key, self._clock + frequency * cost / size)
+        entry = self._entries[key]
+        entry.frequency = frequency = entry.frequency + 1
+        self._priority.rise(key, gdsf_priority(self._clock, frequency, entry.size, entry.cost))
 
     def victim(self) -> int:
         return self._priority.lowest()
@@ -41,7 +55,7 @@ class Gdsf:
         if self._priority.lowest() == key:
             self._clock = self._priority[key]
         self._priority.remove(key)
-        del self._frequency[key], self._size_cost[key]
+        del self._entries[key]
 
     def admit(self, key: int, size: int, cost: float) -> bool:
         return True

@@ -2,8 +2,8 @@
 
 from contextlib import closing
 
-from .gdsf import Gdsf
-from .history import History
+from .gdsf import Gdsf, gdsf_priority
+from .structures import History
 
 COMPARED = 64  # victims that a newcomer is compared with, at most: what bounds the work of ``admit``
 
@@ -33,22 +33,22 @@ class GdsfAdmit(Gdsf):
         super().add(key, size, cost)
 
     def remove(self, key: int) -> None:
-        self._past.note(key, self._frequency[key])
+        self._past.note(key, self._entries[key].frequency)
         super().remove(key)
 
     def admit(self, key: int, size: int, cost: float) -> bool:
         frequency = self._past.get(key, 0) + 1
-        admitted = self._clock + frequency * cost / size >= self._highest_victim_priority(size)
-        if not admitted:
-            self._past.note(key, frequency)
-        return admitted
+        if gdsf_priority(self._clock, frequency, size, cost) >= self._highest_victim_priority(size):
+            return True
+        self._past.note(key, frequency)
+        return False
 
     def _highest_victim_priority(self, size: int) -> float:
         highest, covered = self._clock, 0
         with closing(self._priority.ascending()) as victims:
             for _, victim in zip(range(COMPARED), victims, strict=False):
                 highest = self._priority[victim]
-                covered += self._size_cost[victim][0]
+                covered += self._entries[victim].size
                 if covered >= size:
                     break
         return highest

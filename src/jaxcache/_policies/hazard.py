@@ -1,10 +1,9 @@
-"""How far requests come sooner or later than a rate of requests says."""
+"""Hazard: how much sooner or later requests come than a rate of requests leads to expect."""
 
 from collections.abc import Iterable
-from functools import reduce
 from itertools import pairwise
 from math import expm1, frexp
-from operator import add
+from typing import Any
 
 BINS = 32  # of what was expected since the last request, two to a doubling
 CLASSES = 5  # requests so far: 1, 2, 3 to 4, 5 to 8, more
@@ -49,12 +48,19 @@ class Hazard:
         ended = [list(row) for row in self._came]
         for requests, expected, weight in waiting:
             ended[class_of(requests)][bin_of(expected)] += weight
-        self._factors = [_factors(came, all_) for came, all_ in zip(self._came, ended, strict=True)]
+        exposures, hazards = [0.0] * BINS, [0.0] * BINS
+        for number in range(CLASSES):
+            fit_hazards(self._came[number], ended[number], exposures, hazards)
+            self._factors[number] = [gittins_index(hazards, start) for start in range(BINS)]
         self._came = [[KEPT * count for count in row] for row in self._came]
 
 
+# The functions below are compiled by numba too, for the replay: rows are lists or arrays of BINS numbers.
+
+
 def class_of(requests: int) -> int:
-    return min((requests - 1).bit_length(), CLASSES - 1)
+    """Return the class of a key with so many requests, 1 or more: the bits of what is above one."""
+    return min(frexp(float(requests - 1))[1], CLASSES - 1)
 
 
 def bin_of(expected: float) -> int:
@@ -64,22 +70,24 @@ def bin_of(expected: float) -> int:
     return 0 if expected <= 0.0 or half < 0 else min(half, BINS - 1)
 
 
-def _factors(came: list[float], ended: list[float]) -> list[float]:
-    exposures, later = [0.0] * BINS, 0.0
-    for index in reversed(range(BINS)):
+def fit_hazards(came: Any, ended: Any, exposures: Any, hazards: Any) -> None:
+    """Fill in a class's exposures and hazards, from the requests that came and those that ended or wait in each bin.
+
+    Sums are rounded at each step, since ``sum`` rounds otherwise from Python 3.12 on and decisions depend on it.
+    """
+    later, requests, spent = 0.0, 0.0, 0.0
+    for index in range(BINS - 1, -1, -1):
         exposures[index] = (later + ended[index] / 2) * WIDTHS[index]
         later += ended[index]
-    usual = (_total(came) + PRIOR) / (_total(exposures) + PRIOR)
-    hazards = [(seen + PRIOR * usual) / (spent + PRIOR) for seen, spent in zip(came, exposures, strict=True)]
-    return [_index(hazards, start) for start in range(BINS)]
+    for index in range(BINS):
+        requests += came[index]
+        spent += exposures[index]
+    usual = (requests + PRIOR) / (spent + PRIOR)
+    for index in range(BINS):
+        hazards[index] = (came[index] + PRIOR * usual) / (exposures[index] + PRIOR)
 
 
-def _total(terms: list[float]) -> float:
-    """Return the sum, rounded at each step: ``sum`` rounds otherwise since Python 3.12, and decisions depend on it."""
-    return reduce(add, terms, 0.0)
-
-
-def _index(hazards: list[float], start: int) -> float:
+def gittins_index(hazards: Any, start: int) -> float:
     """Return the Gittins index in the middle of a bin."""
     best, open_, requested, spent = 0.0, 1.0, 0.0, 0.0
     for index in range(start, BINS):

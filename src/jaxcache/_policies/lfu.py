@@ -1,6 +1,6 @@
 """lfu: the least frequently used goes first."""
 
-from .lazy_heap import LazyHeap
+from .structures import LazyHeap
 
 
 class Lfu:

@@ -3,10 +3,19 @@
 from collections import deque
 from collections.abc import Sequence
 
-from .history import History
-from .urn import RandomKeySet
+from .structures import CANDIDATES, History, RandomKeySet
 
 K = 4  # references that a rate is taken from
+
+
+def request_rate(references: int, oldest: int, time: int) -> float:
+    """Return λ of a key with so many references since request ``oldest``, at request ``time``."""
+    return references / (time - oldest)
+
+
+def profit(rate: float, size: int, cost: float) -> float:
+    """Return what a byte saves in a unit of time: λ * c / s."""
+    return rate * cost / size
 
 
 class LncRa:
@@ -32,7 +41,7 @@ class LncRa:
     Source: P. Scheuermann, J. Shim, R. Vingralek, WATCHMAN: A Data Warehouse Intelligent Cache Manager, VLDB 1996.
     """
 
-    def __init__(self, seed: int = 0, candidates: int = 64) -> None:
+    def __init__(self, seed: int = 0, candidates: int = CANDIDATES) -> None:
         self._candidates = candidates
         self._time = 0
         self._references: dict[int, deque[int]] = {}
@@ -72,7 +81,7 @@ class LncRa:
         past = self._past.get(key, deque(maxlen=K))
         if past:
             rate = self._rate([*past, self._time + 1][-K:])
-            admitted = rate * cost / size > their_cost_rate / covered
+            admitted = profit(rate, size, cost) > their_cost_rate / covered
         else:
             admitted = cost / size > their_cost / covered
         if not admitted:
@@ -87,7 +96,7 @@ class LncRa:
 
     def _rate(self, references: Sequence[int]) -> float:
         """Return λ at the request under way, which is counted once it is answered."""
-        return len(references) / (self._time + 1 - references[0])
+        return request_rate(len(references), references[0], self._time + 1)
 
     def _victims(self) -> list[int]:
         """Return keys, lowest profit first."""
@@ -96,5 +105,5 @@ class LncRa:
         return self._ranked
 
     def _profit(self, key: int) -> tuple[float, int]:
-        references, (s, c) = self._references[key], self._size_cost[key]
-        return self._rate(references) * c / s, references[-1]
+        references = self._references[key]
+        return profit(self._rate(references), *self._size_cost[key]), references[-1]

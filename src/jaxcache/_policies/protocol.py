@@ -1,10 +1,10 @@
-"""What every eviction policy answers to."""
+"""The protocol of eviction policies."""
 
 from typing import Protocol
 
 
 class Policy(Protocol):
-    """Decides who goes. It holds no entries, only what it needs to order their keys.
+    """Eviction policy: decides who goes. It holds no entries, only what it needs to order their keys.
 
     Keys are any hashable; the same key means the same entry, also after it was evicted and added again.
     ``size`` is in bytes and positive; ``cost`` is in compile seconds, as first measured for the key.

@@ -1,6 +1,6 @@
 """random: a seeded draw decides."""
 
-from .urn import RandomKeySet
+from .structures import RandomKeySet
 
 
 class Random:

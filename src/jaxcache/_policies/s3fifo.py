@@ -2,6 +2,18 @@
 
 from collections import OrderedDict
 
+MOST_FREQUENT = 3  # hits that are counted, at most
+
+
+def small_is_due(small_bytes: int, held_bytes: int) -> bool:
+    """Return whether the small queue holds a tenth of all bytes or more, so that a victim is looked for there."""
+    return 10 * small_bytes >= held_bytes
+
+
+def ghosts_exceed(ghosts: int, entries: int) -> bool:
+    """Return whether there are more ghosts than nine tenths of the entries."""
+    return 10 * ghosts > 9 * entries
+
 
 class S3Fifo:
     """Three first-in-first-out queues.
@@ -41,17 +53,17 @@ class S3Fifo:
         else:
             self._small[key] = size
             self._small_bytes += size
-        while 10 * len(self._ghost) > 9 * len(self._frequency):
+        while ghosts_exceed(len(self._ghost), len(self._frequency)):
             self._ghost.popitem(last=False)
 
     def hit(self, key: int) -> None:
-        self._frequency[key] = min(self._frequency[key] + 1, 3)
+        self._frequency[key] = min(self._frequency[key] + 1, MOST_FREQUENT)
         if key == self._next:
             self._next = None
 
     def victim(self) -> int:
         if self._next is None:  # kept, since looking again would weigh the queues again
-            if 10 * self._small_bytes >= self._held_bytes:
+            if small_is_due(self._small_bytes, self._held_bytes):
                 self._next = self._victim_of_small()
             if self._next is None:
                 self._next = self._victim_of_main()

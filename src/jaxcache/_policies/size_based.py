@@ -1,6 +1,11 @@
 """size_based: the largest goes first."""
 
-from .lazy_heap import LazyHeap
+from .structures import LazyHeap
+
+
+def smallness(size: int) -> float:
+    """Return the priority of size_based; numba compiles it too, and the shared directory calls it."""
+    return -float(size)
 
 
 class SizeBased:
@@ -15,7 +20,7 @@ class SizeBased:
         self._smallness = LazyHeap()
 
     def add(self, key: int, size: int, cost: float) -> None:
-        self._smallness.add(key, -size)
+        self._smallness.add(key, smallness(size))
 
     def hit(self, key: int) -> None:
         pass

@@ -1,4 +1,4 @@
-"""How little any policy could have compiled: a certified bound, and an offline schedule that comes near it."""
+"""The certified bound: how little any policy could have compiled, and an offline schedule that comes near it."""
 
 import math
 from collections.abc import Callable
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .replay import SMALL_ROWS, check_arguments
-from .trace import Event, Trace
+from .._primitives.checks import check_whole_number
+from .._primitives.sizes import parse_size
+from .decisions import SMALL_ROWS
+from .trace import Event, Trace, check_trace
 
 STEPS = 400
 _EPSILON = float(np.finfo(float).eps)
@@ -17,7 +19,7 @@ _EPSILON = float(np.finfo(float).eps)
 
 @dataclass(frozen=True)
 class Optimum:
-    """What the best could have been.
+    """Bounds on the compile seconds of the best policy.
 
     Attributes:
         limit_bytes: None for no limit.
@@ -38,8 +40,8 @@ class Optimum:
 
 
 @dataclass(frozen=True)
-class Stays:
-    """Each stretch from a request to the next of the same signature, which an entry may be held through.
+class Intervals:
+    """Intervals from a request to the next of the same signature, which an entry may be held through.
 
     Attributes:
         starts: Rows.
@@ -58,13 +60,13 @@ def optimum(trace: Trace, limit: int | str | None = None, *, steps: int = STEPS)
     """Return bounds on the compile seconds of the best policy for a trace.
 
     For each request i with a next request n(i) of the same signature, x_i says whether the entry is held until then:
-    maximise Σ c_i x_i with Σ s_i x_i ≤ C over the stretches open at each row t. Relaxed with prices λ_t ≥ 0, ::
+    maximise Σ c_i x_i with Σ s_i x_i ≤ C over the intervals open at each row t. Relaxed with prices λ_t ≥ 0, ::
 
         saved ≤ C Σ λ_t + Σ_i max(0, c_i − s_i (Λ_n(i) − Λ_i)),    Λ the prefix sums of λ
 
     holds for any λ, so that each subgradient step, O(N), gives a bound; the best counts. The prices are multiples of
     a power of two, so that their sums are exact, the last sum is rounded once, and what rounding is left is taken
-    off: the bound holds for the numbers given. The schedule takes stretches by what they save for their price, as
+    off: the bound holds for the numbers given. The schedule takes intervals by what they save for their price, as
     long as they fit, and is the best of several prices. Memory mappings are not looked at.
 
     Args:
@@ -76,23 +78,23 @@ def optimum(trace: Trace, limit: int | str | None = None, *, steps: int = STEPS)
         ValueError: If ``limit`` or ``steps`` is out of range.
         TypeError: If ``trace`` is no trace.
     """
-    limit_bytes = check_arguments(trace, "lru", limit)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"steps must be a whole number, 0 or more, but is {steps!r}")
-    asked = trace.signatures[trace.events == Event.REQUEST]
-    total = math.fsum(trace.compile_seconds[asked].tolist())
-    stays = find_stays(trace, limit_bytes)
-    most = math.fsum(stays.saved_seconds.tolist())
-    if limit_bytes is None or not len(stays.starts) or limit_bytes >= trace.working_set_bytes:
+    check_trace(trace)
+    limit_bytes = None if limit is None else parse_size(limit, "limit")
+    steps = check_whole_number(steps, "steps", 0)
+    requested = trace.signatures[trace.events == Event.REQUEST]
+    total = math.fsum(trace.compile_seconds[requested].tolist())
+    intervals = find_intervals(trace, limit_bytes)
+    most = math.fsum(intervals.saved_seconds.tolist())
+    if limit_bytes is None or not len(intervals.starts) or limit_bytes >= trace.working_set_bytes:
         return Optimum(limit_bytes, _rounded_off(total - most, total), total - most, total)
-    stays, rows = _compress(stays)
-    bound, schedule = _search(stays, rows, limit_bytes, steps)
+    intervals, rows = _compress(intervals)
+    bound, schedule = _search(intervals, rows, limit_bytes, steps)
     lower = min(_rounded_off(total - min(bound, most), total), total - schedule)
     return Optimum(limit_bytes, max(0.0, lower), total - schedule, total)
 
 
-def find_stays(trace: Trace, limit_bytes: int | None) -> Stays:
-    """Return the stretches that could save something, in the order of their starts."""
+def find_intervals(trace: Trace, limit_bytes: int | None) -> Intervals:
+    """Return the intervals that could save something, in the order of their starts."""
     rows = np.arange(len(trace))
     order = np.lexsort((rows, trace.signatures))
     same = trace.signatures[order[:-1]] == trace.signatures[order[1:]]
@@ -104,7 +106,7 @@ def find_stays(trace: Trace, limit_bytes: int | None) -> Stays:
         worth &= sizes <= limit_bytes
     chosen = np.flatnonzero(worth)
     chosen = chosen[np.argsort(starts[chosen], kind="stable")]
-    return Stays(starts[chosen], ends[chosen], sizes[chosen], costs[chosen])
+    return Intervals(starts[chosen], ends[chosen], sizes[chosen], costs[chosen])
 
 
 def _rounded_off(value: float, scale: float) -> float:
@@ -112,41 +114,41 @@ def _rounded_off(value: float, scale: float) -> float:
     return max(0.0, value - 8 * _EPSILON * scale)
 
 
-def _compress(stays: Stays) -> tuple[Stays, int]:
-    """Return the stretches on a line of the rows where one starts: between them, the load only falls."""
-    marks = np.unique(stays.starts)
-    starts = np.searchsorted(marks, stays.starts)
-    ends = np.searchsorted(marks, stays.ends)  # open until the last start before their end
-    return Stays(starts, ends, stays.size_bytes, stays.saved_seconds), len(marks)
+def _compress(intervals: Intervals) -> tuple[Intervals, int]:
+    """Return the intervals on a line of the rows where one starts: between them, the load only falls."""
+    marks = np.unique(intervals.starts)
+    starts = np.searchsorted(marks, intervals.starts)
+    ends = np.searchsorted(marks, intervals.ends)  # open until the last start before their end
+    return Intervals(starts, ends, intervals.size_bytes, intervals.saved_seconds), len(marks)
 
 
-def _search(stays: Stays, rows: int, limit_bytes: int, steps: int) -> tuple[float, float]:
+def _search(intervals: Intervals, rows: int, limit_bytes: int, steps: int) -> tuple[float, float]:
     """Return a bound on what can be saved, and what the best schedule found saves."""
-    prices = _descend(stays, rows, limit_bytes, steps)
-    bound = _certify(stays, prices, limit_bytes)
-    pack = _compiled("pack", pack_stays, rows)
+    prices = _descend(intervals, rows, limit_bytes, steps)
+    bound = _certify(intervals, prices, limit_bytes)
+    pack = _compiled("pack", pack_intervals, rows)
     saved = 0.0
-    affordable = pack is not pack_stays or rows <= SMALL_ROWS
-    orders = _orders(stays, prices) if affordable else _orders(stays, prices)[:1]
+    affordable = pack is not pack_intervals or rows <= SMALL_ROWS
+    orders = _orders(intervals, prices) if affordable else _orders(intervals, prices)[:1]
     for order in orders:
-        taken = pack(stays.starts, stays.ends, stays.size_bytes, order, rows, limit_bytes)
-        saved = max(saved, math.fsum(stays.saved_seconds[taken].tolist()))
+        packed = pack(intervals.starts, intervals.ends, intervals.size_bytes, order, rows, limit_bytes)
+        saved = max(saved, math.fsum(intervals.saved_seconds[packed].tolist()))
     return bound, saved
 
 
-def _descend(stays: Stays, rows: int, limit_bytes: int, steps: int) -> NDArray[np.float64]:
+def _descend(intervals: Intervals, rows: int, limit_bytes: int, steps: int) -> NDArray[np.float64]:
     """Return prices near the best, for a byte and a row.
 
     First a sixth of the steps by factors, which find the level quickly; then deflected subgradients whose length is
     that to a target below the best bound so far, drawn nearer whenever it does not improve.
     """
-    shares, saves = stays.size_bytes / limit_bytes, stays.saved_seconds
+    shares, saves = intervals.size_bytes / limit_bytes, intervals.saved_seconds
     prices = np.full(rows, 0.3 * float(saves.sum()) / rows)
     best, best_prices = math.inf, prices
     direction, distance, waited = np.zeros(rows), 0.2, 0
-    relax, turn = _compiled("relax", _relax, rows), _compiled("turn", _turn, rows)
+    lagrangian, deflect = _compiled("lagrangian", _lagrangian, rows), _compiled("deflect", _deflect, rows)
     for step in range(steps):
-        value, slack = relax(stays.starts, stays.ends, shares, saves, prices)
+        value, slack = lagrangian(intervals.starts, intervals.ends, shares, saves, prices)
         waited = 0 if value < best * (1 - 5e-4) else waited + 1
         if value < best:
             best, best_prices = value, prices
@@ -158,14 +160,14 @@ def _descend(stays: Stays, rows: int, limit_bytes: int, steps: int) -> NDArray[n
             continue
         if waited > 10:
             distance, waited = 0.6 * distance, 0
-        length = turn(direction, slack, prices)
+        length = deflect(direction, slack, prices)
         if length == 0.0:
             break
         prices = np.maximum(0.0, prices - (value - best * (1 - distance)) / length * direction)
     return best_prices / limit_bytes
 
 
-def _relax(
+def _lagrangian(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     shares: NDArray[np.float64],
@@ -182,7 +184,7 @@ def _relax(
     return float(sums[-1] + np.maximum(0.0, reduced).sum()), 1.0 - np.cumsum(change)[:-1]
 
 
-def _turn(direction: NDArray[np.float64], slack: NDArray[np.float64], prices: NDArray[np.float64]) -> float:
+def _deflect(direction: NDArray[np.float64], slack: NDArray[np.float64], prices: NDArray[np.float64]) -> float:
     """Deflect the direction in place, leave out what would take a price below 0, and return its square."""
     stuck = prices <= 0
     direction[:] = np.where(stuck & (slack > 0), 0.0, slack) + 0.7 * direction
@@ -190,26 +192,26 @@ def _turn(direction: NDArray[np.float64], slack: NDArray[np.float64], prices: ND
     return float(direction @ direction)
 
 
-def _certify(stays: Stays, prices: NDArray[np.float64], limit_bytes: int) -> float:
+def _certify(intervals: Intervals, prices: NDArray[np.float64], limit_bytes: int) -> float:
     """Return the bound that prices give, rounded no more than a few times in all."""
     total = float(prices.sum())
     if not total > 0:
-        return math.fsum(stays.saved_seconds.tolist())
+        return math.fsum(intervals.saved_seconds.tolist())
     unit = 2.0 ** (math.frexp(total)[1] - 50)  # prices are whole numbers of it, and their sums exact
     sums = np.concatenate([[0], np.cumsum(np.floor(prices / unit).astype(np.int64))])
-    paid = stays.size_bytes * (sums[stays.ends] - sums[stays.starts]).astype(np.float64) * unit
-    reduced = np.maximum(0.0, stays.saved_seconds - paid)
+    paid = intervals.size_bytes * (sums[intervals.ends] - sums[intervals.starts]).astype(np.float64) * unit
+    reduced = np.maximum(0.0, intervals.saved_seconds - paid)
     return math.fsum([limit_bytes * float(sums[-1]) * unit, *reduced[reduced > 0].tolist()])
 
 
-def _orders(stays: Stays, prices: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Return orders to take stretches in: by what they save for their price, and for their bytes and rows."""
+def _orders(intervals: Intervals, prices: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Return orders to take intervals in: by what they save for their price, and for their bytes and rows."""
     orders = []
     for blend in (0.0, 0.1, 0.5, 1.0):
         mixed = (1 - blend) * prices + blend * float(prices.mean()) + 1e-9 * float(prices.mean())
         sums = np.concatenate([[0.0], np.cumsum(mixed)])
-        paid = stays.size_bytes * (sums[stays.ends] - sums[stays.starts])
-        orders.append(np.argsort(-stays.saved_seconds / np.maximum(paid, 1e-300), kind="stable"))
+        paid = intervals.size_bytes * (sums[intervals.ends] - sums[intervals.starts])
+        orders.append(np.argsort(-intervals.saved_seconds / np.maximum(paid, 1e-300), kind="stable"))
     return orders
 
 
@@ -224,7 +226,7 @@ def _compiled(name: str, slow: Callable[..., Any], rows: int) -> Callable[..., A
     return getattr(_compiled_loops, name)
 
 
-def pack_stays(
+def pack_intervals(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -232,9 +234,9 @@ def pack_stays(
     rows: int,
     limit: int,
 ) -> NDArray[np.bool_]:
-    """Return which stretches are taken if each is that fits, in order.
+    """Return which intervals are packed if each is taken that fits, in order.
 
-    The load of all rows is kept in a tree of maxima, in which adding to a stretch and asking for its maximum are
+    The load of all rows is kept in a tree of maxima, in which adding to an interval and asking for its maximum are
     O(log rows). Compiled by numba where it is there.
     """
     leaves = 1
@@ -242,10 +244,10 @@ def pack_stays(
         leaves *= 2
     most = np.zeros(2 * leaves, np.int64)  # of the leaves below, with what was added at or below the node
     added = np.zeros(2 * leaves, np.int64)  # at the node, for all leaves below
-    taken = np.zeros(len(order), np.bool_)
-    for stay in order:
-        size = sizes[stay]
-        left, right = starts[stay] + leaves, ends[stay] + leaves - 1  # both within
+    packed = np.zeros(len(order), np.bool_)
+    for interval in order:
+        size = sizes[interval]
+        left, right = starts[interval] + leaves, ends[interval] + leaves - 1  # both within
         low, high = left, right
         here_low, here_high = most[low], most[high]
         while low // 2 != high // 2:  # climb on both sides, maxima of what lies between them
@@ -261,7 +263,7 @@ def pack_stays(
             peak += added[low]
         if peak + size > limit:
             continue
-        taken[stay] = True
+        packed[interval] = True
         low, high = left, right
         most[low] += size
         if high != low:
@@ -279,4 +281,4 @@ def pack_stays(
         while low > 1:
             low //= 2
             most[low] = max(most[2 * low], most[2 * low + 1]) + added[low]
-    return taken
+    return packed

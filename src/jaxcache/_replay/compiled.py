@@ -1,68 +1,54 @@
-"""Runs the compiled kernels of ``_replay_kernels``; imported only where numba is."""
+"""Replay by compiled policies over arrays; imported only where numba is installed."""
 
-import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._policies.gdsf_admit import COMPARED
-from .._policies.history import HISTORY
-from .kernels import adaptive as learning
-from .kernels import heaps
-from .kernels import lists as queues
-from .kernels import sampled as urns
-from .replay import Decisions, sample_rows
+from .decisions import Decisions, sample_rows
+from .kernels import adaptive, ordered, prioritised, sampled
+from .kernels.loop import Limits, Log, Rows, loop_of
 from .trace import Trace
 
 UNLIMITED = 2**62
-CANDIDATES = 64  # of lnc_ra and adaptive, by default
 
-_HEAP: Any = heaps.by_priority
-_TURN: Any = queues.in_turn
-POLICIES: dict[str, tuple[Any, tuple[Any, ...]]] = {  # the kernel, and what it takes beyond the columns
-    "none": (_TURN, (False, False)),
-    "lru": (_TURN, (True, True)),
-    "fifo": (_TURN, (False, True)),
-    "sieve": (queues.sieve, ()),
-    "s3fifo": (queues.s3fifo, ()),
-    "lfu": (_HEAP, (heaps.LFU, COMPARED, HISTORY)),
-    "size_based": (_HEAP, (heaps.SIZE, COMPARED, HISTORY)),
-    "gdsf": (_HEAP, (heaps.GDSF, COMPARED, HISTORY)),
-    "gdsf_admit": (_HEAP, (heaps.GDSF_ADMIT, COMPARED, HISTORY)),
-    "random": (urns.at_random, ()),
-    "lnc_ra": (urns.lnc_ra, (CANDIDATES, HISTORY)),
-    "adaptive": (learning.adaptive, (CANDIDATES, HISTORY)),
+_ORDER, _SIEVE, _S3FIFO = loop_of(ordered.ORDER), loop_of(ordered.SIEVE), loop_of(ordered.S3FIFO)
+_LFU, _SIZE_BASED = loop_of(prioritised.LFU), loop_of(prioritised.SIZE_BASED)
+_GDSF, _GDSF_ADMIT = loop_of(prioritised.GDSF), loop_of(prioritised.GDSF_ADMIT)
+_RANDOM, _LNC_RA, _ADAPTIVE = loop_of(sampled.RANDOM), loop_of(sampled.LNC_RA), loop_of(adaptive.ADAPTIVE)
+
+# The loop of each policy, and what makes its state from sizes, costs and a seed.
+POLICIES: dict[str, tuple[Any, Callable[[Any, Any, int], Any]]] = {
+    "none": (_ORDER, lambda sizes, _costs, _seed: ordered.new_order(len(sizes), hits_count=False, admits=False)),
+    "lru": (_ORDER, lambda sizes, _costs, _seed: ordered.new_order(len(sizes), hits_count=True, admits=True)),
+    "fifo": (_ORDER, lambda sizes, _costs, _seed: ordered.new_order(len(sizes), hits_count=False, admits=True)),
+    "sieve": (_SIEVE, lambda sizes, _costs, _seed: ordered.new_sieve(len(sizes))),
+    "s3fifo": (_S3FIFO, lambda sizes, _costs, _seed: ordered.new_s3fifo(sizes)),
+    "lfu": (_LFU, lambda sizes, _costs, _seed: prioritised.new_lfu(len(sizes))),
+    "size_based": (_SIZE_BASED, lambda sizes, _costs, _seed: prioritised.new_size_based(sizes)),
+    "gdsf": (_GDSF, lambda sizes, costs, _seed: prioritised.new_gdsf(sizes, costs)),
+    "gdsf_admit": (_GDSF_ADMIT, lambda sizes, costs, _seed: prioritised.new_gdsf_admit(sizes, costs)),
+    "random": (_RANDOM, lambda sizes, _costs, seed: sampled.new_random(len(sizes), seed)),
+    "lnc_ra": (_LNC_RA, sampled.new_lnc_ra),
+    "adaptive": (_ADAPTIVE, adaptive.new_adaptive),
 }
-DRAWING = {"random", "lnc_ra", "adaptive"}
 
 
-def run_compiled(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -> Decisions:
-    """Replay a policy by name; the trace must have no ``CLEAR``."""
+def decide_compiled(trace: Trace, policy: str, limit_bytes: int | None, seed: int) -> Decisions:
+    """Replay a policy by its name."""
     rows = sample_rows(len(trace))
-    outcomes, samples = np.empty(len(trace), np.uint8), np.zeros(len(rows), np.int64)
+    outcomes, sampled_bytes = np.empty(len(trace), np.uint8), np.zeros(len(rows), np.int64)
     misses = np.zeros(len(trace.labels), np.int64)
     if not len(rows):
-        return Decisions(outcomes, misses, samples, 0, 0)
-    kernel, options = POLICIES[policy]
-    if policy in DRAWING:
-        options = (_generator(seed), *options)
-    evictions, peak = kernel(
-        trace.signatures,
-        trace.events,
-        trace.size_bytes,
-        trace.mappings,
-        trace.compile_seconds,
-        UNLIMITED if limit_bytes is None else min(limit_bytes, UNLIMITED),
-        UNLIMITED if trace.mappings_limit is None else trace.mappings_limit,
-        int(rows[0]) + 1,
-        outcomes,
-        misses,
-        samples,
-        *options,
+        return Decisions(outcomes, misses, sampled_bytes, 0, 0)
+    loop, new_state = POLICIES[policy]
+    evictions, peak_bytes = loop(
+        Rows(trace.signatures, trace.events, trace.size_bytes, trace.mappings),
+        Limits(
+            UNLIMITED if limit_bytes is None else min(limit_bytes, UNLIMITED),
+            UNLIMITED if trace.mappings_limit is None else trace.mappings_limit,
+        ),
+        Log(outcomes, misses, sampled_bytes, int(rows[0]) + 1),
+        new_state(trace.size_bytes, trace.compile_seconds, seed),
     )
-    return Decisions(outcomes, misses, samples, int(evictions), int(peak))
-
-
-def _generator(seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the state of Python's generator for a seed: 624 words and a position."""
-    return np.array(random.Random(seed).getstate()[1], np.int64)
+    return Decisions(outcomes, misses, sampled_bytes, int(evictions), int(peak_bytes))

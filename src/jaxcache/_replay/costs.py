@@ -1,4 +1,4 @@
-"""What each signature weighs and costs, kept so that decisions can be repeated.
+"""Cost tables: the bytes and compile seconds of each signature, kept so that decisions can be repeated.
 
 Compile times of one program vary by a factor of two from run to run, enough to change what a cost-aware policy
 evicts. A cache given the table of an earlier run decides as that run did.

@@ -1,4 +1,4 @@
-"""Compile seconds against the limit: for every policy, with the bound, the knee and what is on the front."""
+"""Curves of compile seconds against the limit: for every policy, with the bound, the knee and the front."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._policies import POLICIES
+from .._primitives.checks import check_whole_number
 from .._primitives.sizes import parse_size
 from .bound import Optimum, optimum
 from .replay import ReplayResult, replay, replay_grid
-from .trace import Event, Trace
+from .trace import Event, Trace, check_trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,12 @@ class Curves:
 
     def compile_seconds(self, policy: str) -> NDArray[np.float64]:
         """Return a policy's compile seconds, one a limit."""
-        return np.array([one.compile_seconds for one in self.results[policy]])
+        return np.array([result.compile_seconds for result in self.results[policy]])
 
     @property
     def lower_bound_seconds(self) -> NDArray[np.float64]:
         """What no policy is below, one a limit."""
-        return np.array([one.lower_bound_seconds for one in self.bounds])
+        return np.array([bound.lower_bound_seconds for bound in self.bounds])
 
     def over_bound(self, policy: str) -> NDArray[np.float64]:
         """Return a policy's compile seconds over the bound, one a limit; 1 where both are 0."""
@@ -48,16 +49,18 @@ class Curves:
 
     def best(self) -> list[ReplayResult]:
         """Return the replay with the fewest compile seconds, one a limit; the earlier policy among equals."""
-        return [min(each, key=lambda one: one.compile_seconds) for each in zip(*self.results.values(), strict=True)]
+        return [
+            min(each, key=lambda result: result.compile_seconds) for each in zip(*self.results.values(), strict=True)
+        ]
 
     def knee_bytes(self, policy: str | None = None) -> int:
         """Return the limit at the knee of a policy's curve; of the best policies' if None."""
-        best = [one.compile_seconds for one in self.best()]
+        best = [result.compile_seconds for result in self.best()]
         return find_knee(self.limits_bytes, best if policy is None else self.compile_seconds(policy))
 
     def front(self) -> list[ReplayResult]:
         """Return the replays that no other beats in both compile seconds and bytes."""
-        return pareto_front(one for each in self.results.values() for one in each)
+        return pareto_front(result for results in self.results.values() for result in results)
 
 
 def curves(
@@ -83,8 +86,9 @@ def curves(
         ValueError: If an argument is out of range; the message says what to write.
     """
     names = list(POLICIES) if policies is None else list(policies)
-    given = limits_of(trace).tolist() if limits is None else [parse_size(limit, "limits") for limit in limits]
-    listed = sorted(set(given))
+    check_trace(trace)
+    limits_bytes = limits_of(trace).tolist() if limits is None else [parse_size(limit, "limits") for limit in limits]
+    listed = sorted(set(limits_bytes))
     if not names or not listed:
         raise ValueError(f"policies and limits must be at least one each, but are {names!r} and {listed!r}")
     results = replay_grid(trace, names, listed, seed=seed, threads=threads)
@@ -107,10 +111,11 @@ def limits_of(trace: Trace, count: int = 10) -> NDArray[np.int64]:
     """Return limits worth a look: geometric from the largest entry, or a hundredth of all, to all signatures together.
 
     Raises:
-        ValueError: If ``count`` is not 1 or more.
+        ValueError: If ``count`` is no whole number of 1 or more.
+        TypeError: If ``trace`` is no trace.
     """
-    if isinstance(count, bool) or count < 1:
-        raise ValueError(f"count must be a whole number, 1 or more, but is {count!r}")
+    check_trace(trace)
+    count = check_whole_number(count, "count")
     whole = max(1, trace.working_set_bytes)
     least = min(whole, max(int(trace.size_bytes.max(initial=1)), whole // 100))
     limits = np.unique(np.geomspace(least, whole, count).round().astype(np.int64))
@@ -139,10 +144,10 @@ class LruCurve:
             ValueError: If the limit is below the largest entry, where the curve is not known.
         """
         limit_bytes = parse_size(limit, "limit")
-        place = int(np.searchsorted(self.limits_bytes, limit_bytes, side="right")) - 1
-        if place < 0:
+        step = int(np.searchsorted(self.limits_bytes, limit_bytes, side="right")) - 1
+        if step < 0:
             raise ValueError(f"limit must be {self.limits_bytes[0]} or more, the largest entry, but is {limit_bytes}")
-        return int(self.misses[place]), float(self.compile_seconds[place])
+        return int(self.misses[step]), float(self.compile_seconds[step])
 
 
 def lru_curve(trace: Trace) -> LruCurve:
@@ -157,6 +162,7 @@ def lru_curve(trace: Trace) -> LruCurve:
     Raises:
         ValueError: If the trace has other events than requests, or mappings that may reach their limit.
     """
+    check_trace(trace)
     if bool((trace.events != Event.REQUEST).any()):
         raise ValueError("trace must have requests alone, without warming and clearing; use replay at each limit")
     if trace.mappings_limit is not None and trace.mappings.sum() > trace.mappings_limit:
@@ -171,9 +177,9 @@ def lru_curve(trace: Trace) -> LruCurve:
     hits = np.concatenate([[0], lasts])
     limits = np.concatenate([[1], steps])
     largest = int(trace.size_bytes.max(initial=1))
-    known = max(0, int(np.searchsorted(limits, largest, side="right")) - 1)
-    limits = np.maximum(limits[known:], largest)
-    return LruCurve(limits, float(costs.sum()) - saved[hits[known:]], len(trace) - hits[known:])
+    first = max(0, int(np.searchsorted(limits, largest, side="right")) - 1)
+    limits = np.maximum(limits[first:], largest)
+    return LruCurve(limits, float(costs.sum()) - saved[hits[first:]], len(trace) - hits[first:])
 
 
 def _compiled_stack() -> Callable[..., NDArray[np.int64]]:
@@ -197,21 +203,21 @@ def stack_bytes(signatures: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDAr
         key = signatures[row]
         size, before = sizes[key], latest[key]
         if before >= 0:
-            below, place = 0, before  # bytes at the rows before
-            while place > 0:
-                below += tree[place]
-                place -= place & -place
+            below, node = 0, before  # bytes at the rows before
+            while node > 0:
+                below += tree[node]
+                node -= node & -node
             distances[row] = whole - below
-            place = before + 1
-            while place <= rows:
-                tree[place] -= size
-                place += place & -place
+            node = before + 1
+            while node <= rows:
+                tree[node] -= size
+                node += node & -node
         else:
             whole += size
-        place = row + 1
-        while place <= rows:
-            tree[place] += size
-            place += place & -place
+        node = row + 1
+        while node <= rows:
+            tree[node] += size
+            node += node & -node
         latest[key] = row
     return distances
 
@@ -246,7 +252,7 @@ def find_knee(limits_bytes: ArrayLike, compile_seconds: ArrayLike) -> int:
 def pareto_front(results: Iterable[Any]) -> list[Any]:
     """Return those with ``peak_bytes`` and ``compile_seconds`` that no other is below in both, by bytes ascending."""
     front: list[Any] = []
-    for one in sorted(results, key=lambda result: (result.peak_bytes, result.compile_seconds)):
-        if not front or one.compile_seconds < front[-1].compile_seconds:
-            front.append(one)
+    for result in sorted(results, key=lambda result: (result.peak_bytes, result.compile_seconds)):
+        if not front or result.compile_seconds < front[-1].compile_seconds:
+            front.append(result)
     return front

@@ -1,7 +1,6 @@
-"""Any policy at any limit over a trace: what a run with them would have hit, missed and evicted."""
+"""Replays of a trace under any policy and limit: the hits, misses and evictions that a run with them would have had."""
 
 import math
-import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,19 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._policies import POLICIES, Policy, make_policy, options_of
-from .._policies.bounded_set import BoundedSet, Weight
+from .._policies import POLICIES, Policy, policy_maker
+from .._primitives.checks import as_real_number, as_whole_number, check_optional_whole_number
 from .._primitives.sizes import parse_size
-from .trace import Event, Trace
-
-HIT, MISS, REJECTED, EVENT, UNKEPT = range(5)  # outcomes; the last, of what was made ahead, is told as an event
-SAMPLES = 1024  # points of bytes over time, at most
-SMALL_ROWS = 1000  # up to here, numba takes longer to import, and at first to compile, than Python to do the work
+from .decisions import EVENT, REJECTED, SMALL_ROWS, UNKEPT, Decisions, decide_with_objects, sample_rows
+from .trace import Event, Trace, check_trace
 
 
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
-    """What a cache would have done with the requests of a trace.
+    """Decisions of a cache over the requests of a trace.
 
     Attributes:
         policy: Its name, or that of its class.
@@ -67,17 +63,6 @@ class ReplayResult:
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """What a replay leaves behind: outcomes by row, misses by signature, bytes held at the samples, and counts."""
-
-    outcomes: NDArray[np.uint8]
-    misses: NDArray[np.int64]
-    sampled_bytes: NDArray[np.int64]
-    evictions: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True)
 class Disk:
     """A directory under the cache: what was compiled once is loaded after.
 
@@ -90,7 +75,8 @@ class Disk:
     warm: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.load_share < float("inf"):
+        share = as_real_number(self.load_share)
+        if share is None or not 0 <= share < math.inf:
             raise ValueError(f"load_share must be 0 or more, such as 0.05, but is {self.load_share!r}")
 
 
@@ -121,12 +107,10 @@ def replay(
         TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
         ImportError: If ``compiled`` is True and numba is missing.
     """
-    limit_bytes, seed = check_arguments(trace, policy, limit), operator.index(seed)
+    limit_bytes, seed = _check_arguments(trace, policy, limit), _check_seed(seed)
     rows = _with_warm(trace, list(warm))
-    ahead = len(rows) - len(trace)
-    runner = _runner(rows, policy, compiled)
-    decisions = runner(rows, policy, limit_bytes, seed)
-    return _result(rows, _name(policy), limit_bytes, decisions, ahead, disk)
+    decisions = _decide(rows, policy, limit_bytes, seed, compiled)
+    return _result(rows, _name(policy), limit_bytes, decisions, len(rows) - len(trace), disk)
 
 
 def replay_grid(
@@ -151,34 +135,30 @@ def replay_grid(
     Raises:
         ValueError: As for :func:`replay`, before the first one starts.
     """
+    _check_seed(seed)
     for policy in policies:
         for limit in limits:
-            check_arguments(trace, policy, limit)
-    workers = (os.cpu_count() or 1) if threads is None else threads
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"threads must be a whole number, 1 or more, or None, but is {threads!r}")
+            _check_arguments(trace, policy, limit)
+    workers = check_optional_whole_number(threads, "threads") or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-replay") as pool:
         pending = [
             pool.submit(replay, trace, policy, limit, seed=seed, disk=disk) for policy in policies for limit in limits
         ]
-        return [one.result() for one in pending]
+        return [future.result() for future in pending]
 
 
-def check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
+def _check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
     """Return the limit in bytes; refuse what cannot be replayed."""
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be a Trace, such as Trace.load('trace.parquet'), but is {trace!r}")
-    if isinstance(policy, str):
-        options_of(policy)
-    elif not callable(getattr(policy, "victim", None)) or isinstance(policy, type):
-        raise TypeError(f"policy must be a name such as 'lru', or a policy, but is {policy!r}")
+    check_trace(trace)
+    policy_maker(policy, 0, "policy")
     return None if limit is None else parse_size(limit, "limit")
 
 
-def sample_rows(rows: int) -> NDArray[np.int64]:
-    """Return the rows after which bytes are noted."""
-    stride = max(1, -(-rows // SAMPLES))
-    return np.unique(np.append(np.arange(stride - 1, rows, stride), rows - 1)) if rows else np.zeros(0, np.int64)
+def _check_seed(seed: object) -> int:
+    number = as_whole_number(seed)
+    if number is None:
+        raise ValueError(f"seed must be a whole number, such as 0, but is {seed!r}")
+    return number
 
 
 def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
@@ -198,67 +178,27 @@ def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
     )  # fmt: skip
 
 
-Runner = Callable[[Trace, Any, int | None, int], Decisions]
+def _decide(trace: Trace, policy: Any, limit_bytes: int | None, seed: int, compiled: bool | None) -> Decisions:
+    """Replay with numba where it may and can, else with the cache's own objects."""
+    decide = _compiled_decider(policy, compiled) if compiled or (compiled is None and len(trace) > SMALL_ROWS) else None
+    if decide is not None:
+        return decide(trace, policy, limit_bytes, seed)
+    return decide_with_objects(trace, policy_maker(policy, seed), limit_bytes)
 
 
-def _runner(trace: Trace, policy: object, compiled: bool | None) -> Runner:
-    """Return what replays: numba where it may and can, else the cache's own objects."""
-    if compiled is False:
-        return run_objects
-    suited = isinstance(policy, str) and not bool((trace.events == Event.CLEAR).any())
-    if compiled is None and not (suited and len(trace) > SMALL_ROWS):
-        return run_objects
+def _compiled_decider(policy: Any, required: bool | None) -> Callable[..., Decisions] | None:
+    """Return what replays a policy with numba; None if that cannot be, or an error if it is required."""
     try:
-        from . import compiled as _replay_compiled  # needs numba
+        from . import compiled  # needs numba
     except ImportError as error:
-        if compiled:
+        if required:
             raise ImportError("compiled replays need numba: pip install 'jaxcache[lab]'") from error
-        return run_objects
-    if suited and policy in _replay_compiled.POLICIES:
-        return _replay_compiled.run_compiled
-    if compiled:
-        raise ValueError(f"compiled must be None or False for {policy!r} on this trace: there is no kernel for it")
-    return run_objects
-
-
-def run_objects(trace: Trace, policy: Any, limit_bytes: int | None, seed: int) -> Decisions:
-    """Replay with the very objects that decide in a running cache."""
-    residents = BoundedSet(_policy_maker(policy, seed), limit_bytes, trace.mappings_limit)
-    weights = [Weight(*one) for one in zip(trace.size_bytes.tolist(), trace.mappings.tolist(), strict=True)]
-    costs = trace.compile_seconds.tolist()
-    outcomes, bytes_held = bytearray(len(trace)), np.zeros(len(trace), np.int64)
-    held: set[int] = set()
-    evictions = 0
-    for row, (signature, event) in enumerate(zip(trace.signatures.tolist(), trace.events.tolist(), strict=True)):
-        outcomes[row] = HIT if event == Event.REQUEST else EVENT
-        if event == Event.CLEAR:
-            residents.remove(signature)
-            held.discard(signature)
-        elif signature not in held:
-            evicted = residents.try_insert(signature, weights[signature], costs[signature])
-            if event == Event.REQUEST:
-                outcomes[row] = REJECTED if evicted is None else MISS
-            elif evicted is None:
-                outcomes[row] = UNKEPT
-            if evicted is not None:
-                evictions += len(evicted)
-                held.difference_update(evicted)
-                held.add(signature)
-        elif event == Event.REQUEST:
-            residents.hit(signature)
-        bytes_held[row] = residents.live_bytes
-    if residents.fault is not None:
-        raise RuntimeError(residents.fault)
-    told = np.frombuffer(outcomes, np.uint8)
-    misses = np.bincount(trace.signatures[(told == MISS) | (told == REJECTED)], minlength=len(trace.labels))
-    return Decisions(told, misses, bytes_held[sample_rows(len(trace))], evictions, residents.peak_bytes)
-
-
-def _policy_maker(policy: Any, seed: int) -> Callable[[], Policy]:
-    if not isinstance(policy, str):
-        return lambda: policy
-    options = {"seed": seed} if "seed" in options_of(policy) else {}
-    return lambda: make_policy(policy, **options)
+        return None
+    if isinstance(policy, str) and policy in compiled.POLICIES:
+        return compiled.decide_compiled
+    if required:
+        raise ValueError(f"compiled must be None or False for a policy of your own, but is True for {policy!r}")
+    return None
 
 
 def _name(policy: Any) -> str:

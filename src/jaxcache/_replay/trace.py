@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._primitives.checks import check_optional_whole_number
 from .costs import name_of_signature
 
 LARGEST_SIZE_BYTES = 2**53  # a float holds every int up to here, and priorities are floats
 
 
 class Event(IntEnum):
-    """What a row of a trace says."""
+    """Kinds of rows of a trace."""
 
     REQUEST = 0
     WARM = 1  # made ahead of a request
@@ -90,8 +91,7 @@ class Trace:
         if time_seconds is not None:
             columns["time_seconds"] = _never_falling(time_seconds, rows)
         counts = np.zeros(rows, np.int64) if mappings is None else _whole(mappings, "mappings", rows, 0, 2**31)
-        if mappings_limit is not None and (isinstance(mappings_limit, bool) or mappings_limit < 0):
-            raise ValueError(f"mappings_limit must be 0 or more, or None, but is {mappings_limit!r}")
+        mappings_limit = check_optional_whole_number(mappings_limit, "mappings_limit", 0)
         return cls(
             signatures, labels, sizes, costs[firsts], counts[firsts], np.zeros(rows, np.uint8), mappings_limit, columns
         )
@@ -121,24 +121,24 @@ class Trace:
         Raises:
             ValueError: As for :meth:`from_arrays`.
         """
-        own = _whole(lengths, "lengths", None, 1, 2**62)
-        keys = own
+        exact = _whole(lengths, "lengths", None, 1, 2**62)
+        keys = exact
         if buckets is not None:
             edges = np.asarray(list(buckets), np.int64)
             if not len(edges) or edges[0] < 1 or np.any(np.diff(edges) <= 0):
                 raise ValueError(f"buckets must be ascending lengths, 1 or more, but is {buckets!r}")
-            place = np.searchsorted(edges, own)
-            keys = np.where(place < len(edges), edges[np.minimum(place, len(edges) - 1)], own)
+            bucket = np.searchsorted(edges, exact)
+            keys = np.where(bucket < len(edges), edges[np.minimum(bucket, len(edges) - 1)], exact)
         distinct, inverse = np.unique(keys, return_inverse=True)
         sizes, costs = (_modelled(model, distinct) for model in (size_bytes, compile_seconds))
         trace = cls.from_arrays(
             keys=keys, size_bytes=np.ceil(sizes)[inverse], compile_seconds=costs[inverse], time_seconds=time_seconds
         )
-        columns = {**trace.columns, "lengths": own[:, np.newaxis]}
+        columns = {**trace.columns, "lengths": exact[:, np.newaxis]}
         if call_seconds is not None:
-            taken = _modelled(call_seconds, distinct)
-            _refuse("call_seconds", taken, ~(np.isfinite(taken) & (taken >= 0)), "finite, 0 or more")
-            columns["finished_seconds"] = taken[inverse]
+            seconds = _modelled(call_seconds, distinct)
+            _refuse("call_seconds", seconds, ~(np.isfinite(seconds) & (seconds >= 0)), "finite, 0 or more")
+            columns["finished_seconds"] = seconds[inverse]
         return replace(trace, columns=columns)
 
     @classmethod
@@ -179,17 +179,17 @@ class Trace:
         if (lengths is None) != (size_bytes is None or compile_seconds is None):
             raise ValueError("lengths, size_bytes and compile_seconds must be given together, or none of them")
         columns = [key, size, cost] if lengths is None else [lengths]
-        found = read_csv(Path(path), columns, [time or "time"], required_times=time is not None)
-        times = _seconds(found[time or "time"], time or "time", path) if (time or "time") in found else None
+        texts = read_csv(Path(path), columns, [time or "time"], required_times=time is not None)
+        times = _seconds(texts[time or "time"], time or "time", path) if (time or "time") in texts else None
         try:
             if lengths is not None and size_bytes is not None and compile_seconds is not None:
                 return cls.from_lengths(
-                    _numbers(found[lengths], lengths, path), size_bytes=size_bytes, compile_seconds=compile_seconds,
+                    _numbers(texts[lengths], lengths, path), size_bytes=size_bytes, compile_seconds=compile_seconds,
                     time_seconds=times, call_seconds=call_seconds,
                 )  # fmt: skip
             return cls.from_arrays(
-                keys=found[key], size_bytes=_numbers(found[size], size, path),
-                compile_seconds=_numbers(found[cost], cost, path), time_seconds=times,
+                keys=texts[key], size_bytes=_numbers(texts[size], size, path),
+                compile_seconds=_numbers(texts[cost], cost, path), time_seconds=times,
             )  # fmt: skip
         except ValueError as error:
             if os.fspath(path) in str(error):
@@ -244,6 +244,12 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"<Trace of {self.requests} requests for {len(self.labels)} signatures>"
+
+
+def check_trace(trace: object) -> None:
+    """Refuse what is no trace with a TypeError."""
+    if not isinstance(trace, Trace):
+        raise TypeError(f"trace must be a Trace, such as Trace.load('trace.parquet'), but is {trace!r}")
 
 
 def _number(keys: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
@@ -326,8 +332,8 @@ def _never_falling(values: Any, rows: int) -> NDArray[np.float64]:
 
 
 def _modelled(model: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    told = np.asarray(model(lengths) if callable(model) else model, np.float64)
-    return np.broadcast_to(told, lengths.shape)
+    values = np.asarray(model(lengths) if callable(model) else model, np.float64)
+    return np.broadcast_to(values, lengths.shape)
 
 
 def _seconds(texts: list[str], column: str, path: Any) -> NDArray[np.float64]:
@@ -345,12 +351,12 @@ def _seconds(texts: list[str], column: str, path: Any) -> NDArray[np.float64]:
 
 
 def _numbers(texts: list[str], column: str, path: Any) -> NDArray[np.float64]:
-    found = np.empty(len(texts))
+    values = np.empty(len(texts))
     for row, text in enumerate(texts):
         try:
-            found[row] = float(text)
+            values[row] = float(text)
         except (TypeError, ValueError):
             raise ValueError(
                 f"column {column!r} of {os.fspath(path)} must be numbers, but row {row} is {text!r}"
             ) from None
-    return found
+    return values

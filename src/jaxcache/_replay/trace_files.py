@@ -60,8 +60,8 @@ def import_pyarrow() -> tuple[Any, Any]:
 def write_part(columns: Mapping[str, Any], setting: Mapping[str, Any], path: Path) -> None:
     """Write one Parquet file in one step."""
     pyarrow, parquet = import_pyarrow()
-    told = json.dumps({"format": FORMAT, **setting})
-    table = pyarrow.table(dict(columns)).replace_schema_metadata({"jaxcache": told})
+    metadata = {"jaxcache": json.dumps({"format": FORMAT, **setting})}
+    table = pyarrow.table(dict(columns)).replace_schema_metadata(metadata)
     with replacing(path, durable=False) as file:
         parquet.write_table(table, file, compression="zstd")
 
@@ -69,9 +69,9 @@ def write_part(columns: Mapping[str, Any], setting: Mapping[str, Any], path: Pat
 def coded(codes: NDArray[Any], words: Sequence[Any]) -> Any:
     """Return a column of few different values; negative codes are null."""
     pyarrow, _ = import_pyarrow()
-    taken = np.asarray(codes)
+    indices = np.asarray(codes)
     values = pyarrow.array(list(words)) if len(words) else pyarrow.array([], pyarrow.string())
-    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(taken.astype(np.int32), mask=taken < 0), values)
+    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(indices.astype(np.int32), mask=indices < 0), values)
 
 
 def numbers(values: NDArray[np.float64]) -> Any:
@@ -139,7 +139,7 @@ def load_trace(path: Path) -> Trace:
     for file in files:
         try:
             table = parquet.read_table(file, partitioning=None)
-            told = json.loads((table.schema.metadata or {}).get(b"jaxcache", b"{}"))
+            recorded = json.loads((table.schema.metadata or {}).get(b"jaxcache", b"{}"))
         except OSError:
             if not file.is_file():
                 raise
@@ -150,7 +150,7 @@ def load_trace(path: Path) -> Trace:
             if name not in table.column_names:
                 raise ValueError(f"path must be a trace, but {file} has no column {name}")
         tables.append(table)
-        setting = told or setting
+        setting = recorded or setting
     try:
         table = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         return _from_table(table, setting)
@@ -192,8 +192,8 @@ def _from_table(table: Any, setting: dict[str, Any]) -> Trace:
             columns[name] = np.array([*words, None], object)[codes]
     if "lengths" in there:
         columns["lengths"] = _matrix(table.column("lengths"))
-    told = {name: value for name, value in setting.items() if name not in ("format", "mappings_limit")}
-    return replace(trace, events=events, labels=labels, columns=columns, setting=told, identities=identities)
+    setting = {name: value for name, value in setting.items() if name not in ("format", "mappings_limit")}
+    return replace(trace, events=events, labels=labels, columns=columns, setting=setting, identities=identities)
 
 
 def _times(values: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -202,7 +202,7 @@ def _times(values: NDArray[Any]) -> NDArray[np.float64] | None:
 
 
 def _decode(column: Any) -> tuple[list[Any], NDArray[np.int64]]:
-    """Return the different values of a column, and the place of each row's among them, -1 for null."""
+    """Return the different values of a column, and the index of each row's among them, -1 for null."""
     pyarrow, _ = import_pyarrow()
     whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if not pyarrow.types.is_dictionary(whole.type):
@@ -239,8 +239,8 @@ def _columns(path: Path, names: list[str], optional: list[str], required_times: 
                 f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'none'}: name the one to take, as "
                 "in Trace.from_csv(path, key='…'), or lengths='…' for a log of lengths, and save() the trace"
             )
-        found: dict[str, list[str]] = {name: [] for name in wanted}
+        texts: dict[str, list[str]] = {name: [] for name in wanted}
         for row in rows:
             for name in wanted:
-                found[name].append(row[name])
-    return found
+                texts[name].append(row[name])
+    return texts

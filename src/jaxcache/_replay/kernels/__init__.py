@@ -1,7 +1,6 @@
-"""The policies once more, over plain arrays and for whole traces: what numba compiles. Imported only where numba is.
+"""Eviction policies over plain arrays, and the one loop that replays a trace under any of them; for numba alone.
 
-They decide as the objects of ``_policies`` do, which a property test holds them to. A kernel takes a trace's columns
-(signatures and events of each row; sizes, mappings and costs of each signature), two limits and the rows between two
-samples; it fills in the outcome of each row, the misses of each signature and the bytes held at the samples, and
-returns evictions and the peak.
+A policy here is the protocol of ``_policies`` once more, over keys that are indices into arrays: a state of arrays, and
+five small functions on it. They call the same formulas as the objects of ``_policies``, and a property test holds them
+to the same decisions. Imported only where numba is installed.
 """

@@ -1,263 +1,203 @@
-"""random and lnc_ra, with the draws of Python's own generator."""
+"""random and lnc_ra: policies that draw keys and compare what was drawn."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .compiler import compiled
+from ..._policies.lnc_ra import K, profit, request_rate
+from ..._policies.structures import CANDIDATES
+from . import key_set
+from .compiler import part
+from .loop import ArrayPolicy
+from .ordered import admit_all
+from .table import PAST_FIELDS, forget, new_records, new_table, note
 
-HIT, MISS, REJECTED, EVENT, UNKEPT = 0, 1, 2, 3, 4
-K = 4
-
-
-@njit
-def _word(state):
-    """Return the next 32 bits of the Mersenne Twister whose 624 words and position are the state."""
-    position = state[624]
-    if position >= 624:
-        for place in range(624):
-            joined = (state[place] & 0x80000000) | (state[(place + 1) % 624] & 0x7FFFFFFF)
-            word = state[(place + 397) % 624] ^ (joined >> 1)
-            if joined & 1:
-                word ^= 0x9908B0DF
-            state[place] = word
-        position = 0
-    word = state[position]
-    state[624] = position + 1
-    word ^= word >> 11
-    word ^= (word << 7) & 0x9D2C5680
-    word ^= (word << 15) & 0xEFC60000
-    word ^= word >> 18
-    return word & 0xFFFFFFFF
+part(profit)
+part(request_rate)
 
 
-@njit
-def _below(state, bound):
-    """Return what ``random.Random`` draws below a bound: as many bits as it has, again until they are below."""
-    bits = 0
-    while bound >> bits:
-        bits += 1
-    drawn = _word(state) >> (32 - bits)
-    while drawn >= bound:
-        drawn = _word(state) >> (32 - bits)
-    return drawn
+class RandomState(NamedTuple):
+    """Table, entries, draws and generator of a key set, and the numbers of the policy as a whole."""
+
+    table: Any
+    entries: Any
+    draws: Any
+    generator: Any
+    now: Any
 
 
-@compiled
-def at_random(
-    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state
-):
-    """As ``_policies/_random.py``."""
-    keys = len(sizes)
-    held, place = np.empty(keys, np.int64), np.full(keys, -1, np.int64)
-    live, live_mappings, peak, evictions, entries = 0, 0, 0, 0, 0
-    sampled = stride - 1
-    for row in range(len(signatures)):
-        key = signatures[row]
-        request = events[row] == 0
-        if place[key] >= 0:
-            outcomes[row] = HIT if request else EVENT
-        else:
-            size, count = sizes[key], mappings[key]
-            kept = size <= limit and count <= mappings_limit
-            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
-            misses[key] += request
-            if kept:
-                while live + size > limit or live_mappings + count > mappings_limit:
-                    drawn = 0 if entries == 1 else _below(state, entries)
-                    victim = held[drawn]
-                    entries -= 1
-                    held[drawn] = held[entries]
-                    place[held[drawn]] = drawn
-                    place[victim] = -1
-                    live -= sizes[victim]
-                    live_mappings -= mappings[victim]
-                    evictions += 1
-                held[entries], place[key] = key, entries
-                entries += 1
-                live += size
-                live_mappings += count
-                peak = max(peak, live)
-        if row == sampled:
-            samples[row // stride] = live
-            sampled += stride
-    samples[-1] = live
-    return evictions, peak
+def new_random(keys: int, seed: int) -> RandomState:
+    """Return the state of random."""
+    table = new_table(keys, key_set.FIELDS)
+    entries, draws = key_set.new_key_set(table)
+    return RandomState(table, entries, draws, key_set.new_generator(seed), new_records(1, key_set.NOW))
 
 
-@njit
-def _draw(state, held, entries, count, drawn, pool, chosen):
-    """Fill ``drawn`` as ``RandomKeySet.draw`` does; return how many there are.
+@part
+def _random_hit(state, key):
+    pass
 
-    ``chosen`` is all false before and after.
+
+@part
+def _random_evict(state):
+    victim = key_set.draw_key(state)
+    key_set.remove(state, victim)
+    return victim
+
+
+RANDOM = ArrayPolicy(key_set.add, _random_hit, _random_evict, key_set.remove, admit_all)
+
+
+class LncRaState(NamedTuple):
+    """State of lnc_ra.
+
+    Attributes:
+        table: Of the keys, with ``count``: how many references are known.
+        entries: Of the key set.
+        draws: Of the key set.
+        generator: Of the key set.
+        now: Numbers of the policy as a whole: the ``time``, and of the candidates the ``first`` that has not gone, how
+            many are in ``order``, and the ``length`` of them all.
+        references: Of each key, the times of its last ``K`` requests, the oldest first; int64.
+        candidates: Keys that were drawn, their profits and their last requests.
     """
-    if count >= entries:
-        drawn[:entries] = held[:entries]
-        return entries
-    pool_size = 21
-    if count > 5:  # as random.sample decides between a copy and a set
-        power = 1
-        while power < 3 * count:
-            power *= 4
-        pool_size += power
-    if entries <= pool_size:
-        pool[:entries] = held[:entries]
-        for number in range(count):
-            at = _below(state, entries - number)
-            drawn[number] = pool[at]
-            pool[at] = pool[entries - number - 1]
-        return count
-    for number in range(count):
-        at = _below(state, entries)
-        while chosen[at]:
-            at = _below(state, entries)
-        chosen[at] = True
-        pool[number] = at
-        drawn[number] = held[at]
-    for number in range(count):
-        chosen[pool[number]] = False
-    return count
+
+    table: Any
+    entries: Any
+    draws: Any
+    generator: Any
+    now: Any
+    references: Any
+    candidates: Any
 
 
-@njit
-def _rate(references, count, key, time):
-    return count[key] / (time + 1 - references[key, 0])
-
-
-@njit
-def _refer(references, count, key, time):
-    if count[key] == K:
-        for place in range(K - 1):
-            references[key, place] = references[key, place + 1]
-        count[key] -= 1
-    references[key, count[key]] = time
-    count[key] += 1
-
-
-@njit
-def _rank(drawn, profit, last, first, length):
-    """Bring the lowest profit of ``drawn[first:length]`` to the front of it; equal ones least recently used first."""
-    lowest = first
-    for place in range(first + 1, length):
-        if profit[place] < profit[lowest] or (profit[place] == profit[lowest] and last[place] < last[lowest]):
-            lowest = place
-    drawn[first], drawn[lowest] = drawn[lowest], drawn[first]
-    profit[first], profit[lowest] = profit[lowest], profit[first]
-    last[first], last[lowest] = last[lowest], last[first]
-
-
-@njit
-def _note(older, newer, noted, count, key, remembered, history):
-    """Remember a key's references as ``History`` does; return how many are remembered."""
-    end = len(noted)
-    if noted[key]:
-        newer[older[key]], older[newer[key]] = newer[key], older[key]
-        remembered -= 1
-    noted[key] = True
-    last = older[end]
-    older[key], newer[key], newer[last], older[end] = last, end, key, key
-    remembered += 1
-    if remembered > history:
-        gone = newer[end]
-        newer[older[gone]], older[newer[gone]] = newer[gone], older[gone]
-        noted[gone], count[gone] = False, 0
-        remembered -= 1
-    return remembered
-
-
-@compiled
-def lnc_ra(
-    signatures, events, sizes, mappings, costs, limit, mappings_limit, stride, outcomes, misses, samples, state,
-    candidates, history,
-):  # fmt: skip
-    """As ``_policies/_lnc_ra.py``."""
+def new_lnc_ra(sizes: Any, costs: Any, seed: int) -> LncRaState:
+    """Return the state of lnc_ra."""
     keys = len(sizes)
-    held, place = np.empty(keys, np.int64), np.full(keys, -1, np.int64)
-    references, count = np.zeros((keys, K), np.int64), np.zeros(keys, np.int64)
-    older, newer = np.full(keys + 1, keys, np.int64), np.full(keys + 1, keys, np.int64)
-    noted, chosen = np.zeros(keys, np.bool_), np.zeros(keys, np.bool_)
-    drawn, pool = np.empty(candidates, np.int64), np.empty(21 + 16 * candidates, np.int64)
-    profit, last = np.empty(candidates), np.empty(candidates, np.int64)
-    live, live_mappings, peak, evictions, entries, remembered, time = 0, 0, 0, 0, 0, 0, 0
-    first, ranked, length = 0, 0, 0  # of the candidates drawn: the next victim, those in order, all
-    sampled = stride - 1
-    for row in range(len(signatures)):
-        key = signatures[row]
-        request = events[row] == 0
-        if place[key] >= 0:
-            outcomes[row] = HIT if request else EVENT
-            if request:
-                time += 1
-                _refer(references, count, key, time)
-                first = ranked = length = 0
-        else:
-            size, maps = sizes[key], mappings[key]
-            kept = size <= limit and maps <= mappings_limit
-            asked = kept and (live + size > limit or live_mappings + maps > mappings_limit)
-            while kept and (asked or live + size > limit or live_mappings + maps > mappings_limit):
-                if first == length:
-                    first, ranked = 0, 0
-                    length = _draw(state, held, entries, candidates, drawn, pool, chosen)
-                    for number in range(length):
-                        one = drawn[number]
-                        profit[number] = _rate(references, count, one, time) * costs[one] / sizes[one]
-                        last[number] = references[one, count[one] - 1]
-                if asked:
-                    asked = False
-                    covered, their_cost, their_rate, number = 0, 0.0, 0.0, first
-                    while number < length and (number == first or covered < size):
-                        if number == ranked:
-                            _rank(drawn, profit, last, number, length)
-                            ranked += 1
-                        one = drawn[number]
-                        covered += sizes[one]
-                        their_cost += costs[one]
-                        their_rate += _rate(references, count, one, time) * costs[one]
-                        number += 1
-                    if noted[key]:
-                        oldest = references[key, 1] if count[key] == K else references[key, 0]
-                        rate = min(K, count[key] + 1) / (time + 1 - oldest)
-                        kept = rate * costs[key] / size > their_rate / covered
-                    else:
-                        kept = costs[key] / size > their_cost / covered
-                    if not kept:
-                        time += 1
-                        _refer(references, count, key, time)
-                        first = ranked = length = 0
-                        remembered = _note(older, newer, noted, count, key, remembered, history)
-                    continue
-                if first == ranked:
-                    _rank(drawn, profit, last, first, length)
-                    ranked += 1
-                victim = drawn[first]
-                first += 1
-                at = place[victim]
-                entries -= 1
-                held[at] = held[entries]
-                place[held[at]] = at
-                place[victim] = -1
-                remembered = _note(older, newer, noted, count, victim, remembered, history)
-                live -= sizes[victim]
-                live_mappings -= mappings[victim]
-                evictions += 1
-            outcomes[row] = (MISS if kept else REJECTED) if request else EVENT if kept else UNKEPT
-            misses[key] += request
-            if kept:
-                if noted[key]:
-                    newer[older[key]], older[newer[key]] = newer[key], older[key]
-                    noted[key] = False
-                    remembered -= 1
-                else:
-                    count[key] = 0
-                held[entries], place[key] = key, entries
-                entries += 1
-                time += 1
-                _refer(references, count, key, time)
-                first = ranked = length = 0
-                live += size
-                live_mappings += maps
-                peak = max(peak, live)
-        if row == sampled:
-            samples[row // stride] = live
-            sampled += stride
-    samples[-1] = live
-    return evictions, peak
+    table = new_table(keys, {**key_set.FIELDS, **PAST_FIELDS, "size": "i8", "cost": "f8", "count": "i8"})
+    table["size"][:keys], table["cost"][:keys] = sizes, costs
+    entries, draws = key_set.new_key_set(table)
+    now = new_records(1, {**key_set.NOW, "past": "i8", "time": "i8", "first": "i8", "order": "i8", "length": "i8"})
+    candidates = new_records(CANDIDATES, {"key": "i8", "profit": "f8", "last": "i8"})
+    references = np.zeros((keys, K), np.int64)
+    return LncRaState(table, entries, draws, key_set.new_generator(seed), now, references, candidates)
+
+
+@part
+def _rate(state, key):
+    return request_rate(state.table[key].count, state.references[key, 0], state.now[0].time + 1)
+
+
+@part
+def _refer(state, key):
+    """Count a request."""
+    table, references, now = state.table, state.references, state.now[0]
+    now.time += 1
+    if table[key].count == K:
+        for number in range(K - 1):
+            references[key, number] = references[key, number + 1]
+        table[key].count -= 1
+    references[key, table[key].count] = now.time
+    table[key].count += 1
+    now.first = now.order = now.length = 0
+
+
+@part
+def _lnc_ra_add(state, key):
+    forget(state, key)
+    key_set.add(state, key)
+    _refer(state, key)
+
+
+@part
+def _lnc_ra_evict(state):
+    _draw_candidates(state)
+    now = state.now[0]
+    _put_in_order(state, now.first)
+    victim = state.candidates[now.first].key
+    now.first += 1
+    _lnc_ra_remove(state, victim)
+    return victim
+
+
+@part
+def _lnc_ra_remove(state, key):
+    """Remember a key that is no longer held. There are no candidates between requests, so that none goes here."""
+    key_set.remove(state, key)
+    _note(state, key)
+
+
+@part
+def _lnc_ra_admit(state, key):
+    _draw_candidates(state)
+    if _newcomer_is_worth_more(state, key):
+        return True
+    _refer(state, key)
+    _note(state, key)
+    return False
+
+
+@part
+def _newcomer_is_worth_more(state, key):
+    """Compare a key that is not held with the victims that would cover its size."""
+    covered, their_cost, their_cost_rate = 0, 0.0, 0.0
+    size, cost = state.table[key].size, state.table[key].cost
+    for number in range(state.now[0].first, state.now[0].length):
+        _put_in_order(state, number)
+        victim = state.candidates[number].key
+        covered += state.table[victim].size
+        their_cost += state.table[victim].cost
+        their_cost_rate += _rate(state, victim) * state.table[victim].cost
+        if covered >= size:
+            break
+    count = state.table[key].count
+    if count == 0:
+        return cost / size > their_cost / covered
+    rate = request_rate(min(K, count + 1), state.references[key, 1 if count == K else 0], state.now[0].time + 1)
+    return profit(rate, size, cost) > their_cost_rate / covered
+
+
+@part
+def _note(state, key):
+    forgotten = note(state, key)
+    if forgotten >= 0:
+        state.table[forgotten].count = 0
+
+
+@part
+def _draw_candidates(state):
+    """Draw candidates, unless some are left."""
+    now = state.now[0]
+    if now.first < now.length:
+        return
+    now.first = now.order = 0
+    now.length = key_set.draw(state, CANDIDATES)
+    for number in range(now.length):
+        key = state.draws[number].key
+        state.candidates[number].key = key
+        state.candidates[number].profit = profit(_rate(state, key), state.table[key].size, state.table[key].cost)
+        state.candidates[number].last = state.references[key, state.table[key].count - 1]
+
+
+@part
+def _put_in_order(state, number):
+    """Bring the lowest profit from ``number`` on to there; of equal ones that of the least recently used key."""
+    now, candidates = state.now[0], state.candidates
+    if number < now.order:
+        return
+    now.order += 1
+    lowest = number
+    for other in range(number + 1, now.length):
+        if _goes_before(candidates[other], candidates[lowest]):
+            lowest = other
+    key, profit_, last = candidates[number].key, candidates[number].profit, candidates[number].last
+    candidates[number] = candidates[lowest]
+    candidates[lowest].key, candidates[lowest].profit, candidates[lowest].last = key, profit_, last
+
+
+@part
+def _goes_before(candidate, other):
+    return candidate.profit < other.profit or (candidate.profit == other.profit and candidate.last < other.last)
+
+
+LNC_RA = ArrayPolicy(_lnc_ra_add, _refer, _lnc_ra_evict, _lnc_ra_remove, _lnc_ra_admit)

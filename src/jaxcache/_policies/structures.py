@@ -1,7 +1,55 @@
-"""Keys by priority, for priorities that only rise."""
+"""Structures that policies are built from: a heap of rising priorities, keys to draw from, a bounded history."""
 
+import random
+from collections import OrderedDict
 from collections.abc import Generator
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import TypeVar
+
+HISTORY = 4096  # keys; as many as JitCache remembers of a function
+CANDIDATES = 64  # keys drawn and compared, where not all can be
+
+T = TypeVar("T")
+
+
+class History(OrderedDict[int, T]):
+    """Values of at most ``HISTORY`` keys; the key that was noted longest ago is forgotten first."""
+
+    def note(self, key: int, value: T) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > HISTORY:
+            self.popitem(last=False)
+
+
+class RandomKeySet:
+    """Set of keys, any of which is drawn with the same probability.
+
+    ``add`` and ``remove`` are O(1), ``draw`` O(count). The same seed and the same calls give the same draws.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._generator = random.Random(seed)
+        self._keys: list[int] = []
+        self._index: dict[int, int] = {}
+
+    def add(self, key: int) -> None:
+        self._index[key] = len(self._keys)
+        self._keys.append(key)
+
+    def remove(self, key: int) -> None:
+        index, last = self._index.pop(key), self._keys.pop()
+        if last != key:
+            self._keys[index] = last
+            self._index[last] = index
+
+    def draw(self, count: int) -> list[int]:
+        """Return ``count`` different keys, or all if there are no more; LookupError if there is none."""
+        if not self._keys:
+            raise LookupError("nothing is held")
+        if count >= len(self._keys):
+            return self._keys.copy()
+        return self._generator.sample(self._keys, count)
 
 
 class LazyHeap:
@@ -46,13 +94,13 @@ class LazyHeap:
 
     def ascending(self) -> Generator[int, None, None]:
         """Yield the keys, lowest first, O(log n) each; close it before anything else is changed."""
-        taken = []
+        popped = []
         try:
-            while len(taken) < len(self._priority):
+            while len(popped) < len(self._priority):
                 yield self.lowest()
-                taken.append(heappop(self._heap))
+                popped.append(heappop(self._heap))
         finally:
-            for item in taken:
+            for item in popped:
                 heappush(self._heap, item)
 
     def remove(self, key: int) -> None:
