@@ -529,7 +529,7 @@ def test_a_function_that_is_given_its_arguments_memory_is_checked_too():
 
 
 def test_what_is_known_of_signatures_is_bounded_and_found_out_again(monkeypatch):
-    monkeypatch.setattr("jaxcache._padding.bucketed._MOST_KNOWN", 2)
+    monkeypatch.setattr("jaxcache._padding.bucketed._MOST_REMEMBERED", 2)
     f = bucketed(lambda x: x + 1, cache=JitCache(), buckets=(4,))
     for dtype in (np.float32, np.int32, np.int8, np.uint8, np.float16) * 2:
         np.testing.assert_array_equal(f(np.ones(3, dtype)), np.full(3, 2, dtype))

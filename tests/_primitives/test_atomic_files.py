@@ -171,12 +171,17 @@ for _ in range(100):
 def test_a_child_forked_in_the_middle_neither_replaces_nor_removes_anything(tmp_path):
     path = tmp_path / "file"
     path.write_text("former")
-    with replacing(path, durable=False) as file:
-        file.write(b"the parent's")
-        program = os.fork()
-        if not program:
-            file.close()
-    if not program:
-        os._exit(0 if path.read_text() == "former" and len(names(tmp_path)) == 2 else 1)
-    assert path.read_text() == "the parent's"
-    assert os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]) == 0
+    writing = replacing(path, durable=False)
+    writing.__enter__().write(b"the parent's")
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            writing.__exit__(None, None, None)
+            code = 0 if path.read_text() == "former" and len(names(tmp_path)) == 2 else 1
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]  # before the parent replaces the file
+    writing.__exit__(None, None, None)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert (path.read_text(), names(tmp_path)) == ("the parent's", ["file"])

@@ -39,7 +39,7 @@ class RangeLocks:
         self._held = {}  # a child inherits no record locks
 
     def try_acquire(self, byte: int) -> bool:
-        """Take the lock of a byte for this thread if nobody has it. An interrupt may leave it taken: release it anyway.
+        """Take the lock of a byte for this thread if it is free. An interrupt may leave it locked: release it anyway.
 
         Raises:
             LocksUnsupported: If the file system has none.
@@ -84,7 +84,7 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
         file = open_uninterrupted(path, "a+b")
         stat_result = os.fstat(file.fileno())
         if stat.S_IMODE(stat_result.st_mode) != mode:
-            with contextlib.suppress(PermissionError):  # somebody else's: it has its mode
+            with contextlib.suppress(PermissionError):  # another user's file keeps its mode
                 os.fchmod(file.fileno(), mode)
         locks = _open.setdefault((stat_result.st_dev, stat_result.st_ino), RangeLocks(file))
         if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end

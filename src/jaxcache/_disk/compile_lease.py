@@ -22,9 +22,9 @@ class LeaseOutcome(Enum):
     """Outcome of a request for the lease of a key that is not stored."""
 
     LEADS = "this thread compiles, and others wait for it"
-    ARRIVED = "somebody else has put it meanwhile"
-    TIMED_OUT = "somebody else has been compiling it for too long"
-    ALONE = "there are no locks here: this thread compiles, whoever else does"
+    ARRIVED = "another thread or process has put it meanwhile"
+    TIMED_OUT = "another thread or process has been compiling it for too long"
+    ALONE = "the file system has no locks: this thread compiles, and others may compile the same"
 
 
 class _Held(threading.local):

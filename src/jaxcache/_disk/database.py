@@ -19,8 +19,8 @@ from .schema import SCHEMA, VERSION
 
 _BUSY_SECONDS = 2.0
 _MUTEX_SECONDS = 10.0
-_TURN_SECONDS = 15.0  # longer than whoever has the turn waits for another process
-_REST_SECONDS = 30.0  # a locked index is not asked again for so long, so that nobody waits at each request
+_TURN_SECONDS = 15.0  # longer than the thread that has the turn waits for another process
+_REST_SECONDS = 30.0  # a locked index is left alone for so long, so that not every request waits
 _BLAMELESS = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
      sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}
@@ -74,7 +74,7 @@ class Database:
         _all.add(self)
 
     def close(self) -> None:
-        """Close the connection; whoever asks next opens one again."""
+        """Close the connection; the next request opens another."""
         with self._turn():
             if self._connection is None or self._in_transaction:  # a signal handler's, in the middle of a request
                 return
@@ -259,7 +259,7 @@ class Database:
         if self._connection is not None and self._inode in (inode, -1):
             return self._connection
         try:
-            with self.mutex():  # SQLite finds the files of a database by name: nobody may replace one meanwhile
+            with self.mutex():  # SQLite finds the files of a database by name: none may be replaced meanwhile
                 with contextlib.suppress(IndexDamaged):
                     return self._open() if inode else self._make()
                 return self._make()
@@ -287,7 +287,7 @@ class Database:
                 self._disconnect()
                 staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
                 staged.unlink(missing_ok=True)  # no temporary_file: closing another descriptor ends SQLite's locks
-                self._fill(staged).close()  # while the old file is there, so that they are told apart by their inodes
+                self._fill(staged).close()  # while the old file exists, so that their inodes differ
                 for suffix in ("", "-wal", "-shm"):
                     _clear_away(self.path.with_name(self.path.name + suffix))
                 os.replace(staged, self.path)
@@ -301,7 +301,7 @@ class Database:
         salvaged = self._salvage()
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA synchronous = OFF")  # nobody sees it before it is whole
+            connection.execute("PRAGMA synchronous = OFF")  # it is not read before it is whole
             connection.executescript(f"BEGIN; {SCHEMA}")
             self._on_new(connection, salvaged)
             connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -373,7 +373,7 @@ class Database:
         return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
 
     def _is_to_blame(self, error: sqlite3.Error) -> bool:
-        """Return whether an error comes from the file's bytes, whoever reads them."""
+        """Return whether an error comes from the file's bytes, and not from the reader."""
         code = getattr(error, "sqlite_errorcode", None) or 0
         if code & 0xFF == sqlite3.SQLITE_READONLY:  # a header that says so: nothing keeps us from writing
             return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)

@@ -114,7 +114,7 @@ class DiskCache:
             fingerprint: Parts that must be equal for entries to be shared; by default those of this machine and JAX.
 
         Raises:
-            ValueError: If an argument makes no sense.
+            ValueError: If an argument is out of range.
             UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
         """
         self.path = Path(path).absolute()
@@ -194,7 +194,7 @@ class DiskCache:
             try:
                 with self._faults.guarded("read"):
                     value = self._get(key)
-            except BaseException:  # an interrupt: nobody is to wait for a thread that does not compile
+            except BaseException:  # an interrupt: others must not wait for a thread that does not compile
                 self._leases.release()
                 raise
         request.served = value is not None
@@ -257,7 +257,7 @@ class DiskCache:
         self._record_request(key, reason)
 
     def contains(self, key: str) -> bool:
-        """Return whether there is a whole entry of ``key``; this counts as no request, and waits for nobody.
+        """Return whether there is a whole entry of ``key``; this counts as no request, and does not wait.
 
         Raises:
             ValueError: If ``key`` is empty.
@@ -275,7 +275,7 @@ class DiskCache:
         self._request.compiled_at = time.perf_counter()
 
     def release(self) -> None:
-        """Record that this thread compiles no longer. If it has put nothing, nobody waits for that key any more."""
+        """Release this thread's lease. If it has put nothing, others no longer wait for that key."""
         request = self._request
         if request.key and not request.served and not self._closed:
             with self._faults.guarded("written"), self._faults.index_guarded():

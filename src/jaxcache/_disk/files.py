@@ -31,7 +31,7 @@ SUFFIX = ".entry"
 _QUARANTINED_FILES = 16
 _QUARANTINED_BYTES = 64 * 1024  # of each file: enough to see what happened
 _QUARANTINED_NAME = 100  # characters: a file's name has 255 at most
-_STAGING_SECONDS = 10.0  # what is younger may belong to somebody who has not locked it yet
+_STAGING_SECONDS = 10.0  # the writer of a younger file may not have locked it yet
 _FINGERPRINT = re.compile(r"[0-9a-zA-Z._-]{1,64}")
 
 
@@ -102,7 +102,7 @@ class EntryFiles:
 
         Raises:
             FileNotFoundError: If there is none.
-            EntryFault: If it is no regular file, or somebody else's.
+            EntryFault: If it is no regular file, or another user's.
             OSError: If it cannot be read.
         """
         path = self.path(entry_id)
@@ -149,7 +149,7 @@ class EntryFiles:
             with temporary_file(path, mode) as file:
                 file.write(content)
                 yield path
-        except FileNotFoundError:  # somebody has removed a folder: this entry is lost, the next put makes it again
+        except FileNotFoundError:  # a folder was removed: this entry is lost, the next put makes it again
             self.forget_folders()
             raise
 
@@ -159,7 +159,7 @@ class EntryFiles:
         self.make(target.parent)
         try:
             os.replace(staged, target)
-        except FileNotFoundError:  # somebody removed the folder
+        except FileNotFoundError:  # the folder was removed
             self.forget_folders()
             self.make(target.parent)
             os.replace(staged, target)

@@ -146,7 +146,7 @@ def is_distributed() -> bool:
         from jax._src import distributed
 
         return distributed.global_state.client is not None
-    except Exception:  # where it does not tell, nobody has to be waited for
+    except Exception:  # where that is unknown, one process is assumed
         return False
 
 

@@ -16,7 +16,7 @@ def index_path(root: Path, shared: bool) -> Path:
     Args:
         root: The directory.
         shared: Whether other hosts or other users may write to the directory. SQLite's WAL mode works within one host
-            alone, and an index that others can write is nobody's to trust.
+            alone, and an index that others can write is not to be trusted.
     """
     if not shared:
         return root / "index" / "index.sqlite"

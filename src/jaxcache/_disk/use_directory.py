@@ -20,30 +20,30 @@ def use_directory(
     key_file: str | os.PathLike[str] | None = None,
     explain: bool = False,
 ) -> DiskCache:
-    """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and whoever else uses it.
+    """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
-    It takes the place of JAX's own persistent cache. Call it before the first program compiles: those compiled before
-    are not written. A directory that fails later costs compiles and gives one warning, never an error.
+    It takes the place of JAX's own persistent cache. Call it before the first program compiles: programs compiled
+    before are not written. A directory that fails later costs compiles and gives one warning, never an error.
 
     Args:
-        path: Of the directory; made with mode 0700 if there is none.
+        path: The directory; made with mode 0700 if there is none.
         limit: Bytes of all entries together, such as ``"20GiB"``; None is no limit.
         eviction: ``lru``, ``lfu``, ``fifo``, ``size_based``, ``gdsf`` or ``gdsf_admit``.
-        max_entries: Of all builds and machines together; None is no limit.
+        max_entries: Entries of all builds and machines together; None is no limit.
         min_compile_seconds: Programs that compiled faster are not written.
         min_entry_bytes: Programs that are smaller are not written.
         single_flight: Whether one process compiles while the others wait for its entry.
-        wait_seconds: After which those who wait compile themselves.
+        wait_seconds: Seconds after which waiting processes compile themselves.
         verify: Share of the hits to compile again and compare, from 0 to 1; True is all of them.
         key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
             ``JAXCACHE_KEY`` holds the key.
-        explain: Whether to write down what each key is made of, for ``python -m jaxcache doctor``.
+        explain: Whether to record the parts of each key, for ``python -m jaxcache doctor``.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
 
     Raises:
-        ValueError: If an argument makes no sense.
+        ValueError: If an argument is out of range.
         UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
     """
     cache = DiskCache(

@@ -6,7 +6,7 @@ compiles and runs, and returns the result with the data that C++ needs to do the
 jitted function with an own memory and an own ``cache_miss`` therefore costs what ``jax.jit`` costs, and whether a call
 is one of those that it knows is JAX's own verdict.
 
-Which program it was is told by the result: JAX puts outputs together as the data's tree says, and the tree given here
+The result says which program it was: JAX puts outputs together as the data's tree says, and the tree given here
 is that of ``{label: result}``.
 """
 
@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-OTHER: Any = object()  # the answer to a call that a table knows nothing of
+OTHER: Any = object()  # the answer to a call that was not taught to a table
 _SIGNATURES = 4096  # that a memory holds, the least recently used one goes; jax.jit shares 8192 among all functions
 _NO_OPTIONS = ()  # tells nothing apart in a memory of one function; hashed in C
 _UNKNOWN = (OTHER, None, True)  # the last says that JAX's memory need not remember the signature
@@ -30,7 +30,7 @@ def never(*_args: Any, **_kwargs: Any) -> Any:
 
 
 class FastPath:
-    """The data with which C++ runs a program for calls of one kind; equal only to itself."""
+    """Data with which C++ runs a program for calls of one kind; equal only to itself."""
 
     __slots__ = ("data",)
 
@@ -116,7 +116,7 @@ def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
 
 
 class Lesson(NamedTuple):
-    """A call that is to be taught."""
+    """Call that is to be taught to a table."""
 
     label: Any
     program: Callable[..., dict[FastPath | None, Any]]
@@ -124,7 +124,7 @@ class Lesson(NamedTuple):
     kwargs: dict[str, Any]
 
     def is_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether it is this very call, and not one of a signal handler or finaliser that came before it."""
+        """Return whether it is this very call, and not that of a signal handler or finaliser that came before."""
         mine, others = (*self.args, *self.kwargs.values()), (*args, *kwargs.values())
         return [*self.kwargs] == [*kwargs] and len(mine) == len(others) and all(map(operator.is_, mine, others))
 
@@ -216,5 +216,5 @@ NO_TABLE = Table()
 
 
 def is_reentrant(error: BaseException) -> bool:
-    """Whether JAX refuses a call because this thread is asking for the same one: of a signal handler, or finaliser."""
+    """Return whether JAX refuses a call since this thread makes the same: in a signal handler or finaliser."""
     return isinstance(error, RecursionError) and str(error).startswith("Recursively calling jit")

@@ -1,4 +1,4 @@
-"""What must be equal for an executable to be shared: versions, the very build, the devices, the driver, the CPU."""
+"""Fingerprints: versions, the very build, devices, driver and CPU, which must be equal for programs to be shared."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A short id, and the parts that it stands for."""
+    """Short id of a build and machine, and the parts that it stands for."""
 
     id: str
     parts: Mapping[str, str]
@@ -27,8 +27,8 @@ class Fingerprint:
 
 def fingerprint_of(parts: Mapping[str, str]) -> Fingerprint:
     """Return the fingerprint of named parts: equal ids mean equal parts."""
-    told = "\n".join(f"{name}={parts[name]}" for name in sorted(parts))
-    return Fingerprint(hashlib.sha256(told.encode()).hexdigest()[:16], dict(parts))
+    text = "\n".join(f"{name}={parts[name]}" for name in sorted(parts))
+    return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:16], dict(parts))
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def machine_parts() -> Mapping[str, str]:
         "build": _build(),
         "platform": devices[0].platform,
         "platform_version": str(getattr(client, "platform_version", "")),
-        "device_kinds": ", ".join(sorted({one.device_kind for one in devices})),
+        "device_kinds": ", ".join(sorted({device.device_kind for device in devices})),
         "driver": _first_line(_NVIDIA, "NVRM"),
         "cpu": f"{platform.system()} {platform.machine()} {_cpu_features()}",
     }
@@ -66,13 +66,13 @@ def _build() -> str:
     for point in importlib.metadata.entry_points(group="jax_plugins"):
         if point.dist is not None:
             names.add(point.dist.name)
-    found = [f"{name}:{line}" for name in sorted(names) for line in _library_hashes(name)]
-    if not any(line.startswith("jaxlib:") for line in found):  # not installed as a wheel: a build of one's own
+    hashes = [f"{name}:{line}" for name in sorted(names) for line in _library_hashes(name)]
+    if not any(line.startswith("jaxlib:") for line in hashes):  # not installed as a wheel: a local build
         spec = importlib.util.find_spec("jaxlib")
-        found += [
+        hashes += [
             line for folder in (spec and spec.submodule_search_locations) or () for line in _library_stats(folder)
         ]
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
 def _library_hashes(name: str) -> list[str]:
@@ -80,7 +80,7 @@ def _library_hashes(name: str) -> list[str]:
         files = importlib.metadata.files(name) or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    return sorted(f"{one}={one.hash.value}" for one in files if one.suffix in _LIBRARIES and one.hash is not None)
+    return sorted(f"{file}={file.hash.value}" for file in files if file.suffix in _LIBRARIES and file.hash is not None)
 
 
 def _version(name: str) -> str:
@@ -92,14 +92,15 @@ def _version(name: str) -> str:
 
 def _library_stats(path: str) -> list[str]:
     folder = Path(path)
-    libraries = sorted(one for one in folder.rglob("*") if one.suffix in _LIBRARIES)
-    return [f"{one.relative_to(folder)}={one.stat().st_size}/{one.stat().st_mtime_ns}" for one in libraries]
+    libraries = sorted(library for library in folder.rglob("*") if library.suffix in _LIBRARIES)
+    stats = [(library.relative_to(folder), library.stat()) for library in libraries]
+    return [f"{name}={stat.st_size}/{stat.st_mtime_ns}" for name, stat in stats]
 
 
 def _cpu_features() -> str:
     """Return a hash of what the CPU can do: XLA compiles for it, on accelerators' hosts too."""
-    told = _first_line(_CPUINFO, "flags") or _first_line(_CPUINFO, "Features") or platform.processor()
-    return hashlib.sha256(" ".join(sorted(told.split())).encode()).hexdigest()[:12]
+    features = _first_line(_CPUINFO, "flags") or _first_line(_CPUINFO, "Features") or platform.processor()
+    return hashlib.sha256(" ".join(sorted(features.split())).encode()).hexdigest()[:12]
 
 
 def _first_line(path: Path, begins: str) -> str:

@@ -74,7 +74,7 @@ _forget_lowerings = _clear_lowerings()
 
 
 class _WhenCleared:
-    """Stands among JAX's caches, and hands ``jax.clear_caches()`` on."""
+    """Member of JAX's list of caches, which hands ``jax.clear_caches()`` on."""
 
     def __init__(self) -> None:
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -109,7 +109,7 @@ HEARS_CLEAR_CACHES = _register_among_caches()
 def clear_with_jax(listener: Any) -> None:
     """Have ``listener.clear()`` called whenever the program calls ``jax.clear_caches()``, for as long as it lives.
 
-    JAX frees the executables of our entries too, and says so to nobody.
+    JAX frees the executables of our entries too, and announces it nowhere.
     """
     _when_cleared.listeners.add(listener)
 
@@ -174,7 +174,7 @@ def weakly_typed(array: jax.Array) -> jax.Array:
         from jax._src.array import ArrayImpl
 
         aval: Any = array.aval
-        buffers = [one.data for one in array.addressable_shards]
+        buffers = [shard.data for shard in array.addressable_shards]
         return ArrayImpl(aval.update(weak_type=True), array.sharding, buffers, committed=is_committed(array))
     except Exception:  # who compares what comes of it finds another type
         return array
@@ -248,7 +248,7 @@ def forget_module(lowered: Any) -> None:
     It is most of what a small program weighs: see ``benchmarks/memory.py``, which holds entries against plain
     ``jax.jit``. The executable is cached beside it, so that only profile-guided recompilation would look at it again.
     JAX's other memory of lowered modules is emptied too, for all functions: it is asked only when a function that has
-    been lowered is lowered again from scratch, and makes nobody compile.
+    been lowered is lowered again from scratch, and causes no compile.
     """
     lowering = getattr(lowered, "_lowering", None)
     profile_guided = getattr(jax.config, "jax_enable_pgle", True)
@@ -258,7 +258,7 @@ def forget_module(lowered: Any) -> None:
 
 
 def own_module(traced: Any, lowered: Any) -> Any:
-    """Return a lowered program whose MLIR module nobody takes away; None if that cannot be had.
+    """Return a lowered program whose MLIR module stays; None if that cannot be had.
 
     ``forget_module`` takes away that of a program that is compiled, and lowering it once more gives the same object.
     """
@@ -290,14 +290,14 @@ def _parameters_of_their_own() -> Any:
 
 
 def share_executable(compiled: Any, lowered: Any) -> None:
-    """Let a lowered program be compiled already: to what another, equal one was."""
+    """Give a lowered program the executable of another, equal program."""
     executable = getattr(getattr(compiled, "_lowering", None), "_executable", None)
     if executable is not None:
         lowered._lowering._executable = executable
 
 
 class _Hits(threading.local):
-    """Persistent-cache hits that JAX announced in this thread."""
+    """Count of the persistent-cache hits that JAX announced in this thread."""
 
     count = 0
 
@@ -326,10 +326,10 @@ _stored = _Stored()
 
 
 def note_stored(seconds: float) -> None:
-    """Note that this thread has spent so long on writing an executable down, within a compile."""
+    """Add the seconds that this thread has spent on storing an executable, within a compile."""
     _stored.seconds += seconds
 
 
 def stored_seconds() -> float:
-    """Return how long this thread has spent on that so far."""
+    """Return how long this thread has spent on storing executables so far."""
     return _stored.seconds

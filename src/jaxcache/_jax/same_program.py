@@ -1,4 +1,4 @@
-"""Comparison of programs: whether two entries hold the same one, and what is in one that another may differ in."""
+"""Comparison of programs: whether two entries hold the same program, and parts in which programs may differ."""
 
 import re
 import zlib
@@ -8,32 +8,32 @@ _SOURCE = re.compile(r", (?:stack_frame_id=\d+|metadata=\{[^}]*\})")
 _TABLES = re.compile(r"\nFileNames\n.*?(?=\n(?:%|ENTRY))", re.DOTALL)
 
 
-def is_same_program(known: bytes, made: bytes, executable: Any) -> bool:
+def is_same_program(stored: bytes, compiled: bytes, executable: Any) -> bool:
     """Compare two serialized programs.
 
     Equal bytes are equal programs. But the files, lines and columns that led to a program are in it and not in JAX's
     key, so where bytes differ, the optimized programs are compared without them.
 
     Args:
-        known: What was kept.
-        made: What was compiled now.
-        executable: What ``made`` is the serialization of; None where it is not at hand.
+        stored: The program that was stored.
+        compiled: The program that was compiled now.
+        executable: The executable that ``compiled`` serializes; None where it is not at hand.
 
     Raises:
-        Exception: If ``known`` cannot be loaded.
+        Exception: If ``stored`` cannot be loaded.
     """
-    if known == made or executable is None:
-        return known == made
+    if stored == compiled or executable is None:
+        return stored == compiled
     import jax._src.lib as lib
 
     devices = executable.local_devices()
     device_list = getattr(lib, "xla_client").DeviceList(tuple(devices))  # noqa: B009  # no name that it exports
-    loaded = devices[0].client.deserialize_executable(known, device_list, None)
+    loaded = devices[0].client.deserialize_executable(stored, device_list, None)
     return _modules(loaded) == _modules(executable)
 
 
 def _modules(executable: Any) -> list[str]:
-    return [_SOURCE.sub("", _TABLES.sub("", one.to_string())) for one in executable.hlo_modules()]
+    return [_SOURCE.sub("", _TABLES.sub("", module.to_string())) for module in executable.hlo_modules()]
 
 
 _MOST_OPERATIONS = 5_000  # looked at, of one program: a compile takes much longer
@@ -64,7 +64,7 @@ def parts_of(module: Any) -> dict[str, str | list[str]]:
         enough = seen >= _MOST_OPERATIONS or len(constants) >= _MOST_CONSTANTS
         return walk_result.INTERRUPT if enough else walk_result.ADVANCE
 
-    types = [str(one.attributes["function_type"]) for one in module.body.operations if _is_main(one)]
+    types = [str(operation.attributes["function_type"]) for operation in module.body.operations if _is_main(operation)]
     module.operation.walk(visit)
     return {"types": types[0] if types else "", "constants": constants}
 

@@ -1,4 +1,4 @@
-"""What JAX's tracing leaves behind: kept with the entry that it was traced for, and freed with it.
+"""Memory that JAX's tracing leaves behind: kept with the entry that it was traced for, and freed with it.
 
 JAX remembers what it traced weakly, by the Python function. An entry's own function is a closure that goes with the
 entry, but ``jnp``'s functions live for ever, and with them 50 to 170 KiB a shape: their jaxprs, which only
@@ -8,7 +8,7 @@ JAX is changed; inside, other threads trace as ever. What a program's own inner 
 stays, as it does under ``jax.jit``.
 
 Besides, a few of JAX's caches of values computed from shapes grow with each shape. They are emptied now and then: what
-they hold is computed again in microseconds, and nobody traces or compiles for it.
+they hold is computed again in microseconds, and nothing is traced or compiled for it.
 """
 
 import functools
@@ -35,7 +35,7 @@ _VALUE_CACHES = (
 
 
 class _Build(threading.local):
-    """This thread's: the stand-ins of the build under way, by the function they stand for."""
+    """Stand-ins of this thread's build under way, by the function that they stand for."""
 
     stand_ins: dict[Callable[..., Any], Callable[..., Any]] | None = None
 
@@ -51,7 +51,7 @@ class _Token:
 
 
 class _Patch:
-    """What takes the place of two of JAX's functions while something is built."""
+    """Replacement of two of JAX's functions while something is built."""
 
     def __init__(self) -> None:
         """Bind; raises whatever shows that the installed JAX is another."""
@@ -73,7 +73,7 @@ class _Patch:
         self._ours = (self._infer_params, _TraceToJaxpr(self))
 
     def may_apply(self) -> bool:
-        """Whether nobody looks at what tracing leaves behind: ``jax.checking_leaks`` would find what stand-ins keep."""
+        """Return whether nobody looks at what tracing leaves behind, as ``jax.checking_leaks`` does."""
         return not self._checks_leaks.value
 
     def apply(self) -> None:
@@ -84,7 +84,7 @@ class _Patch:
             self._trace, self._partial_eval.trace_to_jaxpr = self._partial_eval.trace_to_jaxpr, self._ours[1]
 
     def undo(self) -> None:
-        """Put back what was there, unless somebody has put something else in our place."""
+        """Put back what was there, unless other code has replaced our functions."""
         if self._pjit._infer_params is self._ours[0]:
             self._pjit._infer_params = self._infer
         if self._partial_eval.trace_to_jaxpr is self._ours[1]:
@@ -99,13 +99,13 @@ class _Patch:
         if _build.stand_ins is None or self._at_top() or self._folding.value or not _is_of_jax(fun):
             return fun
         try:
-            found = _build.stand_ins.get(fun)
+            replacement = _build.stand_ins.get(fun)
         except Exception:  # not hashable, or not comparable: JAX knows what to say
             return fun
-        if found is None:
-            found = _wrap(fun, self._fun_name(fun))
-            _build.stand_ins[fun] = _build.stand_ins[found] = found
-        return found
+        if replacement is None:
+            replacement = _wrap(fun, self._fun_name(fun))
+            _build.stand_ins[fun] = _build.stand_ins[replacement] = replacement
+        return replacement
 
 
 class _TraceToJaxpr:
@@ -146,13 +146,13 @@ def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
 def _bind_value_caches() -> list[Callable[[], None]]:
     import importlib
 
-    found = []
+    clears = []
     for module, name in _VALUE_CACHES:
         try:
-            found.append(getattr(importlib.import_module(f"jax._src.{module}"), name).cache_clear)
+            clears.append(getattr(importlib.import_module(f"jax._src.{module}"), name).cache_clear)
         except Exception:  # another version: a little more memory stays behind
             continue
-    return found
+    return clears
 
 
 _patch, FAULT = _bind()
@@ -161,7 +161,7 @@ _empty_value_caches = _bind_value_caches()
 
 @contextmanager
 def own_traces() -> Iterator[None]:
-    """While this is open, what this thread traces belongs to what it builds."""
+    """Have what this thread traces belong to what it builds, while this is open."""
     if _patch is None or not _patch.may_apply():
         yield
         return
@@ -193,7 +193,7 @@ def _thread_context() -> Any:
 
 @contextmanager
 def own_module_context() -> Iterator[None]:
-    """While this is open, this thread lowers in an MLIR context of its own.
+    """Have this thread lower in an MLIR context of its own, while this is open.
 
     From JAX 0.11 on, several programs share one, and what one of them holds, a constant above all, lives as long as
     any of their modules: those of the user's eager operations live for ever. A new context takes 2 ms.

@@ -1,4 +1,4 @@
-"""Measure functions under a cache and under ``jax.jit``: cold and warm apart, waited for, ratios with intervals."""
+"""Benchmark of functions under a cache and under ``jax.jit``: cold and warm times apart, ratios with intervals."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from .._primitives.checks import check_whole_number
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and the interval that holds it with 95 % confidence.
+    """Median and the interval that holds it with 95 % confidence.
 
     The interval is between two order statistics, exact whatever the distribution (a sign test turned round); with
     fewer than 6 rounds it is all that was seen.
@@ -31,15 +31,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one function took.
+    """Times of one function.
 
     Attributes:
-        name: Of the function.
+        name: Name of the function.
         cold_seconds: The first call of every input under the cache, compiles included.
         jit_cold_seconds: The same under ``jax.jit``.
         warm_seconds: A later call under the cache, median, until its result is there.
         jit_warm_seconds: The same under ``jax.jit``.
-        warm_ratio: Of the two, taken within each round.
+        warm_ratio: Ratio of the two within each round.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """A table of what was measured; ``str`` of it is for people."""
+    """Table of the measured times; ``str`` of it is for people."""
 
     functions: tuple[Measured, ...]
 
@@ -60,9 +60,10 @@ class BenchmarkResult:
         lines = [
             f"{'function':20} {'cold, cache':>12} {'cold, jit':>12} {'warm, cache':>12} {'warm, jit':>12}  warm ratio"
         ]
-        for one in self.functions:
-            times = (one.cold_seconds, one.jit_cold_seconds, one.warm_seconds, one.jit_warm_seconds)
-            lines.append(f"{one.name:20} {' '.join(f'{_told(seconds):>12}' for seconds in times)}  {one.warm_ratio}")
+        for measured in self.functions:
+            times = (measured.cold_seconds, measured.jit_cold_seconds, measured.warm_seconds, measured.jit_warm_seconds)
+            columns = " ".join(f"{_formatted(seconds):>12}" for seconds in times)
+            lines.append(f"{measured.name:20} {columns}  {measured.warm_ratio}")
         return "\n".join(lines)
 
 
@@ -82,7 +83,7 @@ def benchmark(
     Args:
         functions: One, several, or several by name; as ``jax.jit`` takes them, not compiled yet.
         inputs: The arguments of each call, one call an input and round.
-        cache: The cache; one of its own without a limit if None. If its limit does not hold all, its evictions are
+        cache: The cache; a new one without a limit if None. If its limit does not hold all, its evictions are
             part of what is measured.
         rounds: Warm rounds.
         **options: What ``jax.jit`` takes. The inputs' arrays are copied before each round, outside of what is timed:
@@ -95,21 +96,21 @@ def benchmark(
     rounds = check_whole_number(rounds, "rounds")
     if not named or not len(inputs):
         raise ValueError(f"functions and inputs must be at least one each, but are {len(named)} and {len(inputs)}")
-    if not all(isinstance(one, tuple) for one in inputs):
-        kinds = ", ".join(sorted({type(one).__name__ for one in inputs}))
+    if not all(isinstance(args, tuple) for args in inputs):
+        kinds = ", ".join(sorted({type(args).__name__ for args in inputs}))
         raise ValueError(f"inputs must be tuples of the arguments of a call, such as [(x,), (y,)], but are {kinds}")
     cache = cache or JitCache()
-    return BenchmarkResult(tuple(_measure(name, one, inputs, cache, rounds, options) for name, one in named.items()))
+    return BenchmarkResult(tuple(_measure(name, fun, inputs, cache, rounds, options) for name, fun in named.items()))
 
 
 def _by_name(functions: Any) -> dict[str, Callable[..., Any]]:
     if isinstance(functions, Mapping):
         return dict(functions)
     listed = [functions] if callable(functions) else list(functions)
-    names = [getattr(one, "__name__", type(one).__name__) for one in listed]
+    names = [getattr(function, "__name__", type(function).__name__) for function in listed]
     return {
-        name if names.count(name) == 1 else f"{name} {number}": one
-        for number, (name, one) in enumerate(zip(names, listed, strict=True), start=1)
+        name if names.count(name) == 1 else f"{name} {number}": function
+        for number, (name, function) in enumerate(zip(names, listed, strict=True), start=1)
     }
 
 
@@ -132,10 +133,10 @@ def _measure(
 
 
 def _seconds(call: Callable[..., Any], inputs: Sequence[tuple[Any, ...]]) -> float:
-    # What a call donates, or a function that it calls, is gone after it; the next round needs the caller's inputs.
-    given = jax.block_until_ready([jax.tree.map(_copied, args) for args in inputs])
+    # A call may donate its arguments, and the next round needs the caller's inputs: it gets copies.
+    copies = jax.block_until_ready([jax.tree.map(_copied, args) for args in inputs])
     started = time.perf_counter()
-    for args in given:
+    for args in copies:
         jax.block_until_ready(call(*args))
     return time.perf_counter() - started
 
@@ -157,7 +158,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     return Interval(statistics.median(ordered), ordered[below], ordered[count - 1 - below])
 
 
-def _told(seconds: float) -> str:
+def _formatted(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -23,18 +23,18 @@ def without_shared_buffers(donated: Sequence[Any], kept: Any) -> Sequence[Any]:
     """
     if _are_apart(tree_leaves((donated, kept))):
         return donated
-    taken: set[Hashable] = {address for leaf in tree_leaves(kept) for address in _addresses(leaf)}
+    used: set[Hashable] = {address for leaf in tree_leaves(kept) for address in _addresses(leaf)}
     leaves, tree = tree_flatten(donated)
     for number, leaf in enumerate(leaves):
-        own = _addresses(leaf)
-        if not taken.isdisjoint(own):
+        addresses = _addresses(leaf)
+        if not used.isdisjoint(addresses):
             leaves[number] = leaf.copy()
-        taken.update(own)
+        used.update(addresses)
     return tree_unflatten(tree, leaves)
 
 
 def _are_apart(leaves: Sequence[Any]) -> bool:
-    """Say whether arrays surely share nothing, in the way that takes least: every call asks."""
+    """Return whether arrays surely share no memory, by the cheapest check: every call asks."""
     try:
         addresses = [leaf.unsafe_buffer_pointer() for leaf in leaves if type(leaf) not in _ON_HOST]
     except Exception:  # of several devices, no array, or deleted
@@ -43,7 +43,7 @@ def _are_apart(leaves: Sequence[Any]) -> bool:
 
 
 def _addresses(leaf: Any) -> list[Hashable]:
-    """Return where an array's buffers are; nowhere, for what is none or is not there any more."""
+    """Return the addresses of an array's buffers; none for other values and deleted arrays."""
     if not isinstance(leaf, jax.Array):
         return []
     try:

@@ -17,7 +17,7 @@ from .donation import without_shared_buffers
 
 
 class Optimizer(Protocol):
-    """What optax's gradient transformations are."""
+    """Interface of optax's gradient transformations."""
 
     @property
     def init(self) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ class Optimizer(Protocol):
 
 
 class DonatingStep(FrontFunction):
-    """A cached step that donates; arrays that share memory with others in the call are copied first."""
+    """Cached step that donates; arrays that share memory with others in the call are copied first."""
 
     def __init__(self, cached: CachedFunction, donated: Statics) -> None:
         functools.update_wrapper(self, cached.__wrapped__, updated=())
@@ -44,13 +44,13 @@ class DonatingStep(FrontFunction):
         apart = without_shared_buffers(donated, (kept, kept_named))
         if apart is donated:
             return self._cached(*args, **kwargs)
-        given = list(args)
+        positional = list(args)
         for (where, _, _), value in zip(fixed, apart, strict=True):
             if isinstance(where, str):
                 kwargs[where] = value
             else:
-                given[where] = value
-        return self._cached(*given, **kwargs)
+                positional[where] = value
+        return self._cached(*positional, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the cached function, whose arguments are the same."""
@@ -73,7 +73,7 @@ def value_and_grad_step(
 
     Args:
         loss: Takes the parameters and a batch; returns a scalar, or a scalar and something else if ``has_aux``.
-        cache: What compiles.
+        cache: The cache that compiles it.
         has_aux: As for ``jax.value_and_grad``: the value is then a pair.
         **options: What ``cache.jit`` takes.
 
@@ -93,27 +93,27 @@ def update_step(
 ) -> CachedFunction | DonatingStep:
     """Return ``step(params, opt_state, *batch) -> (params, opt_state, value)``, compiled by the cache.
 
-    What it is given of parameters and optimizer state is donated: their memory holds the new ones, and the old arrays
-    can no longer be used. Of arrays that share memory, as those of fresh states do, one is donated and the others are
+    Parameters and optimizer state are donated: their memory holds the new ones, and the old arrays can no longer be
+    used. Of arrays that share memory, as those of fresh states do, one is donated and the others are
     copied; what a batch holds too stays as it is.
 
     Args:
         loss: Takes the parameters and a batch; returns a scalar.
         optimizer: A gradient transformation of optax, or what has its ``update``. One that takes ``value``, ``grad`` or
             ``value_fn``, as optax's L-BFGS and line searches do, is given them.
-        cache: What compiles.
+        cache: The cache that compiles it.
         **options: What ``cache.jit`` takes.
 
     Raises:
         TypeError: When called, if the loss is not a real scalar.
     """
     scalar = _scalar_loss(loss, False)
-    value_and_grad, taken = jax.value_and_grad(scalar), _extra_names(optimizer.update)
+    value_and_grad, extra_names = jax.value_and_grad(scalar), _extra_names(optimizer.update)
 
     def step(params: Any, opt_state: Any, *batch: Any, **named: Any) -> Any:
         value, grads = value_and_grad(params, *batch, **named)
-        told = {"value": value, "grad": grads, "value_fn": lambda at: scalar(at, *batch, **named)}
-        extra = {name: one for name, one in told.items() if name in taken}
+        offered = {"value": value, "grad": grads, "value_fn": lambda at: scalar(at, *batch, **named)}
+        extra = {name: argument for name, argument in offered.items() if name in extra_names}
         updates, opt_state = optimizer.update(grads, opt_state, params, **extra)
         params = tree_map(lambda p, u: (p + u).astype(jnp.asarray(p).dtype), params, updates)
         return params, opt_state, value
@@ -125,37 +125,37 @@ def _step(step: Callable[..., Any], loss: Callable[..., Any], cache: JitCache, o
     """Return a step through the cache under the name of its loss."""
     step.__qualname__ = step.__name__ = name_of(loss)
     cached = cache.jit(step, **options)
-    taken = dispatcher_of(cached).options
-    donated = resolve_statics(step, taken.get("donate_argnums"), taken.get("donate_argnames"))
+    options_taken = dispatcher_of(cached).options
+    donated = resolve_statics(step, options_taken.get("donate_argnums"), options_taken.get("donate_argnames"))
     return cached if donated is None else DonatingStep(cached, donated)
 
 
 def _extra_names(update: Callable[..., Any]) -> Collection[str]:
-    """Return what an optimizer is told besides gradients, state and parameters; optax's ``**extra_args`` is all."""
+    """Return the arguments that an optimizer takes besides gradients, state and parameters; ``**extra_args`` is all."""
     offered = ("value", "grad", "value_fn")
     try:
         parameters = inspect.signature(update).parameters
-    except (TypeError, ValueError):  # it tells nothing of itself
+    except (TypeError, ValueError):  # its signature cannot be read
         return ()
-    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return offered if takes_any else [name for name in offered if name in parameters]
 
 
 def _scalar_loss(loss: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
     def checked(params: Any, *batch: Any, **named: Any) -> Any:
-        told = loss(params, *batch, **named)
-        if has_aux and not (isinstance(told, tuple) and len(told) == 2):
-            raise TypeError(f"with has_aux=True loss must return a pair of a scalar and something else, not {told}")
-        if not has_aux and isinstance(told, tuple | list | dict):
+        result = loss(params, *batch, **named)
+        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"with has_aux=True loss must return a pair of a scalar and something else, not {result}")
+        if not has_aux and isinstance(result, tuple | list | dict):
             raise TypeError(
-                f"loss must return a real scalar, but returns a {type(told).__name__}; for a scalar and something "
+                f"loss must return a real scalar, but returns a {type(result).__name__}; for a scalar and something "
                 "else, value_and_grad_step takes has_aux=True"
             )
-        value = jnp.asarray(told[0] if has_aux else told)
+        value = jnp.asarray(result[0] if has_aux else result)
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(
                 f"loss must return a real scalar, such as jnp.mean(…), but returns {value.dtype}{list(value.shape)}"
             )
-        return told
+        return result
 
     return checked

@@ -18,7 +18,7 @@ from .loops import Ended, LoopFunction, LoopResult, _named, signatures_to_warm
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LeastSquaresResult(LoopResult):
-    """What came of a fit; ``state`` is the parameters.
+    """Result of a fit; ``state`` is the parameters.
 
     Attributes:
         cost: Half of the sum of the squared residuals.
@@ -30,7 +30,7 @@ class LeastSquaresResult(LoopResult):
 
     @property
     def params(self) -> Any:
-        """The parameters."""
+        """Fitted parameters."""
         return self.state
 
 
@@ -58,7 +58,7 @@ def least_squares(
         tolerance: Relative; None for the dtype's precision to the power of 2/3.
         max_steps: At most so many steps, taken or not.
         warm: Signatures to compile ahead: each a tuple of the parameters and the data.
-        cache: What compiles; one of its own without a limit if None.
+        cache: The cache that compiles it; a new one without a limit if None.
         precompile: The former name of ``warm``; deprecated.
 
     Returns:
@@ -105,9 +105,9 @@ def _as_real(param: Any) -> jax.Array:
 
 
 def _as_given(fitted: jax.Array, param: Any) -> jax.Array:
-    """Return a parameter in the precision that it was given in, if that was floating point."""
-    given = jnp.asarray(param).dtype
-    return fitted.astype(given) if jnp.issubdtype(given, jnp.floating) else fitted
+    """Return a fitted parameter in the precision of the caller's, if that was floating point."""
+    dtype = jnp.asarray(param).dtype
+    return fitted.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else fitted
 
 
 def _levenberg_marquardt(

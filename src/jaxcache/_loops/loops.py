@@ -1,4 +1,4 @@
-"""Loops that run on the device: one executable a shape, no host round trip an iteration."""
+"""Loops that run on the device: one executable per shape, no host round trip per iteration."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _RUNNING = 0
 
 
 class Ended(enum.Enum):
-    """How a loop ended."""
+    """Reason for the end of a loop."""
 
     CONVERGED = 1
     MAX_STEPS_REACHED = 2
@@ -30,7 +30,7 @@ class Ended(enum.Enum):
 
     @property
     def advice(self) -> str:
-        """What to try next."""
+        """Advice on what to try next."""
         return {
             Ended.CONVERGED: "nothing",
             Ended.MAX_STEPS_REACHED: "raise max_steps, loosen the tolerance, or begin nearer to the solution",
@@ -42,7 +42,7 @@ class Ended(enum.Enum):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LoopResult:
-    """What came of a loop, a tree of arrays. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
+    """Result of a loop, a tree of arrays. The counts are on the device; reading ``steps`` or ``ended`` waits for it.
 
     Attributes:
         state: The last state; before the one that was not finite, if there was one.
@@ -56,29 +56,29 @@ class LoopResult:
 
     @property
     def steps(self) -> int:
-        """How many steps were done; if one was not finite, its number, counted from 1."""
+        """Number of steps that were done; if one was not finite, its number, counted from 1."""
         return int(self.step_count)
 
     @property
     def ended(self) -> Ended:
-        """How the loop ended."""
+        """Reason for the end of the loop."""
         return Ended(int(self.status))
 
     @property
     def converged(self) -> bool:
-        """Whether it ended since ``converged`` said so."""
+        """True if the loop ended since ``converged`` was true."""
         return self.ended is Ended.CONVERGED
 
     @property
     def max_steps_reached(self) -> bool:
-        """Whether it ended since ``max_steps`` were done; see ``ended.advice``."""
+        """True if the loop ended since ``max_steps`` were done; see ``ended.advice``."""
         return self.ended is Ended.MAX_STEPS_REACHED
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SolveResult(LoopResult):
-    """What came of an iterative solver.
+    """Result of an iterative solver.
 
     Attributes:
         residual_norm: The 2-norm of the residual of ``state``, computed from it, not carried along.
@@ -88,7 +88,7 @@ class SolveResult(LoopResult):
 
 
 class LoopFunction(FrontFunction):
-    """A loop: called with its state and what else its step takes."""
+    """Compiled loop; called with its state and the other arguments of its step."""
 
     def __init__(
         self,
@@ -97,12 +97,12 @@ class LoopFunction(FrontFunction):
         arguments: Callable[..., tuple[Any, ...]],
         warm: Sequence[Any] = (),
     ) -> None:
-        """Put ``run`` in front of what it calls.
+        """Put ``run`` in front of the cached function that it calls.
 
         Args:
-            run: What a call does.
-            cached: What it calls.
-            arguments: Takes a call's arguments; returns those of what it calls.
+            run: The function of a call.
+            cached: The cached function that it calls.
+            arguments: Takes the arguments of ``run``; returns those of ``cached``.
             warm: Signatures of calls to compile ahead.
         """
         self.__name__ = self.__qualname__ = cached.__name__
@@ -157,7 +157,7 @@ def optimization_loop(
             and after each so many steps.
         warm: Signatures to compile ahead: each a tuple of the state and what else the loop will be called with, as
             arrays or ``jax.ShapeDtypeStruct``.
-        cache: What compiles; one of its own without a limit if None.
+        cache: The cache that compiles it; a new one without a limit if None.
         precompile: The former name of ``warm``; deprecated.
 
     Returns:
@@ -218,7 +218,7 @@ def iterative_solver(
         max_steps: At most so many steps, rounded up to a multiple of ``check_every``.
         check_every: The residual is computed after each so many steps, which are also what is counted.
         warm: Signatures to compile ahead: each a tuple of the state and the problem.
-        cache: What compiles; one of its own without a limit if None.
+        cache: The cache that compiles it; a new one without a limit if None.
 
     Returns:
         ``solver(state, *problem) -> SolveResult``.
@@ -239,12 +239,12 @@ def iterative_solver(
             return jnp.sqrt(sum(leaves, start=jnp.zeros(())))
 
         def several(s: State) -> State:
-            checked = _checked(lambda one: step(one, *problem), s)
-            return lax.fori_loop(0, check_every, lambda _, one: checked(one), s)
+            checked = _checked(lambda old: step(old, *problem), s)
+            return lax.fori_loop(0, check_every, lambda _, old: checked(old), s)
 
         def one_by_one(s: State) -> State:
             """Stop before what is not finite: past an exact solution, many methods divide nothing by nothing."""
-            return _repeat(lambda one: step(one, *problem), lambda _: False, s, jnp.int32(check_every))[0]
+            return _repeat(lambda old: step(old, *problem), lambda _: False, s, jnp.int32(check_every))[0]
 
         def forward(pair: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             new = several(pair[0])
@@ -301,13 +301,13 @@ def _repeat(
 
 
 def _scalar(value: Any) -> jax.Array:
-    told = jnp.asarray(value)
-    if told.shape != () or told.dtype != jnp.bool_:
+    array = jnp.asarray(value)
+    if array.shape != () or array.dtype != jnp.bool_:
         raise TypeError(
             f"converged must return a boolean scalar, such as jnp.max(jnp.abs(x)) < 1e-6, but returns "
-            f"{told.dtype}{list(told.shape)}"
+            f"{array.dtype}{list(array.shape)}"
         )
-    return told
+    return array
 
 
 def _checked(step: Callable[[State], State], state: State) -> Callable[[State], State]:
@@ -333,6 +333,6 @@ def _checked(step: Callable[[State], State], state: State) -> Callable[[State], 
 
 
 def _named(function: Callable[..., Any], step: Callable[..., Any]) -> Callable[..., Any]:
-    """Let statistics name a loop by its step."""
+    """Name a loop after its step, for statistics, and return it."""
     function.__qualname__ = function.__name__ = name_of(step)
     return function

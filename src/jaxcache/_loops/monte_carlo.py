@@ -18,12 +18,12 @@ from .loops import LoopFunction, _named
 
 @dataclass(frozen=True)
 class MonteCarloResult:
-    """Estimates; of several parameter sets, along a first axis.
+    """Estimates of a mean; for several parameter sets, along a first axis.
 
     Attributes:
-        mean: Of the samples; float32 where they are narrower.
-        standard_error: Of the mean.
-        n_samples: Of each parameter set.
+        mean: Mean of the samples; float32 where they are narrower.
+        standard_error: Standard error of the mean.
+        n_samples: Samples of each parameter set.
     """
 
     mean: jax.Array
@@ -51,7 +51,7 @@ def monte_carlo(
         n_samples: 2 or more.
         sample_shape: Of one sample.
         memory_limit: Of what the samples of a chunk take, by what ``step`` computes for one: in bytes, or as text.
-        cache: What compiles; one of its own without a limit if None.
+        cache: The cache that compiles it; a new one without a limit if None.
 
     Returns:
         ``run(key, *parameters) -> MonteCarloResult``. The leaves of parameters have one row a parameter set, all
@@ -70,13 +70,13 @@ def monte_carlo(
     def estimate(key: jax.Array, parameters: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
         sets = _parameter_sets(parameters)
         if sets is None:
-            return _estimate_one(step, key, parameters, n_samples, sample_shape, limit_bytes)
+            return _estimate_set(step, key, parameters, n_samples, sample_shape, limit_bytes)
 
-        def one(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of_set(number: jax.Array) -> tuple[jax.Array, jax.Array]:
             chosen = tree_map(lambda leaf: jnp.asarray(leaf)[number] if jnp.ndim(leaf) else leaf, parameters)
-            return _estimate_one(step, jax.random.fold_in(key, number), chosen, n_samples, sample_shape, limit_bytes)
+            return _estimate_set(step, jax.random.fold_in(key, number), chosen, n_samples, sample_shape, limit_bytes)
 
-        return lax.map(one, jnp.arange(sets))
+        return lax.map(of_set, jnp.arange(sets))
 
     cached = (cache or JitCache()).jit(_named(estimate, step))
 
@@ -105,12 +105,12 @@ def _bytes_of(jaxpr: Any) -> int:
     size_bytes = 0
     for equation in jaxpr.eqns:
         size_bytes += sum(math.prod(out.aval.shape) * 8 for out in equation.outvars if hasattr(out.aval, "shape"))
-        inner = [getattr(one, "jaxpr", one) for one in tree_leaves(list(equation.params.values()))]
-        size_bytes += sum(_bytes_of(one) for one in inner if hasattr(one, "eqns"))
+        inner = [getattr(parameter, "jaxpr", parameter) for parameter in tree_leaves(list(equation.params.values()))]
+        size_bytes += sum(_bytes_of(parameter) for parameter in inner if hasattr(parameter, "eqns"))
     return size_bytes
 
 
-def _estimate_one(
+def _estimate_set(
     step: Callable[..., Any],
     key: jax.Array,
     parameters: tuple[Any, ...],

@@ -1,4 +1,4 @@
-"""The arguments of a bucketed function: the lengths of a call, and the same call padded, masked or of other lengths."""
+"""Arguments of a bucketed function: the lengths of a call, and the same call padded, masked or of other lengths."""
 
 import functools
 import inspect
@@ -19,108 +19,110 @@ Arguments = dict[str, Any]
 AxesOfArgument = int | None | Sequence[int | None]
 
 
-_HANDED = ("mask", "length")  # parameters that a call may leave to us
+_FILLED_IN = ("mask", "length")  # parameters that a call may leave to us
 
 
 class DynamicArguments:
-    """How the calls of one function are read and resized. It is handed ``mask`` and ``length`` if a call has none."""
+    """Reader and resizer of one function's calls, which fills in ``mask`` and ``length`` where a call has none."""
 
     def __init__(
         self, name: str, signature: inspect.Signature, axes: Any, pad_value: Any, statics: Statics | None = None
     ) -> None:
-        """Check what :func:`bucketed` was told of the arguments.
+        """Check the arguments of :func:`bucketed`.
 
         Raises:
-            ValueError: If ``axes`` or ``pad_value`` makes no sense for the signature.
+            ValueError: If ``axes`` or ``pad_value`` does not fit the signature.
         """
         self._name = name
         self._signature = signature
         self._axes = _check_axes(axes, signature)
         self._pad_value = _check_pad_value(pad_value, signature)
-        self._asks_for = [one for one in _HANDED if one in signature.parameters and not self._is_callers(one, statics)]
-        positional = [key for key, one in signature.parameters.items() if one.kind in _POSITIONAL]
-        asked = [number for number, key in enumerate(positional) if key in self._asks_for]
-        self._first_asked = asked[0] if asked else len(signature.parameters)
+        asked_for = [parameter for parameter in _FILLED_IN if parameter in signature.parameters]
+        self._filled_in = [parameter for parameter in asked_for if not self._is_of_every_call(parameter, statics)]
+        positional = [key for key, parameter in signature.parameters.items() if parameter.kind in _POSITIONAL]
+        filled_in_positions = [number for number, key in enumerate(positional) if key in self._filled_in]
+        self._first_filled_in = filled_in_positions[0] if filled_in_positions else len(signature.parameters)
         self.dimensions = len(self._axes) if isinstance(self._axes, tuple) else len(next(iter(self._axes.values())))
 
-    def _is_callers(self, name: str, statics: Statics | None) -> bool:
-        """Say whether a parameter is an argument of every call: one that is static, or has an axis or a padding."""
-        at = list(self._signature.parameters).index(name)
-        static = statics is not None and (name in statics.names or at in statics.positions)
-        named = [one for one in (self._axes, self._pad_value) if isinstance(one, Mapping)]
-        return static or any(name in one for one in named)
+    def _is_of_every_call(self, name: str, statics: Statics | None) -> bool:
+        """Return whether a parameter is an argument of every call: one that is static, or has an axis or a padding."""
+        position = list(self._signature.parameters).index(name)
+        static = statics is not None and (name in statics.names or position in statics.positions)
+        by_name = [setting for setting in (self._axes, self._pad_value) if isinstance(setting, Mapping)]
+        return static or any(name in setting for setting in by_name)
 
     def of_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
-        """Return a call as it was made, by the name of the argument.
+        """Return the arguments of a call, by name.
 
         Raises:
             ValueError: If an argument might be meant for ``mask`` or ``length`` as well as for the next parameter.
             TypeError: If the call does not fit the function.
         """
-        left = [name for name in self._asks_for if name not in kwargs]
-        if len(args) <= self._first_asked:
+        left = [name for name in self._filled_in if name not in kwargs]
+        if len(args) <= self._first_filled_in:
             return dict(self._without(left).bind(*args, **kwargs).arguments)
         readings: list[tuple[list[str], Arguments]] = []  # with the parameters that the arguments' positions give
         misfit = None
-        for given in itertools.chain.from_iterable(itertools.combinations(left, n) for n in range(len(left) + 1)):
+        for chosen in itertools.chain.from_iterable(itertools.combinations(left, n) for n in range(len(left) + 1)):
             try:
-                bound = self._without([name for name in left if name not in given]).bind(*args, **kwargs).arguments
+                bound = self._without([name for name in left if name not in chosen]).bind(*args, **kwargs).arguments
             except TypeError as error:
                 misfit = misfit or error
                 continue
-            if all(name in bound for name in given):
-                readings.append((list(given), dict(bound)))
+            if all(name in bound for name in chosen):
+                readings.append((list(chosen), dict(bound)))
         if misfit is not None and not readings:
             raise misfit
         if len(readings) > 1:
-            readings = [one for one in readings if all(_may_be(name, one[1][name]) for name in one[0])]
-        sure = [one for one in readings if any(_is_mask(one[1][name]) for name in one[0])] or readings
-        if len(sure) == 1:
-            return sure[0][1]
-        name = sure[1][0][0]
+            readings = [reading for reading in readings if all(_may_be(name, reading[1][name]) for name in reading[0])]
+        with_mask = [reading for reading in readings if any(_is_mask(reading[1][name]) for name in reading[0])]
+        readings = with_mask or readings
+        if len(readings) == 1:
+            return readings[0][1]
+        name = readings[1][0][0]
         raise ValueError(
             f"{self._name} has a parameter {name}, which bucketed hands to it unless the call does: argument number "
-            f"{self._first_asked + 1} might be meant for it, or for the next one; give it by name, as in {name}=…"
+            f"{self._first_filled_in + 1} might be meant for it, or for the next one; give it by name, as in {name}=…"
         )
 
     def _without(self, names: Sequence[str]) -> inspect.Signature:
-        kept = [one for name, one in self._signature.parameters.items() if name not in names]
+        kept = [parameter for name, parameter in self._signature.parameters.items() if name not in names]
         return self._signature.replace(parameters=kept)
 
     def lengths(self, arguments: Arguments) -> Bucket:
         """Return the length of each dynamic dimension, on which all arguments have to agree."""
-        found: dict[int, tuple[int, str]] = {}
+        length_of: dict[int, tuple[int, str]] = {}
         for name, argument in arguments.items():
             for path, leaf in tree_flatten_with_path(argument)[0]:
                 for dimension, axis in enumerate(self._axes_of(name, leaf) or ()):
                     if axis is None:
                         continue
-                    here, place = leaf.shape[axis], name + keystr(path)
-                    length, where = found.setdefault(dimension, (here, place))
-                    if here != length:
+                    size, here = leaf.shape[axis], name + keystr(path)
+                    length, where = length_of.setdefault(dimension, (size, here))
+                    if size != length:
                         raise ValueError(
-                            f"axes: {where} has the length {length}, but {place} has {here} on axis {axis}; give the "
+                            f"axes: {where} has the length {length}, but {here} has {size} on axis {axis}; give the "
                             f"axes by name, such as axes={{'{name}': {axis}}}, of those arguments that are dynamic"
                         )
-                    if not here:
-                        raise ValueError(f"{place} has the length 0 on axis {axis}; a length must be 1 or more")
-        if len(found) < self.dimensions:
+                    if not size:
+                        raise ValueError(f"{here} has the length 0 on axis {axis}; a length must be 1 or more")
+        if len(length_of) < self.dimensions:
             raise ValueError(f"axes={self._axes} names no axis of an array in the call of {self._name}")
-        return tuple(found[dimension][0] for dimension in range(self.dimensions))
+        return tuple(length_of[dimension][0] for dimension in range(self.dimensions))
 
     def bound(self, arguments: Arguments, lengths: Bucket, size: Bucket) -> inspect.BoundArguments:
-        """Return arguments of the lengths ``size`` with what the function asks for, as they are to be passed."""
-        asked: Arguments = {}
-        if self._hands("mask", arguments):
-            asked["mask"] = np.zeros(size, bool)
-            asked["mask"][tuple(map(slice, lengths))] = True
-        if self._hands("length", arguments):
+        """Return arguments of the lengths ``size``, with ``mask`` and ``length`` filled in, bound to the function."""
+        filled_in: Arguments = {}
+        if self._fills_in("mask", arguments):
+            filled_in["mask"] = np.zeros(size, bool)
+            filled_in["mask"][tuple(map(slice, lengths))] = True
+        if self._fills_in("length", arguments):
             each = tuple(map(np.int32, lengths))
-            asked["length"] = each[0] if self.dimensions == 1 else each
-        return self._ordered({**arguments, **asked})
+            filled_in["length"] = each[0] if self.dimensions == 1 else each
+        return self._ordered({**arguments, **filled_in})
 
-    def _hands(self, name: str, arguments: Arguments) -> bool:
-        return name in self._asks_for and name not in arguments
+    def _fills_in(self, name: str, arguments: Arguments) -> bool:
+        return name in self._filled_in and name not in arguments
 
     def padded(self, arguments: Arguments, bucket: Bucket) -> Arguments:
         """Return the arguments filled up to the bucket, on the host unless an array has to stay where it is."""
@@ -131,10 +133,10 @@ class DynamicArguments:
                 return leaf
             if isinstance(leaf, jax.ShapeDtypeStruct):
                 return leaf.update(shape=tuple(_resized(leaf.shape, axes, bucket)))
-            own = on_host(leaf)
-            shape = _resized(own.shape, axes, bucket)
-            padded = np.full(shape, _of_dtype(self._padding(name, own.dtype), own.dtype, name), own.dtype)
-            padded[tuple(map(slice, own.shape))] = own
+            unpadded = on_host(leaf)
+            shape, dtype = _resized(unpadded.shape, axes, bucket), unpadded.dtype
+            padded = np.full(shape, _of_dtype(self._padding(name, dtype), dtype, name), dtype)
+            padded[tuple(map(slice, unpadded.shape))] = unpadded
             return place_like(leaf, padded) if _is_placed(leaf) else padded
 
         return _map(pad, arguments)
@@ -151,19 +153,19 @@ class DynamicArguments:
             return jax.ShapeDtypeStruct(tuple(shape), aval.dtype, weak_type=aval.weak_type)
 
         sized = _map(resize, arguments)
-        if self._hands("mask", arguments):
+        if self._fills_in("mask", arguments):
             sized["mask"] = jax.ShapeDtypeStruct(tuple(size), np.bool_)
-        if self._hands("length", arguments):
+        if self._fills_in("length", arguments):
             each = (jax.ShapeDtypeStruct((), np.int32),) * self.dimensions
             sized["length"] = each[0] if self.dimensions == 1 else each
         return self._ordered(sized)
 
     def advice(self, arguments: Arguments) -> str:
-        """Say how to keep padding out of the answer, by what the function asks for and is given."""
+        """Describe how to keep padding out of the answer, by the parameters of the function and of the call."""
         example = "jnp.mean(x, where=mask) or jnp.sum(jnp.where(mask, x, 0))"
-        masking = next((name for name in _HANDED if name in self._signature.parameters), None)
+        masking = next((name for name in _FILLED_IN if name in self._signature.parameters), None)
         if masking is not None:
-            whose = "It is handed its" if self._hands(masking, arguments) else "The call gives it a"
+            whose = "It is handed its" if self._fills_in(masking, arguments) else "The call gives it a"
             return (
                 f"{whose} parameter `{masking}`, but padding gets past it: leave padding out wherever positions "
                 f"meet (in each layer, statistic and loss), as in {example}"
@@ -172,7 +174,7 @@ class DynamicArguments:
 
     def values(self, arguments: Arguments) -> list[Any]:
         """Return the dynamic arrays; of random keys none."""
-        leaves = [(name, leaf) for name, one in arguments.items() for leaf in tree_leaves(one)]
+        leaves = [(name, leaf) for name, argument in arguments.items() for leaf in tree_leaves(argument)]
         return [leaf for name, leaf in leaves if self._axes_of(name, leaf) is not None and not is_key(leaf)]
 
     def with_values(self, arguments: Arguments, change: Callable[[Any, Any], Any]) -> Arguments:
@@ -207,11 +209,15 @@ class DynamicArguments:
 
 
 def _may_be(name: str, value: Any) -> bool:
-    """Say whether a value might be a mask, which is no scalar, or a length, or lengths, which are whole numbers."""
+    """Return whether a value might be a mask, which is no scalar, or a length, or lengths, which are whole numbers."""
     if name == "mask":
         return np.ndim(value) > 0
     each = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(one, int) or jax.numpy.issubdtype(getattr(one, "dtype", float), np.integer) for one in each)
+    return all(_is_whole(value) for value in each)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) or jax.numpy.issubdtype(getattr(value, "dtype", float), np.integer)
 
 
 def _is_mask(value: Any) -> bool:
@@ -232,7 +238,7 @@ def _resized(shape: Sequence[int], axes: Sequence[int | None], size: Sequence[An
 
 
 def _is_placed(leaf: Any) -> bool:
-    """Whether an array has to stay on its devices, or cannot be one of NumPy's."""
+    """Return whether an array has to stay on its devices, or cannot be one of NumPy's."""
     return isinstance(leaf, jax.Array) and (is_key(leaf) or leaf.committed or leaf.weak_type)
 
 

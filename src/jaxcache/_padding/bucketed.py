@@ -1,4 +1,4 @@
-"""Dynamic shapes: pad up to a bucket, mask, call, trim what follows the input."""
+"""Functions of dynamic shapes: padded up to a bucket, masked, called, and their outputs trimmed."""
 
 import functools
 import inspect
@@ -27,12 +27,12 @@ from .comparison import PaddingComparison
 from .trimming import Bucket, PaddingError, Rule, declared_rules, prove_rules, trim
 
 _OF_THE_CACHE = ("key", "max_compiles")  # options that jax.jit does not know
-_MOST_KNOWN = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
+_MOST_REMEMBERED = 4096  # signatures, or lengths where each has rules of its own: they are proved and compared again
 
 
 @dataclass(frozen=True)
 class BucketStats:
-    """What a bucketed function counted.
+    """Counts of a bucketed function.
 
     Attributes:
         calls: All calls.
@@ -82,7 +82,7 @@ def bucketed(
 
     Args:
         fun: A function of arrays. Works as a decorator with arguments too.
-        cache: What compiles it.
+        cache: The cache that compiles it.
         buckets: Ascending lengths; for several dimensions, tuples of lengths; or a :class:`BucketChoice`.
         axes: The dynamic axis of every array argument (0-d ones excepted); a tuple of them for several dimensions; or,
             by name of the argument, the axis or axes of some, None where an argument lacks a dimension. Arguments that
@@ -116,7 +116,7 @@ def bucketed(
 
 
 class BucketedFunction(FrontFunction):
-    """What :func:`bucketed` returns."""
+    """Function compiled for a few lengths; made by :func:`bucketed`."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class BucketedFunction(FrontFunction):
             "buckets": buckets, "axes": axes, "out_axes": out_axes, "max_deviation": max_deviation,
             "pad_value": pad_value, "check": check, **options,
         }  # fmt: skip
-        # Of the exact call: what it donates would be the caller's own.
+        # The exact call donates nothing: that would be the caller's own arrays.
         of_jit = {name: value for name, value in options.items() if name not in _OF_THE_CACHE}
         self._options = {name: value for name, value in of_jit.items() if not name.startswith("donate")}
         self._donates = len(self._options) < len(of_jit)
@@ -165,16 +165,16 @@ class BucketedFunction(FrontFunction):
             bucket = self._bucket_of(lengths)
             self._count(lengths, bucket)
         if bucket == lengths:
-            own = self._dynamic.bound(arguments, lengths, lengths)
-            return self._call(lengths, own.args, own.kwargs)
+            exact = self._dynamic.bound(arguments, lengths, lengths)
+            return self._call(lengths, exact.args, exact.kwargs)
         padded = self._dynamic.bound(self._dynamic.padded(arguments, bucket), lengths, bucket)
         key = self._dispatcher.key_of(padded.args, padded.kwargs)
         rules = self._rules_for(key, arguments, lengths, bucket)
         added = math.prod(bucket) - math.prod(lengths)
-        known = None
+        checked_key = None
         if self._check and key is not None:
-            known = key, any(map(has_negative, self._dynamic.values(arguments)))
-        if not self._check or (known is not None and added <= 2 * self._checked.get(known, 0)):
+            checked_key = key, any(map(has_negative, self._dynamic.values(arguments)))
+        if not self._check or (checked_key is not None and added <= 2 * self._checked.get(checked_key, 0)):
             return trim(
                 self._call(lengths, padded.args, padded.kwargs),
                 rules,
@@ -182,8 +182,8 @@ class BucketedFunction(FrontFunction):
             )
         result = trim(self._call_keeping(padded, lengths), rules, lengths)
         self._compare(result, rules, arguments, lengths, bucket)
-        if known is not None:
-            _note(self._checked, known, added)
+        if checked_key is not None:
+            _remember(self._checked, checked_key, added)
         return result
 
     def _call(self, lengths: Bucket, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -217,33 +217,33 @@ class BucketedFunction(FrontFunction):
 
     def _bucket_of(self, lengths: Bucket) -> Bucket:
         """Return the smallest bucket that holds the lengths and is near enough, or the lengths themselves."""
-        bucket = min(self._holding(lengths), key=math.prod, default=lengths)
+        bucket = min(self._buckets_for(lengths), key=math.prod, default=lengths)
         deviation = math.prod(bucket) / math.prod(lengths) - 1
         return lengths if self._max_deviation is not None and deviation > self._max_deviation else bucket
 
-    def _holding(self, lengths: Bucket) -> list[Bucket]:
-        return [one for one in self._buckets if all(a >= b for a, b in zip(one, lengths, strict=True))]
+    def _buckets_for(self, lengths: Bucket) -> list[Bucket]:
+        return [bucket for bucket in self._buckets if all(a >= b for a, b in zip(bucket, lengths, strict=True))]
 
     def _count(self, lengths: Bucket, bucket: Bucket) -> None:
         """Count a call."""
-        own = math.prod(lengths)
-        added = math.prod(bucket) - own
+        own_elements = math.prod(lengths)
+        added = math.prod(bucket) - own_elements
         with self._lock:
-            self._counts["own_elements"] += own
+            self._counts["own_elements"] += own_elements
             self._counts["padded_elements"] += added
             if bucket in self._buckets:
                 self._by_bucket[bucket] += 1
             else:
-                self._counts["own_size" if self._holding(lengths) else "too_large"] += 1
-        self._dispatcher.state.count_padding(own, added)
+                self._counts["own_size" if self._buckets_for(lengths) else "too_large"] += 1
+        self._dispatcher.state.count_padding(own_elements, added)
 
-    # What of the output follows the input.
+    # Axes of the output that follow the input.
 
     def _rules_for(self, key: Key | None, arguments: Arguments, lengths: Bucket, bucket: Bucket) -> list[Rule]:
         """Return for each leaf of the output which of its axes follow which dimension; proved once for a key."""
-        known = None if key is None else self._rules.get(key, self._rules.get((key, lengths)))
-        if known is not None:
-            return known
+        rules = None if key is None else self._rules.get(key, self._rules.get((key, lengths)))
+        if rules is not None:
+            return rules
 
         def shapes_at(size: Sequence[Any]) -> Any:
             bound = self._dynamic.shapes(arguments, size)
@@ -255,7 +255,7 @@ class BucketedFunction(FrontFunction):
             else (declared_rules(self._out_axes, shapes_at(bucket), self._dynamic.dimensions), True)
         )
         if key is not None:
-            _note(self._rules, key if for_all else (key, lengths), rules)
+            _remember(self._rules, key if for_all else (key, lengths), rules)
         return rules
 
     def _call_keeping(self, call: inspect.BoundArguments, lengths: Bucket = ()) -> Any:
@@ -271,17 +271,17 @@ class BucketedFunction(FrontFunction):
         change = comparison.find(result, arguments)
         if change is not None:
             raise PaddingError(
-                f"padding changes the answer of {self.__name__}: padded from {_told(lengths)} to {_told(bucket)}, "
-                f"{change}. {self._dynamic.advice(arguments)}; or choose a pad_value that does not count; check=False "
-                "takes the answer as it is"
+                f"padding changes the answer of {self.__name__}: padded from {_formatted(lengths)} to "
+                f"{_formatted(bucket)}, {change}. {self._dynamic.advice(arguments)}; or choose a pad_value that does "
+                "not count; check=False takes the answer as it is"
             )
 
 
-def _note(known: dict[Any, Any], key: Any, what: Any) -> None:
-    """Write down what is known of a key; of too many, all is forgotten."""
-    if len(known) >= _MOST_KNOWN:
-        known.clear()
-    known[key] = what
+def _remember(mapping: dict[Any, Any], key: Any, value: Any) -> None:
+    """Remember a value by its key; before there are too many, forget all."""
+    if len(mapping) >= _MOST_REMEMBERED:
+        mapping.clear()
+    mapping[key] = value
 
 
 def _is_traced(arguments: Arguments) -> bool:
@@ -297,7 +297,7 @@ def _copy(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, jax.Array) else leaf
 
 
-def _told(lengths: Bucket) -> str:
+def _formatted(lengths: Bucket) -> str:
     return str(lengths[0]) if len(lengths) == 1 else str(lengths)
 
 
@@ -311,19 +311,19 @@ def _check_max_deviation(value: object) -> float | None:
 
 
 def _check_buckets(buckets: Any, dimensions: int) -> tuple[Bucket, ...]:
-    given = buckets.buckets if isinstance(buckets, BucketChoice) else buckets
-    if not np.iterable(given):
+    unchecked = buckets.buckets if isinstance(buckets, BucketChoice) else buckets
+    if not np.iterable(unchecked):
         raise ValueError(f"buckets must be ascending lengths, such as (64, 128, 256), but is {buckets!r}")
-    listed = [one if isinstance(one, tuple | list) else (one,) for one in given]
-    if {len(one) for one in listed} - {dimensions}:
+    listed = [bucket if isinstance(bucket, tuple | list) else (bucket,) for bucket in unchecked]
+    if {len(bucket) for bucket in listed} - {dimensions}:
         raise ValueError(
             f"buckets must have {dimensions} length{'s'[: dimensions != 1]} each, one for each dynamic dimension of "
             f"axes, but is {buckets!r}"
         )
     if dimensions == 1:
-        return tuple((length,) for length in check_ascending([one[0] for one in listed]))
+        return tuple((length,) for length in check_ascending([bucket[0] for bucket in listed]))
     for number in range(dimensions):
-        check_ascending(sorted({one[number] for one in listed}))
+        check_ascending(sorted({bucket[number] for bucket in listed}))
     if not listed or listed != sorted(map(list if isinstance(listed[0], list) else tuple, listed)):
         raise ValueError(f"buckets must be at least one, and sorted, but is {buckets!r}")
-    return tuple(tuple(map(int, one)) for one in listed)
+    return tuple(tuple(map(int, bucket)) for bucket in listed)

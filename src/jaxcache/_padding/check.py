@@ -1,4 +1,4 @@
-"""Whether padding changes what a function answers: for the caller's values, and for others that it might see later."""
+"""Comparison of padded with exact answers, for the caller's values and for others that may come later."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _LEAVES_JAX = re.compile(r"\b(?:while|\w*callback|debug_print)\[")  # primitives
 
 
 def may_be_probed(traced: Any) -> bool:
-    """Say whether values that the caller did not give can neither loop for ever nor be seen outside.
+    """Return whether values that the caller did not give can neither loop for ever nor be seen outside.
 
     Args:
         traced: What ``jax.jit(fun).trace`` returns.
@@ -25,7 +25,7 @@ def may_be_probed(traced: Any) -> bool:
 
 
 def has_negative(values: Any) -> bool:
-    """Say whether there is a negative one among whole numbers; those that have none may be indices."""
+    """Return whether there is a negative value among whole numbers; numbers without one may be indices."""
     return jax.numpy.issubdtype(values.dtype, jax.numpy.signedinteger) and bool(np.any(np.asarray(values) < 0))
 
 
@@ -67,11 +67,11 @@ def off_by_roundings(number: int, values: Any, eps: float | None = None) -> Any:
         return values
     signs = np.random.default_rng(number).choice([-1.0, 1.0], values.shape) if number > 1 else (1.0, -1.0)[number]
     eps = _eps(jax.dtypes.canonicalize_dtype(values.dtype)) if eps is None else eps
-    return _widened(np.asarray(values)) * (1 + _shaken(eps) * eps * signs)
+    return _widened(np.asarray(values)) * (1 + _roundings_off(eps) * eps * signs)
 
 
-def _shaken(eps: float) -> int:
-    """By how many roundings values are put off."""
+def _roundings_off(eps: float) -> int:
+    """Return by how many roundings values are put off."""
     return 4 if eps < 1e-4 else 1
 
 
@@ -115,7 +115,7 @@ def find_change(
         size: Of what the inputs add up to, as far as roundings do: the largest, times the root of their number.
         floors: For each output how far its elements may be off in any case; None for nothing.
     """
-    beside = None if nearby is None else [tree_leaves(one) for one in nearby]
+    nearby_leaves = None if nearby is None else [tree_leaves(outputs) for outputs in nearby]
     pairs = zip(tree_flatten_with_path(padded)[0], tree_leaves(exact), strict=True)
     for number, ((path, got), wanted) in enumerate(pairs):
         output = f"output{keystr(path)}"
@@ -123,7 +123,7 @@ def find_change(
             return f"the {output} has the shape {got.shape} instead of {wanted.shape}"
         if _type_of(got) != _type_of(wanted):
             return f"the {output} is {_type_of(got)} instead of {_type_of(wanted)}"
-        others = None if beside is None else [on_host(one[number]) for one in beside]
+        others = None if nearby_leaves is None else [on_host(outputs[number]) for outputs in nearby_leaves]
         floor = 0.0 if floors is None else floors[number]
         if (off := _error(on_host(got), on_host(wanted), others, size, floor)) is not None:
             return f"the {output} differs by {off:.2g} of its size"
@@ -141,20 +141,20 @@ def _error(
     others = nearby or ()
     if not _is_inexact(wanted):
         wrong = (got != wanted) & (np.asarray(floor) < 1)
-        for one in others:
-            wrong &= one == wanted
+        for other in others:
+            wrong &= other == wanted
         return float(np.mean(wrong)) if np.any(wrong) else None
     a, b, finite = _widened(got), _widened(wanted), np.isfinite(wanted)
     decided, spread = np.ones(b.shape, bool), np.zeros(b.shape)
-    for one in others:
-        decided &= np.isfinite(one) == finite
+    for other in others:
+        decided &= np.isfinite(other) == finite
         both = finite & decided
-        spread = np.maximum(spread, np.abs(np.where(both, _widened(one), 0) - np.where(both, b, 0)))
+        spread = np.maximum(spread, np.abs(np.where(both, _widened(other), 0) - np.where(both, b, 0)))
     if np.any(decided & ~_same(a, b) & ~(finite & np.isfinite(a))):
         return float("inf")
-    known = decided & finite & np.isfinite(a)
-    floor = np.broadcast_to(floor, b.shape)[known]
-    a, b, spread = a[known], b[known], spread[known]
+    compared = decided & finite & np.isfinite(a)
+    floor = np.broadcast_to(floor, b.shape)[compared]
+    a, b, spread = a[compared], b[compared], spread[compared]
     top = np.max(np.abs(b), initial=0.0)
     allowed = _allowed(np.abs(b), None if nearby is None else spread, max(float(top), size), _eps(wanted.dtype))
     off, allowed = np.abs(a - b), np.maximum(allowed, floor)
@@ -176,7 +176,7 @@ def _allowed(sizes: _Array, spread: _Array | None, top: float, eps: float) -> _A
     half = eps**0.5 * top
     # A sum that cancels is off by roundings of its terms. More than half of the digits is no rounding, unless one of
     # the input does as much, as to what is nothing but rounding.
-    return np.where(spread > half, np.inf, np.minimum(roundings * (eps * sizes + spread / _shaken(eps)), half))
+    return np.where(spread > half, np.inf, np.minimum(roundings * (eps * sizes + spread / _roundings_off(eps)), half))
 
 
 def _roundings(eps: float) -> int:
@@ -194,7 +194,9 @@ def other_precision(output: Any) -> type[np.floating[Any]]:
     return np.float32 if any(leaf.dtype in doubles for leaf in tree_leaves(output)) else np.float64
 
 
-def find_lasting_change(other: tuple[Any, Any], own: tuple[Any, Any], nearby: Sequence[Any], size: float) -> str | None:
+def find_lasting_change(
+    other: tuple[Any, Any], native: tuple[Any, Any], nearby: Sequence[Any], size: float
+) -> str | None:
     """Say which output padding changes in double precision too; None if in the program's own it is rounding.
 
     Single elements that cancel, or outputs that are nothing else, are off by any multiple of their size. In double
@@ -202,27 +204,27 @@ def find_lasting_change(other: tuple[Any, Any], own: tuple[Any, Any], nearby: Se
 
     Args:
         other: Outputs of the padded and of the exact call in double precision.
-        own: Those in the program's own.
+        native: Those in the program's own precision.
         nearby: Outputs of exact calls in double precision for inputs off by its roundings.
         size: As for :func:`find_change`.
     """
-    floors = [_shrunk(got, wanted) for got, wanted in _pairs(own)]
+    floors = [_shrunk(got, wanted) for got, wanted in _pairs(native)]
     return find_change(*other, nearby, size, floors)
 
 
-def find_steady_change(other: tuple[Any, Any], own: tuple[Any, Any], size: float) -> str | None:
+def find_steady_change(other: tuple[Any, Any], native: tuple[Any, Any], size: float) -> str | None:
     """Say which output in double precision padding changes as much as in single; None if it is rounding there.
 
     Args:
         other: Outputs of the padded and of the exact call in single precision.
-        own: Those in the program's own.
+        native: Those in the program's own precision.
         size: As for :func:`find_change`.
     """
     floors = [_SHRINKS * np.nan_to_num(_difference(got, wanted), posinf=0.0) for got, wanted in _pairs(other)]
-    return find_change(*own, (), size, floors)
+    return find_change(*native, (), size, floors)
 
 
-def find_excess(other: tuple[Any, Any], own: tuple[Any, Any], size: float) -> str | None:
+def find_excess(other: tuple[Any, Any], native: tuple[Any, Any], size: float) -> str | None:
     """Say which output padding puts off by more than roundings can, though not in double precision.
 
     Numbers that overflow, or swallow others, may do so in one precision only. What roundings do to an output is seen
@@ -230,18 +232,18 @@ def find_excess(other: tuple[Any, Any], own: tuple[Any, Any], size: float) -> st
 
     Args:
         other: Outputs of the padded and of the exact call in double precision.
-        own: Those in the program's own.
+        native: Those in the program's own precision.
         size: As for :func:`find_change`.
     """
     floors = []
-    for (_, precise), (_, wanted) in zip(_pairs(other), _pairs(own), strict=True):
+    for (_, precise), (_, wanted) in zip(_pairs(other), _pairs(native), strict=True):
         if not _is_inexact(wanted):
             floors.append(np.inf)
             continue
         eps, far = _eps(wanted.dtype), _difference(wanted, precise)
         rounded = _roundings(eps) * np.max(far, where=np.isfinite(far), initial=0.0)
         floors.append(max(eps**0.5 * max(_largest(wanted), size), rounded))
-    return find_change(*own, (), size, floors)
+    return find_change(*native, (), size, floors)
 
 
 def _pairs(outputs: tuple[Any, Any]) -> list[tuple[_Array, _Array]]:

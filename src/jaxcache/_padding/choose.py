@@ -1,4 +1,4 @@
-"""Which lengths to pad to: the set of buckets that costs least."""
+"""Choice of the lengths to pad to: the set of buckets of least cost."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ ALPHAFOLD3_BUCKETS = (128, 256, 384, 512, 768, 1024, 1280, 1536, 2048, 2560, 307
 
 @dataclass(frozen=True)
 class BucketChoice:
-    """A set of buckets and what it costs on the lengths it was chosen for.
+    """Set of buckets and its cost on the lengths it was chosen for.
 
     Attributes:
         buckets: The lengths to pad to, ascending.
@@ -99,7 +99,7 @@ def judge_buckets(
 def power_of_two_buckets(lengths: ArrayLike) -> tuple[int, ...]:
     """Return the powers of two from the first that holds the least of the lengths to the first that holds all."""
     different, _ = _count(lengths)
-    low, high = ((int(one) - 1).bit_length() for one in (different[0], different[-1]))
+    low, high = ((int(length) - 1).bit_length() for length in (different[0], different[-1]))
     return tuple(2**power for power in range(low, high + 1))
 
 
@@ -123,23 +123,23 @@ def check_ascending(buckets: Sequence[int]) -> tuple[int, ...]:
 
 
 def _count(lengths: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    given = np.asarray(lengths)
-    if given.ndim != 1 or not given.size or given.dtype.kind not in "iu":
+    array = np.asarray(lengths)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
         raise ValueError(
-            f"lengths must be one whole number a call, at least one of them, but is of shape {given.shape} "
-            f"and type {given.dtype}"
+            f"lengths must be one whole number a call, at least one of them, but is of shape {array.shape} "
+            f"and type {array.dtype}"
         )
-    different, counts = np.unique(given.astype(np.int64), return_counts=True)
+    different, counts = np.unique(array.astype(np.int64), return_counts=True)
     if different[0] < 1:
         raise ValueError(f"lengths must be 1 or more, but one is {different[0]}")
     return different, counts
 
 
 def _prices(lengths: NDArray[np.int64], price: Price, name: str) -> NDArray[np.float64]:
-    told = price(lengths) if callable(price) else price
-    prices = np.broadcast_to(np.asarray(told, np.float64), lengths.shape) if np.ndim(told) <= 1 else np.empty(0)
+    value = price(lengths) if callable(price) else price
+    prices = np.broadcast_to(np.asarray(value, np.float64), lengths.shape) if np.ndim(value) <= 1 else np.empty(0)
     if prices.shape != lengths.shape or not np.all(np.isfinite(prices)) or np.any(prices < 0):
-        raise ValueError(f"{name} must be finite and not negative for every length, but for {lengths[:5]}… is {told}")
+        raise ValueError(f"{name} must be finite and not negative for every length, but for {lengths[:5]}… is {value}")
     return prices
 
 
@@ -156,18 +156,18 @@ def _judge(
     used = np.unique(padded)
     compiles = float(_prices(used, compile_cost, "compile_cost").sum())
     calls = float(counts @ _prices(padded, call_cost, "call_cost"))
-    own = int(counts @ lengths)
-    return BucketChoice(tuple(used.tolist()), calls + compiles, compiles, (int(counts @ padded) - own) / own)
+    unpadded = int(counts @ lengths)
+    return BucketChoice(tuple(used.tolist()), calls + compiles, compiles, (int(counts @ padded) - unpadded) / unpadded)
 
 
 class _Envelope:
-    """The lowest of lines, at points that rise, where each line added is less steep upwards than those before."""
+    """Lower envelope of lines, at points that rise, where each line added is less steep upwards than those before."""
 
     def __init__(self) -> None:
-        self._lines: list[tuple[float, float, int]] = []  # slope, value at 0, whose
+        self._lines: list[tuple[float, float, int]] = []  # slope, value at 0, owner
         self._first = 0
 
-    def add(self, slope: float, at_zero: float, whose: int) -> None:
+    def add(self, slope: float, at_zero: float, owner: int) -> None:
         lines = self._lines
         while len(lines) - self._first >= 2:
             (a, b, _), (c, d, _) = lines[-2], lines[-1]
@@ -175,7 +175,7 @@ class _Envelope:
             if (at_zero - b) * (a - c) > (d - b) * (a - slope):
                 break
             lines.pop()
-        lines.append((slope, at_zero, whose))
+        lines.append((slope, at_zero, owner))
 
     def lowest(self, point: float) -> tuple[float, int]:
         lines = self._lines
@@ -184,8 +184,8 @@ class _Envelope:
             if a * point + b < c * point + d:
                 break
             self._first += 1
-        slope, at_zero, whose = lines[self._first]
-        return slope * point + at_zero, whose
+        slope, at_zero, owner = lines[self._first]
+        return slope * point + at_zero, owner
 
 
 def _cheapest_chain(calls: list[int], call: list[float], compiled: list[float]) -> list[int]:
@@ -195,7 +195,7 @@ def _cheapest_chain(calls: list[int], call: list[float], compiled: list[float]) 
     """
     slopes: list[float] = []
     at_zero: list[float] = []
-    whose: list[int] = []
+    owner: list[int] = []
     first, cost, before = 0, 0.0, [0]
     for j, (price, compiling) in enumerate(zip(call, compiled, strict=True)):
         slope = -calls[j]
@@ -203,10 +203,10 @@ def _cheapest_chain(calls: list[int], call: list[float], compiled: list[float]) 
             a, b = slopes[-2], at_zero[-2]
             if (cost - b) * (a - slopes[-1]) > (at_zero[-1] - b) * (a - slope):
                 break
-            del slopes[-1], at_zero[-1], whose[-1]
+            del slopes[-1], at_zero[-1], owner[-1]
         slopes.append(slope)
         at_zero.append(cost)
-        whose.append(j)
+        owner.append(j)
         value = slopes[first] * price + at_zero[first]
         while len(slopes) - first >= 2:
             following = slopes[first + 1] * price + at_zero[first + 1]
@@ -215,7 +215,7 @@ def _cheapest_chain(calls: list[int], call: list[float], compiled: list[float]) 
             value = following
             first += 1
         cost = value + calls[j + 1] * price + compiling
-        before.append(whose[first])
+        before.append(owner[first])
     ends, end = [], len(call)
     while end:
         ends.append(end)

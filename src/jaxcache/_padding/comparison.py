@@ -1,4 +1,4 @@
-"""The padded call of a bucketed function against the exact one: run, compared, and run again more precisely."""
+"""Comparison of the padded call of a bucketed function with the exact call, in other precisions where they differ."""
 
 import contextlib
 import functools
@@ -25,11 +25,11 @@ from .check import (
 from .precision import InOtherPrecision
 from .trimming import Bucket, Rule, trim
 
-_SHAKES = 4  # roundings of the input that are tried where an answer is off
+_ROUNDINGS_TRIED = 4  # roundings of the input that are tried where an answer is off
 
 
 class PaddingComparison:
-    """One bucket of a function, and lengths that are padded to it."""
+    """Comparison of the two calls for one bucket of a function and lengths that are padded to it."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class PaddingComparison:
             call_padded: Takes the arguments at the bucket's size, bound; runs the function, and keeps them.
             dynamic: The function's arguments.
             statics: Which of them are static.
-            rules: What of the output follows the input.
-            lengths: The call's own.
-            bucket: What they are padded to.
+            rules: The axes of the output that follow the input.
+            lengths: The lengths of the exact call.
+            bucket: The bucket that they are padded to.
         """
         self._exact = exact
         self._call_padded = call_padded
@@ -65,32 +65,32 @@ class PaddingComparison:
         """Say what padding has changed of the answer, or would for values on either side of zero; None if nothing.
 
         Args:
-            result: Of the padded call, trimmed.
-            arguments: The call's.
+            result: The result of the padded call, trimmed.
+            arguments: The arguments of the call.
         """
-        own = self._own(arguments)
-        probed = may_be_probed(self._exact.trace(*own.args, **own.kwargs))
+        exact = self._unpadded(arguments)
+        probed = may_be_probed(self._exact.trace(*exact.args, **exact.kwargs))
         change = self._change(result, arguments, probed)
-        for turned in (raised, lowered) if change is None and probed else ():
-            with contextlib.suppress(Exception):  # of a program that is not for such values; they say nothing then
-                other = self._dynamic.with_values(arguments, turned)
+        for shift in (raised, lowered) if change is None and probed else ():
+            with contextlib.suppress(Exception):  # a program that does not take such values: nothing is compared
+                other = self._dynamic.with_values(arguments, shift)
                 if all(map(np.array_equal, self._dynamic.values(other), self._dynamic.values(arguments))):
-                    continue  # as whole numbers stay that none is below zero of
+                    continue  # whole numbers stay as they are if none of them is below zero
                 padded = self._call_padded(self._padded(other))
                 change = self._change(trim(padded, self._rules, self._lengths), other, probed)
             if change is not None:
-                return f"{change} if the values are {turned.__name__}"
+                return f"{change} if the values are {shift.__name__}"
         return change
 
-    def _own(self, arguments: Arguments) -> Any:
+    def _unpadded(self, arguments: Arguments) -> Any:
         return self._dynamic.bound(arguments, self._lengths, self._lengths)
 
     def _padded(self, arguments: Arguments) -> Any:
         return self._dynamic.bound(self._dynamic.padded(arguments, self._bucket), self._lengths, self._bucket)
 
     def _answer(self, arguments: Arguments) -> Any:
-        own = self._own(arguments)
-        return self._exact(*own.args, **own.kwargs)
+        exact = self._unpadded(arguments)
+        return self._exact(*exact.args, **exact.kwargs)
 
     def _change(self, padded: Any, arguments: Arguments, probed: bool) -> str | None:
         """Say what padding has changed of the answer for these arguments."""
@@ -100,34 +100,35 @@ class PaddingComparison:
             return None
         if not probed:
             return find_change(padded, wanted, None, size)
-        with contextlib.suppress(Exception):  # of a program that is for no other precision
-            says, change = self._change_in_other_precision((padded, wanted), arguments, size)
-            if says:
+        with contextlib.suppress(Exception):  # a program that takes no other precision
+            is_decided, change = self._change_in_other_precision((padded, wanted), arguments, size)
+            if is_decided:
                 return change
         nearby = None
-        with contextlib.suppress(Exception):  # at the edge of what the program is for
-            changes = [functools.partial(_shaken, number) for number in range(_SHAKES)]
-            nearby = [self._answer(self._dynamic.with_values(arguments, one)) for one in changes]
+        with contextlib.suppress(Exception):  # values at the edge of the program's domain
+            shifts = [functools.partial(_off_by_roundings, number) for number in range(_ROUNDINGS_TRIED)]
+            nearby = [self._answer(self._dynamic.with_values(arguments, shift)) for shift in shifts]
         return find_change(padded, wanted, nearby, size)
 
     def _change_in_other_precision(
-        self, own: tuple[Any, Any], arguments: Arguments, size: float
+        self, native: tuple[Any, Any], arguments: Arguments, size: float
     ) -> tuple[bool, str | None]:
-        """Return whether another precision says what a change is, and what it says."""
-        real = other_precision(own[1])
-        exact, leaves = self._repeat("exact", self._own(arguments), real)
+        """Return whether another precision decides what a difference is, and the change or None."""
+        real = other_precision(native[1])
+        exact, leaves = self._repeat("exact", self._unpadded(arguments), real)
         padded, padded_leaves = self._repeat("padded", self._padded(arguments), real)
         other = (trim(padded(padded_leaves), self._rules, self._lengths), exact(leaves))
         if real is np.float32:
-            return find_steady_change(other, own, size) is None, None
-        change = find_lasting_change(other, own, (), size)
+            return find_steady_change(other, native, size) is None, None
+        change = find_lasting_change(other, native, (), size)
         if change is not None:
             eps = float(np.finfo(real).eps)
-            nearby = [exact([off_by_roundings(number, leaf, eps) for leaf in leaves]) for number in range(_SHAKES)]
-            change = find_lasting_change(other, own, nearby, size)
+            shifted = ([off_by_roundings(number, leaf, eps) for leaf in leaves] for number in range(_ROUNDINGS_TRIED))
+            nearby = [exact(arrays) for arrays in shifted]
+            change = find_lasting_change(other, native, nearby, size)
         if change is not None:
             return not exact.keeps | padded.keeps, change
-        return find_excess(other, own, size) is None, None
+        return find_excess(other, native, size) is None, None
 
     def _repeat(self, which: str, call: Any, real: Any) -> tuple[InOtherPrecision, list[Any]]:
         """Return the program of a call in another precision, compiled once, and the arrays that it takes."""
@@ -137,5 +138,5 @@ class PaddingComparison:
         return self._repeated[which], tree_leaves(dynamic)
 
 
-def _shaken(number: int, values: Any, _padding: Any) -> Any:
+def _off_by_roundings(number: int, values: Any, _padding: Any) -> Any:
     return off_by_roundings(number, values)

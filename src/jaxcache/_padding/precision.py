@@ -1,4 +1,4 @@
-"""A traced program computed in another floating-point precision: its jaxpr, evaluated with other dtypes.
+"""Traced programs computed in another floating-point precision: its jaxpr, evaluated with other dtypes.
 
 A difference that is rounding shrinks or grows with the precision, one that is not stays as it is. Casting the arguments
 alone would not show that: models name the dtypes of casts, carries and accumulators themselves.
@@ -19,7 +19,7 @@ _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 class InOtherPrecision:
-    """A traced program with all of its floating-point numbers in ``real`` and its complex ones in ``complex``.
+    """Traced program with all of its floating-point numbers in ``real`` and its complex ones in ``complex``.
 
     Attributes:
         keeps: Primitives that were computed in their own precision, since they know no other; known once the program
@@ -45,8 +45,8 @@ class InOtherPrecision:
             dtypes: list[Any] = [getattr(aval, "dtype", None) for aval in self._closed.in_avals]
             if len(leaves) != len(dtypes):
                 raise TypeError(f"the program takes {len(dtypes)} arrays, but there are {len(leaves)}")
-            given = [self._given(leaf, dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
-            return jax.tree.unflatten(self._out_tree, [_fetched(leaf) for leaf in self._call(given)])
+            arrays = [self._converted(leaf, dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
+            return jax.tree.unflatten(self._out_tree, [_fetched(leaf) for leaf in self._call(arrays)])
 
     def _of_leaves(self, leaves: Sequence[Any]) -> list[Any]:
         return self._evaluate(self._closed, leaves)
@@ -57,7 +57,7 @@ class InOtherPrecision:
             return self._complex
         return self._real if jax.numpy.issubdtype(dtype, jax.numpy.floating) else dtype
 
-    def _given(self, leaf: Any, dtype: Any) -> Any:
+    def _converted(self, leaf: Any, dtype: Any) -> Any:
         """Return an argument or a constant in the dtype that stands for its own; keys and what else has none stay."""
         if not jax.numpy.issubdtype(dtype, np.number) and dtype != np.bool_:
             return leaf
@@ -66,12 +66,12 @@ class InOtherPrecision:
 
     def _evaluate(self, closed: Any, args: Sequence[Any]) -> list[Any]:
         jaxpr = getattr(closed, "jaxpr", closed)
-        constants = [self._given(const, var.aval.dtype) for const, var in
+        constants = [self._converted(const, var.aval.dtype) for const, var in
                      zip(getattr(closed, "consts", ()), jaxpr.constvars, strict=True)]  # fmt: skip
         values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *args], strict=True))
 
         def read(atom: Any) -> Any:
-            return self._given(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]  # a literal
+            return self._converted(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]  # a literal
 
         for equation in jaxpr.eqns:
             results = self._results(equation, [read(atom) for atom in equation.invars])
@@ -91,18 +91,18 @@ class InOtherPrecision:
                 results = _bind(
                     equation.primitive, args, {k: self._parameter(k, v) for k, v in equation.params.items()}
                 )
-                if [(one.shape, one.dtype) for one in results] == wanted:
+                if [(result.shape, result.dtype) for result in results] == wanted:
                     return results
             except Exception:  # a kernel of one dtype, or whatever else knows no other
                 pass
         return self._results_in_own_precision(equation, args)
 
     def _results_in_own_precision(self, equation: Any, args: list[Any]) -> list[Any]:
-        own = [_cast(arg, var.aval.dtype) for arg, var in zip(args, equation.invars, strict=True)]
+        native = [_cast(arg, var.aval.dtype) for arg, var in zip(args, equation.invars, strict=True)]
         if any(self._dtype(var.aval.dtype) != var.aval.dtype for var in equation.invars):
             self.keeps.add(equation.primitive.name)
-        results = _bind(equation.primitive, own, equation.params)
-        return [_cast(one, self._dtype(one.dtype)) for one in results]
+        results = _bind(equation.primitive, native, equation.params)
+        return [_cast(result, self._dtype(result.dtype)) for result in results]
 
     def _parameter(self, name: str, value: Any) -> Any:
         """Return a primitive's parameter for the other precision: dtypes and inner programs have others."""
@@ -117,12 +117,12 @@ class InOtherPrecision:
             return value
         avals = [var.aval for var in getattr(value, "jaxpr", value).invars]
         shapes = [jax.ShapeDtypeStruct(aval.shape, self._dtype(aval.dtype)) for aval in avals]
-        made = jax.make_jaxpr(lambda *args: self._evaluate(value, args))(*shapes)
+        closed = jax.make_jaxpr(lambda *args: self._evaluate(value, args))(*shapes)
         if hasattr(value, "consts"):
-            return made
-        if made.consts:
+            return closed
+        if closed.consts:
             raise TypeError("an open program has no constants")
-        return made.jaxpr
+        return closed.jaxpr
 
 
 def _bind(primitive: Any, args: Sequence[Any], params: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What of an output follows the padded dimensions of the input: proved, trimmed."""
+"""Rules for which axes of an output follow the padded dimensions of the input: proved, declared, applied."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ Bucket = tuple[int, ...]  # a length for each dynamic dimension
 
 
 class PaddingError(ValueError):
-    """A function for which padding changes the answer, or whose output cannot be trimmed."""
+    """Error of a function for which padding changes the answer, or whose output cannot be trimmed."""
 
 
 class Following(NamedTuple):
-    """An axis of an output that has the length of a dimension of the input and a constant more, or less."""
+    """Axis of an output that has the length of a dimension of the input and a constant more, or less."""
 
     axis: int
     dimension: int
@@ -38,9 +38,9 @@ def prove_rules(
 
     Args:
         shapes_at: Returns the shapes of the output for given lengths.
-        lengths: The call's own.
-        bucket: What it is padded to.
-        name: Of the function, for errors.
+        lengths: The lengths of the call.
+        bucket: The bucket that it is padded to.
+        name: Name of the function, for errors.
 
     Returns:
         The rules, and whether they hold for all lengths, or for these only.
@@ -55,14 +55,14 @@ def prove_rules(
     except PaddingError:
         raise
     except Exception:  # what a function may do with a length that is no number has no end
-        own, padded = (tree_flatten_with_path(shapes_at(size))[0] for size in (lengths, bucket))
+        unpadded, padded = (tree_flatten_with_path(shapes_at(size))[0] for size in (lengths, bucket))
         return [
             _rule_of_sizes(a.shape, b.shape, lengths, bucket, f"{name}'s output{keystr(path)}")
-            for (path, a), (_, b) in zip(own, padded, strict=True)
+            for (path, a), (_, b) in zip(unpadded, padded, strict=True)
         ], False
 
 
-def _rule_of_symbols(shape: Sequence[Any], symbols: Sequence[Any], place: str) -> Rule:
+def _rule_of_symbols(shape: Sequence[Any], symbols: Sequence[Any], output: str) -> Rule:
     rule = []
     for axis, size in enumerate(shape):
         if isinstance(size, int):
@@ -70,33 +70,35 @@ def _rule_of_symbols(shape: Sequence[Any], symbols: Sequence[Any], place: str) -
         more = [(dimension, size - symbol) for dimension, symbol in enumerate(symbols)]
         constant = [(dimension, by) for dimension, by in more if isinstance(by, int)]
         if not constant:
-            raise _not_following(place, axis, str(size))
+            raise _not_following(output, axis, str(size))
         rule.append(Following(axis, *constant[0]))
     return tuple(rule)
 
 
-def _rule_of_sizes(own: Sequence[int], padded: Sequence[int], lengths: Bucket, bucket: Bucket, place: str) -> Rule:
+def _rule_of_sizes(
+    unpadded: Sequence[int], padded: Sequence[int], lengths: Bucket, bucket: Bucket, output: str
+) -> Rule:
     rule = []
-    for axis, (a, b) in enumerate(zip(own, padded, strict=True)):
+    for axis, (a, b) in enumerate(zip(unpadded, padded, strict=True)):
         if a == b:
             continue
         pairs = enumerate(zip(lengths, bucket, strict=True))
         following = [(dimension, a - length) for dimension, (length, to) in pairs if a - length == b - to]
         if len(following) != 1:
-            raise _not_following(place, axis, f"{a} for lengths {lengths} and {b} for {bucket}")
+            raise _not_following(output, axis, f"{a} for lengths {lengths} and {b} for {bucket}")
         rule.append(Following(axis, *following[0]))
     return tuple(rule)
 
 
-def _not_following(place: str, axis: int, size: str) -> PaddingError:
+def _not_following(output: str, axis: int, size: str) -> PaddingError:
     return PaddingError(
-        f"padding cannot be trimmed from {place}: its axis {axis} has the size {size}, which is not the input's length "
-        "and a constant; return what follows the input, or declare out_axes="
+        f"padding cannot be trimmed from {output}: its axis {axis} has the size {size}, which is not the input's "
+        "length and a constant; return what follows the input, or declare out_axes="
     )
 
 
 def declared_rules(out_axes: Any, output: Any, dimensions: int) -> list[Rule]:
-    """Return what the caller declared: a tree like the output's, or its beginning, of axes.
+    """Return the rules that the caller declared: a tree of axes like the output's, or the beginning of one.
 
     Raises:
         ValueError: If it does not fit the output.
@@ -130,7 +132,7 @@ def _is_axes(value: Any, dimensions: int) -> bool:
         dimensions > 1
         and isinstance(value, tuple | list)
         and len(value) == dimensions
-        and all(one is None or isinstance(one, int) for one in value)
+        and all(axis is None or isinstance(axis, int) for axis in value)
     )
 
 
@@ -146,12 +148,12 @@ def _trim_leaf(leaf: Any, rule: Rule, lengths: Bucket) -> Any:
     cut = [slice(None)] * leaf.ndim
     for axis, dimension, more in rule:
         cut[axis] = slice(max(0, lengths[dimension] + more))
-    own = on_host(leaf)[tuple(cut)]
-    return place_like(leaf, own) if isinstance(leaf, jax.Array) else own
+    trimmed = on_host(leaf)[tuple(cut)]
+    return place_like(leaf, trimmed) if isinstance(leaf, jax.Array) else trimmed
 
 
 def is_key(leaf: Any) -> bool:
-    """Say whether an array is of random keys."""
+    """Return whether an array is of random keys."""
     return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

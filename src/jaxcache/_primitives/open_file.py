@@ -75,7 +75,9 @@ def open_uninterrupted(
 
 
 def open_file(path: Path | str, mode: str, permissions: int | None = None) -> io.FileIO:
-    """Open a file likewise; a child that is forked meanwhile closes it, so that locks on it end with its writer.
+    """Open a file as :func:`open_uninterrupted` does; a child that is forked meanwhile closes it.
+
+    So locks on it end with its writer.
 
     Args:
         path: Of the file, which must be no link.
