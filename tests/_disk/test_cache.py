@@ -283,8 +283,13 @@ def test_when_the_process_that_compiles_is_killed_the_next_takes_over(open_cache
     cache = open_cache(wait_seconds=30.0)
     other = start("print(cache.get('key-1'), flush=True); time.sleep(60)", cache.path)
     assert other.stdout.readline() == "None\n"
-    killer = threading.Timer(0.2, other.send_signal, [signal.SIGKILL])
-    killer.start()
+
+    def kill_what_is_waited_for():
+        while not cache.stats().process.waited:
+            time.sleep(0.01)
+        other.kill()
+
+    threading.Thread(target=kill_what_is_waited_for, daemon=True).start()
     assert cache.get("key-1") is None  # it leads now
     assert cache.stats().process.waited == 1
     other.communicate()
