@@ -114,7 +114,7 @@ def bounds() -> dict[str, Any]:
     }
     if AZURE.exists():
         columns: Any = ("ContextTokens",)  # NumPy's types know positions alone
-        rows = np.genfromtxt(AZURE, delimiter=",", names=True, usecols=columns, dtype=np.int64)
+        rows: Any = np.genfromtxt(AZURE, delimiter=",", names=True, usecols=columns, dtype=np.int64)
         lengths = rows["ContextTokens"][rows["ContextTokens"] > 0]
         traces["Azure LLM conversations"] = Trace.from_lengths(
             lengths, size_bytes=lambda n: 300_000 + 40 * n, compile_seconds=lambda n: 0.5 + n / 4_000
