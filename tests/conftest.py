@@ -22,11 +22,6 @@ def pytest_addoption(parser):
     parser.addoption("--files-seed", type=int, metavar="N", help="run the files in the random order of this seed")
 
 
-def pytest_report_header(config):
-    seed = config.getoption("--files-seed")
-    return None if seed is None else f"order of the files: --files-seed {seed}"
-
-
 def pytest_collection_modifyitems(config, items):
     """Shuffle the files, and keep the order within each: tests of one file share what is expensive to make."""
     seed = config.getoption("--files-seed")
