@@ -68,7 +68,7 @@ def host(address, scratch, **more):
     return started("flows.worker", address, *words, **more)
 
 
-def wait_for(found, seconds=120):
+def wait_for(found, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = found()
