@@ -10,12 +10,14 @@ TRIALS ?= 40
 RUNNER ?= local
 JAX_SOURCE ?= ../jax
 JAX_TESTS ?= api pjit aot array jax_jit debug_nans mutable_array multi_device ann api_util error_check python_callback
+FILES ?= $(sort $(shell find tests -name 'test_*.py'))
 # Not ?=: some shells export a HOST, which is not meant.
 HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test torture torture-sweep parity check format ui stop deploy bench bench-gpu figures lock clean
+.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
+.PHONY: lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,8 +30,8 @@ $(READY): requirements.lock pyproject.toml
 		|| { echo "jaxcache needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements.lock lists into $(VENV) (a minute or two) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-build-isolation --no-deps -e .
 	@touch $@
 
 sweep: $(READY) ## Run the default study: lru and size_based on all three workloads
@@ -37,6 +39,9 @@ sweep: $(READY) ## Run the default study: lru and size_based on all three worklo
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
+
+test-alone: $(READY) ## Run each test file in a process of its own (FILES="tests/…")
+	@for file in $(FILES); do echo "$$file"; $(BIN)/python -m pytest "$$file" || exit 1; done
 
 torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)

@@ -150,13 +150,13 @@ def timed_reads() -> list[float]:
     return reads
 
 
-def counted(event: str) -> Callable[[], int]:
+def counted(name: str) -> Callable[[], int]:
     """Return what tells how often JAX has announced an event since now."""
     from jax import monitoring
 
     seen: list[str] = []
-    monitoring.register_event_listener(lambda name, **_: seen.append(name))
-    return lambda: seen.count(event)
+    monitoring.register_event_listener(lambda event, **_: seen.append(event))
+    return lambda: seen.count(name)
 
 
 def child(*arguments: str) -> Any:

@@ -77,7 +77,7 @@ def two_arrays(n: int) -> tuple[jax.Array, jax.Array]:
 
 def add_leaves(tree: dict[str, dict[str, jax.Array]]) -> jax.Array:
     """Do next to nothing with many arrays."""
-    return sum(jax.tree.leaves(tree))
+    return sum(jax.tree.leaves(tree))  # pyright: ignore[reportReturnType]  # there are some
 
 
 def fifty_leaves(n: int) -> tuple[dict[str, dict[str, jax.Array]]]:

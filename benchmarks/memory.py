@@ -185,7 +185,7 @@ def grow(limit_bytes: int, signatures: int) -> dict[str, float]:
         "grown_each_further": (grown - half) / (seen - seen // 2),
         "least_held": min(held, default=0),
         "mappings": mappings() - maps_before,
-        "mappings_modelled": stats.live_mappings,
+        "mappings_modelled": cache.stats().live_mappings,
     }
 
 

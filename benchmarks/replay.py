@@ -49,7 +49,7 @@ def write_for_libcachesim(path: Path, keys: NDArray[Any], sizes: NDArray[Any]) -
     rows = np.zeros(len(keys), np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")]))
     rows["time"], rows["id"], rows["size"], rows["next"] = np.arange(len(keys)), keys + 1, sizes[keys], -1
     rows.tofile(path)
-    return libcachesim.TraceReader(str(path), libcachesim.TraceType.ORACLE_GENERAL_TRACE)
+    return libcachesim.TraceReader(str(path), libcachesim.TraceType.ORACLE_GENERAL_TRACE)  # pyright: ignore
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -131,7 +131,8 @@ def bounds() -> dict[str, Any]:
         "zipf, 100 keys": zipf(100_000, 100)[0],
     }
     if AZURE.exists():
-        rows = np.genfromtxt(AZURE, delimiter=",", names=True, usecols=("ContextTokens",), dtype=np.int64)
+        columns: Any = ("ContextTokens",)  # NumPy's types know positions alone
+        rows: Any = np.genfromtxt(AZURE, delimiter=",", names=True, usecols=columns, dtype=np.int64)
         lengths = rows["ContextTokens"][rows["ContextTokens"] > 0]
         traces["Azure LLM conversations"] = Trace.from_lengths(
             lengths, size_bytes=lambda n: 300_000 + 40 * n, compile_seconds=lambda n: 0.5 + n / 4_000

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import signal
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,21 @@ import pytest
 
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--files-seed", type=int, metavar="N", help="run the files in the random order of this seed")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Shuffle the files, and keep the order within each: tests of one file share what is expensive to make."""
+    seed = config.getoption("--files-seed")
+    if seed is None:
+        return
+    files = sorted({item.path for item in items})
+    random.Random(seed).shuffle(files)
+    position = {path: number for number, path in enumerate(files)}
+    items.sort(key=lambda item: position[item.path])
 
 
 @pytest.fixture(autouse=True)

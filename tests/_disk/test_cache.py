@@ -200,12 +200,28 @@ import os, signal, sqlite3, threading
 cache.put("key-1", b"value", 1.0)
 other = sqlite3.connect(cache.index.database.path, isolation_level=None, check_same_thread=False)
 other.execute("BEGIN IMMEDIATE")
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-threading.Timer(0.8, other.execute, ("COMMIT",)).start()
+
+def asks():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code is not DiskCache.get.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+def interrupt():
+    while not asks():
+        time.sleep(0.01)
+    time.sleep(0.1)  # until it waits for the other connection
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+    other.execute("COMMIT")
+
+interrupting = threading.Thread(target=interrupt)
+interrupting.start()
 try:
     cache.get("key-1")
 except KeyboardInterrupt:
     print("interrupted", flush=True)
+interrupting.join()
 input()
 print(cache.get("key-1"), cache.stats().fault)
 """
@@ -267,8 +283,13 @@ def test_when_the_process_that_compiles_is_killed_the_next_takes_over(open_cache
     cache = open_cache(wait_seconds=30.0)
     other = start("print(cache.get('key-1'), flush=True); time.sleep(60)", cache.path)
     assert other.stdout.readline() == "None\n"
-    killer = threading.Timer(0.2, other.send_signal, [signal.SIGKILL])
-    killer.start()
+
+    def kill_what_is_waited_for():
+        while not cache.stats().process.waited:
+            time.sleep(0.01)
+        other.kill()
+
+    threading.Thread(target=kill_what_is_waited_for, daemon=True).start()
     assert cache.get("key-1") is None  # it leads now
     assert cache.stats().process.waited == 1
     other.communicate()

@@ -109,13 +109,23 @@ def test_doctor_tells_what_keeps_programs_from_being_shared(shared, capsys):
      (["prune", "--dir", "{tmp}", "--max-entries", "-1"], "must be a whole number, 0 or more, but is '-1'"),
      (["list", "--dir", "{tmp}", "--top", "-3"], "must be a whole number, 0 or more, but is '-3'"),
      (["verify", "--dir", ""], "--dir: must name a directory, but is empty"),
-     (["run", "--dir", "", "no.py"], "--dir: must name a directory, but is empty"),
-     (["run", "--dir", "{tmp}", "no.py"], "cannot be run"),
-     (["run", "--dir", "{tmp}", "-m", "no_such_module"], "no module no_such_module")],
+     (["run", "--dir", "", "no.py"], "--dir: must name a directory, but is empty")],
 )  # fmt: skip
 def test_a_wrong_command_says_what_is_wrong_and_ends_with_2(tmp_path, capsys, arguments, said):
-    script = [sys.executable, "-m", "jaxcache", *(one.format(tmp=tmp_path) for one in arguments)]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        code = main([argument.format(tmp=tmp_path) for argument in arguments])
+    except SystemExit as leaving:  # argparse leaves so
+        code = leaving.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [(["no.py"], "cannot be run"), (["-m", "no_such_module"], "no module no_such_module")]
+)
+def test_a_program_that_is_not_there_is_named_without_a_traceback(tmp_path, program, said):
+    command = [sys.executable, "-m", "jaxcache", "run", "--dir", tmp_path, *program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+PROGRAMS = ("eviction=lru,gdsf", "workload=monte_carlo,iterative_solver")
+SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=8MiB")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,14 @@ def server(prefect_home):
     return f"http://127.0.0.1:{json.loads((prefect_home / 'server.json').read_text())['port']}/api"
 
 
+@pytest.fixture(scope="session")
+def first_sweep(server, prefect_home, tmp_path_factory):
+    """A sweep that has ended: what it printed, the directory for sweeps, and its own in there."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    done = run_sweep(prefect_home, outputs, *PROGRAMS, *SMALL)
+    return done, outputs, newest(outputs)
+
+
 def environment(home, **more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**kept, "PREFECT_HOME": str(home), **more}
@@ -42,3 +52,15 @@ def command(home, module, *words, **more):
         [sys.executable, "-m", f"flows.{module}", *words], cwd=PROJECT, env=environment(home, **more),
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
+
+
+def run_sweep(home, outputs, *words):
+    return command(home, "sweep", *words, f"sweep.directory={outputs}", *persistent(words, outputs))
+
+
+def persistent(words, outputs):
+    return () if any(w.startswith("persistent=") for w in words) else (f"persistent.directory={outputs / 'cache'}",)
+
+
+def newest(outputs) -> Path:
+    return max((path for path in outputs.iterdir() if path.name.startswith("20")), key=lambda path: path.name)

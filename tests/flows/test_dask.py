@@ -15,10 +15,8 @@ import pytest
 
 from jaxcache.lab.running.progress_file import read_progress
 
-from .conftest import PROJECT, command, environment
-from .test_sweep import COMPILING, SMALL, decisions, newest, results, run_sweep
-
-PROGRAMS = ("workload=monte_carlo,iterative_solver", "eviction=lru,gdsf_admit")
+from .conftest import PROGRAMS, PROJECT, SMALL, command, environment, newest, run_sweep
+from .test_sweep import COMPILING, decisions, results
 
 
 def free_port():
@@ -70,7 +68,7 @@ def host(address, scratch, **more):
     return started("flows.worker", address, *words, **more)
 
 
-def wait_for(found, seconds=120):
+def wait_for(found, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = found()
@@ -100,19 +98,17 @@ def trials_of(process):
     return found
 
 
-def test_dask_decides_as_the_local_runner_does(prefect_home, tmp_path):
-    local, dask = tmp_path / "local", tmp_path / "dask"
-    done = run_sweep(prefect_home, local, *PROGRAMS, "runner.workers=1", *SMALL)
-    assert done.returncode == 0, done.stdout + done.stderr
-    costs = f"costs={newest(local) / 'costs.json'}"
-    done = run_sweep(prefect_home, dask, *PROGRAMS, "runner=dask", "runner.workers=1", costs, *SMALL)
+def test_dask_decides_as_the_local_runner_does(first_sweep, prefect_home, tmp_path):
+    _, _, local = first_sweep
+    costs = f"costs={local / 'costs.json'}"
+    done = run_sweep(prefect_home, tmp_path, *PROGRAMS, "runner=dask", "runner.workers=1", costs, *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "distributed" not in done.stderr
-    assert decisions(newest(dask)) == decisions(newest(local))
-    ours, theirs = results(newest(local)), results(newest(dask))
+    assert decisions(newest(tmp_path)) == decisions(local)
+    ours, theirs = results(local), results(newest(tmp_path))
     assert {name: one["checksum"] for name, one in ours.items()} == {n: one["checksum"] for n, one in theirs.items()}
-    assert {one["config"]["persistent"]["directory"] for one in theirs.values()} == {str(dask / "cache")}
-    assert (newest(dask) / "report.html").exists()
+    assert {one["config"]["persistent"]["directory"] for one in theirs.values()} == {str(tmp_path / "cache")}
+    assert (newest(tmp_path) / "report.html").exists()
 
 
 def hits_so_far(outputs):

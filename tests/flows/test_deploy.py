@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from .conftest import PROJECT, command, environment
-from .test_sweep import api, newest, results
+from .conftest import PROJECT, command, environment, newest
+from .test_sweep import api, results
 
 RUN = ("workload=monte_carlo", "workload.requests=6", "persistent=off")
 

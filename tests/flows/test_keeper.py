@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from flows.prefect_server import ports, process
 
-from .conftest import PROJECT, command, environment
-from .test_sweep import COMPILING, flow_run_of, newest, results, start_sweep, task_runs_of, wait_for
+from .conftest import PROJECT, command, environment, newest
+from .test_sweep import COMPILING, flow_run_of, results, start_sweep, task_runs_of, wait_for
 
 
 def test_the_project_s_server_is_started_again_and_has_every_state(server, prefect_home, tmp_path):

@@ -18,20 +18,8 @@ from jaxcache.lab.layout import RESULT
 from jaxcache.lab.running.earlier_results import known_result
 from tests._support.results import failed
 
-from .conftest import command
-from .test_sweep import (
-    COMPILING,
-    api,
-    decisions,
-    flow_run_of,
-    newest,
-    persistent,
-    results,
-    run_sweep,
-    start_sweep,
-    task_runs_of,
-    wait_for,
-)
+from .conftest import command, newest, persistent, run_sweep
+from .test_sweep import COMPILING, api, decisions, flow_run_of, results, start_sweep, task_runs_of, wait_for
 
 WORDS = (*COMPILING, "eviction=lru,gdsf,random")
 
@@ -151,7 +139,7 @@ def end(sweep, how, reported=True):
 def interrupted(server, prefect_home, tmp_path_factory):
     """A sweep that a Ctrl-C reached when its first trial had a result, and what it printed."""
     outputs = tmp_path_factory.mktemp("interrupted")
-    process = start_sweep(prefect_home, outputs, *COMPILING, "eviction=lru,gdsf,random,fifo,lfu")
+    process = start_sweep(prefect_home, outputs, *COMPILING, "eviction=lru,gdsf,random,fifo")
     wait_for(process, outputs, "20*/trials/*/result.json")
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
@@ -168,8 +156,8 @@ def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
     assert "Interrupted; the results of" in output
     assert "Traceback" not in output
     done = len(results(sweep))
-    assert 1 <= done < 5
-    assert f"{done} of 5 trials succeeded, {5 - done} did not run" in (sweep / "report.md").read_text()
+    assert 1 <= done < 4
+    assert f"{done} of 4 trials succeeded, {4 - done} did not run" in (sweep / "report.md").read_text()
     flow_run = flow_run_of(server, sweep)
     assert flow_run["state"]["type"] == "CANCELLED"
     final = {"COMPLETED", "CANCELLED"}
@@ -201,7 +189,7 @@ def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):
     before, references = stamps(sweep, "result.json"), contents(sweep, "reference.json")
     done = command(prefect_home, "sweep", f"sweep.resume={sweep}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 of 5 trials succeeded" in done.stdout
+    assert "4 of 4 trials succeeded" in done.stdout
     assert sweeps(sweep.parent) == [sweep]
     assert before.items() <= stamps(sweep, "result.json").items()
     assert contents(sweep, "reference.json") == references
@@ -251,10 +239,13 @@ def test_trials_that_were_never_attempted_are_run_when_the_sweep_goes_on(tmp_pat
         assert (known is not None) == attempted
 
 
-def test_ctrl_c_before_anything_runs_is_one_line(prefect_home, tmp_path):
-    for seconds in (0.3, 0.8):  # while modules are imported
-        process = start_sweep(prefect_home, tmp_path, *WORDS)
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        assert (process.returncode, output) == (130, "Interrupted; results that are there are kept.\n")
+@pytest.mark.parametrize("library", ["_pydantic_core", "_multiarray_umath"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(prefect_home, tmp_path, library):
+    process = start_sweep(prefect_home, tmp_path, *WORDS)
+    loaded = Path(f"/proc/{process.pid}/maps")
+    while library not in loaded.read_text():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "Interrupted; results that are there are kept.\n")
