@@ -106,11 +106,15 @@ def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> 
     counted = [one.saved_seconds for one in max(often, key=len)]
     seeds = f"{len(counted)} seed{'s' * (len(counted) > 1)}"
     return [Advice(
-        about, told, f"between nothing and {max(counted):.1f} compile seconds a run saved",
-        f"counted, not tried: the misses it could spare took {min(counted):.1f} to {max(counted):.1f} s in {seeds}; "
-        "running the override shows what it really saves",
+        about, told, f"at most {max(counted):.1f} compile seconds a run saved",
+        f"counted, not tried, and not to be replayed: the misses it could spare took {_span(counted)} s in {seeds}",
         fmean(counted),
     )]  # fmt: skip
+
+
+def _span(counted: Sequence[float]) -> str:
+    least, most = f"{min(counted):.1f}", f"{max(counted):.1f}"
+    return most if least == most else f"{least} to {most}"
 
 
 def _is_set(group: Group, override: str) -> bool:

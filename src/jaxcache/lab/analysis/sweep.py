@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -14,8 +14,9 @@ from ..._primitives.sizes import format_size
 from ..running.launch import REFERENCE, REFERENCES, RESULT, TRIALS
 from ..trial import Reference, Trial, TrialResult
 from .baselines import Baselines, agreed_prices, find_frames, is_bound, mean_frame
-from .bounds import Bounds, find_bounds, load_prices, load_traces
+from .bounds import Bounds, find_bounds, load_prices, load_programs
 from .reading import FileReader, Unreadable, fault_of_file
+from .recorded import RecordedProgram
 
 MANIFEST = "sweep.json"
 
@@ -145,20 +146,39 @@ class Group:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as its files tell it."""
+    """A sweep as its files tell it.
+
+    Attributes:
+        references: By program id.
+        recorded: The requests of each program that has a trace, by program id.
+    """
 
     directory: Path
     manifest: Manifest | None
     results: tuple[TrialResult, ...]
     groups: tuple[Group, ...]
     unreadable: tuple[Unreadable, ...]
+    references: Mapping[str, Reference] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, RecordedProgram] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _naming(self) -> "_Naming":
+        return _Naming([result.config for result in self.results])
+
+    @cached_property
+    def programs(self) -> dict[str, Program]:
+        """The program of each program id, named as its groups are."""
+        return {result.program_id: self._naming.program(result.config) for result in self.results}
+
+    def setting_of(self, result: TrialResult) -> Setting:
+        """Return the setting of a trial, named as its group is."""
+        return self._naming.setting(result.config)
 
     @property
     def failed_settings(self) -> list[Setting]:
         """Settings that have no successful trial."""
-        naming = _Naming([result.config for result in self.results])
         succeeded = {group.setting for group in self.groups}
-        failed = dict.fromkeys(naming.setting(result.config) for result in self.failed)
+        failed = dict.fromkeys(self.setting_of(result) for result in self.failed)
         return [setting for setting in failed if setting not in succeeded]
 
     @property
@@ -190,16 +210,18 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
     references = files.read(Reference, directory.glob(f"{REFERENCES}/*/{REFERENCE}"))
     prices = load_prices(directory, files) or agreed_prices(references)
     programs = {result.program_id for result in results}
-    traces = {} if prices is None else load_traces(directory, programs, prices, files)
-    frames = find_frames(references, traces, prices)
+    recorded = {} if prices is None else load_programs(directory, programs, prices, files)
+    frames = find_frames(references, {program: known.trace for program, known in recorded.items()}, prices)
     order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
     results.sort(key=lambda result: order.get(result.trial_id, len(order)))
     return Sweep(
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(group_trials(results, frames, find_bounds(traces, results) if bounds is None else bounds)),
+        groups=tuple(group_trials(results, frames, find_bounds(recorded, results) if bounds is None else bounds)),
         unreadable=tuple(files.unreadable),
+        references={reference.program_id: reference for reference in references},
+        recorded=recorded,
     )
 
 
@@ -209,12 +231,7 @@ def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Baselines]
     naming = _Naming([result.config for result in results])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
     for result in done:
-        config = result.config
-        program = Program(
-            naming.part(config, "workload"), naming.part(config, "shapes"), naming.part(config, "persistent"),
-            config.precision, naming.other(config),
-        )  # fmt: skip
-        grouped[program, naming.setting(config)].append(result)
+        grouped[naming.program(result.config), naming.setting(result.config)].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
@@ -271,6 +288,13 @@ class _Naming:
         name = _name_of(part)
         differing = [key for key in type(part).model_fields if (field, name, key) in self._differing]
         return " ".join([name, *(f"{key}={getattr(part, key)}" for key in differing)])
+
+    def program(self, config: Trial) -> Program:
+        """Return the program of a config."""
+        return Program(
+            self.part(config, "workload"), self.part(config, "shapes"), self.part(config, "persistent"),
+            config.precision, self.other(config),
+        )  # fmt: skip
 
     def setting(self, config: Trial) -> Setting:
         """Return the setting of a config."""
