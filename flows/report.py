@@ -8,7 +8,10 @@ from rich.markdown import Markdown
 
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.report.compare_sweeps import side_by_side
-from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal, write_report
+from jaxcache.lab.report.page import PAGE
+from jaxcache.lab.report.rows import headline
+from jaxcache.lab.report.terminal import print_summary, terminal
+from jaxcache.lab.report.write import write_report
 
 COMPARISON = "comparison.md"
 
@@ -41,11 +44,11 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(directories: list[Path]) -> int:
     text = "\n".join(side_by_side([read_sweep(directory) for directory in directories])) + "\n"
-    place = directories[-1] / COMPARISON
-    place.write_text(text)
+    path = directories[-1] / COMPARISON
+    path.write_text(text)
     console = terminal()
     console.print(Markdown(text))
-    console.print(f"Written to {place}", highlight=False, soft_wrap=True)
+    console.print(f"Written to {path}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
 
     def leave(place: Path) -> int:
         """End a sweep whose server is gone."""
-        from jaxcache.lab.report.markdown import write_report
+        from jaxcache.lab.report.write import write_report
 
         write_report(place)
         resume.mark_reported(place)
@@ -119,7 +119,9 @@ def _prepare(overrides: tuple[str, ...], name: str, directory: str | None) -> Pa
 def _tell(place: Path, started: float, quiet: bool, problem: str | None = None) -> int:
     """Print what came of a sweep; return the exit code."""
     from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
-    from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal
+    from jaxcache.lab.report.page import PAGE
+    from jaxcache.lab.report.rows import headline
+    from jaxcache.lab.report.terminal import print_summary, terminal
 
     from .running import resume
 

@@ -117,7 +117,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
 
 def _finish(tuned: Any, place: Path) -> None:
-    from jaxcache.lab.report.markdown import terminal
+    from jaxcache.lab.report.terminal import terminal
     from jaxcache.lab.tuning.report import BEST, REPORT, print_tuning, write_tuning
 
     write_tuning(tuned, place)

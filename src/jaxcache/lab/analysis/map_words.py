@@ -57,8 +57,13 @@ def _difference(check: Check) -> str:
 def sentence_of(choice: MapChoice) -> str:
     """Return what to take, in place of what, and what no policy could better."""
     point = choice.point
-    taken = f"Take {point.policy} at {limit_text(point.limit_bytes)}: {point.seconds:.1f} s of compiling a run"
-    return f"{taken}{_against_best_run(choice)}{_against_bound(point)}."
+    count = len(choice.joint.maps)
+    mean = f", mean of {count} programs," if count > 1 else ""
+    buckets = f", buckets {choice.joint.buckets}" if choice.joint.buckets != "none" else ""
+    taken = f"Take {point.policy} at {limit_text(point.limit_bytes)}{buckets}: {point.seconds:.1f} s of compiling a run"
+    taken += mean
+    words = f"{taken}{_against_best_run(choice)}{_against_bound(point)}."
+    return words.replace(",,", ",").replace(",;", ";")
 
 
 def _against_best_run(choice: MapChoice) -> str:
@@ -108,19 +113,23 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
             continue
         yield f"At {limit_text(point.limit_bytes)} ({point.reason}): {_at_point(choice, point)}."
     seconds = choice.joint.seconds
-    if len(choice.joint.maps) > 1:
+    if len(choice.joint.maps) > 1 and point_is_limited(choice):
         apart = {drawn.program: drawn.best(choice.point.limit_bytes) for drawn in choice.joint.maps}
         others = [f"{name} for {program.label}" for program, name in apart.items() if name != choice.point.policy]
         if others:
-            yield f"Seconds are means over {len(choice.joint.maps)} programs; apart, the fewest take {_listed(others)}."
-        else:
-            yield f"Seconds are means over {len(choice.joint.maps)} programs."
+            yield f"For each program apart, the fewest seconds at that limit are of {_listed(others)}."
     least = choice.joint.ranked(choice.point.limit_bytes)[0]
     if seconds(least, choice.point.limit_bytes) < choice.point.seconds - _LEAST_SHOWN:
         yield (
             f"On the recorded requests {least} takes fewer there, {seconds(least, choice.point.limit_bytes):.1f} s; "
             f"over the other seeds {choice.point.policy} takes the fewest."
         )
+
+
+def point_is_limited(choice: MapChoice) -> bool:
+    """Return whether some program evicts at the limit to take."""
+    limit = choice.point.limit_bytes
+    return limit is not None and limit < choice.joint.working_set_bytes
 
 
 def _basis(choice: MapChoice) -> str:

@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 from ... import POLICIES
 from ..trial import TrialResult
-from .ranking import limit_order
 from .recorded import Prediction, RecordedProgram
-from .sweep import Program, Setting, Sweep
+from .sweep import Program, Sweep
 
 _SMALLEST_BYTES = 256 * 1024
 _MOST_LIMITS = 18
@@ -91,6 +90,11 @@ class ProgramMap:
     def working_set_bytes(self) -> int:
         """The limit from which on no seed evicts."""
         return max(known.working_set_bytes for known in self.recorded.values())
+
+    @property
+    def mean_bytes(self) -> float:
+        """The working set, mean over the seeds."""
+        return fmean(known.working_set_bytes for known in self.recorded.values())
 
     @cached_property
     def unlimited_seconds(self) -> float:
@@ -245,13 +249,3 @@ def by_program(maps: Sequence[ProgramMap]) -> dict[Program, list[ProgramMap]]:
     for drawn in maps:
         programs[drawn.program].append(drawn)
     return programs
-
-
-def tried_limits(sweep: Sweep) -> list[int | None]:
-    """Return the limits that trials of the sweep had, ascending, no limit last."""
-    return sorted({result.config.memory_limit for result in sweep.results}, key=limit_order)
-
-
-def settings_tried(sweep: Sweep) -> list[Setting]:
-    """Return the settings that have a successful trial."""
-    return list(dict.fromkeys(group.setting for group in sweep.groups))

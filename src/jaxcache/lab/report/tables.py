@@ -1,7 +1,11 @@
-"""An aggregate -> ``results.parquet`` and ``results.csv``: tidy, one row a trial; docs/results.md is the schema."""
+"""Findings -> ``results.parquet`` and ``results.csv``: tidy, one row a trial, and one for each prediction of the map.
 
+docs/results.md is the schema.
+"""
+
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +13,17 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from ..analysis.findings import Findings
+from ..analysis.policy_map import ProgramMap
+from ..analysis.recorded import Prediction
 from ..analysis.sweep import Group, Setting, Sweep
-from ..trial import TrialResult
+from ..trial import Trial, TrialResult
+from .markdown_table import markdown_table
 
 RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PREDICTED = "predicted"
+_MOST_PREDICTED = 20_000  # rows
 
 
 @dataclass(frozen=True)
@@ -24,12 +34,25 @@ class Column:
         kind: ``string``, ``int64``, ``double`` or ``bool``.
         meaning: What it holds, with its unit.
         value: From a trial and its group; the group is None for trials that failed. Missing values are None.
+        predicted: From a replay of the map; None for columns that only trials have.
     """
 
     name: str
     kind: str
     meaning: str
     value: Callable[[TrialResult, Group | None], Any]
+    predicted: Callable[["PredictedRow"], Any] | None = None
+
+
+@dataclass(frozen=True)
+class PredictedRow:
+    """One replay of the map: a policy at a limit, of one seed of a program."""
+
+    program_id: str
+    config: Trial
+    drawn: ProgramMap
+    seed: int
+    prediction: Prediction
 
 
 def _of(part: str, field: str) -> Callable[[TrialResult, Group | None], Any]:
@@ -63,43 +86,50 @@ def _json(result: TrialResult, _: Group | None) -> str | None:
     return None if result.statistics is None else json.dumps(result.statistics.misses_by_cause, sort_keys=True)
 
 
-def _counts(name: str, meaning: str) -> Column:
-    return Column(name, "int64", meaning, _of("statistics", name))
+def _counts(name: str, meaning: str, predicted: Callable[[PredictedRow], Any] | None = None) -> Column:
+    return Column(name, "int64", meaning, _of("statistics", name), predicted)
 
 
-def _seconds(part: str, name: str, meaning: str) -> Column:
-    return Column(name, "double", meaning + ", s", _of(part, name))
+def _seconds(part: str, name: str, meaning: str, predicted: Callable[[PredictedRow], Any] | None = None) -> Column:
+    return Column(name, "double", meaning + ", s", _of(part, name), predicted)
+
+
+def _hit_rate(row: PredictedRow) -> float | None:
+    return row.prediction.hits / row.prediction.requests if row.prediction.requests else None
 
 
 COLUMNS = (
     Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
-    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
-    Column("status", "string", "`completed` or `failed`", lambda r, _: r.status),
+    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id,
+           lambda row: row.program_id),
+    Column("status", "string", "`completed` or `failed`; `predicted` for what was replayed and not run",
+           lambda r, _: r.status, lambda _: PREDICTED),
     Column("reason", "string", "why it failed", lambda r, _: r.reason),
-    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
-    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name),
+    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name, lambda row: row.config.workload.name),
+    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name, lambda row: row.config.shapes.name),
     Column("program", "string", "workload and shapes with the settings that differ in the sweep",
-           lambda _, g: None if g is None else g.program.label),
-    Column("eviction", "string", "name of the policy", _set("eviction")),
-    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
-    Column("buckets", "string", "how lengths were padded", _set("buckets")),
-    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision),
-    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode),
-    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed),
-    Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate")),
-    _counts("hits", "calls served by a program that was held"),
-    _counts("misses", "calls for which a program was compiled or loaded"),
+           lambda _, g: None if g is None else g.program.label, lambda row: row.drawn.program.label),
+    Column("eviction", "string", "name of the policy", _set("eviction"), lambda row: row.prediction.policy),
+    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit, lambda row: row.prediction.limit_bytes),
+    Column("buckets", "string", "how lengths were padded", _set("buckets"), lambda row: row.drawn.buckets),
+    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision, lambda row: row.config.precision),
+    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode, lambda row: row.config.persistent.mode),
+    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed, lambda row: row.seed),
+    Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate"), _hit_rate),
+    _counts("hits", "calls served by a program that was held", lambda row: row.prediction.hits),
+    _counts("misses", "calls for which a program was compiled or loaded", lambda row: row.prediction.misses),
     Column("misses_by_cause", "string", "misses taken apart, a JSON object from cause to count", _json),
     _counts("disk_hits", "programs loaded from the directory of compiled programs"),
     _counts("compiled", "programs that XLA compiled"),
-    _counts("evictions", "programs that went to make room"),
+    _counts("evictions", "programs that went to make room", lambda row: row.prediction.evictions),
     _counts("rejected", "programs that ran but were not kept"),
     _counts("bypassed", "calls handed to jax.jit itself"),
     _counts("variants", "programs held at the end"),
     Column("padding", "double", "elements that padding added over those asked for", _of("statistics", "padding")),
     _counts("live_bytes", "what they weigh, in bytes"),
-    _counts("peak_bytes", "the most that was held, in bytes"),
-    _seconds("statistics", "cost_seconds", "reference compile seconds of the misses: what compares settings"),
+    _counts("peak_bytes", "the most that was held, in bytes", lambda row: row.prediction.peak_bytes),
+    _seconds("statistics", "cost_seconds", "reference compile seconds of the misses: what compares settings",
+             lambda row: row.prediction.compile_seconds),
     _seconds("statistics", "repeated_cost_seconds", "the part of it for programs compiled before"),
     _seconds("statistics", "compile_seconds", "really spent on misses: lowering, compiling, loading"),
     _seconds("statistics", "compile_seconds_avoided", "reference compile seconds of the hits"),
@@ -113,13 +143,13 @@ COLUMNS = (
     _seconds("timing", "p99_seconds", "99 % quantile of a request"),
     Column("peak_rss_bytes", "int64", "most resident memory of the process, bytes", _of("memory", "peak_rss_bytes")),
     Column("unbounded_seconds", "double", "each program compiled once, mean over the group's seeds, s",
-           _framed("unbounded_seconds")),
+           _framed("unbounded_seconds"), lambda row: row.drawn.unlimited_seconds),
     Column("uncached_seconds", "double", "each call compiled anew, mean over the group's seeds, s",
-           _framed("uncached_seconds")),
+           _framed("uncached_seconds"), lambda row: row.drawn.uncached_seconds),
     Column("unbounded_bytes", "double", "what all programs weigh together, mean over the group's seeds, bytes",
-           _framed("unbounded_bytes")),
+           _framed("unbounded_bytes"), lambda row: row.drawn.mean_bytes),
     Column("bound_seconds", "double", "what no policy can go below at this limit, where known, s",
-           lambda _, g: None if g is None else g.bound_seconds),
+           lambda _, g: None if g is None else g.bound_seconds, lambda row: row.drawn.bound_seconds(row.prediction.limit_bytes)),
     Column("device", "string", "on what it ran", lambda r, _: r.device),
     Column("started_at", "string", "when, UTC", _of("timing", "started_at")),
     Column("code_version", "string", "hash of jaxcache's sources", lambda r, _: r.environment.code_version),
@@ -134,26 +164,49 @@ def groups_by_trial(sweep: Sweep) -> dict[str, Group]:
     return {result.trial_id: group for group in sweep.groups for result in group.results}
 
 
-def results_table(sweep: Sweep) -> pa.Table:
-    """Return the trials in the order in which they were started, one row each."""
-    groups = groups_by_trial(sweep)
+def results_table(findings: Findings) -> pa.Table:
+    """Return the trials in the order in which they were started, one row each, and then the map's predictions."""
+    sweep = findings.sweep
+    groups, predicted = groups_by_trial(sweep), list(predicted_rows(findings))
     fields = [pa.field(c.name, _KINDS[c.kind], metadata={"meaning": c.meaning}) for c in COLUMNS]
     arrays = [
-        pa.array([column.value(result, groups.get(result.trial_id)) for result in sweep.results], _KINDS[column.kind])
+        pa.array(
+            [column.value(result, groups.get(result.trial_id)) for result in sweep.results]
+            + [None if column.predicted is None else column.predicted(row) for row in predicted],
+            _KINDS[column.kind],
+        )
         for column in COLUMNS
     ]
     schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "sweep": sweep.directory.name})
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_results(sweep: Sweep) -> None:
-    """Write the trials as Parquet and CSV beside the sweep's other files."""
-    table = results_table(sweep)
-    pq.write_table(table, sweep.directory / RESULTS_PARQUET)
-    pa_csv.write_csv(table, sweep.directory / RESULTS_CSV)
+def predicted_rows(findings: Findings) -> Iterator[PredictedRow]:
+    """Yield every replay of the trusted maps, at most ``_MOST_PREDICTED``: policies at limits of each seed."""
+    configs = {
+        (findings.sweep.programs[result.program_id], findings.sweep.setting_of(result).buckets, result.config.seed):
+        (result.program_id, result.config)
+        for result in findings.sweep.results
+    }  # fmt: skip
+    rows = (
+        PredictedRow(*configs[drawn.program, drawn.buckets, seed], drawn, seed, prediction)
+        for drawn in findings.maps
+        if drawn.is_trusted
+        for policy in drawn.policies
+        for limit_bytes in drawn.own_limits
+        for seed, prediction in drawn.predictions(policy, limit_bytes).items()
+    )
+    yield from itertools.islice(rows, _MOST_PREDICTED)
+
+
+def write_results(findings: Findings) -> None:
+    """Write trials and predictions as Parquet and CSV beside the sweep's other files."""
+    table = results_table(findings)
+    pq.write_table(table, findings.sweep.directory / RESULTS_PARQUET)
+    pa_csv.write_csv(table, findings.sweep.directory / RESULTS_CSV)
 
 
 def schema_lines(columns: Sequence[Column] = COLUMNS) -> list[str]:
     """Return the table of docs/results.md."""
-    rows = [f"| `{column.name}` | {column.kind} | {column.meaning} |" for column in columns]
-    return ["| Column | Type | What it holds |", "| --- | --- | --- |", *rows]
+    rows = [(f"`{column.name}`", column.kind, column.meaning) for column in columns]
+    return list(markdown_table(("Column", "Type", "What it holds"), rows))[:-1]
