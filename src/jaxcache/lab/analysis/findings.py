@@ -47,7 +47,7 @@ class Findings:
     @property
     def is_contradicted(self) -> bool:
         """Whether a measured trial differs from its prediction."""
-        return not all(drawn.is_trusted for drawn in self.maps)
+        return not all(program_map.is_trusted for program_map in self.maps)
 
     @property
     def sentence(self) -> str:
@@ -60,8 +60,22 @@ class Findings:
         if self.choice is None:
             warning = (self.agreement,) if self.is_contradicted else ()
             return (*warning, *self.decision.notes)
+        lever = self._largest_lever
         priced = map_words.priced_note(self.choice)
-        return (*map_words.notes_of(self.choice), *([priced] if priced else []))
+        first, *others = map_words.notes_of(self.choice)
+        return tuple(note for note in (first, lever, *others, priced) if note)
+
+    @property
+    def _largest_lever(self) -> str:
+        """The suggestion that saves more than the setting to take does; empty if none does."""
+        choice, first = self.choice, next(iter(self.advice), None)
+        if choice is None or first is None or choice.best_run_seconds is None:
+            return ""
+        saved = choice.best_run_seconds - choice.point.seconds
+        if first.basis == "counted" or first.saved_seconds <= saved:
+            return ""
+        title = first.suggestion.title
+        return f"One change alone does more: {title[:1].lower()}{title[1:]}, {first.expected}."
 
     @property
     def setting(self) -> Setting | None:
@@ -93,11 +107,12 @@ class Findings:
         if self.choice is None:
             return self.decision.setting
         run = [group.setting for group in self._padded_alike]
-        wanted = self.choice.setting
+        wanted, best_run = self.choice.setting, self.choice.best_run
         return min(
-            dict.fromkeys(run), default=None,
-            key=lambda one: (one != wanted, one.memory_limit != wanted.memory_limit, one != self.choice.best_run, one.label),
-        )  # fmt: skip
+            dict.fromkeys(run),
+            default=None,
+            key=lambda setting: _distance(setting, wanted, best_run),
+        )
 
     @cached_property
     def advice(self) -> list[Advice]:
@@ -114,3 +129,8 @@ class Findings:
             and not (has_buckets and "buckets" in advice.suggestion.rule)
         ]  # fmt: skip
         return [*predicted, *kept]
+
+
+def _distance(setting: Setting, wanted: Setting, best_run: Setting | None) -> tuple[bool, bool, bool, str]:
+    """Return a key that sorts settings by how unlike a wanted one they are; the best that was run is first of equals."""
+    return (setting != wanted, setting.memory_limit != wanted.memory_limit, setting != best_run, setting.label)

@@ -63,36 +63,36 @@ class Joint:
     @cached_property
     def limits_bytes(self) -> tuple[int, ...]:
         """The limits at which some program evicts, and the first at which none does; ascending."""
-        return tuple(sorted({limit for drawn in self.maps for limit in drawn.own_limits}))
+        return tuple(sorted({limit for program_map in self.maps for limit in program_map.own_limits}))
 
     def seconds(self, policy: str, limit_bytes: int | None) -> float:
         """Return the mean over the programs."""
-        return fmean(drawn.seconds(policy, limit_bytes) for drawn in self.maps)
+        return fmean(program_map.seconds(policy, limit_bytes) for program_map in self.maps)
 
     def bound_seconds(self, limit_bytes: int | None) -> float:
         """Return the mean over the programs of what no policy is below."""
-        return fmean(drawn.bound_seconds(limit_bytes) for drawn in self.maps)
+        return fmean(program_map.bound_seconds(limit_bytes) for program_map in self.maps)
 
     @property
     def unlimited_seconds(self) -> float:
         """With no limit, as under ``jax.jit`` itself: each signature compiled once."""
-        return fmean(drawn.unlimited_seconds for drawn in self.maps)
+        return fmean(program_map.unlimited_seconds for program_map in self.maps)
 
     @property
     def uncached_seconds(self) -> float:
         """Every call compiled."""
-        return fmean(drawn.uncached_seconds for drawn in self.maps)
+        return fmean(program_map.uncached_seconds for program_map in self.maps)
 
     @property
     def working_set_bytes(self) -> int:
         """What the program with most to hold would hold without a limit."""
-        return max(drawn.working_set_bytes for drawn in self.maps)
+        return max(program_map.working_set_bytes for program_map in self.maps)
 
     @property
     def run_seconds(self) -> float | None:
         """What requests take besides compiling; None where that is not known of all programs."""
-        known = [drawn.run_seconds for drawn in self.maps if drawn.run_seconds is not None]
-        return fmean(known) if len(known) == len(self.maps) else None
+        run_seconds = [program_map.run_seconds for program_map in self.maps if program_map.run_seconds is not None]
+        return fmean(run_seconds) if len(run_seconds) == len(self.maps) else None
 
     def ranked(self, limit_bytes: int | None) -> list[str]:
         """Return the policies at a limit, the fewest seconds first; ties go to lru, the simplest."""
@@ -114,15 +114,15 @@ class Joint:
         close = (limit for limit in self.limits_bytes if self.is_close(self.ranked(limit)[0], limit))
         return next(close, self.limits_bytes[-1])
 
-    def recommended_bytes(self, asked: Collection[int | None]) -> int:
+    def recommended_bytes(self, wanted_limits: Collection[int | None]) -> int:
         """Return the limit to take: close to no limit; if that is most of the working set, the knee, or what was asked.
 
         Args:
-            asked: The limits that were run: what people have the memory for, none of which is lowered at a loss.
+            wanted_limits: Those that were run: what people have the memory for, none of which is lowered at a loss.
         """
         if self.close_bytes <= _MOST_OF_ALL * self.working_set_bytes:
             return self.close_bytes
-        within = [limit for limit in asked if limit is not None and limit < self.working_set_bytes]
+        within = [limit for limit in wanted_limits if limit is not None and limit < self.working_set_bytes]
         return max([self.knee_bytes, *within])
 
     def is_close(self, policy: str, limit_bytes: int | None) -> bool:
@@ -143,6 +143,7 @@ class MapChoice:
         best_run: The setting with the fewest seconds of those that ran for all programs and seeds; None if none did.
         best_run_seconds: Its seconds, measured.
         settings_run: How many settings ran for all programs and seeds.
+        settings_tried: How many have a successful trial at all.
         other_seeds: By program, the seeds that were replayed without being run; empty where that cannot be.
     """
 
@@ -154,6 +155,7 @@ class MapChoice:
     best_run: Setting | None
     best_run_seconds: float | None
     settings_run: int
+    settings_tried: int
     other_seeds: Mapping[Program, OtherSeeds]
 
     @property
@@ -163,15 +165,15 @@ class MapChoice:
 
 
 def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | None:
-    """Return the choice that trusted maps carry; None if there is no map, or one of them cannot be trusted."""
-    if not maps or not all(drawn.is_trusted for drawn in maps):
+    """Return the choice that trusted maps carry; None without trials, without maps, or where one is not to be trusted."""
+    if not sweep.groups or not maps or not all(program_map.is_trusted for program_map in maps):
         return None
     joints = _joints(maps)
     if not joints:
         return None
-    asked = {group.setting.memory_limit for group in sweep.groups}
-    joint = min(joints, key=lambda each: _total_seconds(each, asked))
-    mapped = {drawn.program for drawn in maps}
+    wanted_limits = {group.setting.memory_limit for group in sweep.groups}
+    joint = min(joints, key=lambda each: _total_seconds(each, wanted_limits))
+    mapped = {program_map.program for program_map in maps}
     if any(group.program not in mapped for group in sweep.groups):
         return None
     tried = [setting for setting in dict.fromkeys(g.setting for g in sweep.groups) if setting.buckets == joint.buckets]
@@ -180,7 +182,7 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
     other_seeds = _other_seeds(joint, trials)
     measured = _measured(sweep.groups, joint)
     chooser = _Chooser(joint, baseline, {setting.eviction for setting in tried}, other_seeds, measured)
-    limit = joint.recommended_bytes(asked)
+    limit = joint.recommended_bytes(wanted_limits)
     reasons = _limits_of_interest(joint, tried, limit)
     points = tuple(chooser.point(limit, reason) for limit, reason in reasons.items())
     recommended = next(point for point in points if point.limit_bytes == limit)
@@ -194,6 +196,7 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
         best_run=best_run,
         best_run_seconds=None if best_run is None else measured[best_run],
         settings_run=len(measured),
+        settings_tried=len({group.setting for group in sweep.groups}),
         other_seeds=other_seeds,
     )
 
@@ -201,22 +204,24 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
 def _joints(maps: Sequence[ProgramMap]) -> list[Joint]:
     """Return the maps of each choice of buckets that every program has."""
     programs = by_program(maps)
-    names = dict.fromkeys(drawn.buckets for drawn in maps)
-    variants = {name: [drawn for drawn in maps if drawn.buckets == name] for name in names}
+    names = dict.fromkeys(program_map.buckets for program_map in maps)
+    variants = {name: [program_map for program_map in maps if program_map.buckets == name] for name in names}
     return [Joint(name, tuple(each)) for name, each in variants.items() if len(each) == len(programs)]
 
 
-def _total_seconds(joint: Joint, asked: Collection[int | None]) -> tuple[float, str]:
+def _total_seconds(joint: Joint, wanted_limits: Collection[int | None]) -> tuple[float, str]:
     """Return the seconds of compiling and running at the limit to take: padding costs in the running."""
-    limit = joint.recommended_bytes(asked)
+    limit = joint.recommended_bytes(wanted_limits)
     return (joint.seconds(joint.ranked(limit)[0], limit) + (joint.run_seconds or 0.0), joint.buckets)
 
 
 def _limits_of_interest(joint: Joint, tried: Sequence[Setting], recommended: int) -> dict[int | None, str]:
     """Return limits that a reader asks for, ascending, with the reasons."""
     reasons: dict[int | None, list[str]] = {}
-    asked = sorted({one.memory_limit for one in tried if one.memory_limit is not None})
-    for limit in asked if len(asked) <= _MOST_ASKED else [*asked[: _MOST_ASKED - 1], asked[-1]]:
+    wanted_limits = sorted({setting.memory_limit for setting in tried if setting.memory_limit is not None})
+    for limit in (
+        wanted_limits if len(wanted_limits) <= _MOST_ASKED else [*wanted_limits[: _MOST_ASKED - 1], wanted_limits[-1]]
+    ):
         reasons.setdefault(limit, []).append("asked for")
     if joint.knee_bytes != joint.limits_bytes[-1]:
         reasons.setdefault(joint.knee_bytes, []).append("knee")
@@ -237,9 +242,12 @@ def _trials_by_program(sweep: Sweep, buckets: str) -> dict[Program, dict[int, Tr
 
 def _other_seeds(joint: Joint, trials: Mapping[Program, Mapping[int, Trial]]) -> dict[Program, OtherSeeds]:
     """Return the other seeds of every program; of none, if one of them has none."""
-    known = {drawn.program: find_other_seeds(trials[drawn.program], drawn.recorded) for drawn in joint.maps}
-    ready = {program: seeds for program, seeds in known.items() if seeds is not None}
-    return ready if len(ready) == len(known) else {}
+    found_seeds = {
+        program_map.program: find_other_seeds(trials[program_map.program], program_map.recorded)
+        for program_map in joint.maps
+    }
+    ready = {program: seeds for program, seeds in found_seeds.items() if seeds is not None}
+    return ready if len(ready) == len(found_seeds) else {}
 
 
 def _measured(groups: Sequence[Group], joint: Joint) -> dict[Setting, float]:
@@ -248,7 +256,7 @@ def _measured(groups: Sequence[Group], joint: Joint) -> dict[Setting, float]:
     for group in groups:
         if group.setting.buckets == joint.buckets:
             by_setting.setdefault(group.setting, {})[group.program] = group
-    whole = {drawn.program: drawn.seeds for drawn in joint.maps}
+    whole = {program_map.program: program_map.seeds for program_map in joint.maps}
     return {
         setting: fmean(group.mean("cost_seconds") for group in mine.values())
         for setting, mine in by_setting.items()
@@ -300,9 +308,9 @@ class _Chooser:
         more = [name for name in ranked if name not in wanted][: max(2, _MOST_CANDIDATES - len(wanted))]
         return {
             name: {
-                (program, seed): known.predict(name, limit_bytes, seed).compile_seconds
+                (program, seed): recording.predict(name, limit_bytes, seed).compile_seconds
                 for program, each in self.other_seeds.items()
-                for seed, known in each.programs.items()
+                for seed, recording in each.programs.items()
             }
             for name in sorted({*wanted, *more})
         }

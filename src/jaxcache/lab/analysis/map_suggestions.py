@@ -4,7 +4,7 @@ Levers are looked at one by one, from the best setting that was run: its limit, 
 less than ``LEAST_SHARE``, or less than a second, are left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -96,22 +96,35 @@ def _bucket_steps(sweep: Sweep, choice: MapChoice, before: Setting) -> Iterator[
     trials = _trials(sweep, choice.joint)
     best: _Step | None = None
     for buckets in (PowersOfTwo(name="pow2"), Linear(name="linear", count=_LINEAR_COUNT)):
-        known = [_padded(drawn, trials[drawn.program], buckets, before) for drawn in choice.joint.maps]
-        ready = [each for each in known if each is not None]
-        if len(ready) < len(known) or not ready:
+        padded = [
+            _padded(program_map, trials[program_map.program], buckets, before) for program_map in choice.joint.maps
+        ]
+        ready = [each for each in padded if each is not None]
+        if len(ready) < len(padded) or not ready:
             return
         seconds, padding = fmean(each[0] for each in ready), fmean(each[1] for each in ready)
-        count = "" if buckets.name == "pow2" else f" buckets.count={_LINEAR_COUNT}"
+        is_powers = buckets.name == "pow2"
+        what = "powers of two" if is_powers else f"{_LINEAR_COUNT} equal steps"
+        count = "" if is_powers else f" buckets.count={_LINEAR_COUNT}"
         step = _Step(
-            "buckets", f"Pad lengths to {'powers of two' if buckets.name == 'pow2' else f'{_LINEAR_COUNT} equal steps'}",
+            "buckets", f"Pad lengths to {what}",
             before._replace(buckets=buckets.name), seconds, f"buckets={buckets.name}{count}",
-            "bucketed(f, cache=cache, buckets=…, axes=…)",
+            f"bucketed(f, cache=cache, buckets={_edges(choice.joint, trials, buckets)}, axes=…)",
             f"requests then compute with {padding:.0%} more elements, whose time is not in these seconds",
         )  # fmt: skip
         if best is None or step.seconds < best.seconds:
             best = step
     if best is not None:
         yield best
+
+
+def _edges(joint: Joint, trials: Mapping[Program, Mapping[int, Trial]], buckets: Buckets) -> str:
+    """Return the lengths of the buckets, where all programs have the same."""
+    edges = {
+        buckets.lengths(trial.shapes, trial.workload, trial.seed)
+        for program_map in joint.maps for trial in trials[program_map.program].values()
+    }  # fmt: skip
+    return str(edges.pop()) if len(edges) == 1 else "…"
 
 
 def _trials(sweep: Sweep, joint: Joint) -> dict[Program, dict[int, Trial]]:
@@ -123,13 +136,13 @@ def _trials(sweep: Sweep, joint: Joint) -> dict[Program, dict[int, Trial]]:
 
 
 def _padded(
-    drawn: ProgramMap, trials: dict[int, Trial], buckets: Buckets, before: Setting
+    program_map: ProgramMap, trials: Mapping[int, Trial], buckets: Buckets, before: Setting
 ) -> tuple[float, float] | None:
     """Return the seconds of a program with buckets, and the elements that padding adds over its own."""
     seconds: list[float] = []
     added: list[float] = []
-    for seed, known in drawn.recorded.items():
-        predicted = predict_buckets(trials[seed], known, buckets)
+    for seed, recording in program_map.recorded.items():
+        predicted = predict_buckets(trials[seed], recording, buckets)
         if predicted is None:
             return None
         seconds.append(predicted.predict(before.eviction, before.memory_limit, seed).compile_seconds)
@@ -142,20 +155,22 @@ def _padded(
 
 def _advice(choice: MapChoice, before: Setting, seconds: float, step: _Step) -> Advice:
     saved = seconds - step.seconds
-    checks = [check for drawn in choice.joint.maps for check in drawn.checks]
+    checks = [check for program_map in choice.joint.maps for check in program_map.checks]
     basis = "replayed over the recorded requests"
     if step.rule == "buckets":
         basis = "replayed over the recorded lengths, programs of the buckets priced off neighbouring lengths"
     equal = f"; {len(checks)} of {len(checks)} measured trials equal their prediction" if checks else ""
     about = _about(choice.joint.maps)
-    effect = f"{saved:.1f} s a run less: {seconds:.1f} → {step.seconds:.1f} s ({-saved / seconds:+.0%})"
-    evidence = f"{before.label} compiles for {seconds:.1f} s a run, measured; {step.setting.label} for {step.seconds:.1f} s"
+    effect = f"{saved:.1f} s a run less: {seconds:.1f} → {step.seconds:.1f} s (−{saved / seconds:.0%})"
+    evidence = (
+        f"{before.label} compiles for {seconds:.1f} s a run, measured; {step.setting.label} for {step.seconds:.1f} s"
+    )
     if step.setting.memory_limit is not None and step.rule == "limit":
         evidence += f"; no limit would hold {format_size(choice.joint.working_set_bytes)}"
     if step.remark:
         evidence += f"; {step.remark}"
     suggestion = Suggestion(step.rule, step.title, evidence, effect, step.override, step.python, saved)
-    return Advice(f"{about}, {before.label}", suggestion, effect, f"{basis}{equal}", saved)
+    return Advice(f"{about}, {before.label}", suggestion, effect, f"{basis}{equal}", saved, "replayed")
 
 
 def _about(maps: Sequence[ProgramMap]) -> str:

@@ -21,11 +21,11 @@ def limit_text(limit_bytes: int | None) -> str:
 
 def agreement_of(maps: Sequence[ProgramMap]) -> str:
     """Return how many of the measured trials equal their prediction; empty if none could be held against it."""
-    checks = [check for drawn in maps for check in drawn.checks]
+    checks = [check for program_map in maps for check in program_map.checks]
     if not checks:
         return ""
     equal = sum(check.is_equal for check in checks)
-    unchecked = sum(drawn.unchecked for drawn in maps)
+    unchecked = sum(program_map.unchecked for program_map in maps)
     more = f"; {unchecked} more were not replayed, for the time that takes" if unchecked else ""
     if equal == len(checks):
         verb = "equals its" if equal == 1 else "equal their"
@@ -60,9 +60,9 @@ def sentence_of(choice: MapChoice) -> str:
     count = len(choice.joint.maps)
     mean = f", mean of {count} programs," if count > 1 else ""
     buckets = f", buckets {choice.joint.buckets}" if choice.joint.buckets != "none" else ""
-    taken = f"Take {point.policy} at {limit_text(point.limit_bytes)}{buckets}: {point.seconds:.1f} s of compiling a run"
-    taken += mean
-    words = f"{taken}{_against_best_run(choice)}{_against_bound(point)}."
+    words = f"Take {point.policy} at {limit_text(point.limit_bytes)}{buckets}: {point.seconds:.1f} s of compiling a run"
+    words += mean
+    words = f"{words}{_against_best_run(choice)}{_against_bound(point)}."
     return words.replace(",,", ",").replace(",;", ";")
 
 
@@ -71,15 +71,25 @@ def _against_best_run(choice: MapChoice) -> str:
     if before is None or seconds is None:
         return ""
     label = f"{before.eviction} at {before.limit}" + (f", buckets {before.buckets}" * (before.buckets != "none"))
-    ran = "what you ran" if choice.settings_run == 1 else "the best that was run"
+    ran, fewest = _what_was_run(choice)
     if before == choice.setting:
-        return f", {'as you ran it' if choice.settings_run == 1 else 'the fewest of all settings run'}"
+        return f", {fewest}"
     saved = seconds - choice.point.seconds
     if saved >= _LEAST_SHOWN:
         return f" in place of {seconds:.1f} s with {ran} ({label})"
     if saved <= -_LEAST_SHOWN:
         return f", {-saved:.1f} s more than {ran} ({label})"
     return f", as with {ran} ({label})"
+
+
+def _what_was_run(choice: MapChoice) -> tuple[str, str]:
+    """Return what the best setting that was run is called, and what it is where it is the one to take."""
+    if choice.settings_tried == 1:
+        return "what you ran", "as you ran it"
+    if choice.settings_run == choice.settings_tried:
+        return "the best that was run", "the fewest of all settings run"
+    everywhere = "ran for every program and seed"
+    return f"the best that {everywhere}", f"the fewest of those that {everywhere}"
 
 
 def _against_bound(point: Point) -> str:
@@ -108,13 +118,9 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
     """Yield how the answer is known, how sure it is, and what other limits say, one sentence each."""
     yield unlimited_of(choice)
     yield _basis(choice)
-    for point in choice.points:
-        if point.limit_bytes is None or point == choice.point:
-            continue
-        yield f"At {limit_text(point.limit_bytes)} ({point.reason}): {_at_point(choice, point)}."
     seconds = choice.joint.seconds
     if len(choice.joint.maps) > 1 and point_is_limited(choice):
-        apart = {drawn.program: drawn.best(choice.point.limit_bytes) for drawn in choice.joint.maps}
+        apart = {program_map.program: program_map.best(choice.point.limit_bytes) for program_map in choice.joint.maps}
         others = [f"{name} for {program.label}" for program, name in apart.items() if name != choice.point.policy]
         if others:
             yield f"For each program apart, the fewest seconds at that limit are of {_listed(others)}."
@@ -134,20 +140,10 @@ def point_is_limited(choice: MapChoice) -> bool:
 
 def _basis(choice: MapChoice) -> str:
     point = choice.point
-    known = "measured" if point.measured_seconds is not None else "replayed, not run"
-    where = f"{point.policy} at {limit_text(point.limit_bytes)} is {known}"
+    basis = "measured" if point.measured_seconds is not None else "replayed, not run"
+    where = f"{point.policy} at {limit_text(point.limit_bytes)} is {basis}"
     sure = _how_sure(choice, point)
     return f"{where}; {sure}." if sure else f"{where}."
-
-
-def _at_point(choice: MapChoice, point: Point) -> str:
-    known = "measured" if point.measured_seconds is not None else "replayed"
-    words = f"{point.policy} takes {point.seconds:.1f} s ({known})"
-    if point.policy != choice.baseline and abs(point.baseline_seconds - point.seconds) >= _LEAST_SHOWN:
-        words += f", {choice.baseline} {point.baseline_seconds:.1f} s"
-    words += _against_bound(point).replace(" there", "")
-    sure = _how_sure(choice, point)
-    return f"{words}; {sure}" if sure else words
 
 
 def _how_sure(choice: MapChoice, point: Point) -> str:

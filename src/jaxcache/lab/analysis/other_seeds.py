@@ -82,8 +82,8 @@ def find_other_seeds(trials: Mapping[int, Trial], recorded: Mapping[int, Recorde
         recorded: The recording of each.
     """
     recipe: Recipe | None = None
-    for seed, known in recorded.items():
-        mine = read_recipe(trials[seed], known.trace)
+    for seed, recording in recorded.items():
+        mine = read_recipe(trials[seed], recording.trace)
         recipe = mine if recipe is None or mine is None else recipe.merged(mine)
         if recipe is None:
             return None
@@ -139,10 +139,10 @@ def read_recipe(trial: Trial, trace: Trace) -> Recipe | None:
         _Signature(*row)
         for row in zip(trace.names, trace.size_bytes.tolist(), trace.compile_seconds.tolist(), strict=True)
     ]
-    asked = trace.signatures[before:].reshape(len(lengths), calls)
+    rows_of_requests = trace.signatures[before:].reshape(len(lengths), calls)
     by_length: dict[int, tuple[_Signature, ...]] = {}
     for length in np.unique(lengths).tolist():
-        rows = asked[lengths == length]
+        rows = rows_of_requests[lengths == length]
         if bool((rows != rows[0]).any()):
             return None
         by_length[length] = tuple(signatures[index] for index in rows[0])
@@ -160,8 +160,8 @@ class _Cook:
 
     def trace(self, lengths: NDArray[np.int64]) -> Trace:
         """Return the requests of a stream of lengths."""
-        asked = {length: self._signatures(length) for length in set(lengths.tolist())}
-        rows = [*self._recipe.first, *(each for length in lengths.tolist() for each in asked[length])]
+        by_length = {length: self._signatures(length) for length in set(lengths.tolist())}
+        rows = [*self._recipe.first, *(each for length in lengths.tolist() for each in by_length[length])]
         numbers: dict[str, int] = {}
         return Trace.from_arrays(
             keys=[numbers.setdefault(row.name, len(numbers)) for row in rows],
@@ -170,9 +170,9 @@ class _Cook:
         )
 
     def _signatures(self, length: int) -> tuple[_Signature, ...]:
-        known = self._recipe.by_length.get(length)
-        if known is not None:
-            return known
+        signatures = self._recipe.by_length.get(length)
+        if signatures is not None:
+            return signatures
         return tuple(self._priced(number, column, length) for number, column in enumerate(self._columns))
 
     def _priced(self, number: int, column: list[_Signature], length: int) -> _Signature:
@@ -184,15 +184,15 @@ class _Cook:
         return _Signature(f"call {number} of length {length}", round(float(size_bytes)), float(seconds))
 
 
-def predict_buckets(trial: Trial, known: RecordedProgram, buckets: Buckets) -> RecordedProgram | None:
+def predict_buckets(trial: Trial, recording: RecordedProgram, buckets: Buckets) -> RecordedProgram | None:
     """Return what a recorded program would ask for with buckets; None where lengths do not tell.
 
     Each bucket compiles for its own length, which is priced off the recorded lengths next to it.
     """
     key = ("buckets", buckets.model_dump_json())
-    if key not in known.derived:
-        recipe = read_recipe(trial, known.trace)
+    if key not in recording.derived:
+        recipe = read_recipe(trial, recording.trace)
         if recipe is None or len(recipe.by_length) < _FEWEST_LENGTHS:
             return None
-        known.derived[key] = RecordedProgram(_Cook(recipe).trace(padded_lengths(trial, buckets, trial.seed)))
-    return known.derived[key]
+        recording.derived[key] = RecordedProgram(_Cook(recipe).trace(padded_lengths(trial, buckets, trial.seed)))
+    return recording.derived[key]

@@ -89,27 +89,27 @@ class ProgramMap:
     @cached_property
     def working_set_bytes(self) -> int:
         """The limit from which on no seed evicts."""
-        return max(known.working_set_bytes for known in self.recorded.values())
+        return max(recording.working_set_bytes for recording in self.recorded.values())
 
     @property
     def mean_bytes(self) -> float:
         """The working set, mean over the seeds."""
-        return fmean(known.working_set_bytes for known in self.recorded.values())
+        return fmean(recording.working_set_bytes for recording in self.recorded.values())
 
     @cached_property
     def unlimited_seconds(self) -> float:
         """Each signature compiled once and nothing freed, as under ``jax.jit`` itself."""
-        return _mean(known.unlimited_seconds for known in self.recorded.values())
+        return _mean(recording.unlimited_seconds for recording in self.recorded.values())
 
     @cached_property
     def uncached_seconds(self) -> float:
         """Every call compiled."""
-        return _mean(known.uncached_seconds for known in self.recorded.values())
+        return _mean(recording.uncached_seconds for recording in self.recorded.values())
 
     @cached_property
     def own_limits(self) -> tuple[int, ...]:
         """The limits from the smallest signature to the first that holds all of them."""
-        least = min(known.smallest_bytes for known in self.recorded.values())
+        least = min(recording.smallest_bytes for recording in self.recorded.values())
         enough = next((limit for limit in self.limits_bytes if limit >= self.working_set_bytes), None)
         return tuple(
             limit for limit in self.limits_bytes if limit >= least and (enough is None or limit <= enough)
@@ -117,17 +117,17 @@ class ProgramMap:
 
     def predictions(self, policy: str, limit_bytes: int | None) -> dict[int, Prediction]:
         """Return the replay of each seed."""
-        return {seed: known.predict(policy, limit_bytes, seed) for seed, known in self.recorded.items()}
+        return {seed: recording.predict(policy, limit_bytes, seed) for seed, recording in self.recorded.items()}
 
     def seconds(self, policy: str, limit_bytes: int | None) -> float:
         """Return the mean compile seconds of a policy at a limit."""
         if limit_bytes is None or limit_bytes >= self.working_set_bytes:
             return self.unlimited_seconds
-        return _mean(one.compile_seconds for one in self.predictions(policy, limit_bytes).values())
+        return _mean(prediction.compile_seconds for prediction in self.predictions(policy, limit_bytes).values())
 
     def bound_seconds(self, limit_bytes: int | None) -> float:
         """Return the mean certified bound at a limit."""
-        return _mean(known.bound_seconds(limit_bytes) for known in self.recorded.values())
+        return _mean(recording.bound_seconds(limit_bytes) for recording in self.recorded.values())
 
     def best(self, limit_bytes: int | None) -> str:
         """Return the policy with the fewest seconds at a limit; ties go to lru, the simplest."""
@@ -149,40 +149,38 @@ def draw_maps(sweep: Sweep) -> tuple[ProgramMap, ...]:
             trials[variant].append(result)
     if not variants:
         return ()
-    recorded = {
-        variant: {seed: sweep.recorded[ids[seed]] for seed in sorted(ids)} for variant, ids in variants.items()
-    }
+    recorded = {variant: {seed: sweep.recorded[ids[seed]] for seed in sorted(ids)} for variant, ids in variants.items()}
     tried = {result.config.memory_limit for each in trials.values() for result in each}
     run = {result.config.eviction.name for each in trials.values() for result in each}
     extent = _Extent.within_budget(recorded, tried, run)
     maps: list[ProgramMap] = []
-    for variant, known in sorted(recorded.items()):
-        kept = dict(itertools.islice(known.items(), extent.seeds))
+    for variant, recording in sorted(recorded.items()):
+        kept = dict(itertools.islice(recording.items(), extent.seeds))
         done = [result for result in trials[variant] if result.statistics is not None]
-        checked = _affordable(done, known)
+        checked = _affordable(done, recording)
         run_seconds = [
             sweep.references[ids].run_seconds for ids in variants[variant].values() if ids in sweep.references
         ]
         maps.append(ProgramMap(
-            *variant, recorded=kept, left_out_seeds=len(known) - len(kept), policies=extent.policies,
+            *variant, recorded=kept, left_out_seeds=len(recording) - len(kept), policies=extent.policies,
             limits_bytes=extent.limits_bytes,
-            checks=tuple(Check(result, _predicted(result, known)) for result in checked),
+            checks=tuple(Check(result, _predicted(result, recording)) for result in checked),
             unchecked=len(done) - len(checked),
             run_seconds=fmean(run_seconds) if run_seconds and all(run_seconds) else None,
         ))  # fmt: skip
     return tuple(maps)
 
 
-def _predicted(result: TrialResult, known: Mapping[int, RecordedProgram]) -> Prediction:
+def _predicted(result: TrialResult, recording: Mapping[int, RecordedProgram]) -> Prediction:
     config = result.config
-    return known[config.seed].predict(config.eviction.name, config.memory_limit, config.seed)
+    return recording[config.seed].predict(config.eviction.name, config.memory_limit, config.seed)
 
 
-def _affordable(done: Sequence[TrialResult], known: Mapping[int, RecordedProgram]) -> list[TrialResult]:
+def _affordable(done: Sequence[TrialResult], recording: Mapping[int, RecordedProgram]) -> list[TrialResult]:
     """Return the first trials that can be replayed within the budget; all of a usual sweep."""
     left, kept = _BUDGET_SECONDS, []
     for result in done:
-        left -= _nominal_seconds(result.config.eviction.name, len(known[result.config.seed].trace))
+        left -= _nominal_seconds(result.config.eviction.name, len(recording[result.config.seed].trace))
         if left < 0:
             break
         kept.append(result)
@@ -211,24 +209,29 @@ class _Extent:
         tried: Collection[int | None],
         run: Collection[str],
     ) -> "_Extent":
-        programs = [known for each in recorded.values() for known in each.values()]
+        programs = [recording for each in recorded.values() for recording in each.values()]
         limits = limits_between(
-            min(known.smallest_bytes for known in programs), max(known.working_set_bytes for known in programs)
+            min(recording.smallest_bytes for recording in programs),
+            max(recording.working_set_bytes for recording in programs),
         )
         fewer = tuple(name for name in POLICIES if name in run or name not in _KERNEL_SECONDS)
         fewest = tuple(name for name in POLICIES if name in run or name in _ALWAYS)
         most_seeds = max(len(each) for each in recorded.values())
-        asked = sorted(limit for limit in tried if limit is not None)
+        tried_limits = sorted(limit for limit in tried if limit is not None)
         for policies, seeds, every in itertools.product(
             (tuple(POLICIES), fewer, fewest), range(most_seeds, 0, -1), (1, 2)
         ):
-            extent = cls(policies, tuple(sorted({*limits[::-1][::every], *asked[:_MOST_LIMITS]})), seeds)
+            extent = cls(policies, tuple(sorted({*limits[::-1][::every], *tried_limits[:_MOST_LIMITS]})), seeds)
             if extent._seconds(recorded) <= _BUDGET_SECONDS:
                 return extent
-        return cls(fewest, tuple(sorted({*limits[::-1][::2], *asked[:1]})), 1)
+        return cls(fewest, tuple(sorted({*limits[::-1][::2], *tried_limits[:1]})), 1)
 
     def _seconds(self, recorded: Mapping[tuple[Program, str], Mapping[int, RecordedProgram]]) -> float:
-        rows = [len(known.trace) for each in recorded.values() for known in itertools.islice(each.values(), self.seeds)]
+        rows = [
+            len(recording.trace)
+            for each in recorded.values()
+            for recording in itertools.islice(each.values(), self.seeds)
+        ]
         return len(self.limits_bytes) * sum(_nominal_seconds(name, count) for name in self.policies for count in rows)
 
 
@@ -246,6 +249,6 @@ def limits_between(smallest_bytes: int, working_set_bytes: int) -> list[int]:
 def by_program(maps: Sequence[ProgramMap]) -> dict[Program, list[ProgramMap]]:
     """Return the maps of each program, one a choice of buckets."""
     programs: dict[Program, list[ProgramMap]] = defaultdict(list)
-    for drawn in maps:
-        programs[drawn.program].append(drawn)
+    for program_map in maps:
+        programs[program_map.program].append(program_map)
     return programs

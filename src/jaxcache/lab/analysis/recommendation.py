@@ -14,7 +14,7 @@ from .sweep import Group, Setting
 
 @dataclass(frozen=True)
 class Decision:
-    """What to choose, as far as the sweep carries it.
+    """Setting to choose, as far as measured trials carry it.
 
     Attributes:
         sentence: The answer, with what was compared if that is not all.

@@ -22,7 +22,7 @@ MANIFEST = "sweep.json"
 
 
 class Manifest(BaseModel):
-    """What a sweep says of itself: written when it starts, and again when it ends.
+    """Record of a sweep as a whole: written when it starts, and again when it ends.
 
     Attributes:
         command: What to type to run it again.
@@ -48,7 +48,7 @@ class Manifest(BaseModel):
 
 
 class Program(NamedTuple):
-    """What trials have in common that are compared with each other.
+    """Part of their configs that trials have in common which are compared with each other.
 
     ``workload`` and ``shapes`` are names, followed by those of their settings that differ within the sweep; ``other``
     names what else differs that is not to be chosen, such as the precision.
@@ -68,7 +68,7 @@ class Program(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What is to be chosen."""
+    """Policy, limit and buckets: the part of a config that is to be chosen."""
 
     eviction: str
     memory_limit: int | None
@@ -108,14 +108,14 @@ class Group:
     @cached_property
     def frame(self) -> Baselines | None:
         """The mean over the seeds; None unless it is known of all of them."""
-        known = [self.frames[result.program_id] for result in self.results if result.program_id in self.frames]
-        return mean_frame(known) if len(known) == len(self.results) else None
+        frames = [self.frames[result.program_id] for result in self.results if result.program_id in self.frames]
+        return mean_frame(frames) if len(frames) == len(self.results) else None
 
     @cached_property
     def bound_seconds(self) -> float | None:
         """The mean over the seeds; None unless it is known of all of them."""
-        known = [self.bounds[result.program_id] for result in self.results if result.program_id in self.bounds]
-        return fmean(known) if len(known) == len(self.results) else None
+        bounds = [self.bounds[result.program_id] for result in self.results if result.program_id in self.bounds]
+        return fmean(bounds) if len(bounds) == len(self.results) else None
 
     def at_seeds(self, seeds: Collection[int]) -> "Group":
         """Return the group with the trials of these seeds alone."""
@@ -189,7 +189,7 @@ class Sweep:
     @property
     def damaged(self) -> tuple[Unreadable, ...]:
         """Results that cannot be used: their trials ran, and have to be run again."""
-        return tuple(one for one in self.unreadable if Path(one.path).match(f"{TRIALS}/*/{RESULT}"))
+        return tuple(file for file in self.unreadable if Path(file.path).match(f"{TRIALS}/*/{RESULT}"))
 
 
 def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
@@ -211,8 +211,8 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
     prices = load_prices(directory, files) or agreed_prices(references)
     programs = {result.program_id for result in results}
     recorded = {} if prices is None else load_programs(directory, programs, prices, files)
-    frames = find_frames(references, {program: known.trace for program, known in recorded.items()}, prices)
-    order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
+    frames = find_frames(references, {program: recording.trace for program, recording in recorded.items()}, prices)
+    order = {trial: rank for rank, trial in enumerate(manifests[0].order)} if manifests else {}
     results.sort(key=lambda result: order.get(result.trial_id, len(order)))
     return Sweep(
         directory=directory,
@@ -243,8 +243,8 @@ def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Baselines]
         limit = setting.memory_limit
         groups.append(Group(
             program, setting, members,
-            {one.program_id: frames[one.program_id] for one in members if _is_framed(one, frames)},
-            {one.program_id: bounds[one.program_id, limit] for one in members if _is_bounded(one, bounds)},
+            {result.program_id: frames[result.program_id] for result in members if _is_framed(result, frames)},
+            {result.program_id: bounds[result.program_id, limit] for result in members if _is_bounded(result, bounds)},
         ))  # fmt: skip
     return groups
 
@@ -270,15 +270,15 @@ class _Naming:
         values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         others: dict[str, set[str]] = defaultdict(set)
         for config in configs:
-            for field in Trial.model_fields:
-                part = getattr(config, field)
-                if field not in self._TOLD:
-                    others[field].add(str(part))
+            for name in Trial.model_fields:
+                part = getattr(config, name)
+                if name not in self._TOLD:
+                    others[name].add(str(part))
                 elif isinstance(part, BaseModel):
                     for key in type(part).model_fields:
-                        values[field, _name_of(part), key].add(str(getattr(part, key)))
+                        values[name, _name_of(part), key].add(str(getattr(part, key)))
         self._differing = {key for key, seen in values.items() if len(seen) > 1}
-        self._others = [field for field, seen in others.items() if len(seen) > 1]
+        self._others = [name for name, seen in others.items() if len(seen) > 1]
 
     def part(self, config: Trial, field: str) -> str:
         """Return ``zipf``, or ``zipf exponent=1.2`` if there is another ``zipf``."""

@@ -33,8 +33,8 @@ def map_plot(findings: Findings) -> alt.TopLevelMixin | None:
     if findings.maps:
         named = named_policies(findings)
         panels = {
-            f"{map_title(drawn)} ({seeds_text(drawn)})": map_layers(findings, drawn, named)
-            for drawn in findings.maps[:MOST_PANELS]
+            f"{map_title(program_map)} ({seeds_text(program_map)})": map_layers(findings, program_map, named)
+            for program_map in findings.maps[:MOST_PANELS]
         }
     else:
         programs: dict[str, list[Group]] = {}

@@ -91,17 +91,17 @@ def maps(findings: Findings) -> Iterator[str]:
         f"trials have measured. {findings.agreement}"
     )
     yield ""
-    for drawn in findings.maps[:_MOST_MAPS]:
-        yield from _map(drawn)
+    for program_map in findings.maps[:_MOST_MAPS]:
+        yield from _map(program_map)
     if len(findings.maps) > _MOST_MAPS:
         yield from (f"{len(findings.maps) - _MOST_MAPS} more are in {RESULTS_CSV}, in rows marked `predicted`.", "")
 
 
-def _map(drawn: ProgramMap) -> Iterator[str]:
-    tried = [check.result.config.memory_limit for check in drawn.checks]
-    limits = spread(drawn.own_limits, _MOST_LIMITS, tried)
-    yield from (f"**{map_title(drawn)}**, {seeds_text(drawn)}:", "")
-    yield from markdown_table(("policy", *(limit_cell(limit) for limit in limits)), map_rows(drawn, limits))
+def _map(program_map: ProgramMap) -> Iterator[str]:
+    tried = [check.result.config.memory_limit for check in program_map.checks]
+    limits = spread(program_map.own_limits, _MOST_LIMITS, tried)
+    yield from (f"**{map_title(program_map)}**, {seeds_text(program_map)}:", "")
+    yield from markdown_table(("policy", *(limit_cell(limit) for limit in limits)), map_rows(program_map, limits))
 
 
 def suggestions(findings: Findings) -> Iterator[str]:

@@ -71,11 +71,11 @@ def answer(findings: Findings) -> str:
 
 
 def _context(findings: Findings) -> dict[str, Any]:
-    sweep, drawn = findings.sweep, figures(findings)
-    numbered, charts = _numbered(drawn)
+    sweep, every_figure = findings.sweep, figures(findings)
+    numbered, charts = _numbered(every_figure)
     trials, comparisons = page_tables.trials(sweep), page_tables.comparisons(findings)
     settings = page_tables.settings(sweep.groups)
-    has_map = bool(drawn) and drawn[0].name == "map"
+    has_map = bool(every_figure) and every_figure[0].name == "map"
     evidence = numbered[1:] if has_map else numbered
     return {
         **_answer(findings),
@@ -105,11 +105,11 @@ def _context(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _numbered(drawn: Sequence[Figure]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _numbered(every_figure: Sequence[Figure]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the figures as the templates take them, and the specifications that their panels number."""
     charts: list[dict[str, Any]] = []
     numbered: list[dict[str, Any]] = []
-    for figure in drawn:
+    for figure in every_figure:
         panels = []
         for panel in figure.panels:
             panels.append({"number": len(charts), "title": panel.title, "alternative": panel.alternative})
@@ -183,8 +183,8 @@ def _tiles(findings: Findings) -> tuple[str, list[tuple[str, str]]]:
 def _map_tiles(choice: MapChoice) -> tuple[str, list[tuple[str, str]]]:
     """Return the figures of the setting to take, by the map."""
     point, joint = choice.point, choice.joint
-    known = "measured" if point.measured_seconds is not None else "replayed"
-    tiles = [(f"{point.seconds:.1f} s", f"of compiling a run, {known}")]
+    basis = "measured" if point.measured_seconds is not None else "replayed"
+    tiles = [(f"{point.seconds:.1f} s", f"of compiling a run, {basis}")]
     if choice.best_run is not None and choice.best_run != choice.setting:
         tiles.append((f"{choice.best_run_seconds:.1f} s", f"the best that was run: {choice.best_run.label}, measured"))
     tiles += [

@@ -80,12 +80,13 @@ def map_tables(maps: Sequence[ProgramMap]) -> list[dict[str, Any]]:
     """Return every policy at every limit, one table a program."""
     return [
         {
-            "title": f"{map_title(drawn)}, {seeds_text(drawn)}",
+            "title": f"{map_title(program_map)}, {seeds_text(program_map)}",
             "table": page_table(
-                ("policy", *(limit(each) for each in drawn.own_limits)), map_rows(drawn, drawn.own_limits)
+                ("policy", *(limit(each) for each in program_map.own_limits)),
+                map_rows(program_map, program_map.own_limits),
             ),
         }
-        for drawn in maps[:MOST_MAPS]
+        for program_map in maps[:MOST_MAPS]
     ]
 
 

@@ -34,14 +34,12 @@ class Column:
         kind: ``string``, ``int64``, ``double`` or ``bool``.
         meaning: What it holds, with its unit.
         value: From a trial and its group; the group is None for trials that failed. Missing values are None.
-        predicted: From a replay of the map; None for columns that only trials have.
     """
 
     name: str
     kind: str
     meaning: str
     value: Callable[[TrialResult, Group | None], Any]
-    predicted: Callable[["PredictedRow"], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class PredictedRow:
 
     program_id: str
     config: Trial
-    drawn: ProgramMap
+    program_map: ProgramMap
     seed: int
     prediction: Prediction
 
@@ -86,12 +84,12 @@ def _json(result: TrialResult, _: Group | None) -> str | None:
     return None if result.statistics is None else json.dumps(result.statistics.misses_by_cause, sort_keys=True)
 
 
-def _counts(name: str, meaning: str, predicted: Callable[[PredictedRow], Any] | None = None) -> Column:
-    return Column(name, "int64", meaning, _of("statistics", name), predicted)
+def _counts(name: str, meaning: str) -> Column:
+    return Column(name, "int64", meaning, _of("statistics", name))
 
 
-def _seconds(part: str, name: str, meaning: str, predicted: Callable[[PredictedRow], Any] | None = None) -> Column:
-    return Column(name, "double", meaning + ", s", _of(part, name), predicted)
+def _seconds(part: str, name: str, meaning: str) -> Column:
+    return Column(name, "double", meaning + ", s", _of(part, name))
 
 
 def _hit_rate(row: PredictedRow) -> float | None:
@@ -100,36 +98,34 @@ def _hit_rate(row: PredictedRow) -> float | None:
 
 COLUMNS = (
     Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
-    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id,
-           lambda row: row.program_id),
+    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
     Column("status", "string", "`completed` or `failed`; `predicted` for what was replayed and not run",
-           lambda r, _: r.status, lambda _: PREDICTED),
+           lambda r, _: r.status),
     Column("reason", "string", "why it failed", lambda r, _: r.reason),
-    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name, lambda row: row.config.workload.name),
-    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name, lambda row: row.config.shapes.name),
+    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
+    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name),
     Column("program", "string", "workload and shapes with the settings that differ in the sweep",
-           lambda _, g: None if g is None else g.program.label, lambda row: row.drawn.program.label),
-    Column("eviction", "string", "name of the policy", _set("eviction"), lambda row: row.prediction.policy),
-    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit, lambda row: row.prediction.limit_bytes),
-    Column("buckets", "string", "how lengths were padded", _set("buckets"), lambda row: row.drawn.buckets),
-    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision, lambda row: row.config.precision),
-    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode, lambda row: row.config.persistent.mode),
-    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed, lambda row: row.seed),
-    Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate"), _hit_rate),
-    _counts("hits", "calls served by a program that was held", lambda row: row.prediction.hits),
-    _counts("misses", "calls for which a program was compiled or loaded", lambda row: row.prediction.misses),
+           lambda _, g: None if g is None else g.program.label),
+    Column("eviction", "string", "name of the policy", _set("eviction")),
+    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
+    Column("buckets", "string", "how lengths were padded", _set("buckets")),
+    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision),
+    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode),
+    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed),
+    Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate")),
+    _counts("hits", "calls served by a program that was held"),
+    _counts("misses", "calls for which a program was compiled or loaded"),
     Column("misses_by_cause", "string", "misses taken apart, a JSON object from cause to count", _json),
     _counts("disk_hits", "programs loaded from the directory of compiled programs"),
     _counts("compiled", "programs that XLA compiled"),
-    _counts("evictions", "programs that went to make room", lambda row: row.prediction.evictions),
+    _counts("evictions", "programs that went to make room"),
     _counts("rejected", "programs that ran but were not kept"),
     _counts("bypassed", "calls handed to jax.jit itself"),
     _counts("variants", "programs held at the end"),
     Column("padding", "double", "elements that padding added over those asked for", _of("statistics", "padding")),
     _counts("live_bytes", "what they weigh, in bytes"),
-    _counts("peak_bytes", "the most that was held, in bytes", lambda row: row.prediction.peak_bytes),
-    _seconds("statistics", "cost_seconds", "reference compile seconds of the misses: what compares settings",
-             lambda row: row.prediction.compile_seconds),
+    _counts("peak_bytes", "the most that was held, in bytes"),
+    _seconds("statistics", "cost_seconds", "reference compile seconds of the misses: what compares settings"),
     _seconds("statistics", "repeated_cost_seconds", "the part of it for programs compiled before"),
     _seconds("statistics", "compile_seconds", "really spent on misses: lowering, compiling, loading"),
     _seconds("statistics", "compile_seconds_avoided", "reference compile seconds of the hits"),
@@ -143,19 +139,42 @@ COLUMNS = (
     _seconds("timing", "p99_seconds", "99 % quantile of a request"),
     Column("peak_rss_bytes", "int64", "most resident memory of the process, bytes", _of("memory", "peak_rss_bytes")),
     Column("unbounded_seconds", "double", "each program compiled once, mean over the group's seeds, s",
-           _framed("unbounded_seconds"), lambda row: row.drawn.unlimited_seconds),
+           _framed("unbounded_seconds")),
     Column("uncached_seconds", "double", "each call compiled anew, mean over the group's seeds, s",
-           _framed("uncached_seconds"), lambda row: row.drawn.uncached_seconds),
+           _framed("uncached_seconds")),
     Column("unbounded_bytes", "double", "what all programs weigh together, mean over the group's seeds, bytes",
-           _framed("unbounded_bytes"), lambda row: row.drawn.mean_bytes),
+           _framed("unbounded_bytes")),
     Column("bound_seconds", "double", "what no policy can go below at this limit, where known, s",
-           lambda _, g: None if g is None else g.bound_seconds, lambda row: row.drawn.bound_seconds(row.prediction.limit_bytes)),
+           lambda _, g: None if g is None else g.bound_seconds),
     Column("device", "string", "on what it ran", lambda r, _: r.device),
     Column("started_at", "string", "when, UTC", _of("timing", "started_at")),
     Column("code_version", "string", "hash of jaxcache's sources", lambda r, _: r.environment.code_version),
     Column("git_commit", "string", "of the working directory", lambda r, _: r.environment.git_commit),
     Column("jax_version", "string", "of the package", lambda r, _: r.environment.packages.get("jax")),
 )  # fmt: skip
+_OF_PREDICTIONS: dict[str, Callable[[PredictedRow], Any]] = {
+    "program_id": lambda row: row.program_id,
+    "status": lambda _: PREDICTED,
+    "workload": lambda row: row.config.workload.name,
+    "shapes": lambda row: row.config.shapes.name,
+    "program": lambda row: row.program_map.program.label,
+    "eviction": lambda row: row.prediction.policy,
+    "memory_limit": lambda row: row.prediction.limit_bytes,
+    "buckets": lambda row: row.program_map.buckets,
+    "precision": lambda row: row.config.precision,
+    "persistent": lambda row: row.config.persistent.mode,
+    "seed": lambda row: row.seed,
+    "hit_rate": _hit_rate,
+    "hits": lambda row: row.prediction.hits,
+    "misses": lambda row: row.prediction.misses,
+    "evictions": lambda row: row.prediction.evictions,
+    "peak_bytes": lambda row: row.prediction.peak_bytes,
+    "cost_seconds": lambda row: row.prediction.compile_seconds,
+    "unbounded_seconds": lambda row: row.program_map.unlimited_seconds,
+    "uncached_seconds": lambda row: row.program_map.uncached_seconds,
+    "unbounded_bytes": lambda row: row.program_map.mean_bytes,
+    "bound_seconds": lambda row: row.program_map.bound_seconds(row.prediction.limit_bytes),
+}
 _KINDS = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
 
 
@@ -172,7 +191,7 @@ def results_table(findings: Findings) -> pa.Table:
     arrays = [
         pa.array(
             [column.value(result, groups.get(result.trial_id)) for result in sweep.results]
-            + [None if column.predicted is None else column.predicted(row) for row in predicted],
+            + [_OF_PREDICTIONS.get(column.name, lambda _: None)(row) for row in predicted],
             _KINDS[column.kind],
         )
         for column in COLUMNS
@@ -189,12 +208,12 @@ def predicted_rows(findings: Findings) -> Iterator[PredictedRow]:
         for result in findings.sweep.results
     }  # fmt: skip
     rows = (
-        PredictedRow(*configs[drawn.program, drawn.buckets, seed], drawn, seed, prediction)
-        for drawn in findings.maps
-        if drawn.is_trusted
-        for policy in drawn.policies
-        for limit_bytes in drawn.own_limits
-        for seed, prediction in drawn.predictions(policy, limit_bytes).items()
+        PredictedRow(*configs[program_map.program, program_map.buckets, seed], program_map, seed, prediction)
+        for program_map in findings.maps
+        if program_map.is_trusted
+        for policy in program_map.policies
+        for limit_bytes in program_map.own_limits
+        for seed, prediction in program_map.predictions(policy, limit_bytes).items()
     )
     yield from itertools.islice(rows, _MOST_PREDICTED)
 

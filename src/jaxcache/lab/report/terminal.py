@@ -89,8 +89,8 @@ def _print_map(choice: MapChoice, console: Console) -> None:
     """Print the seconds of the policies worth a look at as many limits as there is room for."""
     joint = choice.joint
     room = max(2, min(_MOST_LIMITS, (console.width - _NAME_WIDTH) // _CELL_WIDTH))
-    asked = [point.limit_bytes for point in choice.points]
-    limits = spread(joint.limits_bytes, room, asked)
+    of_interest = [point.limit_bytes for point in choice.points]
+    limits = spread(joint.limits_bytes, room, of_interest)
     wanted = dict.fromkeys([choice.baseline, *(point.policy for point in choice.points)])
     by_seconds = sorted(joint.policies, key=lambda name: sum(joint.seconds(name, limit) for limit in limits))
     shown = [*wanted, *(name for name in by_seconds if name not in wanted)][: max(_MOST_POLICIES, len(wanted))]
@@ -102,7 +102,7 @@ def _print_map(choice: MapChoice, console: Console) -> None:
 
 def _print_settings(sweep: Sweep, console: Console) -> None:
     """Print the measured settings, without the columns in which all of them are the same."""
-    rows = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
+    rows: list[dict[str, str]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
     shown = {
         name: short
         for name, short in TERMINAL_COLUMNS.items()

@@ -19,8 +19,8 @@ __all__ = [
 def figures(findings: Findings) -> list[Figure]:
     """Return every figure for which there is something to draw, the map first."""
     groups, chosen = findings.sweep.groups, findings.nearest_run
-    drawn = [
+    every = [
         map_figure(findings), heat_map(groups), time_spent(groups, chosen), causes(groups, chosen),
         memory(groups, chosen), latency(groups, chosen), lengths(groups),
     ]  # fmt: skip
-    return [figure for figure in drawn if figure.panels]
+    return [figure for figure in every if figure.panels]

@@ -26,9 +26,12 @@ def map_figure(findings: Findings) -> Figure:
         return measured_figure(findings.sweep.groups)
     named = named_policies(findings)
     panels = [
-        Panel(f"{map_title(drawn)} ({seeds_text(drawn)})", spec_of(map_layers(findings, drawn, named), MAP_HEIGHT),
-              map_alternative(findings, drawn))
-        for drawn in findings.maps[:MOST_PANELS]
+        Panel(
+            f"{map_title(program_map)} ({seeds_text(program_map)})",
+            spec_of(map_layers(findings, program_map, named), MAP_HEIGHT),
+            map_alternative(findings, program_map),
+        )
+        for program_map in findings.maps[:MOST_PANELS]
     ]  # fmt: skip
     others = " Thin grey lines are the other policies." if len(named) < len(findings.maps[0].policies) else ""
     return Figure(
@@ -43,35 +46,38 @@ def map_figure(findings: Findings) -> Figure:
 
 def named_policies(findings: Findings) -> list[str]:
     """Return the policies that have a colour: those taken, those run, and the best of the others, sorted."""
-    known = findings.maps[0].policies
+    policies = findings.maps[0].policies
     points = [] if findings.choice is None else [findings.choice.point, *findings.choice.points]
     wanted = [point.policy for point in points]
-    wanted += [check.prediction.policy for drawn in findings.maps for check in drawn.checks]
+    wanted += [check.prediction.policy for program_map in findings.maps for check in program_map.checks]
     wanted += ["lru"]
     total = {
-        name: sum(drawn.seconds(name, limit) for drawn in findings.maps for limit in drawn.own_limits) for name in known
+        name: sum(program_map.seconds(name, limit) for program_map in findings.maps for limit in program_map.own_limits)
+        for name in policies
     }
-    wanted += sorted(known, key=lambda name: total[name])[:2]
-    return sorted([name for name in dict.fromkeys(wanted) if name in known][:_MOST_NAMED])
+    wanted += sorted(policies, key=lambda name: total[name])[:2]
+    return sorted([name for name in dict.fromkeys(wanted) if name in policies][:_MOST_NAMED])
 
 
-def map_layers(findings: Findings, drawn: ProgramMap, named: Sequence[str]) -> Any:
+def map_layers(findings: Findings, program_map: ProgramMap, named: Sequence[str]) -> Any:
     """Return the chart of one program."""
-    limits = drawn.own_limits
+    limits = program_map.own_limits
     x = alt.X(
         "limit:Q", title="memory limit (MiB)", axis=alt.Axis(values=_ticks(limits), format="~g", grid=False),
         scale=alt.Scale(type="log", domain=[limits[0] / MIB * 0.93, limits[-1] / MIB * 1.07], nice=False),
     )  # fmt: skip
-    highest = drawn.uncached_seconds * _HEADROOM or 1.0
+    highest = program_map.uncached_seconds * _HEADROOM or 1.0
     y = alt.Y("seconds:Q", title="compile seconds a run", scale=alt.Scale(domain=[0, highest], nice=False))
     styles = styles_of("policy", list(named), "policy", stroke=0)
     rows = [
-        {"policy": name, "limit": limit / MIB, "seconds": round(drawn.seconds(name, limit), 3)}
-        for name in drawn.policies for limit in limits
+        {"policy": name, "limit": limit / MIB, "seconds": round(program_map.seconds(name, limit), 3)}
+        for name in program_map.policies for limit in limits
     ]  # fmt: skip
     bold = chart_of([row for row in rows if row["policy"] in named])
     rest = [row for row in rows if row["policy"] not in named]
-    bounds = chart_of([{"limit": limit / MIB, "seconds": round(drawn.bound_seconds(limit), 3)} for limit in limits])
+    bounds = chart_of(
+        [{"limit": limit / MIB, "seconds": round(program_map.bound_seconds(limit), 3)} for limit in limits]
+    )
     tooltip = ["policy:N", "limit:Q", "seconds:Q"]
     layers: list[Any] = [bounds.mark_area(opacity=0.14).encode(x=x, y=y)]
     if rest:
@@ -82,10 +88,10 @@ def map_layers(findings: Findings, drawn: ProgramMap, named: Sequence[str]) -> A
         bounds.mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y=y),
         bold.mark_line(strokeWidth=2).encode(x=x, y=y, color=styles["color"], strokeDash=styles["strokeDash"],
                                              tooltip=tooltip),
-        *_ends(drawn),
-        *_bound_name(drawn, x),
-        *_marks(drawn, x, y, styles),
-        *_taken(findings, drawn, x),
+        *_ends(program_map),
+        *_bound_name(program_map, x),
+        *_marks(program_map, x, y, styles),
+        *_taken(findings, program_map, x),
     ]  # fmt: skip
     return alt.layer(*layers)
 
@@ -96,13 +102,13 @@ def _ticks(limits: Sequence[int]) -> list[float]:
     return doubled if len(doubled) > 2 else [limit / MIB for limit in limits]
 
 
-def _ends(drawn: ProgramMap) -> list[Any]:
+def _ends(program_map: ProgramMap) -> list[Any]:
     """Return the lines of no limit and of every call compiled, each with its name."""
     layers: list[Any] = []
-    room = drawn.unlimited_seconds > _NAME_HEIGHT * drawn.uncached_seconds
+    room = program_map.unlimited_seconds > _NAME_HEIGHT * program_map.uncached_seconds
     for name, seconds, dash, below in (
-        ("every call compiled", drawn.uncached_seconds, [6, 4], False),
-        ("no limit (jax.jit)", drawn.unlimited_seconds, [2, 3], room),
+        ("every call compiled", program_map.uncached_seconds, [6, 4], False),
+        ("no limit (jax.jit)", program_map.unlimited_seconds, [2, 3], room),
     ):
         line = chart_of([{"seconds": round(seconds, 3), "name": f"{name}: {seconds:.1f} s"}])
         layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y="seconds:Q"))
@@ -113,28 +119,28 @@ def _ends(drawn: ProgramMap) -> list[Any]:
     return layers
 
 
-def _bound_name(drawn: ProgramMap, x: Any) -> list[Any]:
+def _bound_name(program_map: ProgramMap, x: Any) -> list[Any]:
     """Return the bound's name, below its line, where that has room above the line of no limit."""
-    middle = drawn.own_limits[len(drawn.own_limits) // 2]
-    seconds = drawn.bound_seconds(middle)
-    if seconds - drawn.unlimited_seconds < 2 * _NAME_HEIGHT * drawn.uncached_seconds:
+    middle = program_map.own_limits[len(program_map.own_limits) // 2]
+    seconds = program_map.bound_seconds(middle)
+    if seconds - program_map.unlimited_seconds < 2 * _NAME_HEIGHT * program_map.uncached_seconds:
         return []
     note = chart_of([{"limit": middle / MIB, "seconds": round(seconds, 3), "name": "bound: no policy below"}])
     return [note.mark_text(align="right", baseline="top", dx=-6, dy=6).encode(x=x, y="seconds:Q", text="name:N")]
 
 
-def _marks(drawn: ProgramMap, x: Any, y: Any, styles: Any) -> list[Any]:
+def _marks(program_map: ProgramMap, x: Any, y: Any, styles: Any) -> list[Any]:
     """Return the measured trials, means over seeds, at their limit; without a limit they stand at the largest."""
     seconds: dict[tuple[str, int | None], list[float]] = {}
-    for check in drawn.checks:
+    for check in program_map.checks:
         config, stats = check.result.config, check.result.statistics
-        if stats is not None and config.seed in drawn.seeds:
+        if stats is not None and config.seed in program_map.seeds:
             seconds.setdefault((config.eviction.name, config.memory_limit), []).append(stats.cost_seconds)
     rows = [
-        {"policy": name, "limit": min(limit or drawn.own_limits[-1], drawn.own_limits[-1]) / MIB,
+        {"policy": name, "limit": min(limit or program_map.own_limits[-1], program_map.own_limits[-1]) / MIB,
          "seconds": round(fmean(each), 3), "setting": f"{name} at {limit_text(limit)}", "trials": len(each)}
         for (name, limit), each in seconds.items()
-        if limit is None or limit >= drawn.own_limits[0]
+        if limit is None or limit >= program_map.own_limits[0]
     ]  # fmt: skip
     if not rows:
         return []
@@ -143,15 +149,15 @@ def _marks(drawn: ProgramMap, x: Any, y: Any, styles: Any) -> list[Any]:
                          tooltip=["setting:N", "seconds:Q", "trials:Q"])]  # fmt: skip
 
 
-def _taken(findings: Findings, drawn: ProgramMap, x: Any) -> list[Any]:
+def _taken(findings: Findings, program_map: ProgramMap, x: Any) -> list[Any]:
     """Return the upright at the limit to take, with its name."""
     choice = findings.choice
     limit = None if choice is None else choice.point.limit_bytes
-    if choice is None or limit is None or drawn.buckets != choice.joint.buckets:
+    if choice is None or limit is None or program_map.buckets != choice.joint.buckets:
         return []
-    limit = min(limit, drawn.own_limits[-1])
+    limit = min(limit, program_map.own_limits[-1])
     rule = chart_of([{"limit": limit / MIB, "name": f"take {choice.point.policy}, {limit_text(limit)}"}])
-    right = limit**2 > drawn.own_limits[0] * drawn.own_limits[-1]  # past the middle of a log scale
+    right = limit**2 > program_map.own_limits[0] * program_map.own_limits[-1]  # past the middle of a log scale
     name = rule.mark_text(align="right" if right else "left", baseline="top", dx=-5 if right else 5, fontWeight="bold")
     return [
         rule.mark_rule(strokeWidth=1.5, strokeDash=[4, 3]).encode(x=x),
@@ -159,35 +165,38 @@ def _taken(findings: Findings, drawn: ProgramMap, x: Any) -> list[Any]:
     ]
 
 
-def map_sentence(findings: Findings, drawn: ProgramMap) -> str:
+def map_sentence(findings: Findings, program_map: ProgramMap) -> str:
     """Return what a map shows, in numbers."""
-    limits = drawn.own_limits
+    limits = program_map.own_limits
     least, most = limits[0], limits[-1]
     choice = findings.choice
     middle = limits[len(limits) // 2]
-    if choice is not None and choice.point.limit_bytes is not None and drawn.buckets == choice.joint.buckets:
+    if choice is not None and choice.point.limit_bytes is not None and program_map.buckets == choice.joint.buckets:
         middle = min(choice.point.limit_bytes, most)
-    ordered = sorted(drawn.policies, key=lambda name: (drawn.seconds(name, middle), name != "lru", name))
-    first, last = ordered[0], ordered[-1]
-    spread = (
-        f"from {drawn.seconds(first, middle):.1f} s ({first}) to {drawn.seconds(last, middle):.1f} s ({last})"
-        if drawn.seconds(last, middle) - drawn.seconds(first, middle) >= 0.05
-        else f"{drawn.seconds(first, middle):.1f} s whatever the policy"
-    )
+    seconds = {name: program_map.seconds(name, middle) for name in program_map.policies}
+    first = min(seconds, key=lambda name: (seconds[name], name != "lru", name))
+    last = max(seconds, key=lambda name: seconds[name])
+    spread = f"from {seconds[first]:.1f} s ({first}) to {seconds[last]:.1f} s ({last})"
+    if seconds[last] - seconds[first] < 0.05:
+        spread = f"{seconds[first]:.1f} s whatever the policy"
+    highest = program_map.seconds(program_map.best(least), least)
     return (
-        f"{map_title(drawn)}: a run compiles for {drawn.seconds(drawn.best(least), least):.1f} s at {limit_text(least)}, "
-        f"{spread} at {limit_text(middle)}, and {drawn.unlimited_seconds:.1f} s where all fits."
+        f"{map_title(program_map)}: a run compiles for {highest:.1f} s at {limit_text(least)}, {spread} at "
+        f"{limit_text(middle)}, and {program_map.unlimited_seconds:.1f} s where all fits."
     )
 
 
-def map_alternative(findings: Findings, drawn: ProgramMap) -> str:
+def map_alternative(findings: Findings, program_map: ProgramMap) -> str:
     """Return the chart's numbers for those who do not see it."""
-    points = "; ".join(
-        f"{limit_text(limit)}: {drawn.best(limit)} {drawn.seconds(drawn.best(limit), limit):.1f} s, lru "
-        f"{drawn.seconds('lru', limit):.1f} s, bound {drawn.bound_seconds(limit):.1f} s"
-        for limit in drawn.own_limits
-    )
-    return f"{map_sentence(findings, drawn)} The best policy, lru and the bound at each limit: {points}."
+    points: list[str] = []
+    for limit in program_map.own_limits:
+        best = program_map.best(limit)
+        points.append(
+            f"{limit_text(limit)}: {best} {program_map.seconds(best, limit):.1f} s, lru "
+            f"{program_map.seconds('lru', limit):.1f} s, bound {program_map.bound_seconds(limit):.1f} s"
+        )
+    sentence = map_sentence(findings, program_map)
+    return f"{sentence} The best policy, lru and the bound at each limit: {'; '.join(points)}."
 
 
 # Measured settings alone, where no requests were recorded.

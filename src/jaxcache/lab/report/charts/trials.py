@@ -58,8 +58,8 @@ def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         total = sum(counts.values())
         again = sum(count for (_, cause), count in counts.items() if cause in REPEAT_CAUSES)
         return (
-            f"of {total:.0f} misses of a run with {group.setting.label}, {again:.0f} were for programs compiled before, "
-            f"{total - again:.0f} for new ones."
+            f"of {total:.0f} misses of a run with {group.setting.label}, {again:.0f} were for programs compiled "
+            f"before, {total - again:.0f} for new ones."
         )
 
     where = f" of {chosen.label}" if chosen else ""
@@ -240,8 +240,8 @@ def lengths(groups: Sequence[Group]) -> Figure:
         often = max(counts, key=lambda length: (counts[length], -length))
         total, once = sum(counts.values()), sum(count == 1 for count in counts.values())
         return (
-            f"{total} requests have {len(counts)} lengths from {min(counts)} to {max(counts)}; {often} is asked for most, "
-            f"{counts[often]} times, and {once} only once."
+            f"{total} requests have {len(counts)} lengths from {min(counts)} to {max(counts)}; {often} is asked for "
+            f"most, {counts[often]} times, and {once} only once."
         )
 
     return by_program(
