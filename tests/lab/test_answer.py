@@ -17,8 +17,8 @@ from jaxcache.lab.analysis.baselines import Baselines
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.recommendation import decide
 from jaxcache.lab.analysis.sweep import Sweep, group_trials
-from jaxcache.lab.report.page import answer
 from jaxcache.lab.report.markdown import markdown
+from jaxcache.lab.report.page import answer
 
 from .._support.results import failed, result
 
@@ -229,7 +229,6 @@ def paste_lines(setting):
 def check(sweep):
     text = "\n".join(markdown(Findings(sweep), plotted=False))
     table = Table(text)
-    decision = decide(sweep.groups, sweep.failed_settings)
     html = unescape(answer(Findings(sweep)))
     sentence = re.search(r'<p class="sentence">(.*?)</p>', html)[1]
     notes = re.findall(r"<li>(.*?)</li>", html)
@@ -267,7 +266,9 @@ def check(sweep):
 def test_sentence_notes_tiles_and_paste_lines_agree_with_the_table(rows, framed, bounded):
     sweep = sweep_of_rows(rows, framed, bounded)
     if not sweep.groups:
-        assert "No trial succeeded, so there is nothing to compare." in "\n".join(markdown(Findings(sweep), plotted=False))
+        assert "No trial succeeded, so there is nothing to compare." in "\n".join(
+            markdown(Findings(sweep), plotted=False)
+        )
         return
     check(sweep)
 
@@ -284,8 +285,9 @@ def decided(*rows):
 def test_settings_at_different_limits_are_ranked_by_their_seconds_and_not_by_the_alphabet(policy):
     decision = decided((policy, "2MiB", "monte_carlo", 0, 39.0), ("lru", "32MiB", "monte_carlo", 0, 12.0))
     assert decision.sentence == (
-        "Of 2 settings lru with a limit of 32 MiB took the fewest seconds: 12.0 compile seconds a run, 27.0 less than "
-        f"{policy} with a limit of 2 MiB (1 repeat: too few for an interval); with no limit, as under jax.jit alone, 4.0."
+        "Of 2 settings lru with a limit of 32 MiB took the fewest seconds: 12.0 compile seconds a run, 27.0 less "
+        f"than {policy} with a limit of 2 MiB (1 repeat: too few for an interval); with no limit, as under jax.jit "
+        "alone, 4.0."
     )
     assert decision.override == "eviction=lru memory_limit=32MiB"
     assert not [note for note in decision.notes if "was tried" in note]
@@ -323,7 +325,8 @@ def test_a_setting_that_lacks_its_dearest_seed_is_not_cheaper_for_it():
     )  # fmt: skip
     assert decision.sentence.startswith(
         "Compared on monte_carlo, zipf with seed 0, which all settings have run: No policy is shown to be better than "
-        "the rest; lru with a limit of 2 MiB took the fewest seconds: 10.0 compile seconds a run; with no limit, as under jax.jit alone, 4.0"
+        "the rest; lru with a limit of 2 MiB took the fewest seconds: 10.0 compile seconds a run; with no limit, "
+        "as under jax.jit alone, 4.0"
     )
     assert decision.scope == "monte_carlo, zipf with seed 0"
 

@@ -15,6 +15,7 @@ from jaxcache.lab.report.write import write_report
 from jaxcache.lab.running.launch import RESULT
 from tests._support.browser import chromium
 
+from .._support.mapped import mapped_grid, write_mapped
 from .._support.results import failed, result, write_sweep
 
 
@@ -41,6 +42,15 @@ def browser():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     place = write_sweep(tmp_path_factory.mktemp("page") / "a sweep", policies())
+    write_report(place)
+    return place / PAGE
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A page with the map of two programs."""
+    grid = mapped_grid(policies=("lru", "gdsf", "sieve"), seeds=(0, 1), workloads=("monte_carlo", "least_squares"))
+    place = write_mapped(tmp_path_factory.mktemp("page") / "mapped", grid)
     write_report(place)
     return place / PAGE
 
@@ -95,6 +105,7 @@ def test_the_answer_stands_first(opened):
 
 
 def test_the_table_sorts_by_number_and_back(opened):
+    opened.open_all()
     heads = opened.page.eval_on_selector_all("#trials-table th", "all => all.map(one => one.textContent)")
     place = heads.index("reference compile s") + 1
     button = opened.page.locator(f"#trials-table th:nth-child({place}) button")
@@ -110,6 +121,7 @@ def test_the_table_sorts_by_number_and_back(opened):
 
 
 def test_the_table_filters_by_words_and_by_status(opened):
+    opened.open_all()
     opened.page.fill("#trials-filter", "GDSF monte")
     assert set(opened.column(3)) == {"gdsf"}
     assert opened.page.text_content("#trials-count") == "6 of 13 trials"
@@ -119,6 +131,8 @@ def test_the_table_filters_by_words_and_by_status(opened):
 
 
 def test_the_table_can_be_sorted_with_the_keyboard(opened):
+    opened.page.focus("#trials summary")
+    opened.page.keyboard.press("Enter")
     opened.page.focus("#trials-table th:nth-child(7) button")
     opened.page.keyboard.press("Enter")
     assert opened.page.get_attribute("#trials-table th:nth-child(7)", "aria-sort") == "ascending"
@@ -144,6 +158,72 @@ def test_a_narrow_window_does_not_scroll_sideways(browser, written):
     one.page.close()
 
 
+def test_the_map_is_the_first_picture_and_large_and_evidence_is_folded_away(browser, mapped):
+    one = Opened(browser, mapped)
+    one.page.wait_for_selector("#map svg")
+    order = one.page.eval_on_selector_all("main > [id]", "all => all.map(each => each.id)")
+    assert order[:3] == ["answer", "map", "suggestions"]
+    box = one.page.locator("#map svg").first.bounding_box()
+    assert box["width"] > 450
+    assert box["height"] > 380
+    assert one.page.eval_on_selector_all("details.fold", "all => all.filter(each => each.open).length") == 0
+    one.page.click("nav a[href='#trials']")
+    one.page.wait_for_function("document.getElementById('trials').open")
+    assert mapped.stat().st_size < 2_000_000
+    assert one.said == []
+    one.page.close()
+
+
+def test_the_print_has_what_is_folded_away(browser, mapped):
+    one = Opened(browser, mapped)
+    one.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    one.page.wait_for_function("[...document.querySelectorAll('.chart')].every(one => one.querySelector('svg'))")
+    assert one.page.eval_on_selector_all("details", "all => all.filter(each => !each.open).length") == 0
+    one.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert one.page.eval_on_selector_all("details", "all => all.filter(each => each.open).length") == 0
+    one.page.close()
+
+
+@pytest.mark.parametrize("width", [390, 800])
+def test_legends_titles_and_ticks_are_whole(browser, mapped, width):
+    one = Opened(browser, mapped, viewport={"width": width, "height": 800})
+    one.draw_all()
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = one.page.evaluate(
+        """() => [...document.querySelectorAll('.chart svg')].flatMap((svg) => {
+            const frame = svg.getBoundingClientRect();
+            return [...svg.querySelectorAll('text')].filter((text) => {
+                const box = text.getBoundingClientRect();
+                return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1);
+            }).map((text) => text.textContent);
+        })"""
+    )
+    assert cut == []
+    texts = one.page.eval_on_selector_all(".chart text", "all => all.map(each => each.textContent)")
+    assert [text for text in texts if text.endswith("…")] == []
+    overlapping = one.page.evaluate(
+        """() => [...document.querySelectorAll('.chart .role-axis-label')].flatMap((axis) => {
+            const boxes = [...axis.querySelectorAll('text')].filter((t) => Number(t.getAttribute('opacity') ?? 1) > 0)
+                .map((t) => ({ text: t.textContent, box: t.getBoundingClientRect() }));
+            return boxes.flatMap((a, n) => boxes.slice(n + 1).filter((b) => a.box.left < b.box.right - 1 &&
+                b.box.left < a.box.right - 1 && a.box.top < b.box.bottom - 1 && b.box.top < a.box.bottom - 1)
+                .map((b) => `${a.text} ${b.text}`));
+        })"""
+    )
+    assert overlapping == []
+    one.page.close()
+
+
+def test_text_alternatives_tell_the_numbers(browser, mapped):
+    one = Opened(browser, mapped)
+    one.draw_all()
+    texts = one.page.eval_on_selector_all(".chart", "all => all.map(each => each.getAttribute('aria-label'))")
+    assert len(texts) >= 6
+    assert all(re.search(r"\d", text) for text in texts)
+    assert "The best policy, lru and the bound at each limit: " in texts[0]
+    one.page.close()
+
+
 def test_what_results_say_is_text_not_markup(opened):
     assert "<b>killed</b> & gone" in opened.page.text_content("#failures")
     assert opened.page.query_selector("#failures b") is None
@@ -165,6 +245,7 @@ def test_ten_thousand_trials_open_in_seconds_and_weigh_less_than_ten_megabytes(b
     assert (place / PAGE).stat().st_size < 10_000_000
     one = Opened(browser, place / PAGE)
     assert one.page.text_content("#trials-count") == "10000 of 10000 trials, the first 50 shown"
+    one.open_all()
     one.page.fill("#trials-filter", "00000000270f")
     assert one.page.text_content("#trials-count") == "1 of 10000 trials"
     assert one.said == []
@@ -181,7 +262,7 @@ def missing(sweep):
 
 
 def test_nothing_is_called_missing_where_all_is_there(tmp_path):
-    assert missing(sweep_page(tmp_path / "s", policies())) == ""
+    assert missing(read_sweep(write_mapped(tmp_path / "s", mapped_grid()))) == ""
 
 
 @pytest.mark.parametrize("results", [[], [failed()]], ids=["none", "failed"])

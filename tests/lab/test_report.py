@@ -47,8 +47,8 @@ def test_the_cheaper_policy_is_named_with_what_it_saves(tmp_path):
     assert (one.suggestion.override, one.suggestion.python) == ("eviction=gdsf", 'JitCache(eviction="gdsf")')
     assert "exact sign-flip test over 6 seeds" in one.checked
     assert decide(sweep.groups).sentence == (
-        "Take gdsf with a limit of 2 MiB: 12.5 compile seconds a run, 10.0 less than lru at the same limit (95% interval "
-        "10.0 to 10.0, 6 repeats); with no limit, as under jax.jit alone, 2.0."
+        "Take gdsf with a limit of 2 MiB: 12.5 compile seconds a run, 10.0 less than lru at the same limit (95% "
+        "interval 10.0 to 10.0, 6 repeats); with no limit, as under jax.jit alone, 2.0."
     )
 
 
@@ -142,9 +142,7 @@ def test_the_report_has_tables_plot_suggestions_failures_and_conditions(tmp_path
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count(" | ") for line in tables[:4]}) == 1
     svg = (place / "map.svg").read_text()
-    assert all(
-        word in svg for word in ("every call compiled: 50.0 s", "no limit: 2.0 s", "gdsf", "memory limit (MiB)")
-    )
+    assert all(word in svg for word in ("every call compiled: 50.0 s", "no limit: 2.0 s", "gdsf", "memory limit (MiB)"))
     assert (place / "map.png").read_bytes().startswith(b"\x89PNG")
 
 

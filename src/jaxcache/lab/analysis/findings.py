@@ -132,5 +132,5 @@ class Findings:
 
 
 def _distance(setting: Setting, wanted: Setting, best_run: Setting | None) -> tuple[bool, bool, bool, str]:
-    """Return a key that sorts settings by how unlike a wanted one they are; the best that was run is first of equals."""
+    """Return a key that sorts settings by how unlike a wanted one they are, of equals the best that was run first."""
     return (setting != wanted, setting.memory_limit != wanted.memory_limit, setting != best_run, setting.label)

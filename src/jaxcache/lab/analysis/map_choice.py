@@ -165,7 +165,7 @@ class MapChoice:
 
 
 def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | None:
-    """Return the choice that trusted maps carry; None without trials, without maps, or where one is not to be trusted."""
+    """Return the choice that trusted maps carry; None without trials or maps, or where a map is not to be trusted."""
     if not sweep.groups or not maps or not all(program_map.is_trusted for program_map in maps):
         return None
     joints = _joints(maps)

@@ -58,17 +58,20 @@ def advise_from_map(sweep: Sweep, choice: MapChoice) -> list[Advice]:
 
 
 def _limit_steps(choice: MapChoice, before: Setting) -> Iterator[_Step]:
-    """Yield the knee of the policy's curve above the limit of the setting; nothing where only all there is would do."""
-    joint = choice.joint
+    """Yield the limit to take, or where that is reached the knee of what is left; nothing where only all would do."""
+    joint, taken_bytes = choice.joint, choice.point.limit_bytes
     above = [limit for limit in joint.limits_bytes if limit >= limit_order(before.memory_limit)]
     if len(above) < 2:
         return
-    limit = find_knee(above, [joint.seconds(before.eviction, each) for each in above])
+    knee = find_knee(above, [joint.seconds(before.eviction, limit) for limit in above])
+    limit = taken_bytes if taken_bytes is not None and taken_bytes > above[0] else knee
     if limit in (above[0], above[-1]):
         return
+    reason = {joint.knee_bytes: "the knee of the curve", joint.close_bytes: "where no limit gains little more"}
+    what = reason.get(limit, "the knee of the curve from there on")
     text = typed_size(limit)
     yield _Step(
-        "limit", f"Raise the limit from {before.limit} to {limit_text(limit)}, the knee of the curve from there on",
+        "limit", f"Raise the limit from {before.limit} to {limit_text(limit)}, {what}",
         before._replace(memory_limit=limit), joint.seconds(before.eviction, limit),
         f"memory_limit={text}", f'JitCache("{text}", eviction="{before.eviction}")',
     )  # fmt: skip

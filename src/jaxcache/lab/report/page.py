@@ -113,7 +113,7 @@ def _numbered(every_figure: Sequence[Figure]) -> tuple[list[dict[str, Any]], lis
         panels = []
         for panel in figure.panels:
             panels.append({"number": len(charts), "title": panel.title, "alternative": panel.alternative})
-            charts.append(panel.spec)
+            charts.append({**panel.spec, "description": panel.alternative})  # Vega makes it the chart's label
         numbered.append({
             "name": figure.name, "title": figure.title, "sentence": figure.sentence, "caption": figure.caption,
             "panels": panels, "left_out": figure.left_out,

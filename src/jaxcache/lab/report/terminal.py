@@ -91,9 +91,10 @@ def _print_map(choice: MapChoice, console: Console) -> None:
     room = max(2, min(_MOST_LIMITS, (console.width - _NAME_WIDTH) // _CELL_WIDTH))
     of_interest = [point.limit_bytes for point in choice.points]
     limits = spread(joint.limits_bytes, room, of_interest)
-    wanted = dict.fromkeys([choice.baseline, *(point.policy for point in choice.points)])
+    run = sorted({check.prediction.policy for program_map in joint.maps for check in program_map.checks})
+    wanted = dict.fromkeys([choice.baseline, *(point.policy for point in choice.points), *run])
     by_seconds = sorted(joint.policies, key=lambda name: sum(joint.seconds(name, limit) for limit in limits))
-    shown = [*wanted, *(name for name in by_seconds if name not in wanted)][: max(_MOST_POLICIES, len(wanted))]
+    shown = [*wanted, *(name for name in by_seconds if name not in wanted)][: max(_MOST_POLICIES, min(len(wanted), 2 * _MOST_POLICIES))]
     shown.sort(key=by_seconds.index)
     _say(console, "Compile seconds a run, by policy and limit (all policies are in the report):")
     header = ("", *(limit_text(limit) for limit in limits))

@@ -55,7 +55,7 @@ def time_spent(groups: Sequence[Group], chosen: Setting | None) -> Figure:
             x=alt.X("seconds:Q", title="seconds of a run, as measured", axis=alt.Axis(grid=True)),
             y=alt.Y("setting:N", title=None, sort=alt.EncodingSortField("rank"), axis=alt.Axis(labelLimit=220)),
             color=alt.Color("part:N", title=None, sort=list(_PARTS), scale=alt.Scale(domain=list(_PARTS), range="ramp"),
-                            legend=alt.Legend(orient="bottom", columns=3)),
+                            legend=alt.Legend(orient="bottom")),
             order="order:Q", tooltip=["setting:N", "part:N", "seconds:Q"],
         )  # fmt: skip
         return spec_of(chart, max(HEIGHT, BAR_HEIGHT * len(members)))

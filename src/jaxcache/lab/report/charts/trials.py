@@ -169,7 +169,7 @@ def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         ]  # fmt: skip
         if not rows:
             return None
-        title = "milliseconds a request: median ● · 90 % ❙ · 99 % ◆"
+        title = "ms a request: ● median, ❙ 90 %, ◆ 99 %"
         y = alt.Y("policy:N", title=None, axis=alt.Axis(labelLimit=160))
         scale = alt.Scale(type="log", nice=False, padding=12)
         x = alt.X("p50:Q", title=title, scale=scale, axis=alt.Axis(format="~g", grid=False))

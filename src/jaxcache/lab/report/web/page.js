@@ -17,14 +17,14 @@
     const settings = config();
     const narrow = width < 480;
     return { ...settings,
-      legend: { ...settings.legend, columns: Math.max(1, Math.floor(width / 140)), labelLimit: narrow ? 110 : 220 },
+      legend: { ...settings.legend, columns: Math.max(1, Math.floor(width / 140)), labelLimit: narrow ? 170 : 220 },
       axis: { ...settings.axis, labelOverlap: "greedy", labelSeparation: 6, titleLimit: Math.max(160, width - 40),
-        labelLimit: narrow ? 110 : 220 } };
+        labelLimit: narrow ? 170 : 220 } };
   };
   const slim = (spec, width) => {
-    // Names beside the axis take a third of a phone at most.
+    // Names beside the axis take half of a phone at most.
     if (width >= 480) return spec;
-    return JSON.parse(JSON.stringify(spec, (key, value) => key === "labelLimit" ? Math.min(value, 110) : value));
+    return JSON.parse(JSON.stringify(spec, (key, value) => key === "labelLimit" ? Math.min(value, 170) : value));
   };
   const draw = async (element) => {
     const width = element.clientWidth;
