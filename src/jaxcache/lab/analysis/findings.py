@@ -45,6 +45,11 @@ class Findings:
         return map_words.agreement_of(self.maps)
 
     @property
+    def left_out(self) -> str:
+        """Policies that were not replayed; empty if all were."""
+        return map_words.left_out_of(self.maps)
+
+    @property
     def is_contradicted(self) -> bool:
         """Whether a measured trial differs from its prediction."""
         return not all(program_map.is_trusted for program_map in self.maps)

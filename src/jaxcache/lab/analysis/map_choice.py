@@ -120,7 +120,8 @@ class Joint:
         Args:
             wanted_limits: Those that were run: what people have the memory for, none of which is lowered at a loss.
         """
-        if self.close_bytes <= _MOST_OF_ALL * self.working_set_bytes:
+        has_room = any(limit_order(limit) >= self.close_bytes for limit in wanted_limits)
+        if has_room or self.close_bytes <= _MOST_OF_ALL * self.working_set_bytes:
             return self.close_bytes
         within = [limit for limit in wanted_limits if limit is not None and limit < self.working_set_bytes]
         return max([self.knee_bytes, *within])
@@ -227,6 +228,8 @@ def _limits_of_interest(joint: Joint, tried: Sequence[Setting], recommended: int
         reasons.setdefault(joint.knee_bytes, []).append("knee")
     if joint.close_bytes < joint.working_set_bytes:
         reasons.setdefault(joint.close_bytes, []).append(NEAR)
+    elif recommended == joint.close_bytes:
+        reasons.setdefault(recommended, []).append("holds all programs")
     reasons.setdefault(recommended, [])
     reasons[None] = ["no limit"]
     return {limit: ", ".join(reasons[limit]) for limit in sorted(reasons, key=limit_order)}

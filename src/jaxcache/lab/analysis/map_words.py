@@ -6,6 +6,7 @@ figures in it say so.
 
 from collections.abc import Iterator, Sequence
 
+from ... import POLICIES
 from ..._primitives.sizes import format_size
 from .answer import describe_ratio
 from .map_choice import CLOSE, MapChoice, Point
@@ -37,6 +38,15 @@ def agreement_of(maps: Sequence[ProgramMap]) -> str:
         f"{worst.result.label}, {_difference(worst)}. What is predicted is therefore not relied on, and the answer "
         "rests on the measured trials alone: requests that vary from run to run, as with threads, cannot be replayed."
     )
+
+
+def left_out_of(maps: Sequence[ProgramMap]) -> str:
+    """Return which policies were not replayed, for the time that takes; empty if all were."""
+    missing = [name for name in POLICIES if maps and name not in maps[0].policies]
+    if not missing:
+        return ""
+    verb = "was" if len(missing) == 1 else "were"
+    return f"{_listed(missing)} {verb} not replayed, for the time that takes."
 
 
 def _share_off(check: Check) -> float:
@@ -140,8 +150,8 @@ def point_is_limited(choice: MapChoice) -> bool:
 
 def _basis(choice: MapChoice) -> str:
     point = choice.point
-    basis = "measured" if point.measured_seconds is not None else "replayed, not run"
-    where = f"{point.policy} at {limit_text(point.limit_bytes)} is {basis}"
+    basis = "measured" if point.measured_seconds is not None else "replayed and not run"
+    where = f"That setting was {basis}"
     sure = _how_sure(choice, point)
     return f"{where}; {sure}." if sure else f"{where}."
 

@@ -20,6 +20,7 @@ from .recorded import RecordedProgram
 
 SEEDS = 30
 _FEWEST_LENGTHS = 2
+_MOST_ROWS = 2_000_000  # of all seeds together: more take longer to put together than a report may
 _MOST_PRICED = 0.5  # of the signatures: with more of them unknown, nothing is said
 
 
@@ -81,6 +82,8 @@ def find_other_seeds(trials: Mapping[int, Trial], recorded: Mapping[int, Recorde
         trials: A trial of each seed that was run, equal but for the cache and the seed.
         recorded: The recording of each.
     """
+    if SEEDS * max(len(recording.trace) for recording in recorded.values()) > _MOST_ROWS:
+        return None
     recipe: Recipe | None = None
     for seed, recording in recorded.items():
         mine = read_recipe(trials[seed], recording.trace)

@@ -12,7 +12,7 @@ import numpy as np
 from ... import ReplayResult, Trace, optimum, replay
 
 _BOUND_STEPS = 200
-_MOST_STEPPED_ROWS = 4_000_000  # rows times steps of one bound, about a second
+_MOST_BOUNDED_ROWS = 50_000  # of a longer trace a bound takes seconds at each limit
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class RecordedProgram:
         return self._predictions[key]
 
     def bound_seconds(self, limit_bytes: int | None) -> float:
-        """Return what no policy is below at a limit, certified; of long traces with fewer steps, so less tight."""
-        if limit_bytes is not None and limit_bytes >= self.working_set_bytes:
+        """Return what no policy is below at a limit, certified; of very long traces what none is below without one."""
+        is_free = limit_bytes is not None and limit_bytes >= self.working_set_bytes
+        if is_free or len(self.trace) > _MOST_BOUNDED_ROWS:
             limit_bytes = None
         if limit_bytes not in self._bounds:
-            steps = min(_BOUND_STEPS, max(10, _MOST_STEPPED_ROWS // max(1, len(self.trace))))
-            self._bounds[limit_bytes] = optimum(self.trace, limit_bytes, steps=steps).lower_bound_seconds
+            self._bounds[limit_bytes] = optimum(self.trace, limit_bytes, steps=_BOUND_STEPS).lower_bound_seconds
         return self._bounds[limit_bytes]
 
 

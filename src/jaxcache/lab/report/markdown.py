@@ -88,7 +88,7 @@ def maps(findings: Findings) -> Iterator[str]:
     yield from ("## The map", "")
     yield (
         "Reference compile seconds a run at each memory limit, replayed from the recorded requests; a `*` marks what "
-        f"trials have measured. {findings.agreement}"
+        f"trials have measured. {findings.agreement} {findings.left_out}".rstrip()
     )
     yield ""
     for program_map in findings.maps[:_MOST_MAPS]:

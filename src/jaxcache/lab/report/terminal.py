@@ -75,7 +75,7 @@ def _print_answer(findings: Findings, console: Console) -> None:
     console.print()
     _print_points(choice, console)
     _print_map(choice, console)
-    _say(console, f"{findings.agreement} Cells with * were measured, the others replayed.")
+    _say(console, f"{findings.agreement} Cells with * were measured, the others replayed. {findings.left_out}".rstrip())
     console.print()
 
 
@@ -94,7 +94,8 @@ def _print_map(choice: MapChoice, console: Console) -> None:
     run = sorted({check.prediction.policy for program_map in joint.maps for check in program_map.checks})
     wanted = dict.fromkeys([choice.baseline, *(point.policy for point in choice.points), *run])
     by_seconds = sorted(joint.policies, key=lambda name: sum(joint.seconds(name, limit) for limit in limits))
-    shown = [*wanted, *(name for name in by_seconds if name not in wanted)][: max(_MOST_POLICIES, min(len(wanted), 2 * _MOST_POLICIES))]
+    others = [name for name in by_seconds if name not in wanted]
+    shown = [*wanted, *others][: max(_MOST_POLICIES, min(len(wanted), 2 * _MOST_POLICIES))]
     shown.sort(key=by_seconds.index)
     _say(console, "Compile seconds a run, by policy and limit (all policies are in the report):")
     header = ("", *(limit_text(limit) for limit in limits))

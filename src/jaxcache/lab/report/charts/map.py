@@ -39,7 +39,7 @@ def map_figure(findings: Findings) -> Figure:
         map_sentence(findings, findings.maps[0]),
         f"Lines are replayed from the recorded requests, marks are "
         f"measured trials: {findings.agreement[:1].lower()}{findings.agreement[1:]}{others} No policy can be in the "
-        "shaded part.",
+        f"shaded part. {findings.left_out}".rstrip(),
         tuple(panels), max(0, len(findings.maps) - MOST_PANELS),
     )  # fmt: skip
 
