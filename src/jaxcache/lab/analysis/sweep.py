@@ -127,7 +127,7 @@ class Group:
 
     def _parts(self, name: str) -> list[BaseModel]:
         parts = [p for r in self.results for p in (r.statistics, r.timing, r.memory) if p is not None]
-        return [part for part in parts if hasattr(part, name)]
+        return [part for part in parts if name in type(part).model_fields or hasattr(type(part), name)]
 
     @property
     def seconds_by_seed(self) -> dict[int, float]:

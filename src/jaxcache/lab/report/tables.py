@@ -202,6 +202,8 @@ def results_table(findings: Findings) -> pa.Table:
 
 def predicted_rows(findings: Findings) -> Iterator[PredictedRow]:
     """Yield every replay of the trusted maps, at most ``_MOST_PREDICTED``: policies at limits of each seed."""
+    if not findings.maps:
+        return
     configs = {
         (findings.sweep.programs[result.program_id], findings.sweep.setting_of(result).buckets, result.config.seed):
         (result.program_id, result.config)
