@@ -21,8 +21,8 @@ from benchmarks.record import record
 from jaxcache import ReplayResult, Trace, replay
 from jaxcache._cache.settings_file import read_settings
 from jaxcache.lab.analysis.bounds import load_requests
-from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
-from jaxcache.lab.layout import COSTS, REFERENCE, REFERENCES
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.layout import COSTS, MANIFEST, REFERENCE, REFERENCES
 from jaxcache.lab.result import Reference, Statistics, Timing, TrialResult
 
 WORKLOADS = "gradient_optimization,iterative_solver,monte_carlo"

@@ -1,4 +1,4 @@
-"""Put the newest sweep of ``experiment=readme`` into the README: its plot, a table of one limit, a picture of its page.
+"""Put the newest sweep of ``experiment=readme`` into the README: its map, a table of one limit, a picture of its page.
 
 Run by ``make figures``. What stands between the two markers in README.md is replaced. The picture needs Chromium; where
 there is none, the old one stays.
@@ -9,11 +9,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import Group, Sweep, read_sweep
-from jaxcache.lab.report.markdown import PAGE, PLOT_SVG, headline
+from jaxcache.lab.report.markdown import PLOT_SVG
+from jaxcache.lab.report.page import PAGE
+from jaxcache.lab.report.rows import headline
 
 PROJECT = Path(__file__).resolve().parent.parent
-README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "tradeoff.svg"
+README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "map.svg"
 PICTURE, PICTURE_SIZE = PROJECT / "docs" / "report.png", {"width": 1180, "height": 1120}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 LIMIT_BYTES = 32 * 1024**2
@@ -32,9 +35,18 @@ def row(group: Group) -> str:
         f"{group.mean('cost_seconds'):.1f} ({seconds[0]:.1f}–{seconds[-1]:.1f})",
         f"{frame.unbounded_seconds:.1f}",
         f"{frame.uncached_seconds:.1f}",
-        f"{group.mean('live_bytes') / 1024**2:.1f} of {frame.unbounded_bytes / 1024**2:.0f} MiB",
+        f"{group.mean('live_bytes') / 1024**2:.1f} / {frame.unbounded_bytes / 1024**2:.0f} MiB",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def answer_lines(sweep: Sweep) -> list[str]:
+    """Return what the map says, with how sure that is over the seeds replayed, and whether the trials met it."""
+    findings = Findings(sweep)
+    if findings.choice is None:
+        return []
+    lines = [f"**{findings.sentence}**", *findings.notes]
+    return [f"{' '.join(lines)} {findings.agreement}", ""]
 
 
 def section(sweep: Sweep) -> str:
@@ -42,12 +54,13 @@ def section(sweep: Sweep) -> str:
     seen, seeds = sweep.results[0].environment, len(sweep.groups[0].results)
     lines = [
         BEGIN,
-        "![Reference compile seconds against the memory limit, a line a policy](docs/tradeoff.svg)",
+        "![Compile seconds of every policy over the memory limit, measured trials as marks](docs/map.svg)",
         "",
+        *answer_lines(sweep),
         f"At a limit of 32 MiB, means over {seeds} seeds (in brackets the least and the most):",
         "",
-        "| workload | eviction | hits | misses | evictions | reference compile s | nothing evicted | nothing cached "
-        "| held, of what no limit would hold |",
+        "| workload | eviction | hits | misses | evictions | reference compile s | no limit | every call compiled "
+        "| bytes held / working set |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(row(group) for group in sweep.groups if group.setting.memory_limit == LIMIT_BYTES),
         "",
@@ -71,7 +84,7 @@ def photograph(page: Path, picture: Path) -> bool:
         )
         opened = browser.new_page(viewport=PICTURE_SIZE)
         opened.goto(page.resolve().as_uri())
-        opened.wait_for_selector("#tradeoff svg")
+        opened.wait_for_selector("#map svg")
         opened.screenshot(path=picture)
         browser.close()
     return True

@@ -85,7 +85,7 @@ def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, q
 
     def leave(directory: Path) -> int:
         """End a sweep whose server is gone."""
-        from jaxcache.lab.report.markdown import write_report
+        from jaxcache.lab.report.write import write_report
 
         write_report(directory)
         resume.mark_reported(directory)
@@ -134,7 +134,9 @@ def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | 
     """Print a sweep's summary and its problem, if any; return the exit code."""
     from jaxcache.lab.analysis.sweep import read_sweep
     from jaxcache.lab.layout import MANIFEST
-    from jaxcache.lab.report.markdown import PAGE, headline, print_summary, terminal
+    from jaxcache.lab.report.page import PAGE
+    from jaxcache.lab.report.rows import headline
+    from jaxcache.lab.report.terminal import print_summary, terminal
 
     from .running import resume
 

@@ -115,7 +115,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
 def _finish(tuned: Any, directory: Path) -> None:
     from jaxcache.lab.layout import BEST_SETTING, TUNE_REPORT
-    from jaxcache.lab.report.markdown import terminal
+    from jaxcache.lab.report.terminal import terminal
     from jaxcache.lab.tuning.report import print_tuning, write_tuning
 
     write_tuning(tuned, directory)

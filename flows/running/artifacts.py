@@ -1,11 +1,11 @@
-"""What a sweep leaves in the Prefect UI: tags, how far it is, and its results. None of it can fail a sweep."""
+"""Traces of a sweep in the Prefect UI: tags, how far it is, and its results. None of them can fail a sweep."""
 
 import base64
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -20,13 +20,15 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from jaxcache.lab.analysis.sweep import Sweep
-from jaxcache.lab.result import TrialResult
 from jaxcache.lab.trial import Trial
 
 from .progress import Progress
 
-PROGRESS, TRIALS, REPORT, SETTINGS, PLOT, SUGGESTIONS = (
-    "progress", "trials", "report", "settings", "tradeoff", "suggestions",
+if TYPE_CHECKING:
+    from jaxcache.lab.analysis.findings import Findings
+
+PROGRESS, TRIALS, REPORT, SETTINGS, MAP, SUGGESTIONS = (
+    "progress", "trials", "report", "settings", "map", "suggestions",
 )  # fmt: skip
 _EVERY_SECONDS = 3.0
 
@@ -36,9 +38,9 @@ def tag_run(trials: Iterable[Trial]) -> None:
 
     The run and not its tasks: for each tag of a task Prefect asks the server for a slot, which takes a second or two.
     """
-    told = {tag for trial in trials for tag in (trial.workload.name, trial.eviction.name)}
+    tags = {tag for trial in trials for tag in (trial.workload.name, trial.eviction.name)}
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(flow_run.id), tags=sorted({*flow_run.tags, *told}))
+        client.update_flow_run(UUID(flow_run.id), tags=sorted({*flow_run.tags, *tags}))
 
 
 @contextlib.contextmanager
@@ -72,7 +74,7 @@ def publishing(progress: Progress) -> Iterator[None]:
 
 
 def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
-    """Publish a sweep's report, tables, plot and suggestions; trials link to the runs of their tasks."""
+    """Publish the answer with its map, report, tables and suggestions; trials link to the runs of their tasks."""
     try:
         _publish_results(sweep, task_runs)
     except Exception as error:  # what a server refuses, or one that is gone
@@ -80,36 +82,63 @@ def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
 
 
 def _publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
-    from jaxcache.lab.report.markdown import GROUP_COLUMNS, PLOT_PNG, group_row, headline, markdown, suggestions
+    from jaxcache.lab.analysis.findings import Findings
+    from jaxcache.lab.report.markdown import PLOT_PNG, markdown, suggestions
+    from jaxcache.lab.report.rows import GROUP_COLUMNS, group_row, headline
 
-    said = headline(sweep)
-    create_markdown_artifact(key=REPORT, markdown="\n".join(markdown(sweep, plotted=False)), description=said)
-    create_markdown_artifact(
-        key=TRIALS, markdown="\n".join(_trials(sweep.results, task_runs)), description="Each trial, and its task run"
-    )
+    findings = Findings(sweep)
+    publish = create_markdown_artifact
+    if sweep.groups:
+        text = "\n".join(_answer_and_map(findings, sweep.directory / PLOT_PNG))
+        publish(key=MAP, markdown=text, description=findings.sentence)
+    publish(key=REPORT, markdown="\n".join(markdown(findings, plotted=False)), description=headline(sweep))
+    publish(key=TRIALS, markdown="\n".join(_trials(findings, task_runs)), description="Each trial, and its task run")
     if not sweep.groups:
         return
     rows: list[dict[str, Any]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
-    create_table_artifact(key=SETTINGS, table=rows, description="Means over the seeds of each setting")
-    create_markdown_artifact(
-        key=SUGGESTIONS, markdown="\n".join(suggestions(sweep)), description="What to change, and what that would save"
+    create_table_artifact(key=SETTINGS, table=rows, description="Measured means over the seeds of each setting")
+    publish(
+        key=SUGGESTIONS,
+        markdown="\n".join(suggestions(findings)),
+        description="What to change, and what that would save",
     )
-    _publish_plot(sweep.directory / PLOT_PNG)
 
 
-def _trials(results: Iterable[TrialResult], task_runs: dict[str, UUID]) -> Iterator[str]:
-    yield from ("| trial | status | hits | seconds | reason |", "| --- | --- | ---: | ---: | --- |")
-    for one in results:
-        run = task_runs.get(one.trial_id)
+def _answer_and_map(findings: "Findings", plot: Path) -> Iterator[str]:
+    """Yield the answer, the picture of the map, and the map in numbers; predicted and measured are told apart in it."""
+    from jaxcache.lab.report.markdown import answer, maps
+
+    yield from answer(findings)
+    if plot.exists():
+        picture = base64.b64encode(plot.read_bytes()).decode()
+        # As a data URI in markdown: an image artifact prints the URI below the picture, and file:// shows nothing.
+        yield from (f"![Compile seconds of every policy over the memory limit](data:image/png;base64,{picture})", "")
+    yield from maps(findings)
+
+
+def _trials(findings: "Findings", task_runs: dict[str, UUID]) -> Iterator[str]:
+    """Yield each trial with what it measured beside its prediction; of failed ones reason and end of stderr."""
+    from jaxcache.lab.report.markdown import failures
+    from jaxcache.lab.report.markdown_table import markdown_table
+
+    predictions = {
+        check.result.trial_id: check.prediction for program_map in findings.maps for check in program_map.checks
+    }
+    rows: list[tuple[str, ...]] = []
+    for result in findings.sweep.results:
+        run = task_runs.get(result.trial_id)
         address = None if run is None else url_for("task-run", obj_id=run)
-        name = one.label if address is None else f"[{one.label}]({address})"
-        hits = "–" if one.statistics is None else f"{one.statistics.hit_rate:.1%}"
-        seconds = "–" if one.timing is None else f"{one.timing.work_seconds:.1f}"
-        yield f"| {name} | {one.status} | {hits} | {seconds} | {(one.reason or '').replace('|', chr(92) + '|')} |"
-
-
-def _publish_plot(plot: Path) -> None:
-    picture = base64.b64encode(plot.read_bytes()).decode()
-    # As a data URI in markdown: an image artifact prints the URI below the picture, and file:// shows nothing.
-    text = f"![Reference compile seconds against the memory limit](data:image/png;base64,{picture})"
-    create_markdown_artifact(key=PLOT, markdown=text, description="Reference compile seconds by memory limit")
+        stats, predicted = result.statistics, predictions.get(result.trial_id)
+        rows.append((
+            result.label if address is None else f"[{result.label}]({address})",
+            result.status,
+            "–" if stats is None else f"{stats.cost_seconds:.2f}",
+            "–" if predicted is None else f"{predicted.compile_seconds:.2f}",
+            "–" if stats is None else f"{stats.hit_rate:.1%}",
+            "–" if result.timing is None else f"{result.timing.work_seconds:.1f}",
+            result.reason or "",
+        ))  # fmt: skip
+    columns = ("trial", "status", "compile s, measured", "compile s, predicted", "hits", "trial took s", "reason")
+    yield from markdown_table(columns, rows)
+    if findings.sweep.failed:
+        yield from failures(findings.sweep)

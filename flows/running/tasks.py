@@ -104,7 +104,8 @@ def _state_of(result: TrialResult) -> State[Any]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(directory: Path, task_runs: dict[str, UUID]) -> str:
     """Write the report from the result files, also from those of an unfinished sweep; return its headline."""
-    from jaxcache.lab.report.markdown import headline, write_report
+    from jaxcache.lab.report.rows import headline
+    from jaxcache.lab.report.write import write_report
 
     sweep = write_report(directory)
     artifacts.publish_results(sweep, task_runs)

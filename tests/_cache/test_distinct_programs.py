@@ -16,7 +16,7 @@ from jax.tree_util import register_dataclass, register_pytree_node_class
 
 from jaxcache import POLICIES, Cost, CostTable, JitCache, Trace, replay
 from jaxcache._cache.executable import Program
-from jaxcache._replay.replay import HIT
+from jaxcache._replay.decisions import HIT
 from jaxcache._replay.trace import Event
 
 from .._support.compiles import count_compiles

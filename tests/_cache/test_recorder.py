@@ -17,7 +17,7 @@ import pytest
 
 from jaxcache import POLICIES, Cost, CostTable, JitCache, Trace, bucketed, replay
 from jaxcache._cache.recorder import PART_ROWS
-from jaxcache._replay.replay import HIT
+from jaxcache._replay.decisions import HIT
 from jaxcache._replay.trace import Event
 
 PARTS = "part-*.parquet"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from jaxcache.lab.analysis.sweep import MANIFEST, Manifest
+from jaxcache.lab.analysis.sweep import Manifest
 from jaxcache.lab.environment import environment
 from jaxcache.lab.files import write_json
-from jaxcache.lab.layout import REFERENCE, RESULT
+from jaxcache.lab.layout import MANIFEST, REFERENCE, RESULT
 from jaxcache.lab.result import FunctionCounts, Latency, Memory, Reference, Statistics, Timeline, Timing, TrialResult
 from jaxcache.lab.workloads import Answer
 

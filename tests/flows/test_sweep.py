@@ -100,13 +100,15 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
     }
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     by_key = {artifact["key"]: artifact for artifact in artifacts_of(server, flow_run)}
-    assert set(by_key) == {"progress", "report", "settings", "suggestions", "tradeoff", "trials"}
+    assert set(by_key) == {"map", "progress", "report", "settings", "suggestions", "trials"}
     assert by_key["progress"]["data"] == 100
     for task in tasks:
         if task["name"].startswith("workload="):
             assert f"/task-run/{task['id']})" in by_key["trials"]["data"]
     assert len(json.loads(by_key["settings"]["data"])) == 4
-    assert by_key["tradeoff"]["data"].count("data:image/png;base64,") == 1
+    assert by_key["map"]["data"].count("data:image/png;base64,") == 1
+    assert by_key["map"]["data"].startswith("**Take ")
+    assert "4 of 4 measured trials equal their prediction." in by_key["map"]["data"]
 
 
 def test_the_ui_shows_the_run_its_trials_and_its_artifacts(first_sweep, server, tmp_path):
@@ -122,11 +124,11 @@ def test_the_ui_shows_the_run_its_trials_and_its_artifacts(first_sweep, server, 
                 page.get_by_text(text, exact=True).locator("visible=true").first.wait_for()
 
         page.get_by_text(flow_run_of(server, sweep)["name"]).locator("visible=true").first.wait_for()
-        see("Artifacts", "progress", "report", "settings", "suggestions", "tradeoff", "trials")
+        see("Artifacts", "map", "progress", "report", "settings", "suggestions", "trials")
         trials = [f"workload={w} eviction={e}" for w in ("monte_carlo", "iterative_solver") for e in ("lru", "gdsf")]
         see("Task Runs", "Completed", *trials)
         look(page, tmp_path / "run.png")
-        (plot,) = (one for one in artifacts_of(server, flow_run_of(server, sweep)) if one["key"] == "tradeoff")
+        (plot,) = (one for one in artifacts_of(server, flow_run_of(server, sweep)) if one["key"] == "map")
         page.goto(f"{server.removesuffix('/api')}/artifacts/artifact/{plot['id']}")
         page.wait_for_function("[...document.images].some(one => one.src.startsWith('data:') && one.naturalWidth > 99)")
         look(page, tmp_path / "plot.png")

@@ -54,7 +54,7 @@ def test_a_storm_of_one_cause_is_found_with_its_function_and_the_way_out(tmp_pat
     assert one.suggestion.evidence.startswith("40 of its 41 misses")
     assert one.suggestion.python
     assert one.saved_seconds == pytest.approx(20)
-    assert one.expected == "between nothing and 20.0 compile seconds a run saved"
+    assert one.expected == "at most 20.0 compile seconds a run saved"
     assert "counted, not tried" in one.checked
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.report.tables import COLUMNS, RESULTS_CSV, RESULTS_PARQUET, schema_lines, write_results
 
@@ -16,7 +17,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 def test_there_is_one_row_a_trial_in_the_order_of_the_sweep(tmp_path):
     made = [result("lru", 1), failed(seed=2), result("gdsf", 0, limit=None)]
     sweep = read_sweep(write_sweep(tmp_path / "s", made))
-    write_results(sweep)
+    write_results(Findings(sweep))
     rows = pq.read_table(sweep.directory / RESULTS_PARQUET).to_pylist()
     assert [row["trial_id"] for row in rows] == [one.trial_id for one in made]
     assert [(row["eviction"], row["seed"], row["memory_limit"], row["cost_seconds"]) for row in rows] == [
@@ -32,7 +33,7 @@ def test_there_is_one_row_a_trial_in_the_order_of_the_sweep(tmp_path):
 
 def test_a_sweep_without_results_has_all_columns_and_no_row(tmp_path):
     sweep = read_sweep(write_sweep(tmp_path / "s", []))
-    write_results(sweep)
+    write_results(Findings(sweep))
     table = pq.read_table(sweep.directory / RESULTS_PARQUET)
     assert (table.num_rows, table.column_names) == (0, [column.name for column in COLUMNS])
 
@@ -43,6 +44,6 @@ def test_the_schema_is_documented():
 
 def test_units_are_in_the_file_itself(tmp_path):
     sweep = read_sweep(write_sweep(tmp_path / "s", [result()]))
-    write_results(sweep)
+    write_results(Findings(sweep))
     schema = pq.read_schema(sweep.directory / RESULTS_PARQUET)
     assert schema.field("cost_seconds").metadata[b"meaning"].endswith(b", s")

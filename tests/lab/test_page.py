@@ -6,14 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from jaxcache.lab.analysis.sweep import MANIFEST, read_sweep
-from jaxcache.lab.layout import RESULT
-from jaxcache.lab.report.html import PAGE, page
+from jaxcache.lab.analysis.findings import Findings
+from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.layout import MANIFEST, RESULT
 from jaxcache.lab.report.images import themes
-from jaxcache.lab.report.markdown import write_report
+from jaxcache.lab.report.page import PAGE
+from jaxcache.lab.report.page import page as page_of
+from jaxcache.lab.report.write import write_report
 from tests._support.browser import chromium
 
+from .._support.mapped import mapped_grid, write_mapped
 from .._support.results import failed, result, write_sweep
+
+
+def page(sweep):
+    return page_of(Findings(sweep))
 
 
 def sweep_page(place, results, **options):
@@ -39,6 +46,15 @@ def written(tmp_path_factory):
     return place / PAGE
 
 
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A page with the map of two programs."""
+    grid = mapped_grid(policies=("lru", "gdsf", "sieve"), seeds=(0, 1), workloads=("monte_carlo", "least_squares"))
+    place = write_mapped(tmp_path_factory.mktemp("page") / "mapped", grid)
+    write_report(place)
+    return place / PAGE
+
+
 class Opened:
     """A page in the browser, with what it said and what it asked for."""
 
@@ -52,9 +68,13 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def draw_all(self) -> None:
+        self.open_all()
         for chart in self.page.query_selector_all(".chart"):
             chart.scroll_into_view_if_needed()
             self.page.wait_for_function("one => one.querySelector('svg')", arg=chart)
+
+    def open_all(self) -> None:
+        self.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 
     def column(self, number: int) -> list[str]:
         return self.page.eval_on_selector_all(
@@ -72,7 +92,7 @@ def opened(browser, written):
 def test_every_chart_is_drawn_without_a_word_in_the_console_and_without_a_request(opened, written):
     opened.draw_all()
     drawn = opened.page.eval_on_selector_all(".chart svg", "all => all.map(one => one.querySelectorAll('path').length)")
-    assert len(drawn) == 8
+    assert len(drawn) == 6
     assert min(drawn) > 3
     assert opened.said == []
     assert [url for url in opened.asked if not url.startswith("data:")] == [written.as_uri()]
@@ -80,11 +100,12 @@ def test_every_chart_is_drawn_without_a_word_in_the_console_and_without_a_reques
 
 def test_the_answer_stands_first(opened):
     sentence = opened.page.text_content("#answer .sentence")
-    assert sentence.startswith("Take gdsf with a limit of 2 MiB: 11.2 compile seconds a run of the 50.0")
+    assert sentence.startswith("Take gdsf with a limit of 2 MiB: 11.2 compile seconds a run, 11.2 less than lru")
     assert opened.page.evaluate("document.querySelector('main').firstElementChild.id") == "answer"
 
 
 def test_the_table_sorts_by_number_and_back(opened):
+    opened.open_all()
     heads = opened.page.eval_on_selector_all("#trials-table th", "all => all.map(one => one.textContent)")
     place = heads.index("reference compile s") + 1
     button = opened.page.locator(f"#trials-table th:nth-child({place}) button")
@@ -100,6 +121,7 @@ def test_the_table_sorts_by_number_and_back(opened):
 
 
 def test_the_table_filters_by_words_and_by_status(opened):
+    opened.open_all()
     opened.page.fill("#trials-filter", "GDSF monte")
     assert set(opened.column(3)) == {"gdsf"}
     assert opened.page.text_content("#trials-count") == "6 of 13 trials"
@@ -109,6 +131,8 @@ def test_the_table_filters_by_words_and_by_status(opened):
 
 
 def test_the_table_can_be_sorted_with_the_keyboard(opened):
+    opened.page.focus("#trials summary")
+    opened.page.keyboard.press("Enter")
     opened.page.focus("#trials-table th:nth-child(7) button")
     opened.page.keyboard.press("Enter")
     assert opened.page.get_attribute("#trials-table th:nth-child(7)", "aria-sort") == "ascending"
@@ -120,7 +144,7 @@ def test_charts_and_page_follow_the_reader_into_the_dark(opened):
     opened.page.emulate_media(color_scheme="dark")
     colour = themes()["dark"]["range"]["category"][0]
     opened.page.wait_for_function(
-        "colour => document.querySelector('#tradeoff svg').outerHTML.toLowerCase().includes(colour.toLowerCase())",
+        "colour => document.querySelector('#map svg').outerHTML.toLowerCase().includes(colour.toLowerCase())",
         arg=colour,
     )
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") != light
@@ -131,6 +155,73 @@ def test_a_narrow_window_does_not_scroll_sideways(browser, written):
     one = Opened(browser, written, viewport={"width": 360, "height": 700})
     one.draw_all()
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
+    one.page.close()
+
+
+def test_the_map_is_the_first_picture_and_large_and_evidence_is_folded_away(browser, mapped):
+    one = Opened(browser, mapped)
+    one.page.wait_for_selector("#map svg")
+    order = one.page.eval_on_selector_all("main > [id]", "all => all.map(each => each.id)")
+    assert order[:3] == ["answer", "map", "suggestions"]
+    box = one.page.locator("#map svg").first.bounding_box()
+    assert box["width"] > 450
+    assert box["height"] > 380
+    assert one.page.eval_on_selector_all("details.fold", "all => all.filter(each => each.open).length") == 0
+    one.page.click("nav a[href='#trials']")
+    one.page.wait_for_function("document.getElementById('trials').open")
+    assert mapped.stat().st_size < 2_000_000
+    assert one.said == []
+    one.page.close()
+
+
+def test_the_print_has_what_is_folded_away(browser, mapped):
+    one = Opened(browser, mapped)
+    one.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    one.page.wait_for_function("[...document.querySelectorAll('.chart')].every(one => one.querySelector('svg'))")
+    assert one.page.eval_on_selector_all("details", "all => all.filter(each => !each.open).length") == 0
+    one.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert one.page.eval_on_selector_all("details", "all => all.filter(each => each.open).length") == 0
+    one.page.close()
+
+
+@pytest.mark.parametrize("width", [390, 800])
+def test_legends_titles_and_ticks_are_whole(browser, mapped, width):
+    one = Opened(browser, mapped, viewport={"width": width, "height": 800})
+    one.draw_all()
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = one.page.evaluate(
+        """() => [...document.querySelectorAll('.chart svg')].flatMap((svg) => {
+            const frame = svg.getBoundingClientRect();
+            return [...svg.querySelectorAll('text')].filter((text) => {
+                const box = text.getBoundingClientRect();
+                return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1);
+            }).map((text) => text.textContent);
+        })"""
+    )
+    assert cut == []
+    texts = one.page.eval_on_selector_all(".chart text", "all => all.map(each => each.textContent)")
+    assert [text for text in texts if text.endswith("…")] == []
+    overlapping = one.page.evaluate(
+        """() => [...document.querySelectorAll('.chart .role-axis-label')].flatMap((axis) => {
+            const boxes = [...axis.querySelectorAll('text')]
+                .filter((t) => t.textContent.trim() && Number(t.getAttribute('opacity') ?? 1) > 0)
+                .map((t) => ({ text: t.textContent, box: t.getBoundingClientRect() }));
+            return boxes.flatMap((a, n) => boxes.slice(n + 1).filter((b) => a.box.left < b.box.right - 1 &&
+                b.box.left < a.box.right - 1 && a.box.top < b.box.bottom - 1 && b.box.top < a.box.bottom - 1)
+                .map((b) => `${a.text} ${b.text}`));
+        })"""
+    )
+    assert overlapping == []
+    one.page.close()
+
+
+def test_text_alternatives_tell_the_numbers(browser, mapped):
+    one = Opened(browser, mapped)
+    one.draw_all()
+    texts = one.page.eval_on_selector_all(".chart", "all => all.map(each => each.getAttribute('aria-label'))")
+    assert len(texts) >= 6
+    assert all(re.search(r"\d", text) for text in texts)
+    assert "The best policy, lru and the bound at each limit: " in texts[0]
     one.page.close()
 
 
@@ -155,6 +246,7 @@ def test_ten_thousand_trials_open_in_seconds_and_weigh_less_than_ten_megabytes(b
     assert (place / PAGE).stat().st_size < 10_000_000
     one = Opened(browser, place / PAGE)
     assert one.page.text_content("#trials-count") == "10000 of 10000 trials, the first 50 shown"
+    one.open_all()
     one.page.fill("#trials-filter", "00000000270f")
     assert one.page.text_content("#trials-count") == "1 of 10000 trials"
     assert one.said == []
@@ -171,14 +263,14 @@ def missing(sweep):
 
 
 def test_nothing_is_called_missing_where_all_is_there(tmp_path):
-    assert missing(sweep_page(tmp_path / "s", policies())) == ""
+    assert missing(read_sweep(write_mapped(tmp_path / "s", mapped_grid()))) == ""
 
 
 @pytest.mark.parametrize("results", [[], [failed()]], ids=["none", "failed"])
 def test_a_sweep_without_a_successful_trial_says_so(tmp_path, results):
     text = page(sweep_page(tmp_path / "s", results))
     assert "No trial succeeded, so there is nothing to choose from." in text
-    assert "Without a successful trial there is no evidence for any." in text
+    assert "Without a successful trial there is no evidence for any change." in text
 
 
 def test_a_sweep_that_was_cut_off_has_a_page_though_some_settings_lack_the_baseline(tmp_path):
@@ -223,7 +315,7 @@ def test_results_of_before_the_course_was_recorded_are_read_and_said_to_lack_it(
     sweep = read_sweep(place)
     assert len(sweep.results) == 13
     assert "the results are of an older version, without memory over time" in missing(sweep)
-    assert 'id="tradeoff"' in page(sweep)
+    assert 'id="map"' in page(sweep)
     assert 'id="memory"' not in page(sweep)
     assert "all functions" in page(sweep)  # causes are known, not by which function
 

@@ -18,7 +18,7 @@ from jaxcache.lab.report.warm_up import prepare_report
 thread = threading.Thread(target=prepare_report)
 thread.start()
 thread.join()
-print(sorted({"altair", "jaxcache.lab.report.markdown"} & set(sys.modules)))
+print(sorted({"altair", "jaxcache.lab.report.write"} & set(sys.modules)))
 """
 
 
@@ -49,7 +49,7 @@ def test_planning_imports_nothing_that_only_trials_and_reports_need():
 
 
 def test_preparing_in_a_thread_leaves_all_that_a_report_imports():
-    assert told(PREPARED) == "['altair', 'jaxcache.lab.report.markdown']\n"
+    assert told(PREPARED) == "['altair', 'jaxcache.lab.report.write']\n"
 
 
 def test_scripts_are_bundled_once_for_all_processes(scripts):

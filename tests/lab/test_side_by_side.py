@@ -115,4 +115,4 @@ def test_every_chart_is_written_as_a_file_on_demand(tmp_path, suffix):
     sweep(tmp_path / "a", 20.0, seeds=2)
     assert report.main(["--plots", str(tmp_path / "a")]) == 0
     names = {path.name.rpartition("-")[0] for path in (tmp_path / "a" / "plots").glob(f"*.{suffix}")}
-    assert names >= {"tradeoff", "pareto", "time", "causes", "memory", "latency", "lengths"}
+    assert names >= {"time", "causes", "memory", "latency", "lengths"}

@@ -55,11 +55,11 @@ def notes_of(choices: Sequence[Choice], tried: Collection[Setting], failed: Coll
     yield from _limited(apart, "more sets of settings share runs of their own")
     ranked = {setting for choice in choices for setting in choice.block.by_setting}
     alone = [
-        f"{one.label} is not compared: no other setting has run the same program and seed."
-        for one in tried if one not in ranked and one not in failed
+        f"{setting.label} is not compared: no other setting has run the same program and seed."
+        for setting in tried if setting not in ranked and setting not in failed
     ]  # fmt: skip
     yield from _limited(alone, "more settings have run what no other has")
-    unknown = [f"{one.label} has no successful trial, so nothing is said of it." for one in failed]
+    unknown = [f"{setting.label} has no successful trial, so nothing is said of it." for setting in failed]
     yield from _limited(unknown, "more settings have no successful trial")
 
 
@@ -73,37 +73,39 @@ def _limited(notes: list[str], rest: str) -> list[str]:
 
 def _body(choice: Choice, tried: Collection[Setting]) -> str:
     """Return the sentence without what was compared."""
+    words = f"{_lead(choice, tried)}: {choice.seconds:.1f} compile seconds a run{_against_rival(choice)}"
     frames = [group.frame for group in choice.groups if group.frame is not None]
-    against = ""
     if len(frames) == len(choice.groups):
-        uncached = fmean(frame.uncached_seconds for frame in frames)
-        against = f" of the {uncached:.1f} that a compile at every call would take"
-    words = f"{_lead(choice, tried)}: {choice.seconds:.1f} compile seconds a run{against}"
+        unlimited = fmean(frame.unbounded_seconds for frame in frames)
+        words += f"; with no limit, as under jax.jit alone, {unlimited:.1f}"
+    return f"{words}."
+
+
+def _against_rival(choice: Choice) -> str:
+    """Return what the setting saves over the one that it is held against; empty where that is nothing to speak of."""
     rival = _rival(choice)
-    if rival is None:
-        return f"{words}."
-    saved = choice.saved_over(rival)
-    if abs(saved.mean) < _LEAST_SHOWN:
-        return f"{words}."
+    saved = None if rival is None else choice.saved_over(rival)
+    if rival is None or saved is None or abs(saved.mean) < _LEAST_SHOWN:
+        return ""
     sign = "less" if saved.mean >= 0 else "more"
     whom = f"{rival.eviction} at the same limit" if rival in choice.rivals else _what(rival, choice)
-    return f"{words}, {abs(saved.mean):.1f} {sign} than {whom}{_range(saved)}."
+    return f", {abs(saved.mean):.1f} {sign} than {whom}{_range(saved)}"
 
 
 def _lead(choice: Choice, tried: Collection[Setting]) -> str:
     what, settings = _what(choice.setting, choice), choice.block.by_setting
     if len(settings) == 1:
         return f"One setting {'was tried' if len(tried) == 1 else 'has succeeded'}, {what}"
-    if len({one.eviction for one in settings}) == 1:
-        compared = "tried" if len({one.eviction for one in tried}) == 1 else "compared"
+    if len({setting.eviction for setting in settings}) == 1:
+        compared = "tried" if len({setting.eviction for setting in tried}) == 1 else "compared"
         return f"One policy was {compared}: {what}"
     if choice.claimed:
         return f"Take {what}"
     if not choice.rivals:
         return f"Of {len(settings)} settings {what} {_why(choice)}"
-    equal = [one.eviction for one in choice.rivals if choice.block.seconds[one] == choice.seconds]
+    equal = [rival.eviction for rival in choice.rivals if choice.block.seconds[rival] == choice.seconds]
     least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {_listed(equal)}" if equal else "")
-    if any(one.verdict == "more" for one in choice.against):
+    if any(rival.verdict == "more" for rival in choice.against):
         return least
     return f"No policy is shown to be better than the rest; {least}"
 
@@ -114,7 +116,7 @@ def _why(choice: Choice) -> str:
         return "took the fewest seconds"
     if choice.is_least_with_running:
         return "took the fewest seconds of compiling and running together"
-    if choice.lost_share is not None and len({one.buckets for one in choice.block.by_setting}) == 1:
+    if choice.lost_share is not None and len({setting.buckets for setting in choice.block.by_setting}) == 1:
         return "has the smallest limit that is large enough"
     return "is suggested"
 
@@ -123,27 +125,29 @@ def _where(choice: Choice) -> str:
     """Return among which settings none took fewer seconds; empty for all that were compared."""
     if choice.is_least:
         return ""
-    at_limit = [one for one in choice.block.by_setting if one.memory_limit == choice.setting.memory_limit]
-    return " at this limit" + (" with these buckets" if len({one.buckets for one in at_limit}) > 1 else "")
+    at_limit = [setting for setting in choice.block.by_setting if setting.memory_limit == choice.setting.memory_limit]
+    return " at this limit" + (" with these buckets" if len({setting.buckets for setting in at_limit}) > 1 else "")
 
 
 def _what(setting: Setting, choice: Choice) -> str:
     limit = "no limit" if setting.memory_limit is None else f"a limit of {setting.limit}"
-    told = len({one.buckets for one in choice.block.by_setting}) > 1 or setting.buckets != "none"
-    return f"{setting.eviction} with {limit}" + (f", buckets {setting.buckets}" if told else "")
+    shows_buckets = len({setting.buckets for setting in choice.block.by_setting}) > 1 or setting.buckets != "none"
+    return f"{setting.eviction} with {limit}" + (f", buckets {setting.buckets}" if shows_buckets else "")
 
 
 def _rival(choice: Choice) -> Setting | None:
     """Return the setting that the chosen one is held against: at its limit ``lru``, else the next best; else of all."""
-    if len(choice.block.by_setting) == 1 or len({one.eviction for one in choice.block.by_setting}) == 1:
+    if len(choice.block.by_setting) == 1 or len({setting.eviction for setting in choice.block.by_setting}) == 1:
         return None
     if choice.rivals:
         baseline = baseline_of(choice.block.groups)
         if baseline == choice.setting.eviction:
             return None
-        return next((one for one in choice.rivals if one.eviction == baseline), choice.rivals[0])
-    others = [one for one in choice.block.by_setting if one != choice.setting]
-    return min(others, key=lambda one: (choice.block.seconds[one], limit_order(one.memory_limit), one.eviction))
+        return next((setting for setting in choice.rivals if setting.eviction == baseline), choice.rivals[0])
+    others = [setting for setting in choice.block.by_setting if setting != choice.setting]
+    return min(
+        others, key=lambda setting: (choice.block.seconds[setting], limit_order(setting.memory_limit), setting.eviction)
+    )
 
 
 def _range(saved: Interval) -> str:
@@ -157,8 +161,8 @@ def _range(saved: Interval) -> str:
 
 def _policy_note(choice: Choice, tried: Collection[Setting]) -> str:
     eviction = choice.setting.eviction
-    compared = {one.eviction for one in choice.block.by_setting}
-    if len({one.eviction for one in tried}) == 1:
+    compared = {setting.eviction for setting in choice.block.by_setting}
+    if len({setting.eviction for setting in tried}) == 1:
         return "One policy was tried, so the sweep says nothing of others."
     if len(compared) == 1:
         return "One policy was compared, so nothing is said of others."
@@ -184,8 +188,8 @@ def _alike(choice: Choice, tried: Collection[Setting]) -> str:
 
 def _evidence(choice: Choice) -> str:
     eviction, mine = choice.setting.eviction, choice.against
-    repeats = min(one.repeats for one in mine)
-    if all(one.verdict == "too few repeats" for one in mine):
+    repeats = min(pair.repeats for pair in mine)
+    if all(pair.verdict == "too few repeats" for pair in mine):
         needed = mine[0].repeats_needed
         seeds = ",".join(map(str, range(needed)))
         least = f"{eviction} took the fewest seconds{_where(choice)}, which" if choice.rivals else "That"
@@ -193,19 +197,19 @@ def _evidence(choice: Choice) -> str:
             f"{least} is no claim: there {'are' if repeats > 1 else 'is'} {repeats} repeat{'s' * (repeats > 1)}, and "
             f"{needed} are needed before a difference can be shown; seed={seeds} would settle it."
         )
-    shown = [one for one in mine if one.verdict in ("less", "more")]
-    parts = [f"{eviction} takes {describe_ratio(one.ratio)} of the compile seconds of {one.second}" for one in shown]
+    shown = [pair for pair in mine if pair.verdict in ("less", "more")]
+    parts = [f"{eviction} takes {describe_ratio(pair.ratio)} of the compile seconds of {pair.second}" for pair in shown]
     evidence = "; ".join(parts) + f" (paired over {repeats} seeds, Holm's correction)." if parts else ""
-    if any(one.verdict == "more" for one in shown) and choice.rivals:
+    if any(pair.verdict == "more" for pair in shown) and choice.rivals:
         evidence += " That is the geometric mean over programs and limits; the fewest seconds are a mean at one limit."
-    level = [one.second for one in mine if one.verdict == "no difference seen"]
+    level = [pair.second for pair in mine if pair.verdict == "no difference seen"]
     if level:
         evidence += (" " if evidence else "") + f"Between {eviction} and {_listed(level)} no difference was seen."
     return evidence
 
 
 def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
-    apart = sorted(compared - {one.second for one in choice.against} - {choice.setting.eviction})
+    apart = sorted(compared - {pair.second for pair in choice.against} - {choice.setting.eviction})
     if not apart:
         return ""
     where = f"at a limit of {choice.setting.eviction}{_same_buckets(choice)}"
@@ -213,23 +217,23 @@ def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
 
 
 def _same_buckets(choice: Choice) -> str:
-    return " with the same buckets" if len({one.buckets for one in choice.block.by_setting}) > 1 else ""
+    return " with the same buckets" if len({setting.buckets for setting in choice.block.by_setting}) > 1 else ""
 
 
 def _buckets_note(choice: Choice) -> str:
-    told = told_by(choice.setting.buckets, choice.buckets)
-    if not told:
+    compared = told_by(choice.setting.buckets, choice.buckets)
+    if not compared:
         return ""
-    ratios = [f"{describe_ratio(one.ratio)} of {one.second} ({one.verdict})" for one in told]
+    ratios = [f"{describe_ratio(pair.ratio)} of {pair.second} ({pair.verdict})" for pair in compared]
     return f"Buckets {choice.setting.buckets}: compiling and running take {', '.join(ratios)}."
 
 
 def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
     limit, buckets = choice.setting.memory_limit, choice.setting.buckets
-    same_buckets = [one for one in choice.block.by_setting if one.buckets == buckets]
-    if len({one.memory_limit for one in tried}) == 1:
+    same_buckets = [setting for setting in choice.block.by_setting if setting.buckets == buckets]
+    if len({setting.memory_limit for setting in tried}) == 1:
         return "One limit was tried, so the sweep says nothing of others."
-    if len({one.memory_limit for one in same_buckets}) == 1:
+    if len({setting.memory_limit for setting in same_buckets}) == 1:
         with_these = " with these buckets" if len(same_buckets) < len(choice.block.by_setting) else ""
         return f"One limit was compared{with_these}, so nothing is said of others."
     if choice.lost_share is not None:
@@ -239,11 +243,11 @@ def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
         )
     if any(group.frame is None for group in choice.groups):
         return "Without reference runs at the prices of the trials nothing says how much a larger limit would gain."
-    if any(limit_order(one.memory_limit) > limit_order(limit) for one in same_buckets):
+    if any(limit_order(setting.memory_limit) > limit_order(limit) for setting in same_buckets):
         return "No larger limit that was compared took fewer seconds."
-    largest = max(limit_order(one.memory_limit) for one in tried) <= limit_order(limit)
+    largest = max(limit_order(setting.memory_limit) for setting in tried) <= limit_order(limit)
     which = f"It is the largest limit {'tried' if largest else 'compared'}"
-    if any(one.eviction == choice.setting.eviction and one != choice.setting for one in same_buckets):
+    if any(setting.eviction == choice.setting.eviction and setting != choice.setting for setting in same_buckets):
         return f"{which}, and compile seconds still fall there: try a larger one."
     return f"{which}, and a cache without a limit would save more: try a larger one."
 
@@ -262,7 +266,7 @@ def describe_cells(cells: Sequence[Cell]) -> str:
     for cell in cells:
         seeds.setdefault(cell.program, []).append(cell.seed)
     disks = len({program.persistent for program in seeds}) > 1
-    names = {one: one.label + (f", disk {one.persistent}" if disks else "") for one in seeds}
+    names = {program: program.label + (f", disk {program.persistent}" if disks else "") for program in seeds}
     if len({tuple(sorted(each)) for each in seeds.values()}) == 1:
         return f"{_shortened([*names.values()], ' and ')} with {_seeds(next(iter(seeds.values())))}"
     return _shortened([f"{names[program]} with {_seeds(each)}" for program, each in seeds.items()], "; ")

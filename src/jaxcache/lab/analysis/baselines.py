@@ -75,8 +75,10 @@ def find_frames(
     """Return the frame of each program at the sweep's prices; without those that cannot be priced so."""
     if prices is None:
         return {}
-    own = {one.program_id: _of_reference(one) for one in references if _is_priced_by(one, prices)}
-    return own | {program: _of_trace(trace) for program, trace in traces.items() if len(trace)}
+    of_references = {
+        reference.program_id: _of_reference(reference) for reference in references if _is_priced_by(reference, prices)
+    }
+    return of_references | {program: _of_trace(trace) for program, trace in traces.items() if len(trace)}
 
 
 def _rows(reference: Reference) -> dict[str, Cost]:

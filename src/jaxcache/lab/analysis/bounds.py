@@ -1,17 +1,20 @@
-"""What a program asks of a cache, as its reference run recorded it, at the prices of the whole sweep."""
+"""Requests of programs as their reference runs recorded them, at the prices of the whole sweep, and their bounds."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ... import Cost, CostTable, Trace, optimum
+from ... import Cost, CostTable, Trace
 from ..layout import COSTS, REFERENCES, REQUESTS
 from ..result import TrialResult
 from .reading import FileReader
+from .recorded import RecordedProgram
 
 Bounds = dict[tuple[str, int | None], float]  # seconds, by program id and limit in bytes
+_MOST_REMEMBERED = 256
 
 
 def load_requests(directory: Path, program_id: str) -> Trace:
@@ -51,25 +54,40 @@ def load_prices(directory: Path, files: FileReader) -> CostTable | None:
     return None
 
 
-def load_traces(directory: Path, programs: Iterable[str], prices: CostTable, files: FileReader) -> dict[str, Trace]:
-    """Return the requests of each program that has any, at these prices."""
-    traces: dict[str, Trace] = {}
+_remembered: dict[tuple[str, int, int, str], RecordedProgram] = {}
+
+
+def load_programs(
+    directory: Path, programs: Iterable[str], prices: CostTable, files: FileReader
+) -> dict[str, RecordedProgram]:
+    """Return each program that has recorded requests, by its id, at these prices.
+
+    A sweep is read once to write its report and again to print it; the second time finds the replays of the first.
+    """
+    recorded: dict[str, RecordedProgram] = {}
+    digest = prices.digest
     for program in sorted(set(programs)):
         path = directory / REFERENCES / program / REQUESTS
-        if not path.exists():  # of an older sweep: the report does without
-            continue
         try:
-            traces[program] = _priced(Trace.load(path), prices)
-        except (OSError, ValueError):
-            files.refuse(path, "is no trace of requests, as if cut short")
-    return traces
+            state = os.stat(path)
+        except OSError:  # of an older sweep, or one whose reference failed: the report does without
+            continue
+        key = (str(path.resolve()), state.st_mtime_ns, state.st_size, digest)
+        if key not in _remembered:
+            if len(_remembered) >= _MOST_REMEMBERED:
+                _remembered.clear()
+            try:
+                _remembered[key] = RecordedProgram(_priced(Trace.load(path), prices))
+            except (OSError, ValueError):
+                files.refuse(path, "is no trace of requests, as if cut short")
+                continue
+        recorded[program] = _remembered[key]
+    return recorded
 
 
-def find_bounds(traces: Mapping[str, Trace], results: Iterable[TrialResult]) -> Bounds:
-    """Return the certified bound of each program at each limit; without those that have no trace."""
+def find_bounds(recorded: Mapping[str, RecordedProgram], results: Iterable[TrialResult]) -> Bounds:
+    """Return the certified bound of each program at each limit that was run; without those that have no trace."""
     wanted = {(result.program_id, result.config.memory_limit) for result in results}
     return {
-        (program, limit): optimum(traces[program], limit).lower_bound_seconds
-        for program, limit in wanted
-        if program in traces
+        (program, limit): recorded[program].bound_seconds(limit) for program, limit in wanted if program in recorded
     }

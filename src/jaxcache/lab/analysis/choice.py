@@ -47,7 +47,7 @@ class Choice:
     def rivals(self) -> list[Setting]:
         """The other settings at this limit with these buckets, the fewest seconds first."""
         here = self.block.at(self.setting.memory_limit, self.setting.buckets)
-        return [one for one in here if one != self.setting]
+        return [setting for setting in here if setting != self.setting]
 
     @property
     def is_least(self) -> bool:
@@ -71,9 +71,9 @@ class Choice:
     @property
     def claimed(self) -> bool:
         """Whether the policy was shown to take less than one tried at this limit, and none was shown to take less."""
-        here = {one.eviction for one in self.rivals}
-        shown = any(one.verdict == "less" and one.second in here for one in self.against)
-        return shown and all(one.verdict != "more" for one in self.against)
+        here = {setting.eviction for setting in self.rivals}
+        shown = any(pair.verdict == "less" and pair.second in here for pair in self.against)
+        return shown and all(pair.verdict != "more" for pair in self.against)
 
     def saved_over(self, rival: Setting) -> Interval:
         """Return the seconds saved over a setting of the block, with an interval where programs have the same seeds."""
@@ -106,24 +106,26 @@ def _best_buckets(block: Block) -> str:
     """Return the buckets with which compiling and running take least: padding costs in the running."""
 
     def total_seconds(name: str) -> float:
-        settings = [one for one in block.by_setting if one.buckets == name]
+        settings = [setting for setting in block.by_setting if setting.buckets == name]
         # Running hardly depends on the policy and its limit: the mean over them is less noisy than that of the best.
-        running = fmean(group.mean("run_seconds") for one in settings for group in block.by_setting[one])
-        return min(block.seconds[one] for one in settings) + running
+        running = fmean(group.mean("run_seconds") for setting in settings for group in block.by_setting[setting])
+        return min(block.seconds[setting] for setting in settings) + running
 
-    return min(sorted({one.buckets for one in block.by_setting}), key=lambda name: (total_seconds(name), name))
+    return min(sorted({setting.buckets for setting in block.by_setting}), key=lambda name: (total_seconds(name), name))
 
 
 def _best_limit(block: Block, buckets: str) -> tuple[int | None, float | None]:
     """Return the smallest limit that is large enough for all programs, or that of the fewest seconds, and its loss."""
-    limits = sorted({one.memory_limit for one in block.by_setting if one.buckets == buckets}, key=limit_order)
+    limits = sorted(
+        {setting.memory_limit for setting in block.by_setting if setting.buckets == buckets}, key=limit_order
+    )
     best = [block.at(limit, buckets)[0] for limit in limits]
     for setting in best:
         lost = [_lost_share(group) for group in block.by_setting[setting]]
-        known = [share for share in lost if share is not None]
-        if len(known) == len(lost) and max(known) <= _CLOSE:
-            return setting.memory_limit, max(0.0, *known)
-    return min(best, key=lambda one: block.seconds[one]).memory_limit, None
+        shares = [share for share in lost if share is not None]
+        if len(shares) == len(lost) and max(shares) <= _CLOSE:
+            return setting.memory_limit, max(0.0, *shares)
+    return min(best, key=lambda setting: block.seconds[setting]).memory_limit, None
 
 
 def _lost_share(group: Group) -> float | None:
@@ -136,8 +138,8 @@ def _lost_share(group: Group) -> float | None:
 
 def told_by(option: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return the comparisons of an option with each other one, told from its side."""
-    mine = [one for one in comparisons if option in (one.first, one.second)]
-    return [one if one.first == option else reverse(one) for one in mine]
+    mine = [pair for pair in comparisons if option in (pair.first, pair.second)]
+    return [pair if pair.first == option else reverse(pair) for pair in mine]
 
 
 def by_policy(groups: Sequence[Group]) -> dict[str, dict[tuple[Any, int], float]]:

@@ -92,8 +92,8 @@ def _subsets(repeats: int) -> tuple[np.ndarray, np.ndarray]:
         numbers = np.arange(1, 2**repeats)
         members = (numbers[:, None] >> np.arange(repeats)) & 1
     else:
-        drawn = np.random.default_rng(repeats).integers(0, 2, (2**_EXACT_REPEATS - 1, repeats))
-        members = drawn[drawn.any(axis=1)]
+        members_drawn = np.random.default_rng(repeats).integers(0, 2, (2**_EXACT_REPEATS - 1, repeats))
+        members = members_drawn[members_drawn.any(axis=1)]
     return members.astype(np.float64), members.sum(axis=1)
 
 
@@ -128,8 +128,8 @@ def paired_interval(differences: Sequence[float], confidence: float = 1 - LEVEL)
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values adjusted for their number, in the order given."""
     adjusted, highest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda n: p_values[n])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda n: p_values[n])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
 
@@ -150,14 +150,14 @@ def compare(measured: Mapping[str, Seconds], baseline: str | None = None) -> lis
         pairs: Iterable[tuple[str, str]] = itertools.combinations(measured, 2)
     else:
         pairs = [(option, baseline) for option in measured if option != baseline]
-    return correct([one for one in (_pair(measured, *pair) for pair in pairs) if one is not None])
+    return correct([pair for pair in (_pair(measured, *pair) for pair in pairs) if pair is not None])
 
 
 def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return comparisons, corrected as one family."""
-    adjusted = holm([one.p_value for one in comparisons])
+    adjusted = holm([pair.p_value for pair in comparisons])
     needed = repeats_needed(len(comparisons))
-    return [replace(one, adjusted=p, repeats_needed=needed) for one, p in zip(comparisons, adjusted, strict=True)]
+    return [replace(pair, adjusted=p, repeats_needed=needed) for pair, p in zip(comparisons, adjusted, strict=True)]
 
 
 def _pair(measured: Mapping[str, Seconds], first: str, second: str) -> Comparison | None:
@@ -187,12 +187,12 @@ def _pair(measured: Mapping[str, Seconds], first: str, second: str) -> Compariso
 
 def leaders(comparisons: Sequence[Comparison]) -> set[str]:
     """Return the options that none was shown to take less than, from comparisons of every pair."""
-    options = {name for one in comparisons for name in (one.first, one.second)}
-    beaten = {one.second for one in comparisons if one.verdict == "less"}
-    return options - beaten - {one.first for one in comparisons if one.verdict == "more"}
+    options = {name for pair in comparisons for name in (pair.first, pair.second)}
+    beaten = {pair.second for pair in comparisons if pair.verdict == "less"}
+    return options - beaten - {pair.first for pair in comparisons if pair.verdict == "more"}
 
 
-def reverse(one: Comparison) -> Comparison:
+def reverse(pair: Comparison) -> Comparison:
     """Return the same comparison told from the other side."""
 
     def inverse(value: float | None) -> float | None:
@@ -201,11 +201,11 @@ def reverse(one: Comparison) -> Comparison:
     def negative(value: float | None) -> float | None:
         return None if value is None else -value
 
-    ratio, saved = one.ratio, one.saved_seconds
+    ratio, saved = pair.ratio, pair.saved_seconds
     return replace(
-        one,
-        first=one.second,
-        second=one.first,
+        pair,
+        first=pair.second,
+        second=pair.first,
         ratio=replace(ratio, mean=1 / ratio.mean, low=inverse(ratio.high), high=inverse(ratio.low)),
         saved_seconds=replace(saved, mean=-saved.mean, low=negative(saved.high), high=negative(saved.low)),
     )

@@ -1,4 +1,4 @@
-"""What the statistics of one cache cannot tell, but trial and reference can: scans, and one giant among dwarfs."""
+"""Rules that need trial and reference beside the statistics of one cache: scans, and one oversized entry."""
 
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion
 from ..._advice.suggestions import limit_for

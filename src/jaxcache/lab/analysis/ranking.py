@@ -37,10 +37,10 @@ class Block:
     @cached_property
     def by_setting(self) -> dict[Setting, tuple[Group, ...]]:
         """The groups of each setting, one a program."""
-        found: dict[Setting, tuple[Group, ...]] = {}
+        groups_of: dict[Setting, tuple[Group, ...]] = {}
         for group in self.groups:
-            found[group.setting] = (*found.get(group.setting, ()), group)
-        return found
+            groups_of[group.setting] = (*groups_of.get(group.setting, ()), group)
+        return groups_of
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -57,8 +57,10 @@ class Block:
 
     def at(self, limit_bytes: int | None, buckets: str) -> list[Setting]:
         """Return the settings with this limit and these buckets, the fewest seconds first; ties go to lru."""
-        here = [one for one in self.by_setting if (one.memory_limit, one.buckets) == (limit_bytes, buckets)]
-        return sorted(here, key=lambda one: (self.seconds[one], one.eviction != "lru", one.eviction))
+        here = [
+            setting for setting in self.by_setting if (setting.memory_limit, setting.buckets) == (limit_bytes, buckets)
+        ]
+        return sorted(here, key=lambda setting: (self.seconds[setting], setting.eviction != "lru", setting.eviction))
 
 
 def limit_order(limit_bytes: int | None) -> float:
@@ -131,4 +133,4 @@ def _descent(mask: int, counts: dict[int, int]) -> Iterator[tuple[int, int]]:
     while mask.bit_count() >= 2:
         yield mask, sum(count for other, count in counts.items() if other & mask == mask)
         smaller = {mask & other for other in counts} - {mask}
-        mask = max(smaller, key=lambda one: (one.bit_count(), one), default=0)
+        mask = max(smaller, key=lambda subset: (subset.bit_count(), subset), default=0)

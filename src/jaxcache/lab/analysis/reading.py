@@ -65,10 +65,10 @@ class FileReader:
 def _what_is_wrong(content: bytes, error: ValidationError) -> str:
     """Return why a file is not what it should be: cut short, of another version, or with what field wrong."""
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError):
         return "is empty" if not content.strip() else "is no JSON, as if cut short"
-    version = found.get("schema_version", 1) if isinstance(found, dict) else None
+    version = value.get("schema_version", 1) if isinstance(value, dict) else None
     if version != 1:
         return f"is of schema version {version}, this jaxcache reads version 1"
     first = error.errors()[0]

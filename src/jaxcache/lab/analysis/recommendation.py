@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..._primitives.sizes import format_size, parse_size
+from ..buckets import Buckets
 from .answer import describe_cells, notes_of, nothing_shared, sentence_of
 from .choice import choose
 from .paired_tests import Comparison
@@ -13,7 +14,7 @@ from .sweep import Group, Setting
 
 @dataclass(frozen=True)
 class Decision:
-    """What to choose, as far as the sweep carries it.
+    """Setting to choose, as far as measured trials carry it.
 
     Attributes:
         sentence: The answer, with what was compared if that is not all.
@@ -41,34 +42,38 @@ class Decision:
 
     @property
     def override(self) -> str:
-        """What to add to ``python -m flows.sweep`` for the recommended setting."""
-        chosen = self.setting
-        if chosen is None:
-            return ""
-        limit = "null" if chosen.memory_limit is None else typed_size(chosen.memory_limit)
-        fields = self.chosen[0].results[0].config.buckets.model_dump(mode="json")
-        name = fields.pop("name")
-        parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in fields.items()]
-        buckets = [] if name == "none" else [f"buckets={name}", *parts]
-        return " ".join([f"eviction={chosen.eviction.partition(' ')[0]}", f"memory_limit={limit}", *buckets])
+        """The words that make ``python -m flows.sweep`` run the recommended setting."""
+        return "" if self.setting is None else override_of(self.setting, self.chosen[0].results[0].config.buckets)
 
     @property
     def python(self) -> str:
         """The same in a program."""
-        chosen = self.setting
-        if chosen is None:
-            return ""
-        limit = "None" if chosen.memory_limit is None else typed_size(chosen.memory_limit)
-        written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
-        cache = f'jaxcache.JitCache({written}, eviction="{chosen.eviction.partition(" ")[0]}")'
-        courses = [(group, result.course) for group in self.chosen for result in group.results]
-        lengths = {course.buckets: group for group, course in reversed(courses) if course is not None}
-        lengths.pop((), None)
-        if not lengths:
-            return cache
-        first, group = [*lengths.items()][-1]
-        whose = "" if len(lengths) == 1 else f"  # of {group.program.label}, seed {group.seeds[0]}"
-        return f"jaxcache.bucketed(f, cache={cache}, buckets={first}){whose}"
+        return "" if self.setting is None else python_of(self.setting, self.chosen)
+
+
+def override_of(setting: Setting, buckets: Buckets) -> str:
+    """Return the words that make ``python -m flows.sweep`` run a setting."""
+    limit = "null" if setting.memory_limit is None else typed_size(setting.memory_limit)
+    fields = buckets.model_dump(mode="json")
+    name = fields.pop("name")
+    parts = [f"buckets.{key}={'null' if value is None else value}" for key, value in fields.items()]
+    padding = [] if name == "none" else [f"buckets={name}", *parts]
+    return " ".join([f"eviction={setting.eviction.partition(' ')[0]}", f"memory_limit={limit}", *padding])
+
+
+def python_of(setting: Setting, groups: Sequence[Group]) -> str:
+    """Return the setting in a program; the lengths of its buckets are read off groups that ran with them."""
+    limit = "None" if setting.memory_limit is None else typed_size(setting.memory_limit)
+    written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
+    cache = f'jaxcache.JitCache({written}, eviction="{setting.eviction.partition(" ")[0]}")'
+    courses = [(group, result.course) for group in groups for result in group.results]
+    lengths = {course.buckets: group for group, course in reversed(courses) if course is not None}
+    lengths.pop((), None)
+    if not lengths:
+        return cache
+    first, group = [*lengths.items()][-1]
+    whose = "" if len(lengths) == 1 else f"  # of {group.program.label}, seed {group.seeds[0]}"
+    return f"jaxcache.bucketed(f, cache={cache}, buckets={first}){whose}"
 
 
 def typed_size(size_bytes: int) -> str:

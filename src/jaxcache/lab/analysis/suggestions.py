@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Literal
 
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion, merge
 from ..._advice.suggestions import Thresholds, all_suggestions
@@ -33,6 +34,7 @@ class Advice:
         expected: The effect, with its interval.
         checked: How that is known.
         saved_seconds: Compile seconds of a run, by which advice is ranked.
+        basis: Whether the effect was counted, which is at most what is saved, measured, or replayed.
     """
 
     about: str
@@ -40,17 +42,18 @@ class Advice:
     expected: str
     checked: str
     saved_seconds: float
+    basis: Literal["counted", "measured", "replayed"] = "counted"
 
 
 def advise(groups: Sequence[Group]) -> list[Advice]:
     """Return what to change, most seconds first; empty if there is nothing to gain."""
-    found = _cheaper_policies(groups)
+    advice = _cheaper_policies(groups)
     programs: dict[Program, list[Group]] = defaultdict(list)
     for group in groups:
         programs[group.program].append(group)
     for members in programs.values():
-        found += _of_setting(_best_of(members), members)
-    return sorted(found, key=lambda one: -one.saved_seconds)
+        advice += _of_setting(_best_of(members), members)
+    return sorted(advice, key=lambda each: -each.saved_seconds)
 
 
 def _best_of(members: list[Group]) -> Group:
@@ -66,31 +69,35 @@ def _of_setting(group: Group, rivals: list[Group]) -> list[Advice]:
     """Return what the rules say of a setting: those that fire for more than half of its seeds."""
     fired: dict[str, list[Suggestion]] = defaultdict(list)
     for result in group.results:
-        for one in (one for one in _rules(group, result) if not _is_set(group, one.override)):
-            fired[one.override or f"{one.rule} {one.title}"].append(one)
-    found: list[Advice] = []
+        for suggestion in (
+            suggestion for suggestion in _rules(group, result) if not _is_set(group, suggestion.override)
+        ):
+            fired[suggestion.override or f"{suggestion.rule} {suggestion.title}"].append(suggestion)
+    advice: list[Advice] = []
     for same in fired.values():
         by_rule: dict[str, list[Suggestion]] = defaultdict(list)
-        for one in same:
-            by_rule[one.rule].append(one)
-        often = [ones for ones in by_rule.values() if 2 * len(ones) > len(group.results)]
+        for suggestion in same:
+            by_rule[suggestion.rule].append(suggestion)
+        often = [suggestions for suggestions in by_rule.values() if 2 * len(suggestions) > len(group.results)]
         if often:
-            found += _weigh(group, rivals, often)
-    return found
+            advice += _weigh(group, rivals, often)
+    return advice
 
 
 def _rules(group: Group, result: TrialResult) -> list[Suggestion]:
     if result.statistics is None:
         return []
     stats = result.statistics.counted(group.setting.memory_limit)
-    own = [scan_pollution(group, result), giant_entry(group, result)]
+    pathologies = [scan_pollution(group, result), giant_entry(group, result)]
     thresholds = replace(_ALL_WRITTEN, in_use=not group.program.persistent.startswith("off"))
-    return [one for one in own if one is not None] + all_suggestions(stats, group.setting.eviction, thresholds)
+    return [suggestion for suggestion in pathologies if suggestion is not None] + all_suggestions(
+        stats, group.setting.eviction, thresholds
+    )
 
 
 def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> list[Advice]:
     """Return the advice of rules that suggest one and the same; none if the sweep shows that it does not help."""
-    told = first = merge([ones[0] for ones in often])
+    first = merge([suggestions[0] for suggestions in often])
     about = f"{group.program.label}, {group.setting.label}"
     tried = _tried(group, rivals, first.override)
     if tried is not None:
@@ -101,16 +108,27 @@ def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> 
         interval = paired_interval(saved)
         checked = f"measured in this sweep: {tried.setting.label} against {group.setting.label}, paired by seed"
         return [
-            Advice(about, told, f"{describe_seconds(interval)} compile seconds a run saved", checked, interval.mean)
+            Advice(
+                about,
+                first,
+                f"{describe_seconds(interval)} compile seconds a run saved",
+                checked,
+                interval.mean,
+                "measured",
+            )
         ]
-    counted = [one.saved_seconds for one in max(often, key=len)]
+    counted = [suggestion.saved_seconds for suggestion in max(often, key=len)]
     seeds = f"{len(counted)} seed{'s' * (len(counted) > 1)}"
     return [Advice(
-        about, told, f"between nothing and {max(counted):.1f} compile seconds a run saved",
-        f"counted, not tried: the misses it could spare took {min(counted):.1f} to {max(counted):.1f} s in {seeds}; "
-        "running the override shows what it really saves",
+        about, first, f"at most {max(counted):.1f} compile seconds a run saved",
+        f"counted, not tried, and not to be replayed: the misses it could spare took {_span(counted)} s in {seeds}",
         fmean(counted),
     )]  # fmt: skip
+
+
+def _span(counted: Sequence[float]) -> str:
+    least, most = f"{min(counted):.1f}", f"{max(counted):.1f}"
+    return most if least == most else f"{least} to {most}"
 
 
 def _is_set(group: Group, override: str) -> bool:
@@ -146,43 +164,43 @@ def _cheaper_policies(groups: Sequence[Group]) -> list[Advice]:
     programs: dict[Program, list[Group]] = defaultdict(list)
     for group in groups:
         programs[group.program].append(group)
-    pairs = [(program, one) for program, members in programs.items() for one in compare(by_policy(members))]
-    corrected = correct([one for _, one in pairs])
+    pairs = [(program, pair) for program, members in programs.items() for pair in compare(by_policy(members))]
+    corrected = correct([pair for _, pair in pairs])
     by_program: dict[Program, list[Comparison]] = defaultdict(list)
-    for (program, _), one in zip(pairs, corrected, strict=True):
-        by_program[program].append(one)
-    found = [_cheaper(program, programs[program], ones) for program, ones in by_program.items()]
-    return [one for one in found if one is not None]
+    for (program, _), pair in zip(pairs, corrected, strict=True):
+        by_program[program].append(pair)
+    cheaper = [_cheaper(program, programs[program], pairs_of) for program, pairs_of in by_program.items()]
+    return [pair for pair in cheaper if pair is not None]
 
 
-def _is_no_worse(one: Comparison) -> bool:
+def _is_no_worse(pair: Comparison) -> bool:
     """Return whether the first option took no more than the second, in ratio and in seconds."""
-    return one.ratio.mean <= 1 and one.saved_seconds.mean >= 0
+    return pair.ratio.mean <= 1 and pair.saved_seconds.mean >= 0
 
 
 def _cheaper(program: Program, members: list[Group], comparisons: list[Comparison]) -> Advice | None:
     """Return the policy that was shown to take less than another, and that nothing was seen to take less than."""
     policies = {group.setting.eviction for group in members}
     against = {name: told_by(name, comparisons) for name in policies}
-    shown = {name: [one for one in ones if one.verdict == "less"] for name, ones in against.items()}
+    shown = {name: [pair for pair in pairs_of if pair.verdict == "less"] for name, pairs_of in against.items()}
     best = min(
-        (name for name in sorted(policies) if shown[name] and all(_is_no_worse(one) for one in against[name])),
-        key=lambda name: min(one.ratio.mean for one in shown[name]), default=None,
+        (name for name in sorted(policies) if shown[name] and all(_is_no_worse(pair) for pair in against[name])),
+        key=lambda name: min(pair.ratio.mean for pair in shown[name]), default=None,
     )  # fmt: skip
     if best is None:
         return None
     mine = shown[best]
-    dearest = max(mine, key=lambda one: one.saved_seconds.mean)
+    dearest = max(mine, key=lambda pair: pair.saved_seconds.mean)
     if dearest.saved_seconds.mean < WORTH_SECONDS:
         return None
-    also = sorted(one.second for one in against[best] if one.verdict == "no difference seen")
+    also = sorted(pair.second for pair in against[best] if pair.verdict == "no difference seen")
     no_worse = f" ({', '.join(also)}: no difference seen)" if also else ""
     least = len(against[best]) == len(policies) - 1
-    claim = "compiles least" if least else f"compiles less than {', '.join(sorted(one.second for one in mine))}"
+    claim = "compiles least" if least else f"compiles less than {', '.join(sorted(pair.second for pair in mine))}"
     limits = sorted({g.setting.memory_limit for g in members}, key=lambda limit: limit or float("inf"))
     where = ", ".join("no limit" if limit is None else format_size(limit) for limit in limits)
-    ratio = "; ".join(f"{describe_ratio(one.ratio)} of {one.second}" for one in mine)
-    missing = sum(one.missing for one in mine)
+    ratio = "; ".join(f"{describe_ratio(pair.ratio)} of {pair.second}" for pair in mine)
+    missing = sum(pair.missing for pair in mine)
     suggestion = Suggestion(
         "cheaper policy",
         f"{best} {claim}{no_worse}",
@@ -197,4 +215,4 @@ def _cheaper(program: Program, members: list[Group], comparisons: list[Compariso
         f"exact sign-flip test over {dearest.repeats} seeds, paired within limit and seed, Holm's correction for "
         f"{len(comparisons)} pairs here and those of other programs, {LEVEL:.0%}"
     )
-    return Advice(program.label, suggestion, suggestion.effect, checked, dearest.saved_seconds.mean)
+    return Advice(program.label, suggestion, suggestion.effect, checked, dearest.saved_seconds.mean, "measured")

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -15,12 +15,13 @@ from ..layout import MANIFEST, REFERENCE, REFERENCES, RESULT, TRIALS
 from ..result import Reference, TrialResult
 from ..trial import Trial
 from .baselines import Baselines, agreed_prices, find_frames, is_bound, mean_frame
-from .bounds import Bounds, find_bounds, load_prices, load_traces
+from .bounds import Bounds, find_bounds, load_prices, load_programs
 from .reading import FileReader, Unreadable, fault_of_file
+from .recorded import RecordedProgram
 
 
 class Manifest(BaseModel):
-    """What a sweep says of itself: written when it starts, and again when it ends.
+    """Record of a sweep as a whole: written when it starts, and again when it ends.
 
     Attributes:
         command: What to type to run it again.
@@ -46,7 +47,7 @@ class Manifest(BaseModel):
 
 
 class Program(NamedTuple):
-    """What trials have in common that are compared with each other.
+    """Part of their configs that trials have in common which are compared with each other.
 
     ``workload`` and ``shapes`` are names, followed by those of their settings that differ within the sweep; ``other``
     names what else differs that is not to be chosen, such as the precision.
@@ -66,7 +67,7 @@ class Program(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What is to be chosen."""
+    """Policy, limit and buckets: the part of a config that is to be chosen."""
 
     eviction: str
     memory_limit: int | None
@@ -106,14 +107,14 @@ class Group:
     @cached_property
     def frame(self) -> Baselines | None:
         """The mean over the seeds; None unless it is known of all of them."""
-        known = [self.frames[result.program_id] for result in self.results if result.program_id in self.frames]
-        return mean_frame(known) if len(known) == len(self.results) else None
+        frames = [self.frames[result.program_id] for result in self.results if result.program_id in self.frames]
+        return mean_frame(frames) if len(frames) == len(self.results) else None
 
     @cached_property
     def bound_seconds(self) -> float | None:
         """The mean over the seeds; None unless it is known of all of them."""
-        known = [self.bounds[result.program_id] for result in self.results if result.program_id in self.bounds]
-        return fmean(known) if len(known) == len(self.results) else None
+        bounds = [self.bounds[result.program_id] for result in self.results if result.program_id in self.bounds]
+        return fmean(bounds) if len(bounds) == len(self.results) else None
 
     def at_seeds(self, seeds: Collection[int]) -> "Group":
         """Return the group with the trials of these seeds alone."""
@@ -125,7 +126,7 @@ class Group:
 
     def _parts(self, name: str) -> list[BaseModel]:
         parts = [p for r in self.results for p in (r.statistics, r.timing, r.memory) if p is not None]
-        return [part for part in parts if hasattr(part, name)]
+        return [part for part in parts if name in type(part).model_fields or hasattr(type(part), name)]
 
     @property
     def seconds_by_seed(self) -> dict[int, float]:
@@ -144,20 +145,39 @@ class Group:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as its files tell it."""
+    """A sweep as its files tell it.
+
+    Attributes:
+        references: By program id.
+        recorded: The requests of each program that has a trace, by program id.
+    """
 
     directory: Path
     manifest: Manifest | None
     results: tuple[TrialResult, ...]
     groups: tuple[Group, ...]
     unreadable: tuple[Unreadable, ...]
+    references: Mapping[str, Reference] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, RecordedProgram] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _naming(self) -> "_Naming":
+        return _Naming([result.config for result in self.results])
+
+    @cached_property
+    def programs(self) -> dict[str, Program]:
+        """The program of each program id, named as its groups are."""
+        return {result.program_id: self._naming.program(result.config) for result in self.results}
+
+    def setting_of(self, result: TrialResult) -> Setting:
+        """Return the setting of a trial, named as its group is."""
+        return self._naming.setting(result.config)
 
     @property
     def failed_settings(self) -> list[Setting]:
         """Settings that have no successful trial."""
-        naming = _Naming([result.config for result in self.results])
         succeeded = {group.setting for group in self.groups}
-        failed = dict.fromkeys(naming.setting(result.config) for result in self.failed)
+        failed = dict.fromkeys(self.setting_of(result) for result in self.failed)
         return [setting for setting in failed if setting not in succeeded]
 
     @property
@@ -168,7 +188,7 @@ class Sweep:
     @property
     def damaged(self) -> tuple[Unreadable, ...]:
         """Results that cannot be used: their trials ran, and have to be run again."""
-        return tuple(one for one in self.unreadable if Path(one.path).match(f"{TRIALS}/*/{RESULT}"))
+        return tuple(file for file in self.unreadable if Path(file.path).match(f"{TRIALS}/*/{RESULT}"))
 
 
 def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
@@ -189,16 +209,18 @@ def read_sweep(directory: Path, bounds: Bounds | None = None) -> Sweep:
     references = files.read(Reference, directory.glob(f"{REFERENCES}/*/{REFERENCE}"))
     prices = load_prices(directory, files) or agreed_prices(references)
     programs = {result.program_id for result in results}
-    traces = {} if prices is None else load_traces(directory, programs, prices, files)
-    frames = find_frames(references, traces, prices)
-    order = {trial: place for place, trial in enumerate(manifests[0].order)} if manifests else {}
+    recorded = {} if prices is None else load_programs(directory, programs, prices, files)
+    frames = find_frames(references, {program: recording.trace for program, recording in recorded.items()}, prices)
+    order = {trial: rank for rank, trial in enumerate(manifests[0].order)} if manifests else {}
     results.sort(key=lambda result: order.get(result.trial_id, len(order)))
     return Sweep(
         directory=directory,
         manifest=manifests[0] if manifests else None,
         results=tuple(results),
-        groups=tuple(group_trials(results, frames, find_bounds(traces, results) if bounds is None else bounds)),
+        groups=tuple(group_trials(results, frames, find_bounds(recorded, results) if bounds is None else bounds)),
         unreadable=tuple(files.unreadable),
+        references={reference.program_id: reference for reference in references},
+        recorded=recorded,
     )
 
 
@@ -208,12 +230,7 @@ def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Baselines]
     naming = _Naming([result.config for result in results])
     grouped: dict[tuple[Program, Setting], list[TrialResult]] = defaultdict(list)
     for result in done:
-        config = result.config
-        program = Program(
-            naming.part(config, "workload"), naming.part(config, "shapes"), naming.part(config, "persistent"),
-            config.precision, naming.other(config),
-        )  # fmt: skip
-        grouped[program, naming.setting(config)].append(result)
+        grouped[naming.program(result.config), naming.setting(result.config)].append(result)
 
     def rank(item: tuple[Program, Setting]) -> tuple[object, ...]:
         program, setting = item
@@ -225,8 +242,8 @@ def group_trials(results: Sequence[TrialResult], frames: Mapping[str, Baselines]
         limit = setting.memory_limit
         groups.append(Group(
             program, setting, members,
-            {one.program_id: frames[one.program_id] for one in members if _is_framed(one, frames)},
-            {one.program_id: bounds[one.program_id, limit] for one in members if _is_bounded(one, bounds)},
+            {result.program_id: frames[result.program_id] for result in members if _is_framed(result, frames)},
+            {result.program_id: bounds[result.program_id, limit] for result in members if _is_bounded(result, bounds)},
         ))  # fmt: skip
     return groups
 
@@ -252,15 +269,15 @@ class _Naming:
         values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         others: dict[str, set[str]] = defaultdict(set)
         for config in configs:
-            for field in Trial.model_fields:
-                part = getattr(config, field)
-                if field not in self._TOLD:
-                    others[field].add(str(part))
+            for name in Trial.model_fields:
+                part = getattr(config, name)
+                if name not in self._TOLD:
+                    others[name].add(str(part))
                 elif isinstance(part, BaseModel):
                     for key in type(part).model_fields:
-                        values[field, _name_of(part), key].add(str(getattr(part, key)))
+                        values[name, _name_of(part), key].add(str(getattr(part, key)))
         self._differing = {key for key, seen in values.items() if len(seen) > 1}
-        self._others = [field for field, seen in others.items() if len(seen) > 1]
+        self._others = [name for name, seen in others.items() if len(seen) > 1]
 
     def part(self, config: Trial, field: str) -> str:
         """Return ``zipf``, or ``zipf exponent=1.2`` if there is another ``zipf``."""
@@ -270,6 +287,13 @@ class _Naming:
         name = _name_of(part)
         differing = [key for key in type(part).model_fields if (field, name, key) in self._differing]
         return " ".join([name, *(f"{key}={getattr(part, key)}" for key in differing)])
+
+    def program(self, config: Trial) -> Program:
+        """Return the program of a config."""
+        return Program(
+            self.part(config, "workload"), self.part(config, "shapes"), self.part(config, "persistent"),
+            config.precision, self.other(config),
+        )  # fmt: skip
 
     def setting(self, config: Trial) -> Setting:
         """Return the setting of a config."""

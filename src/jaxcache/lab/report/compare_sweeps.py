@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.answer import describe_ratio
+from ..analysis.findings import Findings
 from ..analysis.paired_tests import Comparison, compare, correct
-from ..analysis.recommendation import decide, typed_size
+from ..analysis.recommendation import typed_size
 from ..analysis.sweep import Sweep
 from ..result import TrialResult
+from .markdown_table import markdown_table
 from .rows import damaged_results, headline
 
 _DIRECTORY = "persistent.directory"
@@ -28,7 +30,7 @@ _MEASURES: dict[str, Callable[[TrialResult], float | None]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """How a measure of one sweep compares with the first sweep's.
+    """A measure of one sweep, held against the first sweep's.
 
     Attributes:
         where: The config of a cell in short; empty for all cells together.
@@ -49,7 +51,7 @@ def changes(before: Sweep, after: Sweep) -> tuple[list[Change], list[Change]]:
     overall: list[tuple[str, str, Comparison]] = []
     for measure, value in _MEASURES.items():
         measured = {"after": _measured(after, value), "before": _measured(before, value)}
-        overall += [(measure, "", one) for one in compare(measured)]
+        overall += [(measure, "", pair) for pair in compare(measured)]
     name = next(iter(_MEASURES))
     old, new = _measured(before, _MEASURES[name]), _measured(after, _MEASURES[name])
     labels = _labels((before, after))
@@ -59,13 +61,13 @@ def changes(before: Sweep, after: Sweep) -> tuple[list[Change], list[Change]]:
             "after": {key: seconds for key, seconds in new.items() if key[0] == cell},
             "before": {key: seconds for key, seconds in old.items() if key[0] == cell},
         }
-        by_cell += [(name, labels[cell], one) for one in compare(of_cell)]
+        by_cell += [(name, labels[cell], pair) for pair in compare(of_cell)]
     return _corrected(overall), _corrected(by_cell)
 
 
-def _corrected(found: list[tuple[str, str, Comparison]]) -> list[Change]:
-    family = correct([one for _, _, one in found])
-    return [Change(measure, where, one) for (measure, where, _), one in zip(found, family, strict=True)]
+def _corrected(changed: list[tuple[str, str, Comparison]]) -> list[Change]:
+    family = correct([pair for _, _, pair in changed])
+    return [Change(measure, where, pair) for (measure, where, _), pair in zip(changed, family, strict=True)]
 
 
 def _cell(result: TrialResult) -> str:
@@ -108,10 +110,10 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Iterator[str]:
     """Yield a comparison of several sweeps as markdown; the first is what the others are held against."""
     names = _names([sweep.directory for sweep in sweeps])
     yield from (f"# {' against '.join([' and '.join(names[1:]), names[0]])}", "")
-    yield from ("| sweep | trials | what it says |", "| --- | --- | --- |")
-    for name, sweep in zip(names, sweeps, strict=True):
-        yield f"| {name} | {headline(sweep)} | {decide(sweep.groups, sweep.failed_settings).sentence} |"
-    yield ""
+    rows = [
+        (name, headline(sweep), Findings(sweep).sentence) for name, sweep in zip(names, sweeps, strict=True)
+    ]  # fmt: skip
+    yield from markdown_table(("sweep", "trials", "what it says"), rows)
     for name, sweep in zip(names[1:], sweeps[1:], strict=True):
         yield from _against(names[0], sweeps[0], name, sweep)
 
@@ -142,13 +144,15 @@ def _against(first: str, before: Sweep, name: str, after: Sweep) -> Iterator[str
 
 
 def _table(heading: str, rows: list[tuple[str, Comparison]]) -> Iterator[str]:
-    yield f"| {heading} | later ÷ earlier | seeds | p, corrected | what may be said |"
-    yield "| --- | ---: | ---: | ---: | --- |"
-    for name, one in rows:
-        said = {"too few repeats": f"too few repeats: {one.repeats_needed} are needed"}.get(one.verdict, one.verdict)
-        missing = f", {one.missing} pairs missing" if one.missing else ""
-        yield f"| {name} | {describe_ratio(one.ratio)} | {one.repeats} | {one.adjusted:.3f} | {said}{missing} |"
-    yield ""
+    columns = (heading, "later ÷ earlier", "seeds", "p, corrected", "what may be said")
+    yield from markdown_table(columns, [_row(name, pair) for name, pair in rows])
+
+
+def _row(name: str, pair: Comparison) -> tuple[str, ...]:
+    few = f"too few repeats: {pair.repeats_needed} are needed"
+    verdict = few if pair.verdict == "too few repeats" else pair.verdict
+    missing = f", {pair.missing} pairs missing" if pair.missing else ""
+    return (name, describe_ratio(pair.ratio), str(pair.repeats), f"{pair.adjusted:.3f}", verdict + missing)
 
 
 def _differences(before: Sweep, after: Sweep) -> Iterator[str]:
@@ -157,8 +161,8 @@ def _differences(before: Sweep, after: Sweep) -> Iterator[str]:
     yield from _differing_settings(before, after)
     for sweep, word in ((before, "earlier"), (after, "later")):
         other = after if sweep is before else before
-        known = {_cell(result) for result in other.results}
-        alone = sorted({labels[_cell(r)] for r in sweep.results if _cell(r) not in known})
+        cells = {_cell(result) for result in other.results}
+        alone = sorted({labels[_cell(r)] for r in sweep.results if _cell(r) not in cells})
         if alone:
             shown = ", ".join(alone[:8]) + (f" and {len(alone) - 8} more" if len(alone) > 8 else "")
             yield f"only the {word} has: {shown}"

@@ -10,8 +10,10 @@ import altair as alt
 import vl_convert
 
 from ..._primitives.atomic_files import write_file
+from ..analysis.findings import Findings
 from ..analysis.sweep import Group
-from .charts import Figure, tradeoff_layers
+from .charts import MOST_PANELS, Figure, map_layers, measured_layers, named_policies
+from .map_tables import map_title, seeds_text
 
 WEB = Path(__file__).with_name("web")
 _WIDTH = 420
@@ -27,17 +29,25 @@ def themes() -> dict[str, dict[str, Any]]:
     return json.loads((WEB / "theme.json").read_text())
 
 
-def tradeoff_plot(groups: Sequence[Group]) -> alt.TopLevelMixin | None:
-    """Return reference compile seconds against the limit, one panel a program; None if there is nothing to draw."""
-    panels: dict[str, list[Group]] = {}
-    for group in groups:
-        panels.setdefault(group.program.label, []).append(group)
+def map_plot(findings: Findings) -> alt.TopLevelMixin | None:
+    """Return the map, one panel a program; None where there is nothing to draw."""
+    if findings.maps:
+        named = named_policies(findings)
+        panels = {
+            f"{map_title(program_map)} ({seeds_text(program_map)})": map_layers(findings, program_map, named)
+            for program_map in findings.maps[:MOST_PANELS]
+        }
+    else:
+        programs: dict[str, list[Group]] = {}
+        for group in findings.sweep.groups:
+            programs.setdefault(group.program.label, []).append(group)
+        panels = {
+            title: measured_layers(members, findings.sweep.groups)
+            for title, members in list(programs.items())[:MOST_PANELS]
+        }
     if not panels:
         return None
-    layers = [
-        tradeoff_layers(members, groups).properties(title=title, width=280, height=260)
-        for title, members in panels.items()
-    ]
+    layers = [layer.properties(title=title, width=340, height=290) for title, layer in panels.items()]
     chart: Any = alt.concat(*layers, columns=3)
     chart = chart.resolve_scale(color="shared", shape="shared", strokeDash="shared")
     return chart.properties(config={**themes()["light"], "background": "white", "font": "sans-serif"})

@@ -1,18 +1,12 @@
-"""One aggregate -> report.md, its plot, and the same tables for the terminal."""
+"""Findings of a sweep -> ``report.md``, for a pull request, and the parts of it that Prefect shows."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from ..._primitives.atomic_files import write_file
-from ..analysis.recommendation import decide
-from ..analysis.suggestions import advise
-from ..analysis.sweep import Sweep, read_sweep
-from .charts import figures
-from .html import PAGE, page
-from .images import tradeoff_plot, write_plots
+from ..analysis.findings import Findings
+from ..analysis.policy_map import ProgramMap
+from ..analysis.sweep import Sweep
+from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
+from .markdown_table import markdown_table
 from .rows import (
     GROUP_COLUMNS,
     TRIAL_COLUMNS,
@@ -23,78 +17,35 @@ from .rows import (
     trial_row,
     unequal_seeds,
 )
-from .tables import RESULTS_CSV, write_results
+from .rows import limit as limit_cell
+from .tables import RESULTS_CSV
 
-REPORT, PLOT_SVG, PLOT_PNG, PLOTS = "report.md", "tradeoff.svg", "tradeoff.png", "plots"
+REPORT, PLOT_SVG, PLOT_PNG = "report.md", "map.svg", "map.png"
 MOST_TRIALS = 100  # a pull request takes 65,536 characters
-
-# The terminal has less room than a page.
-TERMINAL_COLUMNS = {
-    "workload": "workload", "disk": "directory", "precision": "precision", "buckets": "buckets", "limit": "limit",
-    "eviction": "eviction", "seeds": "seeds", "hit rate": "hits", "misses": "misses", "disk hits": "disk",
-    "evictions": "evicted", "reference compile s": "compile s", "over bound": "÷ bound", "nothing evicted": "at best",
-    "nothing cached": "uncached", "running s": "run s", "calls/s": "calls/s", "p99 ms": "p99 ms",
-}  # fmt: skip
-_UNLESS_VARIED = {"disk", "precision", "buckets"}  # left out of the terminal's table where all trials have the same
+_MOST_MAPS, _MOST_LIMITS = 12, 14
+_NOTHING = "No trial succeeded, so there is nothing to compare."
 
 
-def write_report(directory: Path, plots: bool = False) -> Sweep:
-    """Read a sweep's files and write its report, tables and plot beside them; return what was read.
-
-    Args:
-        directory: Of the sweep.
-        plots: Write every chart as SVG and PNG too.
-
-    Raises:
-        FileNotFoundError: If the directory is not a sweep's.
-    """
-    sweep = read_sweep(directory)
-    chart = tradeoff_plot(sweep.groups)
-    if chart is not None:
-        chart.save(directory / PLOT_SVG)
-        chart.save(directory / PLOT_PNG, ppi=144)
-    text = "\n".join(markdown(sweep, plotted=chart is not None)) + "\n"
-    write_file(directory / REPORT, text, durable=False)
-    write_file(directory / PAGE, page(sweep), durable=False)
-    write_results(sweep)
-    if plots:
-        write_plots(figures(sweep.groups, decide(sweep.groups, sweep.failed_settings).setting), directory / PLOTS)
-    return sweep
-
-
-def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
-    """Yield the lines of ``report.md``."""
-    manifest = sweep.manifest
-    yield from (f"# Sweep {sweep.directory.name}", "", f"{headline(sweep)}.")
-    if manifest and manifest.ended not in (None, "completed", "failed"):
-        yield f"The sweep was {manifest.ended}: what follows is what it had done by then."
-    if manifest and manifest.run_url:
-        yield f"In the Prefect UI: {manifest.run_url}"
-    yield ""
-    if sweep.groups:
-        decision = decide(sweep.groups, sweep.failed_settings)
-        yield " ".join([f"**{decision.sentence}**", *decision.notes])
-        yield ""
-        if decision.setting is not None:
-            yield f"In a sweep `{decision.override}`, in a program `{decision.python}`."
-            yield ""
-    if not sweep.groups:
-        yield "No trial succeeded, so there is nothing to compare."
-        yield ""
+def markdown(findings: Findings, plotted: bool) -> Iterator[str]:
+    """Yield the lines of ``report.md``; ``plotted`` says whether the map was drawn beside it."""
+    sweep = findings.sweep
+    yield from (f"# Sweep {sweep.directory.name}", "")
+    yield from answer(findings)
     if plotted:
-        yield from (f"![Reference compile seconds against the memory limit]({PLOT_SVG})", "")
+        yield from (f"![Compile seconds of every policy over the memory limit]({PLOT_SVG})", "")
+    yield from maps(findings)
     if sweep.groups:
-        yield from ("## By setting", "", f"Means over the seeds{unequal_seeds(sweep.groups)}.", "")
-        yield from _table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
+        yield from ("## What to change", "")
+        yield from suggestions(findings)
+        yield from ("## By setting, measured", "", f"Means over the seeds{unequal_seeds(sweep.groups)}.", "")
+        yield from markdown_table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
         yield from _how_to_read()
-        yield from ("## Suggestions", "")
-        yield from suggestions(sweep)
     yield from _profiles(sweep)
     if sweep.failed:
-        yield from _failures(sweep)
+        yield from failures(sweep)
     if sweep.results:
         yield from ("## Trials, in the order in which they were started", "")
-        yield from _table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results[:MOST_TRIALS]])
+        yield from markdown_table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results[:MOST_TRIALS]])
         if len(sweep.results) > MOST_TRIALS:
             yield from (f"{len(sweep.results) - MOST_TRIALS} more are in {RESULTS_CSV}.", "")
     if sweep.unreadable:
@@ -104,12 +55,68 @@ def markdown(sweep: Sweep, plotted: bool) -> Iterator[str]:
     yield from _conditions(sweep)
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    numeric = [all(row[n][:1].isdigit() or row[n] in ("–", "none") for row in rows) for n in range(len(columns))]
-    yield f"| {' | '.join(columns)} |"
-    yield f"|{'|'.join(' ---: ' if right else ' --- ' for right in numeric)}|"
-    for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+def answer(findings: Findings) -> Iterator[str]:
+    """Yield the answer, how sure it is, how to apply it, and how the sweep went."""
+    sweep, manifest = findings.sweep, findings.sweep.manifest
+    if findings.is_contradicted:
+        yield from (f"**{findings.agreement}**", "")
+    if sweep.groups:
+        yield " ".join([f"**{findings.sentence}**", *(note for note in findings.notes if note != findings.agreement)])
+        yield ""
+        if findings.setting is not None:
+            yield f"In a sweep `{findings.override}`, in a program `{findings.python}`."
+            yield ""
+    else:
+        yield from (_NOTHING, "")
+    if findings.agreement and not findings.is_contradicted:
+        yield from (findings.agreement, "")
+    yield f"{headline(sweep)}."
+    if manifest and manifest.ended not in (None, "completed", "failed"):
+        yield f"The sweep was {manifest.ended}: what follows is what it had done by then."
+    if manifest and manifest.run_url:
+        yield f"In the Prefect UI: {manifest.run_url}"
+    yield ""
+
+
+def maps(findings: Findings) -> Iterator[str]:
+    """Yield the limits of interest, and the map of each program."""
+    if findings.choice is not None:
+        yield from ("## Which limit", "")
+        yield from markdown_table(point_columns(findings.choice), point_rows(findings.choice))
+    if not findings.maps:
+        return
+    yield from ("## The map", "")
+    yield (
+        "Reference compile seconds a run at each memory limit, replayed from the recorded requests; a `*` marks what "
+        f"trials have measured. {findings.agreement} {findings.left_out}".rstrip()
+    )
+    yield ""
+    for program_map in findings.maps[:_MOST_MAPS]:
+        yield from _map(program_map)
+    if len(findings.maps) > _MOST_MAPS:
+        yield from (f"{len(findings.maps) - _MOST_MAPS} more are in {RESULTS_CSV}, in rows marked `predicted`.", "")
+
+
+def _map(program_map: ProgramMap) -> Iterator[str]:
+    tried = [check.result.config.memory_limit for check in program_map.checks]
+    limits = spread(program_map.own_limits, _MOST_LIMITS, tried)
+    yield from (f"**{map_title(program_map)}**, {seeds_text(program_map)}:", "")
+    yield from markdown_table(("policy", *(limit_cell(limit) for limit in limits)), map_rows(program_map, limits))
+
+
+def suggestions(findings: Findings) -> Iterator[str]:
+    """Yield what to change, as lines of a list."""
+    if not findings.advice:
+        yield from ("Nothing to gain: no lever is worth a second and 5 %.", "")
+        return
+    for advice in findings.advice:
+        suggestion = advice.suggestion
+        yield f"- **{suggestion.title}.** *{suggestion.rule}; {advice.about}*"
+        yield f"  - expected: {advice.expected}"
+        yield f"  - evidence: {suggestion.evidence}"
+        yield f"  - checked: {advice.checked}"
+        override = f", in a sweep `{suggestion.override}`" if suggestion.override else ""
+        yield f"  - in a program `{suggestion.python}`{override}"
     yield ""
 
 
@@ -117,53 +124,37 @@ def _how_to_read() -> Iterator[str]:
     yield (
         "*Reference compile s* counts each miss at what its program took to lower and compile in full, measured once "
         "a sweep, wherever the miss was served from: it is what compares policies, since trials that share a directory "
-        "warm it for each other. *Spent compiling s* is what the misses really took. *Nothing evicted* and *nothing "
-        "cached* are the same seconds with no limit, and with a compile at every call: the best and the worst there is."
+        "warm it for each other. *Spent compiling s* is what the misses really took. *No limit* and *every call "
+        "compiled* are the same seconds with each program compiled once, as under `jax.jit` itself, and with a compile "
+        "at every call: the best and the worst there is."
     )
     yield ""
-
-
-def suggestions(sweep: Sweep) -> Iterator[str]:
-    """Yield what to change, as lines of a list."""
-    advice = advise(sweep.groups)
-    if not advice:
-        yield from ("Nothing to gain: no rule found anything worth a second.", "")
-    for one in advice:
-        said = one.suggestion
-        yield f"- **{said.title}.** *{said.rule}; {one.about}*"
-        yield f"  - evidence: {said.evidence}"
-        yield f"  - expected: {one.expected}"
-        yield f"  - checked: {one.checked}"
-        yield f"  - in a program `{said.python}`" + (f", in a sweep `{said.override}`" if said.override else "")
-    if advice:
-        yield ""
 
 
 def _profiles(sweep: Sweep) -> Iterator[str]:
     profiled = [result for result in sweep.results if result.profile]
     if not profiled:
         return
-    yield from (
-        "## What each function took",
-        "",
-        "Every call waited for; traces are in `trials/<id>/`, for Perfetto.",
-        "",
-    )
+    yield from ("## Functions, profiled", "", "Every call waited for; traces are in `trials/<id>/`, for Perfetto.", "")
+    columns = ("trial", "function", "calls", "misses", "compile s", "run s", "run ms/call", "id")
     rows = [
-        (result.label, one.name, str(one.calls), str(one.misses), f"{one.compile_seconds:.2f}",
-         f"{one.run_seconds:.2f}", f"{1000 * one.run_seconds / one.calls:.2f}", result.trial_id)
-        for result in profiled for one in result.profile
+        (result.label, row.name, str(row.calls), str(row.misses), f"{row.compile_seconds:.2f}",
+         f"{row.run_seconds:.2f}", f"{1000 * row.run_seconds / row.calls:.2f}", result.trial_id)
+        for result in profiled for row in result.profile
     ]  # fmt: skip
-    yield from _table(("trial", "function", "calls", "misses", "compile s", "run s", "run ms/call", "id"), rows)
+    yield from markdown_table(columns, rows)
 
 
-def _failures(sweep: Sweep) -> Iterator[str]:
+def failures(sweep: Sweep) -> Iterator[str]:
+    """Yield each failed trial with its reason and the end of its output."""
     yield from ("## Failed trials", "")
-    for result in sweep.failed:
+    for result in sweep.failed[:MOST_TRIALS]:
         yield f"- **{result.label}** (`{result.trial_id}`): {result.reason}"
         tail = result.stderr_tail.strip().splitlines()[-8:]
         if tail:
             yield from ("", "  ```", *(f"  {line}" for line in tail), "  ```", "")
+    if len(sweep.failed) > MOST_TRIALS:
+        yield f"- {len(sweep.failed) - MOST_TRIALS} more are in {RESULTS_CSV} with their reasons."
     yield ""
 
 
@@ -175,43 +166,3 @@ def _conditions(sweep: Sweep) -> Iterator[str]:
     if sweep.results:
         yield "- one trial again: `python -m flows.sweep --config-dir <this sweep>/trials/<id> --config-name config`"
     yield ""
-
-
-def terminal() -> Console:
-    """Return where to print: as wide as the terminal, and wide enough for the table where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
-def print_summary(sweep: Sweep, console: Console) -> None:
-    """Print the table of settings and the suggestions in a few lines each."""
-    if sweep.groups:
-        rows: list[dict[str, str]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
-        shown = {
-            name: short
-            for name, short in TERMINAL_COLUMNS.items()
-            if name not in _UNLESS_VARIED or len({row[name] for row in rows}) > 1
-        }
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, short in shown.items():
-            text = name in ("workload", "disk", "eviction", "buckets", "precision")
-            table.add_column(short, no_wrap=True, justify="left" if text else "right")
-        for row in rows:
-            table.add_row(*(row[name] for name in shown))
-        console.print(table)
-        console.print()
-    if sweep.groups:
-        decision = decide(sweep.groups, sweep.failed_settings)
-        console.print(decision.sentence, markup=False, highlight=False)
-        for note in decision.notes:
-            console.print(f"  {note}", markup=False, highlight=False)
-    for one in advise(sweep.groups)[:5]:
-        said = one.suggestion
-        way = f"try {said.override}" if said.override else said.python
-        console.print(f"→ {said.title} ({one.about}): {one.expected}; {way}", markup=False, highlight=False)
-    for result in sweep.failed:
-        console.print(f"✗ {result.label}: {result.reason}", markup=False, highlight=False)
-    for path, reason in sweep.unreadable:
-        console.print(f"✗ {path} {reason}", markup=False, highlight=False)
-    for line in damaged_results(sweep):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

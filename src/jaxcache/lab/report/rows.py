@@ -1,4 +1,4 @@
-"""The rows that every form of the report shows, the sweep in a sentence, and the conditions it ran under."""
+"""Rows that every form of the report shows, the sweep in a sentence, and the conditions it ran under."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ..result import TrialResult
 
 GROUP_COLUMNS = (
     "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",
-    "disk hits", "evictions", "reference compile s", "over bound", "nothing evicted", "nothing cached",
+    "disk hits", "evictions", "reference compile s", "over bound", "no limit", "every call compiled",
     "spent compiling s", "saved by hits s", "saved by disk s", "running s", "padding", "held at end",
     "peak memory", "calls/s", "p50 ms", "p99 ms",
 )  # fmt: skip
@@ -28,7 +28,7 @@ def group_row(group: Group) -> tuple[str, ...]:
         group.program.precision,
         group.program.persistent,
         group.setting.buckets,
-        _limit(group.setting.memory_limit),
+        limit(group.setting.memory_limit),
         group.setting.eviction,
         str(len(group.results)),
         f"{group.mean('hit_rate'):.1%}",
@@ -69,7 +69,7 @@ def trial_row(result: TrialResult) -> tuple[str, ...]:
         f"{stats.cost_seconds:.2f}",
         f"{stats.compile_seconds:.2f}",
         format_size(stats.live_bytes),
-        _limit(result.config.memory_limit),
+        limit(result.config.memory_limit),
         format_size(memory.peak_rss_bytes),
         f"{timing.calls_per_second:.1f}",
         f"{1000 * timing.p50_seconds:.1f}",
@@ -79,7 +79,8 @@ def trial_row(result: TrialResult) -> tuple[str, ...]:
     )
 
 
-def _limit(limit_bytes: int | None) -> str:
+def limit(limit_bytes: int | None) -> str:
+    """Return a limit as a cell."""
     return "none" if limit_bytes is None else format_size(limit_bytes)
 
 

@@ -1,7 +1,11 @@
-"""An aggregate -> ``results.parquet`` and ``results.csv``: tidy, one row a trial; docs/results.md is the schema."""
+"""Findings -> ``results.parquet`` and ``results.csv``: tidy, one row a trial, and one for each prediction of the map.
 
+docs/results.md is the schema.
+"""
+
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +14,18 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ..._primitives.atomic_files import replacing
+from ..analysis.findings import Findings
+from ..analysis.policy_map import ProgramMap
+from ..analysis.recorded import Prediction
 from ..analysis.sweep import Group, Setting, Sweep
 from ..result import TrialResult
+from ..trial import Trial
+from .markdown_table import markdown_table
 
 RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PREDICTED = "predicted"
+_MOST_PREDICTED = 20_000  # rows
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,17 @@ class Column:
     kind: str
     meaning: str
     value: Callable[[TrialResult, Group | None], Any]
+
+
+@dataclass(frozen=True)
+class PredictedRow:
+    """One replay of the map: a policy at a limit, of one seed of a program."""
+
+    program_id: str
+    config: Trial
+    program_map: ProgramMap
+    seed: int
+    prediction: Prediction
 
 
 def _of(part: str, field: str) -> Callable[[TrialResult, Group | None], Any]:
@@ -72,10 +94,15 @@ def _seconds(part: str, name: str, meaning: str) -> Column:
     return Column(name, "double", meaning + ", s", _of(part, name))
 
 
+def _hit_rate(row: PredictedRow) -> float | None:
+    return row.prediction.hits / row.prediction.requests if row.prediction.requests else None
+
+
 COLUMNS = (
     Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
     Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
-    Column("status", "string", "`completed` or `failed`", lambda r, _: r.status),
+    Column("status", "string", "`completed` or `failed`; `predicted` for what was replayed and not run",
+           lambda r, _: r.status),
     Column("reason", "string", "why it failed", lambda r, _: r.reason),
     Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
     Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name),
@@ -127,6 +154,29 @@ COLUMNS = (
     Column("git_commit", "string", "of the working directory", lambda r, _: r.environment.git_commit),
     Column("jax_version", "string", "of the package", lambda r, _: r.environment.packages.get("jax")),
 )  # fmt: skip
+_OF_PREDICTIONS: dict[str, Callable[[PredictedRow], Any]] = {
+    "program_id": lambda row: row.program_id,
+    "status": lambda _: PREDICTED,
+    "workload": lambda row: row.config.workload.name,
+    "shapes": lambda row: row.config.shapes.name,
+    "program": lambda row: row.program_map.program.label,
+    "eviction": lambda row: row.prediction.policy,
+    "memory_limit": lambda row: row.prediction.limit_bytes,
+    "buckets": lambda row: row.program_map.buckets,
+    "precision": lambda row: row.config.precision,
+    "persistent": lambda row: row.config.persistent.mode,
+    "seed": lambda row: row.seed,
+    "hit_rate": _hit_rate,
+    "hits": lambda row: row.prediction.hits,
+    "misses": lambda row: row.prediction.misses,
+    "evictions": lambda row: row.prediction.evictions,
+    "peak_bytes": lambda row: row.prediction.peak_bytes,
+    "cost_seconds": lambda row: row.prediction.compile_seconds,
+    "unbounded_seconds": lambda row: row.program_map.unlimited_seconds,
+    "uncached_seconds": lambda row: row.program_map.uncached_seconds,
+    "unbounded_bytes": lambda row: row.program_map.mean_bytes,
+    "bound_seconds": lambda row: row.program_map.bound_seconds(row.prediction.limit_bytes),
+}
 _KINDS = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
 
 
@@ -135,28 +185,53 @@ def groups_by_trial(sweep: Sweep) -> dict[str, Group]:
     return {result.trial_id: group for group in sweep.groups for result in group.results}
 
 
-def results_table(sweep: Sweep) -> pa.Table:
-    """Return the trials in the order in which they were started, one row each."""
-    groups = groups_by_trial(sweep)
+def results_table(findings: Findings) -> pa.Table:
+    """Return the trials in the order in which they were started, one row each, and then the map's predictions."""
+    sweep = findings.sweep
+    groups, predicted = groups_by_trial(sweep), list(predicted_rows(findings))
     fields = [pa.field(c.name, _KINDS[c.kind], metadata={"meaning": c.meaning}) for c in COLUMNS]
     arrays = [
-        pa.array([column.value(result, groups.get(result.trial_id)) for result in sweep.results], _KINDS[column.kind])
+        pa.array(
+            [column.value(result, groups.get(result.trial_id)) for result in sweep.results]
+            + [_OF_PREDICTIONS.get(column.name, lambda _: None)(row) for row in predicted],
+            _KINDS[column.kind],
+        )
         for column in COLUMNS
     ]
     schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "sweep": sweep.directory.name})
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_results(sweep: Sweep) -> None:
-    """Write the trials as Parquet and CSV beside the sweep's other files."""
-    table = results_table(sweep)
-    with replacing(sweep.directory / RESULTS_PARQUET, durable=False) as file:
+def predicted_rows(findings: Findings) -> Iterator[PredictedRow]:
+    """Yield every replay of the trusted maps, at most ``_MOST_PREDICTED``: policies at limits of each seed."""
+    if not findings.maps:
+        return
+    configs = {
+        (findings.sweep.programs[result.program_id], findings.sweep.setting_of(result).buckets, result.config.seed):
+        (result.program_id, result.config)
+        for result in findings.sweep.results
+    }  # fmt: skip
+    rows = (
+        PredictedRow(*configs[program_map.program, program_map.buckets, seed], program_map, seed, prediction)
+        for program_map in findings.maps
+        if program_map.is_trusted
+        for policy in program_map.policies
+        for limit_bytes in program_map.own_limits
+        for seed, prediction in program_map.predictions(policy, limit_bytes).items()
+    )
+    yield from itertools.islice(rows, _MOST_PREDICTED)
+
+
+def write_results(findings: Findings) -> None:
+    """Write trials and predictions as Parquet and CSV beside the sweep's other files."""
+    table = results_table(findings)
+    with replacing(findings.sweep.directory / RESULTS_PARQUET, durable=False) as file:
         pq.write_table(table, file)
-    with replacing(sweep.directory / RESULTS_CSV, durable=False) as file:
+    with replacing(findings.sweep.directory / RESULTS_CSV, durable=False) as file:
         pa_csv.write_csv(table, file)
 
 
 def schema_lines(columns: Sequence[Column] = COLUMNS) -> list[str]:
     """Return the table of docs/results.md."""
-    rows = [f"| `{column.name}` | {column.kind} | {column.meaning} |" for column in columns]
-    return ["| Column | Type | What it holds |", "| --- | --- | --- |", *rows]
+    rows = [(f"`{column.name}`", column.kind, column.meaning) for column in columns]
+    return list(markdown_table(("Column", "Type", "What it holds"), rows))[:-1]

@@ -1,4 +1,4 @@
-"""Do ahead what the first report of a process has to do: work for a thread while trials run elsewhere."""
+"""Do ahead the work that the first report of a process has, in a thread while trials run elsewhere."""
 
 import contextlib
 import importlib
@@ -17,6 +17,6 @@ def _prepare() -> None:
     from .images import draw_nothing
     from .vega import vega_scripts
 
-    importlib.import_module(f"{__package__}.markdown")
+    importlib.import_module(f"{__package__}.write")
     vega_scripts()
     draw_nothing()

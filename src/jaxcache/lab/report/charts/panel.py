@@ -1,7 +1,7 @@
-"""What every chart shares: panels by program, marks that differ without colour, specifications without colours."""
+"""Parts that all charts share: panels by program, marks that differ without colour, specifications without colours."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ HEIGHT, ROW_HEIGHT, BAR_HEIGHT, MOST_BARS = 260, 44, 24, 24
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: its title and its Vega-Lite specification."""
+    """One chart: its title, its Vega-Lite specification, and its numbers in words for those who do not see it."""
 
     title: str
     spec: dict[str, Any]
+    alternative: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Figure:
     """Charts of one kind, one a program.
 
     Attributes:
-        name: What it is called in addresses and file names.
+        name: Its name in addresses and of files.
+        sentence: The one thing that it shows here, in numbers.
         caption: How to read it.
         panels: At most ``MOST_PANELS``.
         left_out: How many programs have no panel.
@@ -39,6 +41,7 @@ class Figure:
 
     name: str
     title: str
+    sentence: str
     caption: str
     panels: tuple[Panel, ...]
     left_out: int = 0
@@ -46,10 +49,10 @@ class Figure:
 
 def programs_of(groups: Sequence[Group]) -> dict[Program, list[Group]]:
     """Return the groups of each program."""
-    found: dict[Program, list[Group]] = defaultdict(list)
+    programs: dict[Program, list[Group]] = defaultdict(list)
     for group in groups:
-        found[group.program].append(group)
-    return found
+        programs[group.program].append(group)
+    return programs
 
 
 def title_of(program: Program, groups: Sequence[Group]) -> str:
@@ -58,15 +61,37 @@ def title_of(program: Program, groups: Sequence[Group]) -> str:
     return program.label + (f", disk {program.persistent}" if several else "")
 
 
-def by_program(name: str, title: str, caption: str, groups: Sequence[Group], draw: Any) -> Figure:
-    """Return a figure with a panel for each program."""
+def by_program(
+    name: str,
+    title: str,
+    caption: str,
+    groups: Sequence[Group],
+    draw: Callable[[list[Group]], Any],
+    describe: Callable[[list[Group]], str],
+) -> Figure:
+    """Return a figure with a panel for each program; its sentence is that of the first.
+
+    Args:
+        name: Of the figure.
+        title: Of the figure.
+        caption: Of the figure.
+        groups: Of all programs.
+        draw: Returns a program's chart, or its specification; None where there is nothing to draw.
+        describe: Returns what a program's chart shows, in numbers.
+    """
     programs = programs_of(groups)
-    panels = [
-        Panel(title_of(program, groups), chart if isinstance(chart, dict) else spec_of(chart))
-        for program, members in list(programs.items())[:MOST_PANELS]
-        if (chart := draw(members)) is not None
-    ]
-    return Figure(name, title, caption, tuple(panels), max(0, len(programs) - MOST_PANELS))
+    panels: list[Panel] = []
+    sentence = ""
+    for program, members in programs.items():
+        if len(panels) == MOST_PANELS:
+            break
+        chart = draw(members)
+        if chart is None:
+            continue
+        text, label = describe(members), title_of(program, groups)
+        sentence = sentence or (f"{label}: {text}" if len(programs) > 1 else text[:1].upper() + text[1:])
+        panels.append(Panel(label, chart if isinstance(chart, dict) else spec_of(chart), f"{title}. {label}: {text}"))
+    return Figure(name, title, sentence, caption, tuple(panels), max(0, len(programs) - MOST_PANELS))
 
 
 def spec_of(chart: Any, height: int = HEIGHT) -> dict[str, Any]:
@@ -96,9 +121,8 @@ def lines_of(groups: Sequence[Group]) -> list[str]:
 
 def styles_of(field: str, domain: list[str], title: str, stroke: float = 2) -> dict[str, Any]:
     """Return encodings that tell lines apart thrice; ``stroke`` is the legend's, whose marks a dash would blur."""
-    legend = alt.Legend(
-        orient="bottom", columns=4, title=None, symbolStrokeWidth=stroke, symbolSize=80, labelLimit=220, symbolOpacity=1
-    )
+    # How many columns the legend has is the page's to say, by the width that there is.
+    legend = alt.Legend(orient="bottom", title=None, symbolStrokeWidth=stroke, symbolSize=80, symbolOpacity=1)
     shapes = [SHAPES[n % len(SHAPES)] for n in range(len(domain))]
     dashes = [DASHES[n % len(DASHES)] for n in range(len(domain))]
     return {

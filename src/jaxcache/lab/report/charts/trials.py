@@ -1,4 +1,4 @@
-"""Charts of what went on within trials: causes of misses, memory over time, latency, lengths."""
+"""Charts of the course of trials: causes of misses, memory over time, latency, lengths."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from typing import Any
 
 import altair as alt
 
+from ...._calls.misses import REPEAT_CAUSES
+from ...._primitives.sizes import format_size
 from ...analysis.sweep import Group, Setting
-from ...result import Timeline
+from ...result import Latency, Timeline
 from .panel import (
     DASHES,
     HEIGHT,
@@ -25,19 +27,10 @@ from .panel import (
 
 
 def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
-    """What missed, and why, under the chosen setting."""
+    """Return the misses under the chosen setting, by function and cause."""
 
     def draw(members: list[Group]) -> Any:
-        eviction = chosen.eviction if chosen else members[0].setting.eviction
-        group = next((g for g in members if g.setting.eviction == eviction), members[0])
-        counts: dict[tuple[str, str], float] = defaultdict(float)
-        for result in group.results:
-            stats = result.statistics
-            assert stats is not None
-            by_function = {name: one.misses_by_cause for name, one in stats.by_function.items()}
-            for name, found in (by_function or {"all functions": stats.misses_by_cause}).items():
-                for cause, count in found.items():
-                    counts[name, cause] += count / len(group.results)
+        counts = _misses_by_cause(_of_policy(members, chosen))
         rows = [
             {"function": name, "cause": cause.replace("_", " "), "misses": round(count, 1), "text": f"{count:.0f}"}
             for (name, cause), count in counts.items() if count > 0
@@ -59,13 +52,41 @@ def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         chart = alt.layer(cells.encode(color=shade, tooltip=["function:N", "cause:N", "misses:Q"]), text)
         return spec_of(chart, ROW_HEIGHT * len({row["function"] for row in rows}))
 
+    def describe(members: list[Group]) -> str:
+        group = _of_policy(members, chosen)
+        counts = _misses_by_cause(group)
+        total = sum(counts.values())
+        again = sum(count for (_, cause), count in counts.items() if cause in REPEAT_CAUSES)
+        return (
+            f"of {total:.0f} misses of a run with {group.setting.label}, {again:.0f} were for programs compiled "
+            f"before, {total - again:.0f} for new ones."
+        )
+
     where = f" of {chosen.label}" if chosen else ""
     return by_program(
-        "causes", "What missed, and why",
-        f"Misses{where} by function and cause, means over the seeds. Evicted and not kept were compiled before: a "
-        "larger limit or another policy spares them. The others are new signatures: the program or buckets do.",
-        at_setting(groups, chosen), draw,
+        "causes", "Misses by function and cause",
+        f"Misses{where}, means over the seeds. Evicted and not kept were compiled before: a larger limit or another "
+        "policy spares them. The others are new signatures: the program or buckets do.",
+        at_setting(groups, chosen), draw, describe,
     )  # fmt: skip
+
+
+def _of_policy(members: list[Group], chosen: Setting | None) -> Group:
+    """Return the group of the chosen policy; the first where there is none."""
+    return next((group for group in members if chosen and group.setting.eviction == chosen.eviction), members[0])
+
+
+def _misses_by_cause(group: Group) -> dict[tuple[str, str], float]:
+    """Return the mean misses by function and cause."""
+    counts: dict[tuple[str, str], float] = defaultdict(float)
+    for result in group.results:
+        stats = result.statistics
+        assert stats is not None
+        by_function = {name: counted.misses_by_cause for name, counted in stats.by_function.items()}
+        for name, by_cause in (by_function or {"all functions": stats.misses_by_cause}).items():
+            for cause, count in by_cause.items():
+                counts[name, cause] += count / len(group.results)
+    return counts
 
 
 def _most_first(rows: list[dict[str, Any]], field: str) -> list[str]:
@@ -76,7 +97,7 @@ def _most_first(rows: list[dict[str, Any]], field: str) -> list[str]:
 
 
 def memory(groups: Sequence[Group], chosen: Setting | None) -> Figure:
-    """Bytes held over the requests, against the limit: the first seed of each policy."""
+    """Return bytes held over the requests, against the limit: the first seed of each policy."""
     lines = sorted({group.setting.eviction for group in groups})
 
     def draw(members: list[Group]) -> Any:
@@ -103,10 +124,19 @@ def memory(groups: Sequence[Group], chosen: Setting | None) -> Figure:
             text.encode(y="MiB:Q", text="name:N", x=alt.value("width")),
         )  # fmt: skip
 
+    def describe(members: list[Group]) -> str:
+        group = _of_policy(members, chosen)
+        frame = group.frame
+        working_set = f"; the working set is {format_size(int(frame.unbounded_bytes))}" if frame else ""
+        return (
+            f"the most that {group.setting.eviction} held is {format_size(int(group.mean('peak_bytes')))}, at "
+            f"{group.setting.limit}{working_set}."
+        )
+
     return by_program(
         "memory", "Memory over time, against the limit",
         "Bytes of the programs held, by the cache's own account, as requests come: the first seed of each policy.",
-        at_setting(groups, chosen), draw,
+        at_setting(groups, chosen), draw, describe,
     )  # fmt: skip
 
 
@@ -114,30 +144,37 @@ def _first_course(group: Group) -> Timeline | None:
     return next((result.course for result in group.results if result.course is not None), None)
 
 
+def _latencies(group: Group) -> dict[str, list[Latency]]:
+    """Return the latencies of a group's trials by where the programs came from."""
+    sources: dict[str, list[Latency]] = {}
+    for result in group.results:
+        for source, latency_of_source in (result.course.latency if result.course else {}).items():
+            sources.setdefault(source, []).append(latency_of_source)
+    return {source: sources[source] for source in SOURCES if source in sources}
+
+
+def _milliseconds(latencies: list[Latency], quantile: str) -> float:
+    return round(1000 * fmean(getattr(each, f"{quantile}_seconds") for each in latencies), 4)
+
+
 def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
-    """How long a request takes, by where its programs came from."""
+    """Return how long a request takes, by where its programs came from."""
 
     def draw(members: list[Group]) -> Any:
-        rows = []
-        for group in members:
-            found = [result.course.latency for result in group.results if result.course is not None]
-            for source, name in SOURCES.items():
-                known = [one[source] for one in found if source in one]
-                if not known:
-                    continue
-                rows.append({
-                    "policy": group.setting.eviction, "source": name, "requests": sum(one.requests for one in known),
-                    **{q: round(1000 * fmean(getattr(one, f"{q}_seconds") for one in known), 4)
-                       for q in ("p50", "p90", "p99")},
-                })  # fmt: skip
+        rows = [
+            {"policy": group.setting.eviction, "source": SOURCES[source],
+             "requests": sum(each.requests for each in latencies),
+             **{quantile: _milliseconds(latencies, quantile) for quantile in ("p50", "p90", "p99")}}
+            for group in members for source, latencies in _latencies(group).items()
+        ]  # fmt: skip
         if not rows:
             return None
-        title = "milliseconds a request: median ● · 90 % ❙ · 99 % ◆"
+        title = "ms a request: ● median, ❙ 90 %, ◆ 99 %"
         y = alt.Y("policy:N", title=None, axis=alt.Axis(labelLimit=160))
         scale = alt.Scale(type="log", nice=False, padding=12)
         x = alt.X("p50:Q", title=title, scale=scale, axis=alt.Axis(format="~g", grid=False))
         offset = alt.YOffset("source:N", sort=list(SOURCES.values()))
-        legend = alt.Legend(orient="bottom", columns=3, symbolType="stroke", symbolStrokeWidth=3)
+        legend = alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeWidth=3)
         colour = alt.Color("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
                            scale=alt.Scale(domain=list(SOURCES.values())))  # fmt: skip
         dash = alt.StrokeDash("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
@@ -152,19 +189,32 @@ def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         )
         return spec_of(chart, max(HEIGHT, ROW_HEIGHT * len(members)))
 
+    def describe(members: list[Group]) -> str:
+        group = _of_policy(members, chosen)
+        parts = [
+            f"{_milliseconds(latencies, 'p50'):.1f} ms where its programs are {SOURCES[source]}"
+            for source, latencies in _latencies(group).items()
+        ]
+        if not parts:
+            return f"of {group.setting.label} nothing is known."
+        return f"a request of {group.setting.label} takes in the median {', '.join(parts)}."
+
     return by_program(
         "latency", "Latency of requests",
         "A request counts as compiled if any of its programs was, else as loaded if any came from disk, else as held.",
-        at_setting(groups, chosen), draw,
+        at_setting(groups, chosen), draw, describe,
     )  # fmt: skip
 
 
 def lengths(groups: Sequence[Group]) -> Figure:
-    """How many requests came with each length, and the buckets that they were padded to."""
+    """Return how many requests came with each length, and the buckets that they were padded to."""
+
+    def course_of(members: list[Group]) -> Timeline | None:
+        return next((course for course in map(_first_course, members) if course is not None), None)
 
     def draw(members: list[Group]) -> Any:
-        course = next((one for one in map(_first_course, members) if one is not None), None)
-        if course is None:
+        course = course_of(members)
+        if course is None or len(course.lengths) < 2:
             return None
         rows = [{"length": length, "requests": count} for length, count in course.lengths.items()]
         x = alt.X("length:Q", title="length of a request", axis=alt.Axis(grid=False),
@@ -173,18 +223,29 @@ def lengths(groups: Sequence[Group]) -> Figure:
             x=x, y=alt.Y("requests:Q", title="requests", scale=alt.Scale(zero=True)), y2=alt.datum(0),
             tooltip=["length:Q", "requests:Q"],
         )  # fmt: skip
-        drawn = [bars]
+        layers = [bars]
         bucketed = next((c for g in members for c in [_first_course(g)] if c is not None and c.buckets), None)
         if bucketed is not None:
             edges = chart_of([{"length": length, "bucket": f"{length}"} for length in bucketed.buckets])
-            drawn.append(edges.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(x="length:Q"))
-            drawn.append(
+            layers.append(edges.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(x="length:Q"))
+            layers.append(
                 edges.mark_text(baseline="bottom", dy=-4).encode(x="length:Q", text="bucket:N", y=alt.value(0))
             )
-        return alt.layer(*drawn)
+        return alt.layer(*layers)
+
+    def describe(members: list[Group]) -> str:
+        course = course_of(members)
+        assert course is not None
+        counts = course.lengths
+        often = max(counts, key=lambda length: (counts[length], -length))
+        total, once = sum(counts.values()), sum(count == 1 for count in counts.values())
+        return (
+            f"{total} requests have {len(counts)} lengths from {min(counts)} to {max(counts)}; {often} is asked for "
+            f"most, {counts[often]} times, and {once} only once."
+        )
 
     return by_program(
         "lengths", "Lengths asked for",
         "Requests of the first seed by length. Dashed lines, where there are any, are the buckets they were padded to.",
-        groups, draw,
+        groups, draw, describe,
     )  # fmt: skip

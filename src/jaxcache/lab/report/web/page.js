@@ -6,32 +6,61 @@
   const themes = read("themes");
   const config = () => themes[dark.matches ? "dark" : "light"];
 
-  const problem = (place, error) => {
-    place.textContent = `This chart cannot be drawn: ${error.message}`;
+  const problem = (element, error) => {
+    element.textContent = `This chart cannot be drawn: ${error.message}`;
     console.error(error);
   };
   const specs = read("charts");
   const shown = new Map();
-  const draw = async (place) => {
-    const spec = structuredClone(specs[Number(place.dataset.chart)]);
-    const options = { actions: false, renderer: "svg", config: config(), mode: "vega-lite" };
-    try {
-      const before = shown.get(place);
-      shown.set(place, await vegaEmbed(place, spec, options));
-      if (before) before.finalize();
-    } catch (error) { problem(place, error); }
+  // Legends break into as many columns as there is room for, so that none is cut off on a phone.
+  const fitted = (width) => {
+    const settings = config();
+    const narrow = width < 480;
+    return { ...settings,
+      legend: { ...settings.legend, columns: Math.max(1, Math.floor(width / 140)), labelLimit: narrow ? 170 : 220 },
+      axis: { ...settings.axis, labelOverlap: "greedy", labelSeparation: 6, titleLimit: Math.max(160, width - 40),
+        labelLimit: narrow ? 170 : 220 } };
   };
-  // A chart is drawn when it comes near: a page of many opens at once.
+  const slim = (spec, width) => {
+    // Names beside the axis take half of a phone at most.
+    if (width >= 480) return spec;
+    return JSON.parse(JSON.stringify(spec, (key, value) => key === "labelLimit" ? Math.min(value, 170) : value));
+  };
+  const draw = async (element) => {
+    const width = element.clientWidth;
+    const spec = slim(structuredClone(specs[Number(element.dataset.chart)]), width);
+    const options = { actions: false, renderer: "svg", config: fitted(width), mode: "vega-lite" };
+    try {
+      const before = shown.get(element);
+      shown.set(element, await vegaEmbed(element, spec, options));
+      if (before) before.finalize();
+    } catch (error) { problem(element, error); }
+  };
+  // A chart is drawn when it comes near and its details are open: a page of many opens at once.
   const near = new IntersectionObserver((entries) => {
-    for (const entry of entries.filter((one) => one.isIntersecting)) {
+    for (const entry of entries.filter((each) => each.isIntersecting && each.target.clientWidth)) {
       near.unobserve(entry.target);
       draw(entry.target);
     }
   }, { rootMargin: "600px" });
-  const places = document.querySelectorAll(".chart[data-chart]");
-  places.forEach((place) => near.observe(place));
+  const charts = document.querySelectorAll(".chart[data-chart]");
+  charts.forEach((chart) => near.observe(chart));
   dark.addEventListener("change", () => [...shown.keys()].forEach(draw));
-  window.addEventListener("beforeprint", () => places.forEach((place) => { if (!shown.has(place)) draw(place); }));
+
+  const opened = [];
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details:not([open])").forEach((each) => { each.open = true; opened.push(each); });
+    charts.forEach((chart) => { if (!shown.has(chart)) draw(chart); });
+  });
+  window.addEventListener("afterprint", () => opened.splice(0).forEach((each) => { each.open = false; }));
+  const reveal = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folded = target && target.closest("details");
+    if (folded) folded.open = true;
+  };
+  window.addEventListener("hashchange", reveal);
+  document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", () => setTimeout(reveal)));
+  reveal();
 
   const table = document.getElementById("trials-table");
   if (!table) return;
@@ -69,9 +98,9 @@
   };
   const update = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const place = columns.findIndex((column) => column.name === "status");
+    const at = columns.findIndex((column) => column.name === "status");
     matching = rows.filter((row, n) => wanted.every((word) => texts[n].includes(word)) &&
-      (!status.value || row[place] === status.value));
+      (!status.value || row[at] === status.value));
     if (sorted.column !== null) matching = [...matching].sort(order);
     visible = STEP;
     fill();

@@ -1,0 +1,193 @@
+"""The map in words: what to take, how sure that is, and whether the trials stand where the replay puts them.
+
+Seconds that were measured and seconds that were replayed are told apart, and a comparison is only written where the
+figures in it say so.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ... import POLICIES
+from ..._primitives.sizes import format_size
+from .answer import describe_ratio
+from .map_choice import CLOSE, MapChoice, Point
+from .policy_map import Check, ProgramMap
+
+_LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
+
+
+def limit_text(limit_bytes: int | None) -> str:
+    """Return a limit for people."""
+    return "no limit" if limit_bytes is None else format_size(limit_bytes)
+
+
+def agreement_of(maps: Sequence[ProgramMap]) -> str:
+    """Return how many of the measured trials equal their prediction; empty if none could be held against it."""
+    checks = [check for program_map in maps for check in program_map.checks]
+    if not checks:
+        return ""
+    equal = sum(check.is_equal for check in checks)
+    unchecked = sum(program_map.unchecked for program_map in maps)
+    more = f"; {unchecked} more were not replayed, for the time that takes" if unchecked else ""
+    if equal == len(checks):
+        verb = "equals its" if equal == 1 else "equal their"
+        noun = "trial" if equal == 1 else "trials"
+        return f"{equal} of {len(checks)} measured {noun} {verb} prediction{more}."
+    worst = max(checks, key=_share_off)
+    return (
+        f"Only {equal} of {len(checks)} measured trials equal their prediction{more}; the furthest is "
+        f"{worst.result.label}, {_difference(worst)}. What is predicted is therefore not relied on, and the answer "
+        "rests on the measured trials alone: requests that vary from run to run, as with threads, cannot be replayed."
+    )
+
+
+def left_out_of(maps: Sequence[ProgramMap]) -> str:
+    """Return which policies were not replayed, for the time that takes; empty if all were."""
+    missing = [name for name in POLICIES if maps and name not in maps[0].policies]
+    if not missing:
+        return ""
+    verb = "was" if len(missing) == 1 else "were"
+    return f"{_listed(missing)} {verb} not replayed, for the time that takes."
+
+
+def _share_off(check: Check) -> float:
+    measured = check.result.statistics
+    if measured is None or check.is_equal:
+        return -1.0
+    return abs(measured.cost_seconds - check.prediction.compile_seconds) / max(measured.cost_seconds, _LEAST_SHOWN)
+
+
+def _difference(check: Check) -> str:
+    measured, predicted = check.result.statistics, check.prediction
+    assert measured is not None
+    if abs(measured.cost_seconds - predicted.compile_seconds) >= _LEAST_SHOWN:
+        return f"{measured.cost_seconds:.1f} s measured, {predicted.compile_seconds:.1f} s replayed"
+    return f"{measured.misses} misses measured, {predicted.misses} replayed"
+
+
+def sentence_of(choice: MapChoice) -> str:
+    """Return what to take, in place of what, and what no policy could better."""
+    point = choice.point
+    count = len(choice.joint.maps)
+    mean = f", mean of {count} programs," if count > 1 else ""
+    buckets = f", buckets {choice.joint.buckets}" if choice.joint.buckets != "none" else ""
+    words = f"Take {point.policy} at {limit_text(point.limit_bytes)}{buckets}: {point.seconds:.1f} s of compiling a run"
+    words += mean
+    words = f"{words}{_against_best_run(choice)}{_against_bound(point)}."
+    return words.replace(",,", ",").replace(",;", ";")
+
+
+def _against_best_run(choice: MapChoice) -> str:
+    before, seconds = choice.best_run, choice.best_run_seconds
+    if before is None or seconds is None:
+        return ""
+    label = f"{before.eviction} at {before.limit}" + (f", buckets {before.buckets}" * (before.buckets != "none"))
+    ran, fewest = _what_was_run(choice)
+    if before == choice.setting:
+        return f", {fewest}"
+    saved = seconds - choice.point.seconds
+    if saved >= _LEAST_SHOWN:
+        return f" in place of {seconds:.1f} s with {ran} ({label})"
+    if saved <= -_LEAST_SHOWN:
+        return f", {-saved:.1f} s more than {ran} ({label})"
+    return f", as with {ran} ({label})"
+
+
+def _what_was_run(choice: MapChoice) -> tuple[str, str]:
+    """Return what the best setting that was run is called, and what it is where it is the one to take."""
+    if choice.settings_tried == 1:
+        return "what you ran", "as you ran it"
+    if choice.settings_run == choice.settings_tried:
+        return "the best that was run", "the fewest of all settings run"
+    everywhere = "ran for every program and seed"
+    return f"the best that {everywhere}", f"the fewest of those that {everywhere}"
+
+
+def _against_bound(point: Point) -> str:
+    if point.limit_bytes is None or point.seconds - point.bound_seconds < _LEAST_SHOWN:
+        return "; no policy needs less there"
+    return f"; no policy needs less than {point.bound_seconds:.1f} s there"
+
+
+def unlimited_of(choice: MapChoice) -> str:
+    """Return what people have without a limit, beside what to take."""
+    joint, point = choice.joint, choice.point
+    most = " by the program that needs most" if len(joint.maps) > 1 else ""
+    words = (
+        f"With no limit, as under jax.jit alone, each program is compiled once and nothing is freed: "
+        f"{joint.unlimited_seconds:.1f} s, {format_size(joint.working_set_bytes)} held{most}"
+    )
+    if point.limit_bytes is None or point.limit_bytes >= joint.working_set_bytes:
+        return f"{words}."
+    more = point.seconds / joint.unlimited_seconds - 1 if joint.unlimited_seconds else 0.0
+    fewer = 1 - point.limit_bytes / joint.working_set_bytes
+    compared = "as many seconds" if more < 0.005 else f"{more:.0%} more seconds"
+    return f"{words}; {limit_text(point.limit_bytes)} takes {compared} for {fewer:.0%} fewer bytes."
+
+
+def notes_of(choice: MapChoice) -> Iterator[str]:
+    """Yield how the answer is known, how sure it is, and what other limits say, one sentence each."""
+    yield unlimited_of(choice)
+    yield _basis(choice)
+    seconds = choice.joint.seconds
+    if len(choice.joint.maps) > 1 and point_is_limited(choice):
+        apart = {program_map.program: program_map.best(choice.point.limit_bytes) for program_map in choice.joint.maps}
+        others = [f"{name} for {program.label}" for program, name in apart.items() if name != choice.point.policy]
+        if others:
+            yield f"For each program apart, the fewest seconds at that limit are of {_listed(others)}."
+    least = choice.joint.ranked(choice.point.limit_bytes)[0]
+    if seconds(least, choice.point.limit_bytes) < choice.point.seconds - _LEAST_SHOWN:
+        yield (
+            f"On the recorded requests {least} takes fewer there, {seconds(least, choice.point.limit_bytes):.1f} s; "
+            f"over the other seeds {choice.point.policy} takes the fewest."
+        )
+
+
+def point_is_limited(choice: MapChoice) -> bool:
+    """Return whether some program evicts at the limit to take."""
+    limit = choice.point.limit_bytes
+    return limit is not None and limit < choice.joint.working_set_bytes
+
+
+def _basis(choice: MapChoice) -> str:
+    point = choice.point
+    basis = "measured" if point.measured_seconds is not None else "replayed and not run"
+    where = f"That setting was {basis}"
+    sure = _how_sure(choice, point)
+    return f"{where}; {sure}." if sure else f"{where}."
+
+
+def _how_sure(choice: MapChoice, point: Point) -> str:
+    """Return the policy against the baseline over the seeds replayed; empty where there is nothing to compare."""
+    pair = point.against
+    if pair is None:
+        return ""
+    ratio = f"{pair.first} takes {describe_ratio(pair.ratio)} of {pair.second}"
+    seeds = f"replayed over {pair.repeats} seeds, of which {_run_of(choice)} run"
+    if pair.verdict == "less":
+        return f"{ratio}, {seeds}"
+    return f"no policy is shown to take less than {pair.second}, {seeds}"
+
+
+def _run_of(choice: MapChoice) -> str:
+    seeds = {seed for each in choice.other_seeds.values() for seed in each.run}
+    return f"{len(seeds)} {'was' if len(seeds) == 1 else 'were'}"
+
+
+def priced_note(choice: MapChoice) -> str:
+    """Return how much of the replayed seeds was priced off neighbouring lengths; empty if nothing was."""
+    share = max((each.priced_share for each in choice.other_seeds.values()), default=0.0)
+    if not share:
+        return ""
+    return (
+        f"Of the lengths of the seeds that were not run, up to {share:.0%} were compiled by no reference, and are "
+        "priced off their neighbours."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def close_text() -> str:
+    """Return the share within which a limit is called near no limit, for captions."""
+    return f"{CLOSE - 1:.0%}"

@@ -1,0 +1,302 @@
+"""Findings of a sweep -> ``report.html``: everything inside, so that it opens from disk and asks nobody for anything.
+
+The page is made from Jinja2 templates with autoescape; this module says what goes into them.
+"""
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ..._primitives.sizes import format_size
+from ..analysis.findings import Findings
+from ..analysis.map_choice import MapChoice
+from ..analysis.map_words import limit_text
+from ..analysis.recommendation import Decision
+from ..analysis.sweep import Group, Sweep
+from . import page_tables
+from .charts import Figure, figures
+from .images import WEB, themes
+from .rows import conditions, damaged_results, headline
+from .vega import vega_scripts
+
+PAGE = "report.html"
+_TEMPLATES = Path(__file__).with_name("templates")
+_MOST_FAILURES = 50
+_TAIL_LINES = 20
+# No address but the page's own is ever asked for; Vega compiles its expressions, hence unsafe-eval.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+_SHORT = {
+    "policies": "Policy × workload", "time": "Time", "causes": "Misses", "memory": "Memory", "latency": "Latency",
+    "lengths": "Lengths",
+}  # fmt: skip
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["embedded"] = _embedded
+    environment.filters["script"] = _inside_script
+    return environment
+
+
+def _embedded(value: Any) -> Markup:
+    """Return data for the page's script, as JSON that cannot end the element it stands in."""
+    return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+
+
+def _inside_script(text: str) -> Markup:
+    """Return a script that cannot end the element it stands in."""
+    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def page(findings: Findings) -> str:
+    """Return the report as one HTML document."""
+    return _environment().get_template("page.html.j2").render(_context(findings))
+
+
+def answer(findings: Findings) -> str:
+    """Return the part of the page with the sentence, its notes, the lines to paste, and the figures beside them."""
+    return _environment().get_template("answer.html.j2").render(_answer(findings))
+
+
+def _context(findings: Findings) -> dict[str, Any]:
+    sweep, every_figure = findings.sweep, figures(findings)
+    numbered, charts = _numbered(every_figure)
+    trials, comparisons = page_tables.trials(sweep), page_tables.comparisons(findings)
+    settings = page_tables.settings(sweep.groups)
+    has_map = bool(every_figure) and every_figure[0].name == "map"
+    evidence = numbered[1:] if has_map else numbered
+    return {
+        **_answer(findings),
+        "security_policy": _POLICY,
+        "name": sweep.directory.name,
+        "style": Markup((WEB / "page.css").read_text()),
+        "chips": list(_chips(sweep)),
+        "sections": list(_sections(findings, evidence, comparisons is not None, has_map)),
+        "missing": list(_gaps(sweep)),
+        "map": numbered[0] if has_map else None,
+        "points": None if findings.choice is None else page_tables.points_table(findings.choice),
+        "maps": page_tables.map_tables(findings.maps),
+        "has_trials": bool(sweep.groups),
+        "advice": findings.advice,
+        "figures": evidence,
+        "comparisons": comparisons,
+        "settings": settings,
+        "trials": trials,
+        "failures": _failures(sweep),
+        "failures_left_out": max(0, len(sweep.failed) - _MOST_FAILURES),
+        "commands": _commands(sweep),
+        "conditions": conditions(sweep),
+        "themes": themes(),
+        "charts": charts,
+        "vega": vega_scripts() if charts else "",
+        "behaviour": (WEB / "page.js").read_text(),
+    }
+
+
+def _numbered(every_figure: Sequence[Figure]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the figures as the templates take them, and the specifications that their panels number."""
+    charts: list[dict[str, Any]] = []
+    numbered: list[dict[str, Any]] = []
+    for figure in every_figure:
+        panels = []
+        for panel in figure.panels:
+            panels.append({"number": len(charts), "title": panel.title, "alternative": panel.alternative})
+            charts.append({**panel.spec, "description": panel.alternative})  # Vega makes it the chart's label
+        numbered.append({
+            "name": figure.name, "title": figure.title, "sentence": figure.sentence, "caption": figure.caption,
+            "panels": panels, "left_out": figure.left_out,
+        })  # fmt: skip
+    return numbered, charts
+
+
+def _chips(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    manifest = sweep.manifest
+    yield {"text": headline(sweep), "is_bad": False}
+    if manifest is None:
+        return
+    yield {"text": f"started {manifest.started_at.replace('T', ' ')[:16]}", "is_bad": False}
+    if manifest.wall_seconds is not None:
+        yield {"text": f"trials took {manifest.wall_seconds:.0f} s", "is_bad": False}
+    yield {"text": f"persistent cache: {', '.join(manifest.persistent)}", "is_bad": False}
+    if manifest.ended not in ("completed", "failed"):
+        yield {"text": manifest.ended or "not ended", "is_bad": True}
+
+
+def _sections(
+    findings: Findings, evidence: list[dict[str, Any]], compared: bool, has_map: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield what the navigation leads to."""
+    sweep = findings.sweep
+    yield ("answer", "Answer")
+    if has_map:
+        yield ("map", "Map")
+    yield ("suggestions", f"What to change ({len(findings.advice)})")
+    yield from ((figure["name"], _SHORT[figure["name"]]) for figure in evidence)
+    if compared:
+        yield ("comparisons", "Differences")
+    if sweep.groups:
+        yield ("settings", "Settings")
+    if sweep.results:
+        yield ("trials", "Trials")
+    if sweep.failed:
+        yield ("failures", f"Failures ({len(sweep.failed)})")
+    yield ("conditions", "Reproduce")
+
+
+def _answer(findings: Findings) -> dict[str, Any]:
+    """Return what the part with the answer takes."""
+    choice = findings.choice
+    warning = findings.agreement if findings.is_contradicted else ""
+    notes = [note for note in findings.notes if note != warning]
+    lead = ""
+    if choice is not None:
+        lead, *notes = notes
+    caption, tiles = ("", []) if findings.setting is None else _tiles(findings)
+    return {
+        "warning": warning,
+        "sentence": findings.sentence,
+        "lead": lead,
+        "notes": notes,
+        "override": "" if findings.setting is None else findings.override,
+        "python": "" if findings.setting is None else findings.python,
+        "tiles": tiles,
+        "tiles_caption": caption,
+    }
+
+
+def _tiles(findings: Findings) -> tuple[str, list[tuple[str, str]]]:
+    return _measured_tiles(findings.decision) if findings.choice is None else _map_tiles(findings.choice)
+
+
+def _map_tiles(choice: MapChoice) -> tuple[str, list[tuple[str, str]]]:
+    """Return the figures of the setting to take, by the map."""
+    point, joint = choice.point, choice.joint
+    basis = "measured" if point.measured_seconds is not None else "replayed"
+    tiles = [(f"{point.seconds:.1f} s", f"of compiling a run, {basis}")]
+    if choice.best_run is not None and choice.best_run != choice.setting:
+        tiles.append((f"{choice.best_run_seconds:.1f} s", f"the best that was run: {choice.best_run.label}, measured"))
+    tiles += [
+        (f"{point.bound_seconds:.1f} s", "bound: no policy is lower at this limit"),
+        (f"{joint.unlimited_seconds:.1f} s", "no limit, as under jax.jit alone"),
+    ]
+    if point.limit_bytes is not None:
+        limit = format_size(point.limit_bytes)
+        tiles.append((f"{limit} / {format_size(joint.working_set_bytes)}", "limit / working set"))
+    programs = joint.maps[0].program.label if len(joint.maps) == 1 else f"{len(joint.maps)} programs"
+    seeds = len(joint.maps[0].seeds)
+    where = f"{programs} and {seeds} seed{'s' * (seeds > 1)}"
+    return f"{point.policy} at {limit_text(point.limit_bytes)}, means over {where}:", tiles
+
+
+def _measured_tiles(decision: Decision) -> tuple[str, list[tuple[str, str]]]:
+    """Return the figures of the recommended setting, as trials have measured it."""
+    groups, setting = decision.chosen, decision.setting
+    assert setting is not None
+    among = " with these buckets" if setting.buckets != "none" or decision.buckets else ""
+    seconds = _mean(groups, "cost_seconds")
+    held = format_size(int(max(group.mean("peak_bytes") for group in groups)))
+    tiles = [
+        (f"{seconds:.1f} s", "reference compile seconds a run"),
+        (f"{_mean(groups, 'hit_rate'):.0%}", "of calls are hits"),
+    ]
+    frames = [group.frame for group in groups if group.frame is not None]
+    if len(frames) == len(groups):
+        unbounded = fmean(frame.unbounded_seconds for frame in frames)
+        working_set = format_size(int(max(frame.unbounded_bytes for frame in frames)))
+        tiles.append((f"{unbounded:.1f} s", f"no limit, as under jax.jit alone{among}"))
+        tiles.append((f"{held} / {working_set}", "bytes held / working set"))
+    else:
+        tiles.append((held, f"bytes held, limit {setting.limit}"))
+    bounds = [group.bound_seconds for group in groups if group.bound_seconds is not None]
+    if len(bounds) == len(groups):
+        tiles.append((f"{fmean(bounds):.1f} s", f"bound: no policy is lower at this limit{among}"))
+    return f"{setting.label}, means over {_averaged(decision)}:", tiles
+
+
+def _averaged(decision: Decision) -> str:
+    """Return what the tiles are means over."""
+    groups = decision.chosen
+    if decision.scope:
+        return decision.scope
+    where = groups[0].program.label if len(groups) == 1 else f"{len(groups)} programs"
+    if len({group.seeds for group in groups}) > 1:
+        return f"{where} and their seeds"
+    seeds = len(groups[0].seeds)
+    return f"{where} and {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _mean(groups: Sequence[Group], name: str) -> float:
+    return fmean(group.mean(name) for group in groups)
+
+
+def _gaps(sweep: Sweep) -> Iterator[dict[str, str]]:
+    """Yield what is not there, and why."""
+    yield from ({"path": path, "text": reason} for path, reason in sweep.unreadable[:_MOST_FAILURES])
+    lines: list[str] = []
+    if len(sweep.unreadable) > _MOST_FAILURES:
+        lines.append(f"and {len(sweep.unreadable) - _MOST_FAILURES} more files that cannot be read")
+    if damaged := damaged_results(sweep):
+        lines.append(" ".join(damaged))
+    planned = len(sweep.manifest.order) if sweep.manifest else 0
+    if sweep.manifest is None:
+        lines.append("sweep.json cannot be read: the command, the order and the plan are not known")
+    if planned > len(sweep.results):
+        lines.append(f"{planned - len(sweep.results)} of {planned} trials left no result that can be read")
+    if sweep.groups and any(group.frame is None for group in sweep.groups):
+        lines.append(
+            "some programs have no reference run at the prices of their trials: no limit and every call compiled are "
+            "not shown for them"
+        )
+    lines += _missing_requests(sweep)
+    if sweep.groups and all(result.course is None for group in sweep.groups for result in group.results):
+        lines.append(
+            "the results are of an older version, without memory over time, latency by source, time by part and lengths"
+        )
+    yield from ({"path": "", "text": line} for line in lines)
+
+
+def _missing_requests(sweep: Sweep) -> list[str]:
+    """Return which programs have no recorded requests, so that nothing is replayed for them."""
+    without = {
+        group.program.label for group in sweep.groups for result in group.results
+        if result.program_id not in sweep.recorded
+    }  # fmt: skip
+    if not without:
+        return []
+    names = ", ".join(sorted(without)[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
+    return [
+        f"the requests of {names} were not recorded, as by an older version or where a reference failed: other limits "
+        "and policies cannot be replayed, and only what was measured is shown"
+    ]
+
+
+def _failures(sweep: Sweep) -> list[dict[str, str]]:
+    return [
+        {
+            "label": result.label, "reason": result.reason or "no reason", "trial_id": result.trial_id,
+            "tail": "\n".join(result.stderr_tail.strip().splitlines()[-_TAIL_LINES:]),
+        }
+        for result in sweep.failed[:_MOST_FAILURES]
+    ]  # fmt: skip
+
+
+def _commands(sweep: Sweep) -> list[str]:
+    name = sweep.directory.name
+    first = [sweep.manifest.command] if sweep.manifest else []
+    return [
+        *first,
+        f"python -m flows.report outputs/{name}  # this report again, without running anything",
+        f"python -m flows.sweep --config-dir outputs/{name}/trials/<id> --config-name config  # one trial again",
+    ]
