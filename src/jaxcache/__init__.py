@@ -31,6 +31,7 @@ from ._padding.trimming import PaddingError
 from ._policies import POLICIES, Policy
 from ._primitives.sizes import format_size, parse_size
 from ._process.environment import use_directory_of_environment
+from ._process.install import ProcessCache, install, installed, uninstall
 from ._replay.bound import Optimum, optimum
 from ._replay.costs import Cost, CostTable
 from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
@@ -72,6 +73,7 @@ __all__ = [
     "Optimum",
     "PaddingError",
     "Policy",
+    "ProcessCache",
     "ReplayResult",
     "SolveResult",
     "Suggestion",
@@ -84,6 +86,8 @@ __all__ = [
     "curves",
     "find_knee",
     "format_size",
+    "install",
+    "installed",
     "iterative_solver",
     "judge_buckets",
     "least_squares",
@@ -99,6 +103,7 @@ __all__ = [
     "replay",
     "replay_grid",
     "suggest",
+    "uninstall",
     "update_step",
     "use_directory",
     "value_and_grad_step",
