@@ -15,6 +15,7 @@ from .._calls.misses import Explanation, MissStormWarning, StormWatch
 from .._calls.signature import Key, Uncacheable
 from .._jax import interfaces as _jax
 from .._jax import tracing as _jax_tracing
+from .._jax.compile_events import Cause, caused_by
 from .._jax.notices import warn
 from .._policies import Policy, make_policy, options_of
 from .._policies.bounded_set import BoundedSet
@@ -301,7 +302,9 @@ class JitCache:
                     return None
                 description = cached._describe(key, args, kwargs)
                 self._check_max_compiles(cached, key, description, flight, within)
-                executable = cached.program(key, args, kwargs).compile()
+                program = cached.program(key, args, kwargs)
+                with caused_by(functools.partial(self._cause, cached, key, description)):
+                    executable = program.compile()
                 self._keep(cached, key, description, executable, flight, requested=requested)
             finally:  # also after an error or an interrupt: whoever waits tries for itself
                 self._finish(cached, key, flight)
@@ -352,6 +355,11 @@ class JitCache:
                     f"max_compiles={limit} allows {whose} no more programs, and {miss}; "
                     "raise max_compiles, or keep the call from changing"
                 )
+
+    def _cause(self, cached: Dispatcher, key: Key, description: Description) -> Cause:
+        """Say why a program is about to be compiled, to whoever observes that."""
+        with self._state.lock:
+            return cached._variants.cause(self._state.diagnose(cached._variants, key, description, bool(cached._key)))
 
     def _keep(
         self,

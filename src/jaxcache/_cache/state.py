@@ -12,6 +12,7 @@ from .._calls.description import Description
 from .._calls.identity import Identifier
 from .._calls.misses import MISS_CAUSES, REPEAT_CAUSES, Miss
 from .._calls.signature import Key
+from .._jax.fast_dispatch import is_pinned
 from .._policies.bounded_set import BoundedSet, Weight
 from .._replay.costs import Cost, CostTable, name_of_signature
 from .entries import (
@@ -151,6 +152,27 @@ class CacheState:
             owners = [one.owner() for one in self._functions.values() if variants is None or one is variants]
             gone += [owner.prepared.clear() for owner in owners if owner is not None]
         del gone  # executables are freed here, without the lock
+
+    def reserve(self, size_bytes: int) -> None:
+        """Leave so many bytes of the limit to programs that JAX itself holds."""
+        inside = self._in_change()
+        with self.lock, self._change(inside):
+            gone: list[object] = [self._flush_and_reap()]
+            for slot in self.residents.reserve(size_bytes):
+                if (held := self._held.get(slot)) is not None:
+                    held.function.counts.evictions += 1
+                    gone.append(self._drop(held, "evicted", "programs that JAX itself holds"))
+        del gone  # executables are freed here, without the lock
+
+    def drop_unpinned(self) -> None:
+        """Drop entries whose executables JAX has just forgotten: those that run from no memory of their own."""
+        inside = self._in_change()
+        with self.lock, self._change(inside):
+            gone: list[object] = [self._flush_and_reap()]
+            for held in list(self._held.values()):
+                if (entry := held.entry()) is not None and not is_pinned(entry.call):
+                    gone.append(self._drop(held, "cleared"))
+        del gone
 
     def _in_change(self) -> bool:
         """Whether this thread has the lock already: in a finaliser or a signal handler within a change."""
@@ -305,6 +327,15 @@ class CacheState:
                 programs.keep(entry)
         del gone  # executables are freed here, without the lock
         return entry, miss
+
+    def note_seen(self, programs: FunctionEntries, description: Description) -> None:
+        """Remember a signature that was compiled elsewhere, for what is said of later ones; nothing is counted."""
+        variants = programs.variants
+        with self.lock:
+            self._requests += 1
+            self._sources.note_call(variants, description)
+            record = EntryRecord(variants, 0, description, Cost(0, 0.0))
+            variants.remember(self._past(record, "cleared"))
 
     def _cost_of(self, variants: FunctionRecord, description: Description, executable: Executable) -> Cost:
         cost = self._known.get(name_of_signature(description.text, variants.identity_of(description)))

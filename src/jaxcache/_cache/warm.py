@@ -8,7 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .._calls.description import Description
+from .._calls.misses import Miss
 from .._calls.signature import Call, Key, Uncacheable
+from .._jax.compile_events import caused_by
 from .entries import PendingCompile
 from .executable import NotLowerable
 
@@ -70,10 +72,13 @@ def _begin(
                 return None
             cache._check_max_compiles(cached, key, description, flight, within)
             program = cached.program(key, call.args, call.kwargs)
+            cause = cached._variants.cause(Miss(description.text, "warmed", "compiled ahead by warm"))
 
             def finish() -> PendingCompile:
                 try:
-                    cache._keep(cached, key, description, program.compile(), flight, requested=False)
+                    with caused_by(lambda: cause):
+                        executable = program.compile()
+                    cache._keep(cached, key, description, executable, flight, requested=False)
                 finally:
                     cache._finish(cached, key, flight)
                 return flight

@@ -114,7 +114,8 @@ def known_cause() -> Cause | None:
     return None if _thread.cause is None else _thread.cause()
 
 
-def _on_begin(event: str, _value: float | int, **about: str | int) -> None:
+def _on_begin(event: str, value: float | int, **about: str | int) -> None:
+    del value  # the time
     if event == _COMPILING:
         _thread.hits = persistent_hits()
         for observer in _observers:

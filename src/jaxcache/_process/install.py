@@ -1,5 +1,6 @@
 """install: every ``jax.jit`` that is made from here on, in whatever library, is that of one cache."""
 
+import dataclasses
 import functools
 import os
 import threading
@@ -11,6 +12,7 @@ import jax
 
 from .._cache.executable import BASE_BYTES
 from .._cache.jit_cache import JitCache
+from .._cache.stats import CacheStats
 from .._calls.misses import listed
 from .._jax import interfaces as _jax
 from .._jax.jit_names import BoundName, bound_names, jitted_names, replace_jit, with_function
@@ -18,6 +20,7 @@ from .._jax.notices import warn
 from .._policies import Policy
 from .._primitives.sizes import format_size, parse_size
 from .._replay.costs import Cost
+from .outside_programs import OutsidePrograms
 
 _OF_THE_CACHE = {"key", "max_compiles"}  # options of cache.jit that jax.jit does not have
 
@@ -27,6 +30,17 @@ _installed: "_Installation | None" = None
 
 class ProcessCache(JitCache):
     """The cache of a process, behind every ``jax.jit`` that was made since it was installed."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._outside = OutsidePrograms(self)
+
+    def stats(self) -> CacheStats:
+        """Return what was counted so far, of the cache and of what JAX itself holds."""
+        programs, size_bytes = self._outside.held()
+        return dataclasses.replace(
+            super().stats(), jax_programs=programs, jax_bytes=size_bytes, jax_releases=self._outside.releases
+        )
 
     def uninstall(self) -> None:
         """Give ``jax.jit`` back, if this cache has it; functions that it has made go on."""
@@ -44,6 +58,7 @@ class _Installation:
 
     def begin(self) -> None:
         """Take the place of ``jax.jit``, also where modules have bound it; warn of these."""
+        self.cache._outside.begin()
         before = bound_names(self.original)
         replace_jit(self.jit, self.original)
         self.names = [bound for bound in before if bound.rebind(with_function(bound.value, self.jit), bound.value)]
@@ -52,6 +67,7 @@ class _Installation:
 
     def end(self) -> None:
         """Give back what is still in our place, partials that were made meanwhile too."""
+        self.cache._outside.end()
         replace_jit(self.original, self.jit)
         for bound in bound_names(self.jit):
             before = next((each for each in self.names if each[:2] == bound[:2]), None)
