@@ -32,6 +32,7 @@ from ._policies import POLICIES, Policy
 from ._primitives.sizes import format_size, parse_size
 from ._process.environment import use_directory_of_environment
 from ._process.install import ProcessCache, install, installed, uninstall
+from ._process.no_compiles import CompileGuard, no_compiles
 from ._replay.bound import Optimum, optimum
 from ._replay.costs import Cost, CostTable
 from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
@@ -49,6 +50,7 @@ __all__ = [
     "CacheStats",
     "CachedFunction",
     "Call",
+    "CompileGuard",
     "CompileLimitExceeded",
     "Cost",
     "CostTable",
@@ -95,6 +97,7 @@ __all__ = [
     "linear_buckets",
     "lru_curve",
     "monte_carlo",
+    "no_compiles",
     "optimization_loop",
     "optimum",
     "pareto_front",
