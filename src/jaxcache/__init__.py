@@ -33,6 +33,7 @@ from ._primitives.sizes import format_size, parse_size
 from ._process.environment import use_directory_of_environment
 from ._process.install import ProcessCache, install, installed, uninstall
 from ._process.no_compiles import CompileGuard, no_compiles
+from ._process.watch import CompileRecord, Watch, watch
 from ._replay.bound import Optimum, optimum
 from ._replay.costs import Cost, CostTable
 from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
@@ -52,6 +53,7 @@ __all__ = [
     "Call",
     "CompileGuard",
     "CompileLimitExceeded",
+    "CompileRecord",
     "Cost",
     "CostTable",
     "Curves",
@@ -81,6 +83,7 @@ __all__ = [
     "Suggestion",
     "Trace",
     "UntrustedDirectoryError",
+    "Watch",
     "__version__",
     "benchmark",
     "bucketed",
@@ -110,6 +113,7 @@ __all__ = [
     "update_step",
     "use_directory",
     "value_and_grad_step",
+    "watch",
 ]
 
 use_directory_of_environment()
