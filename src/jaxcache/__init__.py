@@ -30,7 +30,7 @@ from ._padding.choose import (
 from ._padding.trimming import PaddingError
 from ._policies import POLICIES, Policy
 from ._primitives.sizes import format_size, parse_size
-from ._process.environment import use_directory_of_environment
+from ._process.environment import use_environment
 from ._process.install import ProcessCache, install, installed, uninstall
 from ._process.no_compiles import CompileGuard, no_compiles
 from ._process.watch import CompileRecord, Watch, watch
@@ -116,4 +116,4 @@ __all__ = [
     "watch",
 ]
 
-use_directory_of_environment()
+use_environment()
