@@ -32,6 +32,7 @@ from ._policies import POLICIES, Policy
 from ._primitives.sizes import format_size, parse_size
 from ._process.environment import use_environment
 from ._process.install import ProcessCache, install, installed, uninstall
+from ._process.ipython import load_ipython_extension, unload_ipython_extension
 from ._process.no_compiles import CompileGuard, no_compiles
 from ._process.watch import CompileRecord, Watch, watch
 from ._replay.bound import Optimum, optimum
@@ -98,6 +99,7 @@ __all__ = [
     "least_squares",
     "limits_of",
     "linear_buckets",
+    "load_ipython_extension",
     "lru_curve",
     "monte_carlo",
     "no_compiles",
@@ -110,6 +112,7 @@ __all__ = [
     "replay_grid",
     "suggest",
     "uninstall",
+    "unload_ipython_extension",
     "update_step",
     "use_directory",
     "value_and_grad_step",

@@ -194,7 +194,7 @@ class CacheStats:
         run_seconds: Seconds since the cache was made.
         jax_programs: Programs that JAX itself holds now, past the cache, such as eager operations; 0 unless the cache
             is installed.
-        jax_bytes: What they weigh, by the model. They take from the limit, half of it at most.
+        jax_bytes: What they weigh, by the model. Beyond 16 MiB they take from the limit, half of it at most.
         jax_releases: How often JAX was made to forget all of them, so that the process keeps to the limit.
     """
 

@@ -188,5 +188,5 @@ def _summary(watched: Watch, directory: DiskCache | None) -> list[str]:
 def _memory_line(stats: CacheStats) -> str:
     limit = "no limit" if stats.limit_bytes is None else format_size(stats.limit_bytes)
     held = f"{stats.variants} programs, {format_size(stats.live_bytes)} of {limit}; {stats.evictions} evicted"
-    released = f", let go {stats.jax_releases} times" if stats.jax_releases else ""
-    return f"memory: {held}; JAX itself holds {stats.jax_programs}, {format_size(stats.jax_bytes)}{released}"
+    outside = f"JAX itself holds {stats.jax_programs}, {format_size(stats.jax_bytes)}"
+    return f"memory: {held}; {outside}" + (f", times let go: {stats.jax_releases}" if stats.jax_releases else "")

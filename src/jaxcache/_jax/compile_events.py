@@ -60,14 +60,14 @@ class CompileObserver(Protocol):
         ...
 
 
-class _Thread(threading.local):
+class _CompileUnderWay(threading.local):
     """This thread's: the owner of the compile under way, and how many programs had been loaded before it."""
 
     cause: Any = None  # returns a Cause
     hits = 0
 
 
-_thread = _Thread()
+_thread = _CompileUnderWay()
 _lock = threading.RLock()
 _observers: tuple[CompileObserver, ...] = ()
 

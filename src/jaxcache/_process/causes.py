@@ -26,7 +26,7 @@ _WRAP = "call it within a function of yours that is jitted as a whole"
 _MOST_OPERATIONS = 1024
 
 
-class _Thread(threading.local):
+class _CauseUnderWay(threading.local):
     """This thread's: why it compiles what it compiles, and what is to be remembered of that."""
 
     cause: Cause | None = None
@@ -39,7 +39,7 @@ class CompileCauses:
     def __init__(self) -> None:
         self._seen = CacheState(BoundedSet(Never), CostTable())
         self._operations: dict[str, Any] = {}  # what stands for the functions that JAX makes for each operation
-        self._thread = _Thread()
+        self._thread = _CauseUnderWay()
 
     def current(self, name: str) -> Cause:
         """Return why the compile under way in this thread is needed."""

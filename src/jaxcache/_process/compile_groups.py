@@ -1,5 +1,6 @@
 """Compiles of a process, grouped by what one change would spare; and that in a few lines."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,13 @@ class CompileGroup:
     place: str
     cause: str
     way_out: str
+
+    @property
+    def where(self) -> str:
+        """What is to be changed, and where it was called last, if that is another file."""
+        called = self.records[-1].call_site
+        same_file = os.path.basename(called.rpartition(":")[0]) == os.path.basename(self.place.rpartition(":")[0])
+        return self.place if same_file else f"{self.place}, called at {called}"
 
     @property
     def seconds(self) -> float:
@@ -87,5 +95,5 @@ def summary(
         record = group.records[-1]
         number = f"{len(group.records)} programs" if len(group.records) > 1 else "1 program"
         advice = f"; {group.way_out}" if group.way_out else ""
-        lines.append(f"{group.seconds:6.1f} s  {group.title} ({group.place}), {number}: {record.reason}{advice}")
+        lines.append(f"{group.seconds:6.1f} s  {group.title} ({group.where}), {number}: {record.reason}{advice}")
     return lines

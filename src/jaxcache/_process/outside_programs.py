@@ -1,9 +1,9 @@
 """OutsidePrograms: what JAX itself holds beside an installed cache, and the bound on it.
 
 Eager operations, functions that were jitted before and calls past the cache are held by JAX, which cannot be asked to
-let one go. They take from the limit of the cache, half of it at most. When they weigh that, and some 16 MiB, or take
-their share of the process's memory mappings, JAX is made to forget all of them at once, between two calls; what the
-cache holds stays.
+let one go. What they weigh beyond 16 MiB takes from the limit of the cache, half of it at most. When they weigh more,
+or take their share of the process's memory mappings, JAX is made to forget all of them at once, between two calls;
+what the cache holds stays.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class OutsidePrograms:
     """Programs of a process that no cache holds, as the compiler has told of them."""
 
     def __init__(self, cache: "JitCache", least_bytes: int = _LEAST_BYTES) -> None:
-        """Count for a cache; JAX may hold ``least_bytes`` whatever the limit is."""
+        """Count for a cache; JAX may hold ``least_bytes`` beside the limit."""
         self.releases = 0
         self._cache = cache
         self._weights: dict[int, Weight] = {}  # by id of the executable, which JAX can tell whether it lives
@@ -43,7 +43,8 @@ class OutsidePrograms:
         self._lock = threading.RLock()
         limit, mappings = cache.limit_bytes, mappings_limit()
         self._share_bytes = int((limit or 0) * _SHARE_OF_LIMIT)
-        self._most_bytes = None if limit is None else max(self._share_bytes, least_bytes)
+        self._least_bytes = least_bytes
+        self._most_bytes = None if limit is None else self._share_bytes + least_bytes
         self._most_mappings = None if mappings is None else int(mappings * _SHARE_OF_MAPPINGS)
         self._allowed = Weight(self._most_bytes or 0, self._most_mappings or 0)
 
@@ -78,7 +79,7 @@ class OutsidePrograms:
             if self._is_too_much():
                 self._forget_dead()
                 self._due = self._is_too_much()
-            reserved = min(self._bytes, self._share_bytes)
+            reserved = self._of_the_limit()
         self._cache._state.reserve(reserved)
 
     def on_compiling(self, name: str) -> None:
@@ -121,8 +122,11 @@ class OutsidePrograms:
                 max(self._most_bytes or 0, int(self._bytes * _GROWTH)),
                 max(self._most_mappings or 0, int(self._mappings * _GROWTH)),
             )
-            reserved = min(self._bytes, self._share_bytes)
+            reserved = self._of_the_limit()
         self._cache._state.reserve(reserved)
+
+    def _of_the_limit(self) -> int:
+        return min(max(0, self._bytes - self._least_bytes), self._share_bytes)
 
     def _is_too_much(self) -> bool:
         too_heavy = self._most_bytes is not None and self._bytes > self._allowed.size_bytes

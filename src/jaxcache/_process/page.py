@@ -77,7 +77,7 @@ def _changes(groups: Sequence[CompileGroup]) -> str:
     if not groups:
         return ""
     items = [
-        f"<li><b>{escape(group.place)}</b>: {escape(group.way_out)}. "
+        f"<li><b>{escape(group.where)}</b>: {escape(group.way_out)}. "
         f"<br>{len(group.records)} × {escape(group.title)}, {group.seconds:.1f} s: {escape(_latest(group))}</li>"
         for group in groups
     ]
@@ -107,7 +107,7 @@ def _totals(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], 
 def _groups(groups: Sequence[CompileGroup]) -> str:
     rows = [
         [
-            f"<b>{escape(group.title)}</b><br><code>{escape(group.place)}</code>",
+            f"<b>{escape(group.title)}</b><br><code>{escape(group.where)}</code>",
             f"{escape(group.cause.replace('_', ' '))}{' – a storm' if group.is_storm else ''}",
             str(len(group.records)),
             f"{group.seconds:.2f}",

@@ -74,7 +74,7 @@ class _Pending:
     lowering_seconds: float = 0.0
 
 
-class _Thread(threading.local):
+class _Spans(threading.local):
     """This thread's spans that have ended, none within another: when each began, and its seconds; and a size."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Watch:
         self._pending: dict[tuple[int, str], _Pending] = {}  # by thread and function
         self._started = self._ended = time.perf_counter()
         self._open = False
-        self._thread = _Thread()
+        self._thread = _Spans()
 
     def __enter__(self) -> Self:
         self.begin()
