@@ -41,7 +41,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     memory = run.add_argument_group("programs in memory")
     memory.add_argument("--memory-limit", metavar="SIZE", help="of all programs that the process holds, such as 2GiB")
     memory.add_argument("--eviction", choices=POLICIES, metavar="POLICY",
-                        help="who goes first, in memory (gdsf) and in the directory (lru)")  # fmt: skip
+                        help="who goes first, in memory (gdsf) and in the directory (lru if alone)")  # fmt: skip
     memory.add_argument(
         "--settings", type=Path, metavar="FILE", help="with limit, policy, directory, such as best.yaml"
     )
@@ -102,10 +102,7 @@ def _set_up(given: argparse.Namespace) -> DiskCache | None:
     if given.settings is not None:
         settings = read_settings(given.settings)
         given.dir = given.dir or (Path(named) if (named := read_directory(given.settings)) else None)
-    settings = {
-        "limit": given.memory_limit or settings["limit"],
-        "eviction": given.eviction or settings["eviction"],
-    }
+    settings = {"limit": given.memory_limit or settings["limit"], "eviction": given.eviction or settings["eviction"]}
     check_limit(settings["limit"], "--memory-limit" if given.memory_limit else "memory_limit")
     directory = None
     if given.dir is not None:
@@ -115,7 +112,7 @@ def _set_up(given: argparse.Namespace) -> DiskCache | None:
         options = of_directory({**options, "eviction": given.eviction or "lru"})
         directory = use_directory(given.dir, **options)
         export(os.environ, given.dir, options)
-    if given.memory_limit or given.settings or given.record:
+    if _is_in_memory(given):
         install(**settings, record=given.record)
         export_install(os.environ, settings["limit"], str(settings["eviction"]), given.record)
     if given.max_compiles is not None:
@@ -128,12 +125,16 @@ def _set_up(given: argparse.Namespace) -> DiskCache | None:
 _KEPT: list[Any] = []  # what lasts as long as the process
 
 
+def _is_in_memory(given: argparse.Namespace) -> bool:
+    """Say whether a cache is asked for, beside or without a directory."""
+    return bool(given.memory_limit or given.settings or given.record)
+
+
 def _check(given: argparse.Namespace) -> None:
     """Refuse options that make no sense, before anything is made."""
-    if given.eviction and not (given.memory_limit or given.settings or given.record or given.dir):
+    if given.eviction and not (_is_in_memory(given) or given.dir):
         raise ValueError("--eviction needs --memory-limit, --settings or --dir: without a limit nothing is evicted")
-    in_memory = given.memory_limit or given.settings or given.record
-    if given.eviction and not in_memory and given.eviction not in STORED_POLICIES:
+    if given.eviction and not _is_in_memory(given) and given.eviction not in STORED_POLICIES:
         known = ", ".join(STORED_POLICIES)
         raise ValueError(f"--eviction of a directory must be one of {known}, but is {given.eviction}")
     if given.max_compiles is not None and given.max_compiles < 0:

@@ -6,6 +6,7 @@ or take their share of the process's memory mappings, JAX is made to forget all 
 what the cache holds stays.
 """
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -87,7 +88,8 @@ class OutsidePrograms:
         if self._due and not compile_events.is_of_a_cache() and _jax.is_top_level():
             caches = _jax.listeners_to_clear()
             if not any(cache._compiling.here() for cache in caches):
-                self._release(caches)
+                with contextlib.suppress(Exception):  # of another JAX: more is held then, nothing else
+                    self._release(caches)
 
     def on_traced(self, name: str, seconds: float) -> None:
         """Do nothing: what was traced for a program is let go with it."""
