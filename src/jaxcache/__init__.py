@@ -31,7 +31,11 @@ from ._padding.choose import (
 from ._padding.trimming import PaddingError
 from ._policies import POLICIES, Policy
 from ._primitives.sizes import format_size, parse_size
-from ._process.environment import use_directory_of_environment
+from ._process.environment import use_environment
+from ._process.install import ProcessCache, install, installed, uninstall
+from ._process.ipython import load_ipython_extension, unload_ipython_extension
+from ._process.no_compiles import CompileGuard, no_compiles
+from ._process.watch import CompileRecord, Watch, watch
 from ._replay.bound import Optimum, optimum
 from ._replay.costs import Cost, CostTable
 from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_curve, pareto_front
@@ -49,7 +53,9 @@ __all__ = [
     "CacheStats",
     "CachedFunction",
     "Call",
+    "CompileGuard",
     "CompileLimitExceeded",
+    "CompileRecord",
     "Cost",
     "CostTable",
     "Curves",
@@ -73,11 +79,13 @@ __all__ = [
     "Optimum",
     "PaddingError",
     "Policy",
+    "ProcessCache",
     "ReplayResult",
     "SolveResult",
     "Suggestion",
     "Trace",
     "UntrustedDirectoryError",
+    "Watch",
     "__version__",
     "benchmark",
     "bucketed",
@@ -85,13 +93,17 @@ __all__ = [
     "curves",
     "find_knee",
     "format_size",
+    "install",
+    "installed",
     "iterative_solver",
     "judge_buckets",
     "least_squares",
     "limits_of",
     "linear_buckets",
+    "load_ipython_extension",
     "lru_curve",
     "monte_carlo",
+    "no_compiles",
     "optimization_loop",
     "optimum",
     "pareto_front",
@@ -100,9 +112,12 @@ __all__ = [
     "replay",
     "replay_grid",
     "suggest",
+    "uninstall",
+    "unload_ipython_extension",
     "update_step",
     "use_directory",
     "value_and_grad_step",
+    "watch",
 ]
 
-use_directory_of_environment()
+use_environment()

@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from .._calls.description import Description
-from .._calls.misses import MissStormWarning, StormWatch
+from .._calls.misses import Miss, MissStormWarning, StormWatch
 from .._calls.signature import Call, Key
 from .._jax import interfaces, tracing
+from .._jax.compile_events import Cause, caused_by
 from .._jax.notices import warn
 from .._primitives.sizes import format_size
 from .bypasses import end_of_bypasses
@@ -92,6 +93,10 @@ class Compiler:
         if interfaces.FAULT:
             self._warn("fault", f"{interfaces.FAULT}: every call goes to jax.jit, nothing is cached")
 
+    def compiles_here(self) -> bool:
+        """Return whether this thread compiles for a function of the cache."""
+        return self._compiling.here()
+
     def clear(self, function: FunctionRecord | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         self.state.clear(function)
@@ -147,9 +152,13 @@ class Compiler:
                 self._check_max_compiles(dispatcher, key, description, pending, within)
                 program = dispatcher.program(key, call.args, call.kwargs)
 
+                cause = dispatcher.function.cause(Miss(description.text, "warmed", "compiled ahead by warm"))
+
                 def finish() -> PendingCompile:
                     try:
-                        self._keep(dispatcher, key, description, program.compile(), pending, requested=False)
+                        with caused_by(lambda: cause):
+                            executable = program.compile()
+                        self._keep(dispatcher, key, description, executable, pending, requested=False)
                     finally:
                         self._finish(dispatcher, key, pending)
                     return pending
@@ -176,7 +185,9 @@ class Compiler:
                     return None
                 description = dispatcher.describe(key, args, kwargs)
                 self._check_max_compiles(dispatcher, key, description, pending, within)
-                executable = dispatcher.program(key, args, kwargs).compile()
+                program = dispatcher.program(key, args, kwargs)
+                with caused_by(functools.partial(self._cause, dispatcher, description)):
+                    executable = program.compile()
                 self._keep(dispatcher, key, description, executable, pending, requested=requested)
             finally:  # also after an error or an interrupt: each waiting thread then tries for itself
                 self._finish(dispatcher, key, pending)
@@ -231,6 +242,12 @@ class Compiler:
                     f"max_compiles={limit} allows {whose} no more programs, and {miss}; "
                     "raise max_compiles, or keep the call from changing"
                 )
+
+    def _cause(self, dispatcher: Compilable, description: Description) -> Cause:
+        """Return why a program is about to be compiled, for observers of compiles."""
+        function = dispatcher.function
+        with self.state.lock:
+            return function.cause(self.state.diagnose(function, description, dispatcher.has_own_key))
 
     def _keep(
         self,

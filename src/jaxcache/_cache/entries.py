@@ -18,6 +18,7 @@ from .._calls.description import Description, differences, distance
 from .._calls.identity import combine
 from .._calls.misses import Miss, listed
 from .._calls.signature import Key
+from .._jax.compile_events import Cause
 from .._jax.fast_dispatch import NO_TABLE, Table, with_fast_path
 from .._policies.bounded_set import Weight
 from .._replay.costs import Cost, name_of_signature
@@ -226,6 +227,10 @@ class FunctionRecord:
     def source_location(self) -> str:
         """File and line of its source, such as `` (solve.py:12)``."""
         return self.origin.source_location if self.origin else ""
+
+    def cause(self, miss: Miss) -> Cause:
+        """Return why one of its programs is about to be compiled, for observers of compiles."""
+        return Cause(self.name, self.source_location.strip(" ()"), miss.call, miss.cause, miss.reason, miss.way_out)
 
     def identity_of(self, description: Description) -> int:
         """Return the number that no other signature has; 64 bits with a sign."""

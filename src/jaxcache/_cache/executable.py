@@ -28,6 +28,8 @@ PAYLOAD_BYTES_PER_MAPPING = 2048
 PAYLOAD_BASE_BYTES = 4096
 PAYLOAD_BYTES_PER_TEXT_BYTE = 2
 LARGE_CONSTANTS_BYTES = 1024**2  # from here on, a program is lowered apart from others
+# What JAX itself holds has its MLIR module beside it; up to JAX 0.10 each of them with a context of its own.
+JAX_HOLDS_BYTES = (1150 if jax.__version_info__[:2] < (0, 11) else 64) * 1024
 _PAGE = 4096
 _MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
 _SHARE_OF_MAPPINGS = 0.5  # for executables; the other half is for the program
@@ -89,6 +91,18 @@ def _weigh(compiled: Any, constant_arguments_bytes: int) -> tuple[Weight, int]:
     size = BASE_BYTES + BYTES_PER_PAYLOAD_BYTE * code + constants + interfaces.reported_code_bytes(compiled)
     weight = Weight(-(-size // _PAGE) * _PAGE, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
     return weight, constants
+
+
+def weigh_outside(executable: Any) -> Weight:
+    """Model what a program takes that no cache holds, but JAX itself; serializing it would be too slow for a small one.
+
+    Args:
+        executable: As the compiler returns it.
+    """
+    parts = interfaces.contents_of(executable)
+    code = _code_bytes(parts, None)
+    size = BASE_BYTES + JAX_HOLDS_BYTES + BYTES_PER_PAYLOAD_BYTE * code + (parts.constants_bytes if parts else 0)
+    return Weight(size, BASE_MAPPINGS + code // PAYLOAD_BYTES_PER_MAPPING)
 
 
 def _code_bytes(parts: "interfaces.Contents | None", payload: int | None) -> int:

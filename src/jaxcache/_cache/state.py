@@ -12,6 +12,7 @@ from .._calls.description import Description
 from .._calls.identity import Identifier
 from .._calls.misses import MISS_CAUSES, REPEAT_CAUSES, Miss
 from .._calls.signature import Key
+from .._jax.fast_dispatch import is_pinned
 from .._policies.bounded_set import BoundedSet, Weight
 from .._replay.costs import Cost, CostTable, name_of_signature
 from .entries import (
@@ -157,6 +158,27 @@ class CacheState:
             functions = [function for function in self._functions.values() if only is None or function is only]
             owners = [function.owner() for function in functions]
             dropped += [owner.prepared.clear() for owner in owners if owner is not None]
+        del dropped  # executables are freed here, without the lock
+
+    def reserve(self, size_bytes: int) -> None:
+        """Leave so many bytes of the limit to programs that JAX itself holds."""
+        inside = self._in_change()
+        with self.lock, self._change(inside):
+            dropped: list[object] = [self._flush_and_reap()]
+            for slot in self.residents.reserve(size_bytes):
+                if (record := self._held.get(slot)) is not None:
+                    record.function.counts.evictions += 1
+                    dropped.append(self._drop(record, "evicted", "programs that JAX itself holds"))
+        del dropped  # executables are freed here, without the lock
+
+    def drop_unpinned(self) -> None:
+        """Drop entries whose executables JAX has just forgotten: those that run from no memory of their own."""
+        inside = self._in_change()
+        with self.lock, self._change(inside):
+            dropped: list[object] = [self._flush_and_reap()]
+            for record in list(self._held.values()):
+                if (entry := record.entry()) is not None and not is_pinned(entry.call):
+                    dropped.append(self._drop(record, "cleared"))
         del dropped  # executables are freed here, without the lock
 
     def _in_change(self) -> bool:
@@ -319,6 +341,15 @@ class CacheState:
         record = EntryRecord(function, slot, description, cost)
         record.weight = Weight(cost.size_bytes, executable.weight.mappings)
         return record
+
+    def record_seen(self, entries: FunctionEntries, description: Description) -> None:
+        """Remember a signature that was compiled elsewhere, to explain later ones; nothing is counted."""
+        function = entries.function
+        with self.lock:
+            self._requests += 1
+            self._sources.add_call(function, description)
+            record = EntryRecord(function, 0, description, Cost(0, 0.0))
+            function.remember(self._ghost(record, "cleared"))
 
     def _cost_of(self, function: FunctionRecord, description: Description, executable: Executable) -> Cost:
         cost = self._cost_table.get(name_of_signature(description.text, function.identity_of(description)))

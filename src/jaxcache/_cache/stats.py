@@ -192,6 +192,10 @@ class CacheStats:
         compile_seconds_avoided: The cost of each hit's signature, added up.
         by_function: The same by function name.
         run_seconds: Seconds since the cache was created.
+        jax_programs: Programs that JAX itself holds now, past the cache, such as eager operations; 0 unless the cache
+            is installed.
+        jax_bytes: What they weigh, by the model. Beyond 16 MiB they take from the limit, half of it at most.
+        jax_releases: How often JAX was made to forget all of them, so that the process keeps to the limit.
     """
 
     hits: int = 0
@@ -218,6 +222,9 @@ class CacheStats:
     compile_seconds_avoided: float = 0.0
     by_function: Mapping[str, FunctionStats] = field(default_factory=dict)
     run_seconds: float = field(default=0.0, compare=False)
+    jax_programs: int = 0
+    jax_bytes: int = 0
+    jax_releases: int = 0
 
     @property
     def hit_rate(self) -> float:

@@ -19,11 +19,11 @@ from .._disk.index import Limits, Row
 from .._disk.jax_import import import_entries
 from .._disk.priority import STORED_POLICIES
 from .._disk.stats import DiskStats
-from .._disk.use_directory import use_directory
 from .._jax.fingerprint import fingerprint_of, machine_parts
 from .._primitives.sizes import format_size, parse_size
-from .._process.environment import DIRECTORY_VARIABLE, export
-from .._process.run_program import ProgramNotFound, run_module, run_script
+from .._process.environment import DIRECTORY_VARIABLE
+from .._process.run_program import ProgramNotFound
+from . import run_command
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _ORDERS: dict[str, Callable[[Row], float]] = {
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return given.command(given)
     except (ValueError, OSError, IndexUnavailable, ProgramNotFound) as error:
-        if given.command is _run and not isinstance(error, _OURS):
-            raise
+        if given.command is run_command.run and not isinstance(error, _OURS):
+            raise  # the program's own
         print(f"jaxcache: {error}", file=sys.stderr)
         return 2
 
@@ -51,39 +51,36 @@ class _Refused(ValueError):
     """The command is wrong."""
 
 
-_OURS = (_Refused, ProgramNotFound)
+_OURS = (run_command.Refused, ProgramNotFound)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m jaxcache", description="Run a program with a shared compile cache, or look after its directory."
+        "python -m jaxcache",
+        description="Run a program as it is, bounded, recorded or watched, or look after a shared directory.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[..., int], text: str, **options: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[..., int], text: str, *, needs_directory: bool | None = True, **options: Any
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, **options)
         made.set_defaults(command=run)
+        if needs_directory is None:
+            return made
         known = os.environ.get(DIRECTORY_VARIABLE) or None
-        made.add_argument("--dir", required=known is None, default=known, type=_named_directory, metavar="DIR",
-                          help=f"the shared directory (or {DIRECTORY_VARIABLE})")  # fmt: skip
+        made.add_argument("--dir", required=needs_directory and known is None, default=known, type=_named_directory,
+                          metavar="DIR", help=f"the shared directory (or {DIRECTORY_VARIABLE})")  # fmt: skip
         made.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
         return made
 
     run = command(
-        "run", _run, "Run a Python program, unchanged, with the directory behind every jax.jit.",
-        usage="python -m jaxcache run --dir DIR [options] script.py [arguments]\n"
-              "       python -m jaxcache run --dir DIR [options] -m module [arguments]",
+        "run", run_command.run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
+        needs_directory=False, usage=run_command.USAGE,
     )  # fmt: skip
-    run.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
-    run.add_argument("--eviction", default="lru", choices=STORED_POLICIES, help="who goes first (lru)")
-    run.add_argument("--max-entries", type=int, metavar="N")
-    run.add_argument("--min-compile-seconds", type=float, default=0.0, metavar="S", help="what is faster is not kept")
-    run.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")
-    run.add_argument("--wait-seconds", type=float, default=600.0, metavar="S", help="for another's compile (600)")
-    run.add_argument("--verify", type=float, default=0.0, metavar="SHARE", help="of hits to compile again and compare")
-    run.add_argument("--explain", action="store_true", help="note what each key is made of, for doctor")
-    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
-    run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
+    run_command.add_options(run)
+
+    command("ci-key", _ci_key, "Print what a cache of CI has to be keyed by.", needs_directory=None)
 
     stats = command("stats", _stats, "Hits, misses by reason, seconds saved and spent, bytes, by build and machine.")
     stats.add_argument("--json", action="store_true")
@@ -153,32 +150,11 @@ def _say(given: argparse.Namespace, told: Any, *lines: str) -> None:
     print(json.dumps(told, indent=1, default=str) if given.json else "\n".join(lines))
 
 
-def _run(given: argparse.Namespace) -> int:
-    program = given.module or given.program
-    if program and program[0] == "--":
-        program = program[1:]
-    if not program:
-        raise _Refused("run needs a program: python -m jaxcache run --dir DIR script.py, or -m module")
-    options = {
-        "limit": given.limit,
-        "eviction": given.eviction,
-        "max_entries": given.max_entries,
-        "min_compile_seconds": given.min_compile_seconds,
-        "min_entry_bytes": given.min_entry_size,
-        "wait_seconds": given.wait_seconds,
-        "verify": given.verify,
-        "key_file": given.key_file,
-        "explain": given.explain,
-    }
-    try:
-        use_directory(given.dir, **options)
-        export(os.environ, given.dir, options)
-    except (ValueError, OSError) as error:
-        raise _Refused(str(error)) from error
-    if given.module:
-        run_module(program[0], program[1:])
-    else:
-        run_script(program[0], program[1:])
+def _ci_key(_given: argparse.Namespace) -> int:
+    """Print versions for people and the fingerprint that entries of a shared directory are told apart by."""
+    parts = machine_parts()
+    names = [parts["platform"], f"jax{parts['jax']}", f"python{sys.version_info.major}.{sys.version_info.minor}"]
+    print("-".join(["jaxcache", *names, fingerprint_of(parts).id]))
     return 0
 
 

@@ -95,6 +95,8 @@ def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
     except Exception:
         return lambda *args, **kwargs: {None: jitted(*args, **kwargs)}
 
+    pins: list[bool] = []  # whether any fast path, with its executable, is in the copy's memory
+
     def ask(*args: Any, **kwargs: Any) -> tuple[dict[FastPath | None, Any], Any, bool]:
         result, data, outdated = ask_jax(*args, **kwargs)
         try:
@@ -102,6 +104,7 @@ def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
             labelled = _labelled(data, path, registry)
         except Exception:  # none, or of another kind than we know
             return {None: result}, None, outdated
+        pins[:] = [True]
         return {path: result}, labelled, outdated
 
     def run(*args: Any, **kwargs: Any) -> dict[FastPath | None, Any]:
@@ -109,10 +112,15 @@ def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
 
     try:
         copy = _copy(jitted, run, ask)
-        vars(copy).update(vars(jitted))  # JAX's debug_nans looks there for the function
+        vars(copy).update(vars(jitted), _jaxcache_pins=pins)  # JAX's debug_nans looks there for the function
     except Exception:
         return lambda *args, **kwargs: {None: jitted(*args, **kwargs)}
     return copy
+
+
+def is_pinned(call: Any) -> bool:
+    """Say whether ``call``, of :func:`with_fast_path`, holds an executable whatever else JAX forgets."""
+    return bool(getattr(call, "_jaxcache_pins", None))
 
 
 class Lesson(NamedTuple):

@@ -114,6 +114,11 @@ def clear_with_jax(listener: Any) -> None:
     _when_cleared.listeners.add(listener)
 
 
+def listeners_to_clear() -> list[Any]:
+    """Return the living listeners of :func:`clear_with_jax`: the compilers of all caches of the process."""
+    return list(_when_cleared.listeners)
+
+
 def context_names() -> tuple[str, ...]:
     """Return the names of what ``trace_context`` returns, in order; empty where JAX does not tell."""
     try:
@@ -208,12 +213,20 @@ class Contents(NamedTuple):
 
 
 def contents(compiled: Any) -> Contents | None:
-    """Return what the optimized program consists of; None where the backend does not show it.
+    """Return what the optimized program of an AOT ``Compiled`` consists of; None where the backend does not show it."""
+    try:
+        return contents_of(compiled.runtime_executable())
+    except Exception:
+        return None
+
+
+def contents_of(executable: Any) -> Contents | None:
+    """Return what an executable's optimized program consists of; None where the backend does not show it.
 
     The constants are those that are left after XLA has copied and folded what the program captured.
     """
     try:
-        modules = compiled.runtime_executable().hlo_modules()
+        modules = executable.hlo_modules()
         texts = [module.to_string() for module in modules]
         each = [_bytes_of(*match) for text in texts for match in _CONSTANT.findall(text)]
         constants = sum(size for size in each if size >= _SMALLEST_CONSTANT)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import sysconfig
 import threading
 import warnings
 from concurrent import futures
@@ -20,6 +21,9 @@ _BETWEEN = (  # files whose frames lie between the user's line and a warning of 
     str(Path(futures.__file__).parent) + os.sep,
     str(contextlib.__file__),
     str(threading.__file__),
+)
+_INSTALLED = tuple(
+    {os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 
 
@@ -39,6 +43,20 @@ def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
 def file_of_user() -> str:
     """Return the file of the innermost line that is neither ours nor JAX's."""
     return _user()[0]
+
+
+def source_line_of_user() -> tuple[str, int]:
+    """Return file and line of the innermost code that is not installed, or else of what is neither ours nor JAX's."""
+    frame = sys._getframe(1)
+    installed: tuple[str, int] | None = None
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((*_BETWEEN, "<frozen ")):
+            if not file.startswith(_INSTALLED):
+                return file, frame.f_lineno
+            installed = installed or (file, frame.f_lineno)
+        frame = frame.f_back
+    return installed or ("", 0)
 
 
 def _user() -> tuple[str, int]:

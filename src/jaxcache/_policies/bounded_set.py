@@ -38,6 +38,7 @@ class BoundedSet:
         self.live_bytes = 0
         self.live_mappings = 0
         self.peak_bytes = 0
+        self.reserved_bytes = 0  # of the limit, for what is held elsewhere
         self.fault: str | None = None
         self._new_policy = new_policy
         self._policy = new_policy()
@@ -77,6 +78,15 @@ class BoundedSet:
             self._replace_policy("add", error)
         return evicted
 
+    def reserve(self, size_bytes: int) -> list[int]:
+        """Leave so many bytes of the limit to what is held elsewhere; return the slots that went for it, in order."""
+        self.reserved_bytes = size_bytes
+        evicted: list[int] = []
+        while not self._fits(Weight(0)):
+            evicted.append(self._victim())
+            self.remove(evicted[-1])
+        return evicted
+
     def remove(self, slot: int) -> None:
         """Forget a resident, if it is one."""
         weight = self._weights.pop(slot, None)
@@ -103,7 +113,10 @@ class BoundedSet:
         return too_large or (self.mappings_limit is not None and mappings > self.mappings_limit)
 
     def _fits(self, weight: Weight) -> bool:
-        return not self._too_heavy(self.live_bytes + weight.size_bytes, self.live_mappings + weight.mappings)
+        if not self._weights:  # what is held elsewhere keeps nothing out that has no company
+            return True
+        size_bytes = self.live_bytes + weight.size_bytes + self.reserved_bytes
+        return not self._too_heavy(size_bytes, self.live_mappings + weight.mappings)
 
     def _admit(self, slot: int, size_bytes: int, cost: float) -> bool:
         try:

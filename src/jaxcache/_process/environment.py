@@ -1,7 +1,9 @@
-"""JAXCACHE_DIR: the shared directory of processes whose program does not ask for it, as workers that a program starts.
+"""JAXCACHE_DIR, JAXCACHE_MEMORY_LIMIT and the like: settings of processes whose programs do not ask for a cache.
 
-It is read when jaxcache is imported. ``JAXCACHE_LIMIT``, ``JAXCACHE_EVICTION`` and the other arguments of
-:func:`jaxcache.use_directory` by their names in capitals go with it.
+They are read when jaxcache is imported, such as by workers that a program starts. ``JAXCACHE_DIR`` names a shared
+directory; ``JAXCACHE_LIMIT``, ``JAXCACHE_EVICTION`` and the other arguments of :func:`jaxcache.use_directory` by their
+names in capitals go with it. ``JAXCACHE_MEMORY_LIMIT`` and ``JAXCACHE_RECORD`` install a cache, with the policy of
+``JAXCACHE_EVICTION``.
 """
 
 import os
@@ -11,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from .._disk.faults import DiskCacheWarning
+from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
 from .._jax.notices import warn
+from .install import install
 
 VARIABLES = "JAXCACHE_"  # what the names of all of them begin with
 DIRECTORY_VARIABLE = f"{VARIABLES}DIR"
-_START = Path(__file__).parent / "start"
+MEMORY_VARIABLE = f"{VARIABLES}MEMORY_LIMIT"
+RECORD_VARIABLE = f"{VARIABLES}RECORD"
+EVICTION_VARIABLE = f"{VARIABLES}EVICTION"
+START = Path(__file__).parent / "start"
 
 
 def _truth(text: str) -> bool:
@@ -41,18 +48,55 @@ def _variable(option: str) -> str:
     return f"{VARIABLES}{option.upper()}"
 
 
+def use_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Do what the variables ask for, unless this is a command of jaxcache, which is told itself."""
+    if not _is_own_command(sys.orig_argv):
+        use_directory_of_environment(environment)
+        install_of_environment(environment)
+
+
+def install_of_environment(environment: Mapping[str, str]) -> None:
+    """Install a cache as the variables ask for; what is wrong with them is a warning."""
+    limit, record = environment.get(MEMORY_VARIABLE) or None, environment.get(RECORD_VARIABLE) or None
+    if limit is None and record is None:
+        return
+    try:
+        install(
+            limit, environment.get(EVICTION_VARIABLE) or "gdsf", record=None if record is None else _own_record(record)
+        )
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        asked = {MEMORY_VARIABLE: limit, RECORD_VARIABLE: record}
+        named = ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+        warn(f"{named} installs no cache: {error}", RuntimeWarning)
+
+
+def _own_record(record: str) -> Path:
+    """Return where this process records to: beside what another of the same environment has begun."""
+    path = Path(record)
+    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}") if taken else path
+
+
 def use_directory_of_environment(environment: Mapping[str, str] = os.environ) -> None:
     """Use the directory that ``JAXCACHE_DIR`` names, if it names one; what is wrong with that is a warning."""
     path = environment.get(DIRECTORY_VARIABLE)
-    if not path or _is_own_command(sys.orig_argv):
+    if not path:
         return
     try:
         options = {
             name: _read(name, environment[_variable(name)]) for name in _OPTIONS if environment.get(_variable(name))
         }
+        if environment.get(MEMORY_VARIABLE) or environment.get(RECORD_VARIABLE):
+            options = of_directory(options)
         use_directory(path, **options)
     except (ValueError, OSError) as error:
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
+
+
+def of_directory(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options without a policy that is of memory alone: the directory has its own then."""
+    known = options.get("eviction") in STORED_POLICIES
+    return options if known else {name: value for name, value in options.items() if name != "eviction"}
 
 
 def _read(option: str, text: str) -> Any:
@@ -71,8 +115,28 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
         environment.pop(_variable(name), None)
     environment.update({_variable(name): str(value) for name, value in options.items()})
     environment[DIRECTORY_VARIABLE] = str(path.absolute())
+    _start_with_jaxcache(environment)
+
+
+def export_install(
+    environment: MutableMapping[str, str], limit: str | int | None, eviction: str, record: str | Path | None
+) -> None:
+    """Have the processes that this one starts install a cache too."""
+    environment.pop(MEMORY_VARIABLE, None)
+    environment.pop(RECORD_VARIABLE, None)
+    if limit is not None:
+        environment[MEMORY_VARIABLE] = str(limit)
+    if record is not None:
+        environment[RECORD_VARIABLE] = str(Path(record).absolute())
+    environment[EVICTION_VARIABLE] = eviction
+    _start_with_jaxcache(environment)
+
+
+def _start_with_jaxcache(environment: MutableMapping[str, str]) -> None:
+    """Have Python import jaxcache after JAX, whatever the program."""
     folders = environment.get("PYTHONPATH", "").split(os.pathsep)
-    environment["PYTHONPATH"] = os.pathsep.join([str(_START), *(one for one in folders if one and one != str(_START))])
+    kept = [folder for folder in folders if folder and folder != str(START)]
+    environment["PYTHONPATH"] = os.pathsep.join([str(START), *kept])
 
 
 def _is_own_command(argv: list[str]) -> bool:

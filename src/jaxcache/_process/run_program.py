@@ -6,25 +6,36 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
+
+from .._jax.frames import OWN_FILES
 
 
 class ProgramNotFound(Exception):
     """There is no such script or module."""
 
 
-def run_script(script: str, args: Sequence[str]) -> None:
-    """Run a script, as ``python script args`` does.
+def read_script(script: str) -> CodeType:
+    """Return what a script is compiled to.
+
+    Raises:
+        ProgramNotFound: If it cannot be read or is no Python.
+    """
+    try:
+        with open(script, "rb") as file:
+            return compile(file.read(), os.path.abspath(script), "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ProgramNotFound(f"{script} cannot be run: {error}") from error
+
+
+def run_script(script: str, args: Sequence[str], code: CodeType | None = None) -> None:
+    """Run a script, as ``python script args`` does; ``code`` is what :func:`read_script` has returned.
 
     Raises:
         ProgramNotFound: If it cannot be read or is no Python.
         BaseException: Whatever it raises.
     """
-    try:
-        with open(script, "rb") as file:
-            code = compile(file.read(), os.path.abspath(script), "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ProgramNotFound(f"{script} cannot be run: {error}") from error
+    code = read_script(script) if code is None else code
     _look_first_in(os.path.dirname(os.path.realpath(script)))
     _run(code, [script, *args], os.path.abspath(script), None)
 
@@ -69,3 +80,21 @@ def _run(code: CodeType, argv: list[str], file: str, spec: importlib.machinery.M
     sys.modules["__main__"] = main
     sys.argv[:] = argv
     exec(code, main.__dict__)
+
+
+def show_own_frames_no_more() -> None:
+    """Have the traceback of the exception that ends the program begin with the program, as under Python alone."""
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        begin = traceback
+        while begin is not None and _is_own(begin):
+            begin = begin.tb_next
+        show(kind, error.with_traceback(begin or traceback), begin or traceback)
+
+    sys.excepthook = hook
+
+
+def _is_own(traceback: TracebackType) -> bool:
+    file = traceback.tb_frame.f_code.co_filename
+    return file in OWN_FILES or file == "<frozen runpy>"

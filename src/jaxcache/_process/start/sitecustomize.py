@@ -1,7 +1,8 @@
-"""Start of processes that a program under ``python -m jaxcache run`` starts: they use the shared directory too.
+"""Start of processes that a program under ``python -m jaxcache run`` starts: they do what that was told too.
 
 Python imports a module of this name, where ``PYTHONPATH`` names its folder, before any program. JAX is not imported
-here: jaxcache is, right after it, if the program ever imports JAX, and turns on what ``JAXCACHE_DIR`` names.
+here: jaxcache is, right after it, if the program ever imports JAX, and turns on what ``JAXCACHE_DIR`` and its like ask
+for.
 """
 
 import contextlib
@@ -44,6 +45,6 @@ def _run_hidden() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-if os.environ.get("JAXCACHE_DIR"):
+if any(os.environ.get(f"JAXCACHE_{name}") for name in ("DIR", "MEMORY_LIMIT", "RECORD")):
     sys.meta_path.insert(0, _AfterJax())  # pyright: ignore[reportArgumentType]
 _run_hidden()

@@ -1,0 +1,193 @@
+"""``python -m jaxcache run``: an unchanged program, bounded, recorded, watched or guarded."""
+
+import argparse
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .._advice.suggestions import suggest
+from .._cache.settings_file import read_directory, read_settings
+from .._cache.stats import CacheStats
+from .._disk.disk_cache import DiskCache
+from .._disk.priority import STORED_POLICIES
+from .._disk.use_directory import use_directory
+from .._policies import POLICIES
+from .._primitives.sizes import format_size
+from .._process.compile_groups import summary
+from .._process.environment import export, export_install, of_directory
+from .._process.install import check_limit, install, installed_cache
+from .._process.no_compiles import no_compiles
+from .._process.run_program import ProgramNotFound, read_script, run_module, run_script, show_own_frames_no_more
+from .._process.watch import Watch, watch
+
+USAGE = (
+    "python -m jaxcache run [options] script.py [arguments]\n"
+    "       python -m jaxcache run [options] -m module [arguments]"
+)
+_DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
+                      "explain")  # fmt: skip
+
+
+class Refused(ValueError):
+    """The command is wrong, and the program was not started."""
+
+
+def add_options(run: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
+    memory = run.add_argument_group("programs in memory")
+    memory.add_argument("--memory-limit", metavar="SIZE", help="of all programs that the process holds, such as 2GiB")
+    memory.add_argument("--eviction", choices=POLICIES, metavar="POLICY",
+                        help="who goes first, in memory (gdsf) and in the directory (lru if alone)")  # fmt: skip
+    memory.add_argument(
+        "--settings", type=Path, metavar="FILE", help="with limit, policy, directory, such as best.yaml"
+    )
+    memory.add_argument("--record", type=Path, metavar="TRACE", help="a directory to be made for the requests")
+    told = run.add_argument_group("what compiles")
+    told.add_argument("--profile", type=Path, metavar="PAGE.html", help="write a page of all compiles at the end")
+    told.add_argument("--summary", action="store_true", help="say on stderr, at the end, what compiled and why")
+    told.add_argument("--max-compiles", type=int, metavar="N", help="a program beyond N raises, before it is compiled")
+    shared = run.add_argument_group("the shared directory, with --dir")
+    shared.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
+    shared.add_argument("--max-entries", type=int, metavar="N")
+    shared.add_argument(
+        "--min-compile-seconds", type=float, default=0.0, metavar="S", help="what is faster is not kept"
+    )
+    shared.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")
+    shared.add_argument("--wait-seconds", type=float, default=600.0, metavar="S", help="for another's compile (600)")
+    shared.add_argument("--verify", type=float, default=0.0, metavar="SHARE", help="of hits, to compile again")
+    shared.add_argument("--explain", action="store_true", help="note what each key is made of, for doctor")
+    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
+    run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run a program as ``python`` would, under all that is asked for.
+
+    Raises:
+        Refused: If an option is wrong; nothing was started.
+        ProgramNotFound: If there is no such script or module.
+        BaseException: Whatever the program raises.
+    """
+    program = given.module or given.program
+    if program and program[0] == "--":
+        program = program[1:]
+    if not program:
+        raise Refused("run needs a program: python -m jaxcache run [options] script.py, or -m module")
+    code = None if given.module else read_script(program[0])
+    try:
+        directory = _set_up(given)
+    except (ValueError, OSError, ImportError, TypeError, RuntimeError) as error:
+        raise Refused(str(error)) from error
+    end = _watch(given, directory)
+    show_own_frames_no_more()
+    try:
+        if given.module:
+            run_module(program[0], program[1:])
+        else:
+            run_script(program[0], program[1:], code)
+    except ProgramNotFound:
+        atexit.unregister(end)
+        raise
+    return 0
+
+
+def _set_up(given: argparse.Namespace) -> DiskCache | None:
+    """Turn on the directory, the cache and the guard; return the directory's."""
+    _check(given)
+    settings: dict[str, Any] = {"limit": None, "eviction": "gdsf"}
+    if given.settings is not None:
+        settings = read_settings(given.settings)
+        given.dir = given.dir or (Path(named) if (named := read_directory(given.settings)) else None)
+    settings = {"limit": given.memory_limit or settings["limit"], "eviction": given.eviction or settings["eviction"]}
+    check_limit(settings["limit"], "--memory-limit" if given.memory_limit else "memory_limit")
+    directory = None
+    if given.dir is not None:
+        options = {name: getattr(given, name) for name in _DIRECTORY_OPTIONS} | {
+            "min_entry_bytes": given.min_entry_size
+        }
+        options = of_directory({**options, "eviction": given.eviction or "lru"})
+        directory = use_directory(given.dir, **options)
+        export(os.environ, given.dir, options)
+    if _is_in_memory(given):
+        install(**settings, record=given.record)
+        export_install(os.environ, settings["limit"], str(settings["eviction"]), given.record)
+    if given.max_compiles is not None:
+        guard = no_compiles(given.max_compiles)
+        guard.__enter__()
+        _KEPT.append(guard)
+    return directory
+
+
+_KEPT: list[Any] = []  # what lasts as long as the process
+
+
+def _is_in_memory(given: argparse.Namespace) -> bool:
+    """Say whether a cache is asked for, beside or without a directory."""
+    return bool(given.memory_limit or given.settings or given.record)
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuse options that make no sense, before anything is made."""
+    if given.eviction and not (_is_in_memory(given) or given.dir):
+        raise ValueError("--eviction needs --memory-limit, --settings or --dir: without a limit nothing is evicted")
+    if given.eviction and not _is_in_memory(given) and given.eviction not in STORED_POLICIES:
+        known = ", ".join(STORED_POLICIES)
+        raise ValueError(f"--eviction of a directory must be one of {known}, but is {given.eviction}")
+    if given.max_compiles is not None and given.max_compiles < 0:
+        raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {given.max_compiles}")
+    if given.profile is not None:
+        existed = given.profile.exists()
+        try:
+            with given.profile.open("ab"):
+                pass
+        except OSError as error:
+            raise ValueError(f"--profile must name a page that can be written, but {error}") from error
+        if not existed:
+            given.profile.unlink()
+
+
+def _watch(given: argparse.Namespace, directory: DiskCache | None) -> Callable[[], None]:
+    """Watch the program from here on, if that is asked for; return what ends it, as the end of the process does."""
+    if not (given.summary or given.profile):
+        return lambda: None
+    watched, process = watch().begin(), os.getpid()
+    profile = None if given.profile is None else given.profile.absolute()  # the program may go elsewhere
+
+    def end() -> None:
+        if os.getpid() != process:  # a fork that ended as a program does
+            return
+        watched.end()
+        if given.summary:
+            with contextlib.suppress(OSError, ValueError):  # stderr is closed
+                print("\n".join(_summary(watched, directory)), file=sys.stderr)
+        if profile is not None:
+            try:
+                watched.write(profile)
+            except OSError as error:
+                print(f"jaxcache: --profile was not written: {error}", file=sys.stderr)
+
+    atexit.register(end)
+    return end
+
+
+def _summary(watched: Watch, directory: DiskCache | None) -> list[str]:
+    lines = summary(watched.compiles, watched.traced, watched.seconds)
+    cache = installed_cache()
+    if cache is not None:
+        stats = cache.stats()
+        lines += [_memory_line(stats), *(f"suggested: {each.title}. {each.evidence}" for each in suggest(stats)[:2])]
+    if directory is not None:
+        counts = directory.stats().process
+        lines.append(f"directory: {counts.hits} loaded, {counts.puts} written, {counts.seconds_saved:.1f} s saved")
+    return [f"jaxcache: {line}" for line in lines]
+
+
+def _memory_line(stats: CacheStats) -> str:
+    limit = "no limit" if stats.limit_bytes is None else format_size(stats.limit_bytes)
+    held = f"{stats.variants} programs, {format_size(stats.live_bytes)} of {limit}; {stats.evictions} evicted"
+    outside = f"JAX itself holds {stats.jax_programs}, {format_size(stats.jax_bytes)}"
+    return f"memory: {held}; {outside}" + (f", times let go: {stats.jax_releases}" if stats.jax_releases else "")

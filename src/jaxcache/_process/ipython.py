@@ -1,0 +1,28 @@
+"""IPython extension: ``%load_ext jaxcache``, then ``%%compiles`` says what a cell compiles, and why."""
+
+from typing import Any
+
+from .compile_groups import summary
+from .watch import watch
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magic ``%%compiles`` to a shell, as IPython does for ``%load_ext jaxcache``.
+
+    ``%%compiles page.html`` writes the page of :meth:`jaxcache.Watch.write` as well.
+    """
+
+    def compiles(line: str, cell: str) -> None:
+        """Run a cell, and say what it compiles."""
+        with watch() as watched:
+            shell.run_cell(cell)
+        print("\n".join(summary(watched.compiles, watched.traced, watched.seconds)))
+        if line.strip():
+            watched.write(line.strip())
+
+    shell.register_magic_function(compiles, magic_kind="cell", magic_name="compiles")
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take the magic away."""
+    shell.magics_manager.magics["cell"].pop("compiles", None)

@@ -1,0 +1,240 @@
+"""watch: every compile of the process, whoever asked for it: of what, where, why, and how long."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from .._cache.executable import weigh_outside
+from .._jax import compile_events, executables
+from .._jax.notices import source_line_of_user
+from .causes import begin_causes, end_causes
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRecord:
+    """One program that was compiled, or loaded from JAX's persistent cache.
+
+    Attributes:
+        function: Its name.
+        place: File and line of the function's source; empty for JAX's own.
+        call: The signature of the call: ``solve(float32[512], n=3)``.
+        call_site: File and line of the innermost code of the user's that led to it.
+        cause: Why: one of the causes of :class:`jaxcache.Miss`; ``eager`` for operations and functions of JAX that are
+            called outside of a jitted function; ``warmed``; ``forgotten`` by JAX.
+        reason: The cause in words, with what changed.
+        way_out: What would spare such compiles; empty if nothing.
+        tracing_seconds: Running the Python function.
+        lowering_seconds: Making the module for the compiler.
+        compile_seconds: Of the compiler; 0 if the program was loaded.
+        load_seconds: Loading; 0 if the program was compiled.
+        tier: ``compiled`` or ``loaded``; ``traced`` for what was traced or lowered, and nothing compiled for it.
+        size_bytes: What it weighs while JAX holds it, by the model.
+        started_seconds: When it began, since the watch did.
+        thread: The thread's name.
+    """
+
+    function: str
+    place: str
+    call: str
+    call_site: str
+    cause: str
+    reason: str
+    way_out: str
+    tracing_seconds: float
+    lowering_seconds: float
+    compile_seconds: float
+    load_seconds: float
+    tier: str
+    size_bytes: int
+    started_seconds: float
+    thread: str
+
+    @property
+    def seconds(self) -> float:
+        """All of its seconds."""
+        return self.tracing_seconds + self.lowering_seconds + self.compile_seconds + self.load_seconds
+
+
+_MOST_RECORDS = 50_000  # the oldest go
+_MOST_SPANS = 1_000
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What was traced and lowered of a function, and not compiled yet."""
+
+    call_site: str
+    started: float
+    thread: str
+    tracing_seconds: float = 0.0
+    lowering_seconds: float = 0.0
+
+
+class _Spans(threading.local):
+    """This thread's spans that have ended, none within another: when each began, and its seconds; and a size."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+        self.size_bytes = 0
+
+    def own_seconds(self, seconds: float) -> float:
+        """Return what is left of a span that ends now without those within it, which were counted already."""
+        began, within = time.perf_counter() - seconds, 0.0
+        while self.spans and self.spans[-1][0] >= began:
+            within += self.spans.pop()[1]
+        self.spans.append((began, seconds))
+        del self.spans[:-_MOST_SPANS]
+        return max(0.0, seconds - within)
+
+
+class Watch:
+    """Compiles of the process while it is open; what ``jaxcache.watch()`` returns.
+
+    It costs a look at the stack for each event of JAX's, and nothing for a call that compiles nothing.
+    """
+
+    def __init__(self) -> None:
+        self._records: deque[CompileRecord] = deque(maxlen=_MOST_RECORDS)
+        self._pending: dict[tuple[int, str], _Pending] = {}  # by thread and function
+        self._started = self._ended = time.perf_counter()
+        self._open = False
+        self._thread = _Spans()
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def begin(self) -> Self:
+        """Watch from now on, as ``with`` does; a watch that has ended begins anew."""
+        if not self._open:
+            self._open = True
+            self._records.clear()
+            self._pending.clear()
+            self._started = time.perf_counter()
+            self._causes = begin_causes()
+            executables.tell(self._on_executable)
+            compile_events.observe(self)
+        return self
+
+    def end(self) -> None:
+        """Watch no more; what was seen stays."""
+        if self._open:
+            self._open = False
+            self._ended = time.perf_counter()
+            compile_events.forget(self)
+            executables.tell_no_more(self._on_executable)
+            end_causes()
+
+    @property
+    def compiles(self) -> Sequence[CompileRecord]:
+        """What was compiled or loaded so far, in order."""
+        return [record for record in list(self._records) if record.tier != "traced"]
+
+    @property
+    def traced(self) -> Sequence[CompileRecord]:
+        """What was traced or lowered so far, and nothing compiled for it."""
+        pending = [self._traced(name, pending) for (_, name), pending in list(self._pending.items())]
+        return [record for record in [*self._records, *pending] if record.tier == "traced" and record.seconds]
+
+    @property
+    def seconds(self) -> float:
+        """How long the watch was open so far."""
+        return (time.perf_counter() if self._open else self._ended) - self._started
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a page that says what compiled and what to change: one HTML file that needs nothing else.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        from .page import write_page
+
+        write_page(self, path)
+
+    # What JAX tells.
+
+    def on_traced(self, name: str, seconds: float) -> None:
+        """Note that a function was traced."""
+        own = self._thread.own_seconds(seconds)
+        known = self._pending.pop((threading.get_ident(), name), None)
+        if known is not None and known.tracing_seconds:  # nothing came of it
+            self._records.append(self._traced(name, known))
+        self._of(name, seconds).tracing_seconds += own
+
+    def on_lowered(self, name: str, seconds: float) -> None:
+        """Note that a program was lowered."""
+        self._of(name, seconds).lowering_seconds += self._thread.own_seconds(seconds)
+
+    def on_compiling(self, name: str) -> None:
+        """Note when and where a program begins to be compiled."""
+        self._thread.size_bytes = 0
+        self._of(name, 0.0)
+
+    def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
+        """Note a program that was compiled or loaded."""
+        own = self._thread.own_seconds(seconds)
+        pending = self._pending.pop((threading.get_ident(), name), None)
+        if pending is None:  # the watch began meanwhile
+            return
+        cause = self._causes.current(name)
+        self._records.append(
+            CompileRecord(
+                function=cause.function,
+                place=cause.place,
+                call=cause.call or cause.function,
+                call_site=pending.call_site,
+                cause=cause.kind,
+                reason=cause.reason,
+                way_out=cause.way_out,
+                tracing_seconds=pending.tracing_seconds,
+                lowering_seconds=pending.lowering_seconds,
+                compile_seconds=0.0 if loaded else own,
+                load_seconds=own if loaded else 0.0,
+                tier="loaded" if loaded else "compiled",
+                size_bytes=self._thread.size_bytes,
+                started_seconds=pending.started - self._started,
+                thread=pending.thread,
+            )
+        )
+
+    def _on_executable(self, executable: Any) -> None:
+        self._thread.size_bytes = weigh_outside(executable).size_bytes
+
+    def _of(self, name: str, seconds: float) -> _Pending:
+        """Return what is known of a function in this thread, which has just taken so many seconds."""
+        key = threading.get_ident(), name
+        known = self._pending.get(key)
+        if known is None:
+            file, line = source_line_of_user()
+            started, thread = time.perf_counter() - seconds, threading.current_thread().name
+            known = self._pending[key] = _Pending(f"{_shown(file)}:{line}", started, thread)
+        return known
+
+    def _traced(self, name: str, pending: _Pending) -> CompileRecord:
+        return CompileRecord(
+            name, "", name, pending.call_site, "other", "traced or lowered alone, as by a transformation", "",
+            pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", 0,
+            pending.started - self._started, pending.thread,
+        )  # fmt: skip
+
+
+def _shown(file: str) -> str:
+    """Return a file's path as people read it: from the present folder, if it is in there."""
+    folder = os.path.join(os.getcwd(), "")
+    return file.removeprefix(folder) if file.startswith(folder) else file
+
+
+def watch() -> Watch:
+    """Return what watches every compile of the process: ``with jaxcache.watch() as compiles: train_step(batch)``.
+
+    Returns:
+        The watch; ``compiles.compiles`` has a row for each program, ``compiles.write("compiles.html")`` makes a page.
+    """
+    return Watch()

@@ -1,0 +1,154 @@
+"""install: every jax.jit made after it is that of one cache, and uninstall gives everything back."""
+
+import functools
+import pickle
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxcache
+
+from .._support.compiles import count_compiles
+
+
+@pytest.fixture
+def cache(logged_warnings):
+    installed = jaxcache.install("8MiB")
+    yield installed
+    jaxcache.uninstall()
+    logged_warnings.clear()  # modules of this process that have bound jax.jit are named
+
+
+@pytest.fixture
+def library():
+    """A module that was imported before."""
+    module = types.ModuleType("library_of_a_colleague")
+    module.jit = jax.jit
+    module.static = functools.partial(jax.jit, static_argnames="n")
+    module.jitted = jax.jit(lambda x: x - 1)
+    sys.modules[module.__name__] = module
+    yield module
+    del sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda f: jax.jit(f), lambda f: functools.partial(jax.jit)(f), lambda f: jax.jit()(f),
+     lambda f: jax.jit(static_argnames=())(f), lambda f: jax.jit(jax.jit(f))],
+)  # fmt: skip
+def test_what_is_jitted_after_install_is_of_the_cache(cache, wrap):
+    f = wrap(lambda x: x * 3)
+    with count_compiles() as compiled:
+        results = [np.asarray(f(np.float32(x))) for x in (2, 3)]
+    stats = cache.stats()
+    assert results == [6, 9]
+    assert (stats.misses, stats.hits, compiled) == (1, 1, [1])
+
+
+def test_modules_that_had_bound_jit_are_named_and_served_and_get_it_back(library, logged_warnings):
+    plain, partial, jitted = library.jit, library.static, library.jitted
+    cache = jaxcache.install()
+    try:
+        power = library.static(lambda x, n: x**n)
+        assert power(np.float32(3), n=2) == 9
+        assert library.jit(jnp.sin)(np.float32(0)) == 0
+        assert cache.stats().misses == 2
+        assert library.jitted is jitted
+    finally:
+        cache.uninstall()
+    assert (library.jit, library.static, jax.jit) == (plain, partial, plain)
+    assert len(logged_warnings) == 1
+    for name in ("library_of_a_colleague.jit", "library_of_a_colleague.static", "library_of_a_colleague.jitted"):
+        assert name in logged_warnings[0]
+    logged_warnings.clear()
+
+
+def test_what_was_bound_meanwhile_is_given_back_too(cache, library):
+    before = cache._state
+    late = types.ModuleType("imported_later")
+    late.jit, late.partial = jax.jit, functools.partial(jax.jit, static_argnums=0)
+    sys.modules[late.__name__] = late
+    try:
+        jaxcache.uninstall()
+        assert late.jit is jax.jit
+        assert late.partial.func is jax.jit
+        assert late.partial.keywords == {"static_argnums": 0}
+    finally:
+        del sys.modules[late.__name__]
+    assert cache._state is before
+
+
+def test_functions_go_on_with_the_cache_after_uninstall(cache):
+    f = jax.jit(lambda x: x + 1)
+    assert f(np.float32(1)) == 2
+    cache.uninstall()
+    assert f(np.float32(2)) == 3
+    assert cache.stats().hits == 1
+    assert not isinstance(jax.jit(lambda x: x), jaxcache.CachedFunction)
+
+
+def test_a_second_install_is_refused_and_changes_nothing(cache):
+    jit = jax.jit
+    with pytest.raises(RuntimeError, match=r"install was called twice.*uninstall\(\) first"):
+        jaxcache.install("1GiB")
+    assert jax.jit is jit
+
+
+def test_the_context_manager_ends_with_the_cache_cleared(logged_warnings):
+    with jaxcache.installed("8MiB", "lru") as cache:
+        f = jax.jit(lambda x: x)
+        f(np.float32(1))
+        assert cache.stats().variants == 1
+    assert cache.stats().variants == 0
+    with jaxcache.installed():  # again
+        pass
+    logged_warnings.clear()
+
+
+def test_install_within_a_traced_function_is_refused():
+    def f(x):
+        jaxcache.install()
+        return x
+
+    with pytest.raises(RuntimeError, match="outside of functions that JAX traces"):
+        jax.jit(f)(1.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "error", "message"),
+    [(0, ValueError, "limit must be positive"), ("100KiB", ValueError, "limit must hold at least the smallest program"),
+     ("much", ValueError, "limit must be a size"), (True, TypeError, "limit must be a size")],
+)  # fmt: skip
+def test_a_limit_that_makes_no_sense_is_refused_and_nothing_installed(limit, error, message):
+    jit = jax.jit
+    with pytest.raises(error, match=message):
+        jaxcache.install(limit)
+    assert jax.jit is jit
+    jaxcache.uninstall()  # nothing to take back
+
+
+def test_options_that_only_the_cache_has_are_refused_as_jax_does(cache):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'key'"):
+        jax.jit(lambda x: x, key=lambda x: 1)
+
+
+def test_jit_itself_travels_by_name(cache):
+    assert pickle.loads(pickle.dumps(jax.jit)) is jax.jit
+    assert pickle.loads(pickle.dumps(functools.partial(jax.jit, static_argnums=0))).func is jax.jit
+
+
+def test_other_ways_to_compile_go_on(cache):
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("d")
+    x = jnp.arange(4.0)
+    mapped = jax.shard_map(lambda v: v * 2, mesh=mesh, in_specs=spec, out_specs=spec)
+    np.testing.assert_array_equal(jax.jit(mapped)(x), [0, 2, 4, 6])
+    np.testing.assert_array_equal(mapped(x), [0, 2, 4, 6])
+    np.testing.assert_array_equal(jax.pmap(lambda v: v + 1)(x[None]), [[1, 2, 3, 4]])
+    compiled = jax.jit(lambda v: v - 1).lower(x).compile()
+    np.testing.assert_array_equal(compiled(x), [-1, 0, 1, 2])
+    assert jax.grad(jax.jit(lambda v: v**2))(3.0) == 6

@@ -1,0 +1,177 @@
+"""``python -m jaxcache run`` leaves an unchanged program as it is under Python alone, but for what it was told."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import jaxcache
+
+PROGRAM = """
+import atexit, multiprocessing, os, pickle, signal, sys
+import jax, numpy as np
+
+class Own:
+    pass
+
+def work(n):
+    import numpy as np
+    f = jax.jit(lambda x: x * n)
+    return float(f(np.ones(2, np.float32))[0]), type(f).__module__.split(".")[0]
+
+if __name__ == "__main__":
+    atexit.register(lambda: print("bye", flush=True))
+    print(sys.argv[1:], __file__.endswith("program.py"), __spec__, pickle.loads(pickle.dumps(Own())).__class__ is Own)
+    f = jax.jit(lambda x: x + 1)
+    for n in range(1, 5):
+        f(np.ones(n))
+    what = sys.argv[1]
+    if what == "spawn":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.map(work, [1, 2]))
+    if what == "fork" and os.fork() == 0:
+        sys.exit(0)
+    if what == "raise":
+        raise ValueError("boom")
+    if what == "kill":
+        print("ready", flush=True)
+        signal.pause()
+    sys.exit(int(what) if what.isdecimal() else 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("programs") / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def command(program, *options, arguments=()):
+    return [sys.executable, "-m", "jaxcache", "run", *map(str, options), str(program), *map(str, arguments)]
+
+
+def python(program, *arguments):
+    return [sys.executable, str(program), *map(str, arguments)]
+
+
+def done(command, **environment):
+    known = {name: value for name, value in os.environ.items() if not name.startswith("JAXCACHE_")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False,
+                          env={**known, **environment})  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["3", "raise"])
+def test_a_program_ends_as_under_python_alone(program, what):
+    plain, ours = done(python(program, what)), done(command(program, "--memory-limit", "64MiB", arguments=[what]))
+    assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+    assert ours.returncode == {"3": 3, "raise": 1}[what]
+
+
+def test_a_signal_ends_it_as_under_python_alone(program):
+    process = subprocess.Popen(command(program, "--memory-limit", "64MiB", arguments=["kill"]), text=True,
+                               stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None
+    while process.stdout.readline() != "ready\n":
+        pass
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM
+    process.stdout.close()
+
+
+def test_processes_that_it_starts_have_the_cache_too(program, tmp_path):
+    ours = done(command(program, "--memory-limit", "64MiB", "--eviction", "adaptive", "--dir", tmp_path / "shared",
+                        arguments=["spawn"]))  # fmt: skip
+    assert ours.returncode == 0, ours.stderr
+    assert ast.literal_eval(ours.stdout.splitlines()[1]) == [(1.0, "jaxcache"), (2.0, "jaxcache")]
+    assert list(tmp_path.rglob("*.entry"))
+
+
+def test_at_the_end_it_says_what_compiled_once_and_writes_page_and_trace(program, tmp_path):
+    page, trace = tmp_path / "page.html", tmp_path / "trace.parquet"
+    pytest.importorskip("pyarrow")
+    ours = done(command(program, "--memory-limit", "64MiB", "--summary", "--profile", page, "--record", trace,
+                        arguments=["fork"]))  # fmt: skip
+    assert ours.stderr.count("went into compiling 4 programs; one change would spare") == 1
+    assert "new shape: x axis 0: was 3, is 4; pad the argument" in ours.stderr
+    assert "memory: 4 programs" in ours.stderr
+    assert len(ours.stderr.splitlines()) <= 12
+    assert "3, is 4" in page.read_text()
+    assert len(jaxcache.Trace.load(trace)) == 4
+
+
+def test_what_a_tuning_recommends_can_be_put_in_front_of_a_program(program, tmp_path):
+    pytest.importorskip("yaml")
+    settings = tmp_path / "best.yaml"
+    settings.write_text(f"eviction: lru\nmemory_limit: 48MiB\ndirectory: {tmp_path / 'shared'}\n")
+    ours = done(command(program, "--settings", settings, "--summary", arguments=[0]))
+    assert "of 48 MiB" in ours.stderr
+    assert "directory: 0 loaded, 4 written" in ours.stderr
+
+
+def test_no_more_programs_than_allowed_are_compiled(program):
+    ours = done(command(program, "--max-compiles", 2, arguments=[0]))
+    assert ours.returncode == 1
+    assert "CompileLimitExceeded: no_compiles(allow=2) allows no more programs" in ours.stderr
+    assert "bye" in ours.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--memory-limit", "0"], "--memory-limit must be positive"), (["--memory-limit", "9KiB"], "at least the small"),
+     (["--record", "{folder}"], "record must be a directory that is new or empty"),
+     (["--settings", "{folder}/program.py"], "path must"), (["--profile", "{folder}/none/page.html"], "--profile must"),
+     (["--eviction", "lru"], "--eviction needs --memory-limit"), (["--max-compiles", "-1"], "--max-compiles must be")],
+)  # fmt: skip
+def test_a_wrong_option_is_refused_in_a_line_and_nothing_started(program, capsys, options, message):
+    from jaxcache._cli.commands import main
+
+    options = [option.format(folder=program.parent) for option in options]
+    assert main(["run", *options, str(program), "0"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert message in printed.err
+
+
+def test_a_script_that_is_none_is_refused_before_anything_is_made(tmp_path, capsys):
+    from jaxcache._cli.commands import main
+
+    (tmp_path / "data.bin").write_bytes(b"\0\1\2")
+    for script in (tmp_path / "data.bin", tmp_path / "missing.py"):
+        assert main(["run", "--record", str(tmp_path / "trace"), str(script)]) == 2
+        assert "cannot be run" in capsys.readouterr().err
+    assert not (tmp_path / "trace").exists()
+
+
+SILENT = "import jax, numpy as np{more}\nf = jax.jit(lambda x: x)\nprint(type(f).__module__.split('.')[0])"
+
+
+@pytest.mark.parametrize(
+    ("more", "variables", "module", "warned"),
+    [("", {"JAXCACHE_MEMORY_LIMIT": "9MiB"}, "jaxlib", ""),  # nobody imports jaxcache
+     ("\nimport jaxcache", {"JAXCACHE_MEMORY_LIMIT": "9MiB"}, "jaxcache", ""),
+     ("\nimport jaxcache", {"JAXCACHE_MEMORY_LIMIT": "9KiB"}, "jaxlib", "installs no cache: limit must hold"),
+     ("\nimport jaxcache", {}, "jaxlib", ""),
+     ("", {"JAXCACHE_MEMORY_LIMIT": "9MiB", "PYTHONPATH": "start"}, "jaxcache", "")],
+)  # fmt: skip
+def test_variables_alone_install_a_cache_where_jaxcache_is_imported(more, variables, module, warned):
+    from jaxcache._process.environment import START
+
+    variables = {name: str(START) if value == "start" else value for name, value in variables.items()}
+    ours = done([sys.executable, "-c", SILENT.format(more=more)], **variables)
+    assert ours.stdout.strip() == module, ours.stderr
+    assert warned in ours.stderr
+
+
+def test_the_key_of_ci_is_one_line_and_the_same_again(capsys):
+    from jaxcache._cli.commands import main
+
+    assert (main(["ci-key"]), main(["ci-key"])) == (0, 0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith(f"jaxcache-cpu-jax{__import__('jax').__version__}-python3.")
