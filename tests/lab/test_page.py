@@ -203,7 +203,8 @@ def test_legends_titles_and_ticks_are_whole(browser, mapped, width):
     assert [text for text in texts if text.endswith("…")] == []
     overlapping = one.page.evaluate(
         """() => [...document.querySelectorAll('.chart .role-axis-label')].flatMap((axis) => {
-            const boxes = [...axis.querySelectorAll('text')].filter((t) => t.textContent.trim() && Number(t.getAttribute('opacity') ?? 1) > 0)
+            const boxes = [...axis.querySelectorAll('text')]
+                .filter((t) => t.textContent.trim() && Number(t.getAttribute('opacity') ?? 1) > 0)
                 .map((t) => ({ text: t.textContent, box: t.getBoundingClientRect() }));
             return boxes.flatMap((a, n) => boxes.slice(n + 1).filter((b) => a.box.left < b.box.right - 1 &&
                 b.box.left < a.box.right - 1 && a.box.top < b.box.bottom - 1 && b.box.top < a.box.bottom - 1)

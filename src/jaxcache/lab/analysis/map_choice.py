@@ -179,7 +179,7 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
         return None
     tried = [setting for setting in dict.fromkeys(g.setting for g in sweep.groups) if setting.buckets == joint.buckets]
     baseline = "lru" if "lru" in joint.policies else joint.policies[0]
-    trials = _trials_by_program(sweep, joint.buckets)
+    trials = trials_by_program(sweep, joint.buckets)
     other_seeds = _other_seeds(joint, trials)
     measured = _measured(sweep.groups, joint)
     chooser = _Chooser(joint, baseline, {setting.eviction for setting in tried}, other_seeds, measured)
@@ -235,7 +235,8 @@ def _limits_of_interest(joint: Joint, tried: Sequence[Setting], recommended: int
     return {limit: ", ".join(reasons[limit]) for limit in sorted(reasons, key=limit_order)}
 
 
-def _trials_by_program(sweep: Sweep, buckets: str) -> dict[Program, dict[int, Trial]]:
+def trials_by_program(sweep: Sweep, buckets: str) -> dict[Program, dict[int, Trial]]:
+    """Return a trial of each program and seed that was run with these buckets."""
     trials: dict[Program, dict[int, Trial]] = {}
     for result in sweep.results:
         if sweep.setting_of(result).buckets == buckets:
