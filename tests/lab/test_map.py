@@ -269,6 +269,14 @@ def test_what_to_take_is_held_against_what_was_run_and_against_jax_jit(tmp_path)
     assert f"memory_limit={choice.point.limit_bytes // 1024}KiB" in findings.override or "MiB" in findings.override
 
 
+def test_a_policy_that_is_there_to_compare_with_is_drawn_and_never_taken(tmp_path):
+    findings = found(tmp_path / "s", mapped_grid(policies=("none", "lru"), limits=("512KiB", "1MiB")))
+    assert "none" in findings.maps[0].policies
+    assert "none" not in {point.policy for point in findings.choice.points}
+    assert not [advice for advice in findings.advice if "eviction=none" in advice.suggestion.override]
+    assert all(findings.maps[0].best(limit) != "none" for limit in findings.maps[0].own_limits)
+
+
 def test_the_terminal_fits_80_columns_and_ends_with_at_most_three_suggestions(written):
     text = text_of(Findings(read_sweep(written)))
     lines = text.splitlines()

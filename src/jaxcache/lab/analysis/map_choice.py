@@ -15,7 +15,7 @@ from ..trial import Trial
 from .choice import told_by
 from .other_seeds import OtherSeeds, find_other_seeds
 from .paired_tests import Comparison, compare
-from .policy_map import ProgramMap, by_program
+from .policy_map import NOT_TO_TAKE, ProgramMap, by_program
 from .ranking import limit_order
 from .sweep import Group, Program, Setting, Sweep
 
@@ -95,8 +95,9 @@ class Joint:
         return fmean(run_seconds) if len(run_seconds) == len(self.maps) else None
 
     def ranked(self, limit_bytes: int | None) -> list[str]:
-        """Return the policies at a limit, the fewest seconds first; ties go to lru, the simplest."""
-        return sorted(self.policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
+        """Return the policies to take at a limit, the fewest seconds first; ties go to lru, the simplest."""
+        policies = [name for name in self.policies if name not in NOT_TO_TAKE]
+        return sorted(policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
 
     @cached_property
     def least(self) -> dict[int, float]:

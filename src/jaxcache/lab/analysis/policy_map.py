@@ -30,6 +30,7 @@ _KERNEL_SECONDS = {"adaptive": 10e-6, "lnc_ra": 2e-6}
 _CHEAP_KERNEL_SECONDS = 0.2e-6
 _BUDGET_SECONDS = 4.0
 _ALWAYS = ("lru", "gdsf")
+NOT_TO_TAKE = frozenset({"none"})  # it keeps what came first: a policy to compare with, not to choose
 
 
 class Check(NamedTuple):
@@ -130,8 +131,9 @@ class ProgramMap:
         return _mean(recording.bound_seconds(limit_bytes) for recording in self.recorded.values())
 
     def best(self, limit_bytes: int | None) -> str:
-        """Return the policy with the fewest seconds at a limit; ties go to lru, the simplest."""
-        return min(self.policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
+        """Return the policy to take with the fewest seconds at a limit; ties go to lru, the simplest."""
+        policies = [name for name in self.policies if name not in NOT_TO_TAKE]
+        return min(policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
 
 
 def _mean(values: Iterator[float]) -> float:
