@@ -173,6 +173,17 @@ def _run_of(choice: MapChoice) -> str:
     return f"{len(seeds)} {'was' if len(seeds) == 1 else 'were'}"
 
 
+def how_chosen(choice: MapChoice) -> str:
+    """Return how the policy of each limit was chosen, and of which seeds its seconds are."""
+    if not choice.other_seeds:
+        return "The policy of each limit is the one with the fewest seconds on the recorded requests."
+    seeds = max(len(each.programs) for each in choice.other_seeds.values())
+    return (
+        f"The policy of each limit is the one with the fewest seconds over {seeds} seeds replayed, or "
+        f"{choice.baseline} where none is shown to take less; its seconds are those of the seeds that were run."
+    )
+
+
 def priced_note(choice: MapChoice) -> str:
     """Return how much of the replayed seeds was priced off neighbouring lengths; empty if nothing was."""
     share = max((each.priced_share for each in choice.other_seeds.values()), default=0.0)
