@@ -117,7 +117,7 @@ def test_predictions_are_rows_of_the_table_marked_as_such(written):
 
 def test_limits_are_what_people_type_and_reach_from_the_smallest_signature_to_all():
     assert [limit / MIB for limit in limits_between(MIB, 10 * MIB)] == [0.75, 1, 1.5, 2, 3, 4, 6, 8, 12]
-    assert len(limits_between(1, 2**40)) <= 18
+    assert len(limits_between(1, 2**40)) <= 20
     assert limits_between(5, 5) == [256 * 1024]
 
 
@@ -267,6 +267,14 @@ def test_what_to_take_is_held_against_what_was_run_and_against_jax_jit(tmp_path)
     assert findings.notes[0].startswith("With no limit, as under jax.jit alone, ")
     assert "a compile at every call" not in " ".join([findings.sentence, *findings.notes])
     assert f"memory_limit={choice.point.limit_bytes // 1024}KiB" in findings.override or "MiB" in findings.override
+
+
+def test_a_policy_that_is_there_to_compare_with_is_drawn_and_never_taken(tmp_path):
+    findings = found(tmp_path / "s", mapped_grid(policies=("none", "lru"), limits=("512KiB", "1MiB")))
+    assert "none" in findings.maps[0].policies
+    assert "none" not in {point.policy for point in findings.choice.points}
+    assert not [advice for advice in findings.advice if "eviction=none" in advice.suggestion.override]
+    assert all(findings.maps[0].best(limit) != "none" for limit in findings.maps[0].own_limits)
 
 
 def test_the_terminal_fits_80_columns_and_ends_with_at_most_three_suggestions(written):

@@ -104,7 +104,7 @@ def _lead(choice: Choice, tried: Collection[Setting]) -> str:
     if not choice.rivals:
         return f"Of {len(settings)} settings {what} {_why(choice)}"
     equal = [rival.eviction for rival in choice.rivals if choice.block.seconds[rival] == choice.seconds]
-    least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {_listed(equal)}" if equal else "")
+    least = f"{what} took the fewest seconds{_where(choice)}" + (f", as did {listed(equal)}" if equal else "")
     if any(rival.verdict == "more" for rival in choice.against):
         return least
     return f"No policy is shown to be better than the rest; {least}"
@@ -204,7 +204,7 @@ def _evidence(choice: Choice) -> str:
         evidence += " That is the geometric mean over programs and limits; the fewest seconds are a mean at one limit."
     level = [pair.second for pair in mine if pair.verdict == "no difference seen"]
     if level:
-        evidence += (" " if evidence else "") + f"Between {eviction} and {_listed(level)} no difference was seen."
+        evidence += (" " if evidence else "") + f"Between {eviction} and {listed(level)} no difference was seen."
     return evidence
 
 
@@ -213,7 +213,7 @@ def _not_at_one_limit(choice: Choice, compared: set[str]) -> str:
     if not apart:
         return ""
     where = f"at a limit of {choice.setting.eviction}{_same_buckets(choice)}"
-    return f"{_listed(apart)} {'were' if len(apart) > 1 else 'was'} not run {where}, and as policies not compared."
+    return f"{listed(apart)} {'were' if len(apart) > 1 else 'was'} not run {where}, and as policies not compared."
 
 
 def _same_buckets(choice: Choice) -> str:
@@ -280,7 +280,7 @@ def _seeds(seeds: Sequence[int]) -> str:
         return f"seeds {ordered[0]} to {ordered[-1]}"
     if len(ordered) > _MOST_SEEDS:
         return f"{len(ordered)} of the seeds {ordered[0]} to {ordered[-1]}"
-    return f"seeds {_listed([str(seed) for seed in ordered])}"
+    return f"seeds {listed([str(seed) for seed in ordered])}"
 
 
 def _shortened(names: Sequence[str], separator: str) -> str:
@@ -289,7 +289,8 @@ def _shortened(names: Sequence[str], separator: str) -> str:
     return separator.join(shown)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -6,6 +6,7 @@ everywhere else.
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from . import map_words
 from .map_choice import MapChoice, choose_from_map
@@ -122,18 +123,24 @@ class Findings:
     @cached_property
     def advice(self) -> list[Advice]:
         """What to change, most seconds first; nothing twice, and nothing that gains less than is worth it."""
-        counted = advise(self.sweep.groups)
-        if self.choice is None:
-            return counted
-        predicted = advise_from_map(self.sweep, self.choice)
+        predicted = [] if self.choice is None else advise_from_map(self.sweep, self.choice)
+        levers = () if self.choice is None else _LEVERS
         has_buckets = any(advice.suggestion.rule == "buckets" for advice in predicted)
         kept = [
-            advice for advice in counted
-            if not advice.suggestion.override.startswith(_LEVERS)
-            and advice.saved_seconds >= LEAST_SHARE * (self.choice.best_run_seconds or 0.0)
+            advice for advice in advise(self.sweep.groups)
+            if not advice.suggestion.override.startswith(levers)
+            and advice.saved_seconds >= LEAST_SHARE * self._best_seconds
             and not (has_buckets and "buckets" in advice.suggestion.rule)
         ]  # fmt: skip
         return [*predicted, *kept]
+
+    @property
+    def _best_seconds(self) -> float:
+        """Compile seconds of the best setting that was run; 0 where none is known."""
+        if self.choice is not None:
+            return self.choice.best_run_seconds or 0.0
+        chosen = self.decision.chosen
+        return fmean(group.mean("cost_seconds") for group in chosen) if chosen else 0.0
 
 
 def _distance(setting: Setting, wanted: Setting, best_run: Setting | None) -> tuple[bool, bool, bool, str]:

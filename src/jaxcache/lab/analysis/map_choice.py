@@ -15,7 +15,7 @@ from ..trial import Trial
 from .choice import told_by
 from .other_seeds import OtherSeeds, find_other_seeds
 from .paired_tests import Comparison, compare
-from .policy_map import ProgramMap, by_program
+from .policy_map import NOT_TO_TAKE, ProgramMap, by_program
 from .ranking import limit_order
 from .sweep import Group, Program, Setting, Sweep
 
@@ -95,8 +95,9 @@ class Joint:
         return fmean(run_seconds) if len(run_seconds) == len(self.maps) else None
 
     def ranked(self, limit_bytes: int | None) -> list[str]:
-        """Return the policies at a limit, the fewest seconds first; ties go to lru, the simplest."""
-        return sorted(self.policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
+        """Return the policies to take at a limit, the fewest seconds first; ties go to lru, the simplest."""
+        policies = [name for name in self.policies if name not in NOT_TO_TAKE]
+        return sorted(policies, key=lambda name: (self.seconds(name, limit_bytes), name != "lru", name))
 
     @cached_property
     def least(self) -> dict[int, float]:
@@ -179,7 +180,7 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
         return None
     tried = [setting for setting in dict.fromkeys(g.setting for g in sweep.groups) if setting.buckets == joint.buckets]
     baseline = "lru" if "lru" in joint.policies else joint.policies[0]
-    trials = _trials_by_program(sweep, joint.buckets)
+    trials = trials_by_program(sweep, joint.buckets)
     other_seeds = _other_seeds(joint, trials)
     measured = _measured(sweep.groups, joint)
     chooser = _Chooser(joint, baseline, {setting.eviction for setting in tried}, other_seeds, measured)
@@ -235,7 +236,8 @@ def _limits_of_interest(joint: Joint, tried: Sequence[Setting], recommended: int
     return {limit: ", ".join(reasons[limit]) for limit in sorted(reasons, key=limit_order)}
 
 
-def _trials_by_program(sweep: Sweep, buckets: str) -> dict[Program, dict[int, Trial]]:
+def trials_by_program(sweep: Sweep, buckets: str) -> dict[Program, dict[int, Trial]]:
+    """Return a trial of each program and seed that was run with these buckets."""
     trials: dict[Program, dict[int, Trial]] = {}
     for result in sweep.results:
         if sweep.setting_of(result).buckets == buckets:

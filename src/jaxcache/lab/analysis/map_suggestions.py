@@ -15,7 +15,7 @@ from ..._advice.suggestion import WORTH_SECONDS, Suggestion
 from ..._primitives.sizes import format_size
 from ..buckets import Buckets, Linear, PowersOfTwo
 from ..trial import Trial
-from .map_choice import Joint, MapChoice
+from .map_choice import Joint, MapChoice, trials_by_program
 from .map_words import limit_text
 from .other_seeds import padded_lengths, predict_buckets
 from .policy_map import ProgramMap
@@ -96,7 +96,7 @@ def _bucket_steps(sweep: Sweep, choice: MapChoice, before: Setting) -> Iterator[
     """Yield the set of buckets with the fewest compile seconds; nothing where the sweep tried buckets itself."""
     if before.buckets != "none" or choice.others:
         return
-    trials = _trials(sweep, choice.joint)
+    trials = trials_by_program(sweep, choice.joint.buckets)
     best: _Step | None = None
     for buckets in (PowersOfTwo(name="pow2"), Linear(name="linear", count=_LINEAR_COUNT)):
         padded = [
@@ -128,14 +128,6 @@ def _edges(joint: Joint, trials: Mapping[Program, Mapping[int, Trial]], buckets:
         for program_map in joint.maps for trial in trials[program_map.program].values()
     }  # fmt: skip
     return str(edges.pop()) if len(edges) == 1 else "…"
-
-
-def _trials(sweep: Sweep, joint: Joint) -> dict[Program, dict[int, Trial]]:
-    trials: dict[Program, dict[int, Trial]] = {}
-    for result in sweep.results:
-        if sweep.setting_of(result).buckets == joint.buckets:
-            trials.setdefault(sweep.programs[result.program_id], {})[result.config.seed] = result.config
-    return trials
 
 
 def _padded(

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from ... import POLICIES
 from ..._primitives.sizes import format_size
-from .answer import describe_ratio
-from .map_choice import CLOSE, MapChoice, Point
+from .answer import describe_ratio, listed
+from .map_choice import MapChoice, Point
 from .policy_map import Check, ProgramMap
 
 _LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
@@ -46,7 +46,7 @@ def left_out_of(maps: Sequence[ProgramMap]) -> str:
     if not missing:
         return ""
     verb = "was" if len(missing) == 1 else "were"
-    return f"{_listed(missing)} {verb} not replayed, for the time that takes."
+    return f"{listed(missing)} {verb} not replayed, for the time that takes."
 
 
 def _share_off(check: Check) -> float:
@@ -133,7 +133,7 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
         apart = {program_map.program: program_map.best(choice.point.limit_bytes) for program_map in choice.joint.maps}
         others = [f"{name} for {program.label}" for program, name in apart.items() if name != choice.point.policy]
         if others:
-            yield f"For each program apart, the fewest seconds at that limit are of {_listed(others)}."
+            yield f"For each program apart, the fewest seconds at that limit are of {listed(others)}."
     least = choice.joint.ranked(choice.point.limit_bytes)[0]
     if seconds(least, choice.point.limit_bytes) < choice.point.seconds - _LEAST_SHOWN:
         yield (
@@ -173,6 +173,17 @@ def _run_of(choice: MapChoice) -> str:
     return f"{len(seeds)} {'was' if len(seeds) == 1 else 'were'}"
 
 
+def how_chosen(choice: MapChoice) -> str:
+    """Return how the policy of each limit was chosen, and of which seeds its seconds are."""
+    if not choice.other_seeds:
+        return "The policy of each limit is the one with the fewest seconds on the recorded requests."
+    seeds = max(len(each.programs) for each in choice.other_seeds.values())
+    return (
+        f"The policy of each limit is the one with the fewest seconds over {seeds} seeds replayed, or "
+        f"{choice.baseline} where none is shown to take less; its seconds are those of the seeds that were run."
+    )
+
+
 def priced_note(choice: MapChoice) -> str:
     """Return how much of the replayed seeds was priced off neighbouring lengths; empty if nothing was."""
     share = max((each.priced_share for each in choice.other_seeds.values()), default=0.0)
@@ -182,12 +193,3 @@ def priced_note(choice: MapChoice) -> str:
         f"Of the lengths of the seeds that were not run, up to {share:.0%} were compiled by no reference, and are "
         "priced off their neighbours."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def close_text() -> str:
-    """Return the share within which a limit is called near no limit, for captions."""
-    return f"{CLOSE - 1:.0%}"

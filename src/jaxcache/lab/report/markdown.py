@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ..analysis.findings import Findings
+from ..analysis.map_words import how_chosen
 from ..analysis.policy_map import ProgramMap
 from ..analysis.sweep import Sweep
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
@@ -83,6 +84,7 @@ def maps(findings: Findings) -> Iterator[str]:
     if findings.choice is not None:
         yield from ("## Which limit", "")
         yield from markdown_table(point_columns(findings.choice), point_rows(findings.choice))
+        yield from (how_chosen(findings.choice), "")
     if not findings.maps:
         return
     yield from ("## The map", "")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ..._primitives.sizes import format_size
 from ..analysis.findings import Findings
 from ..analysis.map_choice import MapChoice
-from ..analysis.map_words import limit_text
+from ..analysis.map_words import how_chosen, limit_text
 from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
 from . import page_tables
@@ -87,6 +87,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "missing": list(_gaps(sweep)),
         "map": numbered[0] if has_map else None,
         "points": None if findings.choice is None else page_tables.points_table(findings.choice),
+        "how_chosen": "" if findings.choice is None else how_chosen(findings.choice),
         "maps": page_tables.map_tables(findings.maps),
         "has_trials": bool(sweep.groups),
         "advice": findings.advice,

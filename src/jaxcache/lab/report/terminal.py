@@ -7,7 +7,7 @@ from rich.table import Table
 
 from ..analysis.findings import Findings
 from ..analysis.map_choice import MapChoice
-from ..analysis.map_words import limit_text
+from ..analysis.map_words import how_chosen, limit_text
 from ..analysis.sweep import Sweep
 from .map_tables import joint_rows, point_rows, spread
 from .rows import GROUP_COLUMNS, damaged_results, group_row
@@ -83,6 +83,7 @@ def _print_points(choice: MapChoice, console: Console) -> None:
     rows = point_rows(choice)
     header = ("limit", "take", "compile s", choice.baseline, "bound", "why this limit")
     _print_table(console, header, [(row[0], row[1], row[2], row[4], row[5], row[7]) for row in rows], text={1, 5})
+    _say(console, f"{how_chosen(choice)}\n")
 
 
 def _print_map(choice: MapChoice, console: Console) -> None:

@@ -112,10 +112,8 @@ def _ends(program_map: ProgramMap) -> list[Any]:
     ):
         line = chart_of([{"seconds": round(seconds, 3), "name": f"{name}: {seconds:.1f} s"}])
         layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y="seconds:Q"))
-        side = {"align": "right", "dx": -4, "x": "width"} if name.startswith("every") else {"align": "left", "dx": 4}
-        text = line.mark_text(align=side["align"], baseline="top" if below else "bottom", dx=side["dx"],
-                              dy=3 if below else -3)  # fmt: skip
-        layers.append(text.encode(y="seconds:Q", text="name:N", x=alt.value(side.get("x", 0))))
+        text = line.mark_text(align="left", baseline="top" if below else "bottom", dx=4, dy=3 if below else -3)
+        layers.append(text.encode(y="seconds:Q", text="name:N", x=alt.value(0)))
     return layers
 
 
