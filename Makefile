@@ -55,7 +55,7 @@ parity: $(READY) ## Run JAX's own tests with cache.jit in the place of jax.jit (
 check: $(READY) ## Run what CI runs: lint, format, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest
 
 format: $(READY) ## Format the code and sort imports
