@@ -60,7 +60,7 @@ def write_sweep(directory: Path, results, ended="completed", references=True, co
     for one in results:
         place = directory / "trials" / one.trial_id
         place.mkdir(parents=True)
-        write_json(place / RESULT, one)
+        write_json(place / RESULT, one, durable=False)
         home = directory / "references" / one.program_id
         if references and not home.exists():
             home.mkdir(parents=True)
@@ -71,11 +71,11 @@ def write_sweep(directory: Path, results, ended="completed", references=True, co
                 unbounded_bytes=6_000_000, unbounded_cost_seconds=2.0, uncached_cost_seconds=50.0, jit_seconds=1.0,
                 costs=costs or {"f(float32[3])": (300000, 0.3)},
             )  # fmt: skip
-            write_json(home / REFERENCE, reference)
+            write_json(home / REFERENCE, reference, durable=False)
     directory.mkdir(exist_ok=True)
     manifest = Manifest(
         command="python -m flows.sweep eviction=lru,gdsf", order=tuple(one.trial_id for one in results),
         persistent=("off",), started_at="2026-01-01T00:00:00", ended=ended, wall_seconds=12.0,
     )  # fmt: skip
-    write_json(directory / MANIFEST, manifest)
+    write_json(directory / MANIFEST, manifest, durable=False)
     return directory
