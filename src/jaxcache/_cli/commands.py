@@ -37,11 +37,11 @@ _ORDERS: dict[str, Callable[[Row], float]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 something was found or failed, 2 the command is wrong."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     try:
-        return given.command(given)
+        return parsed.command(parsed)
     except (ValueError, OSError, IndexUnavailable, ProgramNotFound) as error:
-        if given.command is run_command.run and not isinstance(error, _OURS):
+        if parsed.command is run_command.run and not isinstance(error, _OURS):
             raise  # the program's own
         print(f"jaxcache: {error}", file=sys.stderr)
         return 2
@@ -64,15 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         name: str, run: Callable[..., int], text: str, *, needs_directory: bool | None = True, **options: Any
     ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text, **options)
-        made.set_defaults(command=run)
+        subparser = commands.add_parser(name, help=text, description=text, **options)
+        subparser.set_defaults(command=run)
         if needs_directory is None:
-            return made
-        known = os.environ.get(DIRECTORY_VARIABLE) or None
-        made.add_argument("--dir", required=needs_directory and known is None, default=known, type=_named_directory,
-                          metavar="DIR", help=f"the shared directory (or {DIRECTORY_VARIABLE})")  # fmt: skip
-        made.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
-        return made
+            return subparser
+        named = os.environ.get(DIRECTORY_VARIABLE) or None
+        subparser.add_argument(
+            "--dir",
+            required=needs_directory and named is None,
+            default=named,
+            type=_named_directory,
+            metavar="DIR",
+            help=f"the shared directory (or {DIRECTORY_VARIABLE})",
+        )
+        subparser.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
+        return subparser
 
     run = command(
         "run", run_command.run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
@@ -114,11 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Why are there no hits: permissions, builds, thresholds, bad files, keys.")
     doctor.add_argument("--json", action="store_true")
 
-    taken = command("import", _import, "Take over what JAX's own cache wrote, on this machine, with this JAX.")
-    taken.add_argument("source", type=Path, metavar="JAX_DIR")
-    taken.add_argument("--limit", metavar="SIZE")
-    taken.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
-    taken.add_argument("--json", action="store_true")
+    import_ = command("import", _import, "Take over what JAX's own cache wrote, on this machine, with this JAX.")
+    import_.add_argument("source", type=Path, metavar="JAX_DIR")
+    import_.add_argument("--limit", metavar="SIZE")
+    import_.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
+    import_.add_argument("--json", action="store_true")
     return parser
 
 
@@ -136,21 +142,22 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _open(given: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
-    if not given.dir.is_dir():
-        raise _Refused(f"--dir must be a shared directory, but there is none at {given.dir}")
-    cache = DiskCache(given.dir, eviction=None, key_file=given.key_file)
+def _open(parsed: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
+    if not parsed.dir.is_dir():
+        raise _Refused(f"--dir must be a shared directory, but there is none at {parsed.dir}")
+    cache = DiskCache(parsed.dir, eviction=None, key_file=parsed.key_file)
     database = cache.index.database
     is_shared_directory = cache.files.entries.is_dir() or os.path.lexists(database.path)
     database.is_read_only = only_looks or not is_shared_directory  # else it would become one
     return cache
 
 
-def _say(given: argparse.Namespace, told: Any, *lines: str) -> None:
-    print(json.dumps(told, indent=1, default=str) if given.json else "\n".join(lines))
+def _print_result(parsed: argparse.Namespace, fields: Any, *lines: str) -> None:
+    """Print JSON if that was asked for, else lines for people."""
+    print(json.dumps(fields, indent=1, default=str) if parsed.json else "\n".join(lines))
 
 
-def _ci_key(_given: argparse.Namespace) -> int:
+def _ci_key(_parsed: argparse.Namespace) -> int:
     """Print versions for people and the fingerprint that entries of a shared directory are told apart by."""
     parts = machine_parts()
     names = [parts["platform"], f"jax{parts['jax']}", f"python{sys.version_info.major}.{sys.version_info.minor}"]
@@ -158,24 +165,24 @@ def _ci_key(_given: argparse.Namespace) -> int:
     return 0
 
 
-def _stats(given: argparse.Namespace) -> int:
-    with _open(given, only_looks=True) as cache:
+def _stats(parsed: argparse.Namespace) -> int:
+    with _open(parsed, only_looks=True) as cache:
         cache.index.state()  # one that cannot be used is told, and not shown as an empty one
         stats = cache.stats()
-        told = dataclasses.asdict(stats)
-        del told["process"]
-        _say(given, told, *_stats_lines(stats))
-        if given.reset:
+        fields = dataclasses.asdict(stats)
+        del fields["process"]
+        _print_result(parsed, fields, *_stats_lines(stats))
+        if parsed.reset:
             cache.index.reset_counters()
     return 0
 
 
 def _stats_lines(stats: DiskStats) -> list[str]:
-    asked = stats.hits + stats.misses
+    requests = stats.hits + stats.misses
     limit = "no limit" if stats.limit_bytes is None else format_size(stats.limit_bytes)
     lines = [
         f"since           {datetime.fromtimestamp(stats.since, UTC):%Y-%m-%d %H:%M} UTC",
-        f"hits            {stats.hits}" + (f" ({stats.hits / asked:.0%})" if asked else ""),
+        f"hits            {stats.hits}" + (f" ({stats.hits / requests:.0%})" if requests else ""),
         f"misses          {stats.misses}",
         *(f"  {reason.replace('_', ' '):<13} {count}" for reason, count in stats.misses_by_reason.items()),
         f"seconds saved   {stats.seconds_saved:.1f}",
@@ -188,20 +195,20 @@ def _stats_lines(stats: DiskStats) -> list[str]:
     ]
     if stats.verified:
         lines.append(f"verified        {stats.verified}, of which {stats.mismatched} differed")
-    for name, one in stats.by_fingerprint.items():
-        about = ", ".join(one.parts[part] for part in ("jax", "platform", "device_kinds") if one.parts.get(part))
-        lines.append(f"{name}  {one.entries} entries, {format_size(one.size_bytes)}, {one.hits} hits, "
-                     f"{one.misses} misses  {about}")  # fmt: skip
+    for name, counts in stats.by_fingerprint.items():
+        about = ", ".join(counts.parts[part] for part in ("jax", "platform", "device_kinds") if counts.parts.get(part))
+        lines.append(f"{name}  {counts.entries} entries, {format_size(counts.size_bytes)}, {counts.hits} hits, "
+                     f"{counts.misses} misses  {about}")  # fmt: skip
     return lines
 
 
-def _list(given: argparse.Namespace) -> int:
-    with _open(given, only_looks=True) as cache:
-        rows = sorted(cache.index.rows(), key=_ORDERS[given.sort])
-    rows = rows[: given.top or None]
+def _list(parsed: argparse.Namespace) -> int:
+    with _open(parsed, only_looks=True) as cache:
+        rows = sorted(cache.index.rows(), key=_ORDERS[parsed.sort])
+    rows = rows[: parsed.top or None]
     now = time.time()
-    _say(
-        given,
+    _print_result(
+        parsed,
         [dataclasses.asdict(row) for row in rows],
         f"{'size':>10}  {'compile s':>9}  {'asked':>6}  {'used':>10}  key",
         *(
@@ -225,11 +232,11 @@ def _ago(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f}s ago"
 
 
-def _verify(given: argparse.Namespace) -> int:
-    with _open(given) as cache:
+def _verify(parsed: argparse.Namespace) -> int:
+    with _open(parsed) as cache:
         checked = cache.verify()
-    _say(
-        given,
+    _print_result(
+        parsed,
         dataclasses.asdict(checked),
         f"{checked.good} entries are whole, {checked.bad} were not and went to quarantine"
         + "".join(f"\n  {reason.replace('_', ' ')}: {count}" for reason, count in checked.reasons.items()),
@@ -239,65 +246,68 @@ def _verify(given: argparse.Namespace) -> int:
     return 1 if checked.bad else 0
 
 
-def _prune(given: argparse.Namespace) -> int:
-    if given.limit is None and given.max_entries is None and given.older_than is None:
+def _prune(parsed: argparse.Namespace) -> int:
+    if parsed.limit is None and parsed.max_entries is None and parsed.older_than is None:
         raise _Refused("prune needs --limit, --max-entries or --older-than")
-    limits = Limits(None if given.limit is None else parse_size(given.limit, "--limit"), given.max_entries)
-    before = None if given.older_than is None else time.time() - _duration(given.older_than)
-    with _open(given, only_looks=given.dry_run) as cache:
+    limits = Limits(None if parsed.limit is None else parse_size(parsed.limit, "--limit"), parsed.max_entries)
+    before = None if parsed.older_than is None else time.time() - _duration(parsed.older_than)
+    with _open(parsed, only_looks=parsed.dry_run) as cache:
         chosen = {} if before is None else {row.entry_id: row for row in cache.index.rows() if row.used < before}
-        chosen |= {row.entry_id: row for row in cache.index.lowest(given.policy, limits, set(chosen))}
-        if not given.dry_run:
+        chosen |= {row.entry_id: row for row in cache.index.lowest(parsed.policy, limits, set(chosen))}
+        if not parsed.dry_run:
             cache.index.remove(chosen.values(), "evicted")
     freed = sum(row.size_bytes for row in chosen.values())
-    told = {"removed": len(chosen), "bytes": freed, "dry_run": given.dry_run,
+    fields = {"removed": len(chosen), "bytes": freed, "dry_run": parsed.dry_run,
             "keys": [row.key for row in chosen.values()]}  # fmt: skip
-    would = "would remove" if given.dry_run else "removed"
-    _say(given, told, f"{would} {len(chosen)} entries, {format_size(freed)}")
+    would = "would remove" if parsed.dry_run else "removed"
+    _print_result(parsed, fields, f"{would} {len(chosen)} entries, {format_size(freed)}")
     return 0
 
 
 def _duration(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    if match is None:
         raise _Refused(f"--older-than must be a time such as 30d, 12h or 90m, but is {text!r}")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
-def _clear(given: argparse.Namespace) -> int:
-    with _open(given) as cache:
-        rows = [row for row in cache.index.rows() if given.fingerprint in (None, row.fingerprint)]
+def _clear(parsed: argparse.Namespace) -> int:
+    with _open(parsed) as cache:
+        rows = [row for row in cache.index.rows() if parsed.fingerprint in (None, row.fingerprint)]
         cache.index.remove(rows)
         cache.files.clean_staging()
     freed = sum(row.size_bytes for row in rows)
-    _say(given, {"removed": len(rows), "bytes": freed}, f"removed {len(rows)} entries, {format_size(freed)}")
+    _print_result(parsed, {"removed": len(rows), "bytes": freed}, f"removed {len(rows)} entries, {format_size(freed)}")
     return 0
 
 
-def _doctor(given: argparse.Namespace) -> int:
+def _doctor(parsed: argparse.Namespace) -> int:
     try:
-        cache = _open(given, only_looks=True)
+        cache = _open(parsed, only_looks=True)
     except PermissionError as error:
-        _say(given, [{"severity": "fault", "text": str(error), "advice": ""}], f"fault  {error}")
+        _print_result(parsed, [{"severity": "fault", "text": str(error), "advice": ""}], f"fault  {error}")
         return 1
     with cache:
         current = fingerprint_of({**machine_parts(), "authentication": cache.key_id})
         findings = examine(cache, current)
-    lines = [f"{one.severity:<6} {one.text}" + (f"\n       -> {one.advice}" if one.advice else "") for one in findings]
-    _say(given, [dataclasses.asdict(one) for one in findings], *lines)
-    return 1 if any(one.severity == "fault" for one in findings) else 0
+    lines = [
+        f"{finding.severity:<6} {finding.text}" + (f"\n       -> {finding.advice}" if finding.advice else "")
+        for finding in findings
+    ]
+    _print_result(parsed, [dataclasses.asdict(finding) for finding in findings], *lines)
+    return 1 if any(finding.severity == "fault" for finding in findings) else 0
 
 
-def _import(given: argparse.Namespace) -> int:
-    if not given.source.is_dir():
-        raise _Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {given.source}")
-    with DiskCache(given.dir, given.limit, given.eviction, key_file=given.key_file) as cache:
-        results = list(import_entries(cache, given.source))
-    failed = [one for one in results if not one.taken]
-    _say(
-        given,
-        {"imported": len(results) - len(failed), "failed": {one.path.name: one.reason for one in failed}},
+def _import(parsed: argparse.Namespace) -> int:
+    if not parsed.source.is_dir():
+        raise _Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {parsed.source}")
+    with DiskCache(parsed.dir, parsed.limit, parsed.eviction, key_file=parsed.key_file) as cache:
+        results = list(import_entries(cache, parsed.source))
+    failed = [result for result in results if not result.taken]
+    _print_result(
+        parsed,
+        {"imported": len(results) - len(failed), "failed": {result.path.name: result.reason for result in failed}},
         f"imported {len(results) - len(failed)} entries",
-        *(f"{one.path.name} {one.reason}" for one in failed),
+        *(f"{result.path.name} {result.reason}" for result in failed),
     )
     return 1 if failed else 0

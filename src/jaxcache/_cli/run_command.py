@@ -46,10 +46,12 @@ def add_options(run: argparse.ArgumentParser) -> None:
         "--settings", type=Path, metavar="FILE", help="with limit, policy, directory, such as best.yaml"
     )
     memory.add_argument("--record", type=Path, metavar="TRACE", help="a directory to be made for the requests")
-    told = run.add_argument_group("what compiles")
-    told.add_argument("--profile", type=Path, metavar="PAGE.html", help="write a page of all compiles at the end")
-    told.add_argument("--summary", action="store_true", help="say on stderr, at the end, what compiled and why")
-    told.add_argument("--max-compiles", type=int, metavar="N", help="a program beyond N raises, before it is compiled")
+    compiles = run.add_argument_group("what compiles")
+    compiles.add_argument("--profile", type=Path, metavar="PAGE.html", help="write a page of all compiles at the end")
+    compiles.add_argument("--summary", action="store_true", help="say on stderr, at the end, what compiled and why")
+    compiles.add_argument(
+        "--max-compiles", type=int, metavar="N", help="a program beyond N raises, before it is compiled"
+    )
     shared = run.add_argument_group("the shared directory, with --dir")
     shared.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
     shared.add_argument("--max-entries", type=int, metavar="N")
@@ -64,7 +66,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Run a program as ``python`` would, under all that is asked for.
 
     Raises:
@@ -72,20 +74,20 @@ def run(given: argparse.Namespace) -> int:
         ProgramNotFound: If there is no such script or module.
         BaseException: Whatever the program raises.
     """
-    program = given.module or given.program
+    program = parsed.module or parsed.program
     if program and program[0] == "--":
         program = program[1:]
     if not program:
         raise Refused("run needs a program: python -m jaxcache run [options] script.py, or -m module")
-    code = None if given.module else read_script(program[0])
+    code = None if parsed.module else read_script(program[0])
     try:
-        directory = _set_up(given)
+        directory = _set_up(parsed)
     except (ValueError, OSError, ImportError, TypeError, RuntimeError) as error:
         raise Refused(str(error)) from error
-    end = _watch(given, directory)
+    end = _watch(parsed, directory)
     show_own_frames_no_more()
     try:
-        if given.module:
+        if parsed.module:
             run_module(program[0], program[1:])
         else:
             run_script(program[0], program[1:], code)
@@ -95,28 +97,28 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _set_up(given: argparse.Namespace) -> DiskCache | None:
+def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
     """Turn on the directory, the cache and the guard; return the directory's."""
-    _check(given)
+    _check(parsed)
     settings: dict[str, Any] = {"limit": None, "eviction": "gdsf"}
-    if given.settings is not None:
-        settings = read_settings(given.settings)
-        given.dir = given.dir or (Path(named) if (named := read_directory(given.settings)) else None)
-    settings = {"limit": given.memory_limit or settings["limit"], "eviction": given.eviction or settings["eviction"]}
-    check_limit(settings["limit"], "--memory-limit" if given.memory_limit else "memory_limit")
+    if parsed.settings is not None:
+        settings = read_settings(parsed.settings)
+        parsed.dir = parsed.dir or (Path(named) if (named := read_directory(parsed.settings)) else None)
+    settings = {"limit": parsed.memory_limit or settings["limit"], "eviction": parsed.eviction or settings["eviction"]}
+    check_limit(settings["limit"], "--memory-limit" if parsed.memory_limit else "memory_limit")
     directory = None
-    if given.dir is not None:
-        options = {name: getattr(given, name) for name in _DIRECTORY_OPTIONS} | {
-            "min_entry_bytes": given.min_entry_size
+    if parsed.dir is not None:
+        options = {name: getattr(parsed, name) for name in _DIRECTORY_OPTIONS} | {
+            "min_entry_bytes": parsed.min_entry_size
         }
-        options = of_directory({**options, "eviction": given.eviction or "lru"})
-        directory = use_directory(given.dir, **options)
-        export(os.environ, given.dir, options)
-    if _is_in_memory(given):
-        install(**settings, record=given.record)
-        export_install(os.environ, settings["limit"], str(settings["eviction"]), given.record)
-    if given.max_compiles is not None:
-        guard = no_compiles(given.max_compiles)
+        options = of_directory({**options, "eviction": parsed.eviction or "lru"})
+        directory = use_directory(parsed.dir, **options)
+        export(os.environ, parsed.dir, options)
+    if _is_in_memory(parsed):
+        install(**settings, record=parsed.record)
+        export_install(os.environ, settings["limit"], str(settings["eviction"]), parsed.record)
+    if parsed.max_compiles is not None:
+        guard = no_compiles(parsed.max_compiles)
         guard.__enter__()
         _KEPT.append(guard)
     return directory
@@ -125,43 +127,43 @@ def _set_up(given: argparse.Namespace) -> DiskCache | None:
 _KEPT: list[Any] = []  # what lasts as long as the process
 
 
-def _is_in_memory(given: argparse.Namespace) -> bool:
+def _is_in_memory(parsed: argparse.Namespace) -> bool:
     """Say whether a cache is asked for, beside or without a directory."""
-    return bool(given.memory_limit or given.settings or given.record)
+    return bool(parsed.memory_limit or parsed.settings or parsed.record)
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(parsed: argparse.Namespace) -> None:
     """Refuse options that make no sense, before anything is made."""
-    if given.eviction and not (_is_in_memory(given) or given.dir):
+    if parsed.eviction and not (_is_in_memory(parsed) or parsed.dir):
         raise ValueError("--eviction needs --memory-limit, --settings or --dir: without a limit nothing is evicted")
-    if given.eviction and not _is_in_memory(given) and given.eviction not in STORED_POLICIES:
+    if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:
         known = ", ".join(STORED_POLICIES)
-        raise ValueError(f"--eviction of a directory must be one of {known}, but is {given.eviction}")
-    if given.max_compiles is not None and given.max_compiles < 0:
-        raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {given.max_compiles}")
-    if given.profile is not None:
-        existed = given.profile.exists()
+        raise ValueError(f"--eviction of a directory must be one of {known}, but is {parsed.eviction}")
+    if parsed.max_compiles is not None and parsed.max_compiles < 0:
+        raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {parsed.max_compiles}")
+    if parsed.profile is not None:
+        existed = parsed.profile.exists()
         try:
-            with given.profile.open("ab"):
+            with parsed.profile.open("ab"):
                 pass
         except OSError as error:
             raise ValueError(f"--profile must name a page that can be written, but {error}") from error
         if not existed:
-            given.profile.unlink()
+            parsed.profile.unlink()
 
 
-def _watch(given: argparse.Namespace, directory: DiskCache | None) -> Callable[[], None]:
+def _watch(parsed: argparse.Namespace, directory: DiskCache | None) -> Callable[[], None]:
     """Watch the program from here on, if that is asked for; return what ends it, as the end of the process does."""
-    if not (given.summary or given.profile):
+    if not (parsed.summary or parsed.profile):
         return lambda: None
     watched, process = watch().begin(), os.getpid()
-    profile = None if given.profile is None else given.profile.absolute()  # the program may go elsewhere
+    profile = None if parsed.profile is None else parsed.profile.absolute()  # the program may go elsewhere
 
     def end() -> None:
         if os.getpid() != process:  # a fork that ended as a program does
             return
         watched.end()
-        if given.summary:
+        if parsed.summary:
             with contextlib.suppress(OSError, ValueError):  # stderr is closed
                 print("\n".join(_summary(watched, directory)), file=sys.stderr)
         if profile is not None:

@@ -21,7 +21,7 @@ _COMPILING = f"{_PREFIX}backend_compile_duration"
 
 
 class Cause(NamedTuple):
-    """Why a program is compiled.
+    """Reason for which a program is compiled.
 
     Attributes:
         function: Its name.

@@ -24,7 +24,7 @@ _listeners: tuple[Listener, ...] = ()
 
 
 class _Hook:
-    """What takes the place of JAX's function that compiles or loads a program; without listeners it does nothing."""
+    """Replacement of JAX's function that compiles or loads a program; installed while there are listeners."""
 
     def __init__(self) -> None:
         """Bind; raises whatever shows that the installed JAX is another."""
@@ -87,13 +87,13 @@ def tell_no_more(listener: Listener) -> None:
             _hook.undo()
 
 
-def alive_of(known: set[int]) -> set[int]:
-    """Return those of ``known``, executables as given by ``id``, that are alive; all, where JAX does not tell."""
+def alive_of(executables: set[int]) -> set[int]:
+    """Return those executables, given by their ``id``, that are alive; all of them where JAX does not tell."""
     try:
         clients: Any = {id(device.client): device.client for device in jax.local_devices()}.values()
-        return {id(executable) for client in clients for executable in client.live_executables()} & known
+        return {id(executable) for client in clients for executable in client.live_executables()} & executables
     except Exception:
-        return known
+        return executables
 
 
 def release_caches() -> bool:

@@ -82,9 +82,9 @@ def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
         raise TypeError(f"jax.jit depends on {sorted(free)}")
     free["fun"] = types.CellType(fun)
     ask_for = types.FunctionType(ask.__code__, ask.__globals__, ask.__name__, ask.__defaults__, tuple(free.values()))
-    made: Any = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
-    made._fun, made._jit_info = fun, jitted._jit_info
-    return made
+    copied: Any = functools.update_wrapper(_copy(jitted, fun, api_boundary(ask_for)), fun)
+    copied._fun, copied._jit_info = fun, jitted._jit_info
+    return copied
 
 
 def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:

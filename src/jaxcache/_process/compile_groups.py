@@ -72,12 +72,12 @@ def changes(groups: Iterable[CompileGroup]) -> list[CompileGroup]:
 def answer(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], run_seconds: float) -> str:
     """Return the whole in one or two sentences."""
     spent = sum(record.seconds for record in [*compiles, *traced])
-    made = sum(record.tier == "compiled" for record in compiles)
-    loaded = len(compiles) - made
+    compiled = sum(record.tier == "compiled" for record in compiles)
+    loaded = len(compiles) - compiled
     if not compiles:
         return f"Nothing was compiled in {run_seconds:.1f} s."
     share = f"{spent / run_seconds:.0%} of {run_seconds:.1f} s" if run_seconds > 0 else f"{spent:.1f} s"
-    programs = f"compiling {made} program{'s'[: made != 1]}" + (f" and loading {loaded}" if loaded else "")
+    programs = f"compiling {compiled} program{'s'[: compiled != 1]}" + (f" and loading {loaded}" if loaded else "")
     spared = changes(group_compiles(compiles))[:3]
     if not spared:
         return f"{share} went into {programs}; nothing in the program would spare much of that."

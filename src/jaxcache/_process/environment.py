@@ -65,16 +65,16 @@ def install_of_environment(environment: Mapping[str, str]) -> None:
             limit, environment.get(EVICTION_VARIABLE) or "gdsf", record=None if record is None else _own_record(record)
         )
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        asked = {MEMORY_VARIABLE: limit, RECORD_VARIABLE: record}
-        named = ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+        variables = {MEMORY_VARIABLE: limit, RECORD_VARIABLE: record}
+        named = ", ".join(f"{name}={value}" for name, value in variables.items() if value is not None)
         warn(f"{named} installs no cache: {error}", RuntimeWarning)
 
 
 def _own_record(record: str) -> Path:
     """Return where this process records to: beside what another of the same environment has begun."""
     path = Path(record)
-    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    return path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}") if taken else path
+    in_use = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}") if in_use else path
 
 
 def use_directory_of_environment(environment: Mapping[str, str] = os.environ) -> None:
@@ -95,8 +95,8 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
 
 def of_directory(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options without a policy that is of memory alone: the directory has its own then."""
-    known = options.get("eviction") in STORED_POLICIES
-    return options if known else {name: value for name, value in options.items() if name != "eviction"}
+    is_stored = options.get("eviction") in STORED_POLICIES
+    return options if is_stored else {name: value for name, value in options.items() if name != "eviction"}
 
 
 def _read(option: str, text: str) -> Any:

@@ -136,10 +136,9 @@ class OutsidePrograms:
 
     def _forget_dead(self) -> None:
         """Forget what has been freed meanwhile."""
-        known = set(self._weights)
-        alive = executables.alive_of(known)
-        for gone in known - alive:
-            self._forget(gone)
+        weighed = set(self._weights)
+        for freed in weighed - executables.alive_of(weighed):
+            self._forget(freed)
 
     def _forget(self, executable: int) -> None:
         weight = self._weights.pop(executable, None)

@@ -176,8 +176,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: set[
     """Return a table; ``numbers`` are the columns that are aligned to the right, texts are escaped unless markup."""
 
     def cell(kind: str, column: int, text: str) -> str:
-        place = ' class="number"' if column in numbers else ""
-        return f"<{kind}{place}>{text if is_markup and kind == 'td' else escape(text)}</{kind}>"
+        attribute = ' class="number"' if column in numbers else ""
+        return f"<{kind}{attribute}>{text if is_markup and kind == 'td' else escape(text)}</{kind}>"
 
     head = "".join(cell("th", column, text) for column, text in enumerate(heads))
     body = "".join(f"<tr>{''.join(cell('td', column, text) for column, text in enumerate(row))}</tr>" for row in rows)

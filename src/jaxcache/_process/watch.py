@@ -65,7 +65,7 @@ _MOST_SPANS = 1_000
 
 @dataclass(slots=True)
 class _Pending:
-    """What was traced and lowered of a function, and not compiled yet."""
+    """Seconds of a function that was traced or lowered, and is not compiled yet."""
 
     call_site: str
     started: float
@@ -162,11 +162,11 @@ class Watch:
 
     def on_traced(self, name: str, seconds: float) -> None:
         """Note that a function was traced."""
-        own = self._thread.own_seconds(seconds)
-        known = self._pending.pop((threading.get_ident(), name), None)
-        if known is not None and known.tracing_seconds:  # nothing came of it
-            self._records.append(self._traced(name, known))
-        self._of(name, seconds).tracing_seconds += own
+        own_seconds = self._thread.own_seconds(seconds)
+        earlier = self._pending.pop((threading.get_ident(), name), None)
+        if earlier is not None and earlier.tracing_seconds:  # it was traced alone
+            self._records.append(self._traced(name, earlier))
+        self._of(name, seconds).tracing_seconds += own_seconds
 
     def on_lowered(self, name: str, seconds: float) -> None:
         """Note that a program was lowered."""
@@ -179,7 +179,7 @@ class Watch:
 
     def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
         """Note a program that was compiled or loaded."""
-        own = self._thread.own_seconds(seconds)
+        own_seconds = self._thread.own_seconds(seconds)
         pending = self._pending.pop((threading.get_ident(), name), None)
         if pending is None:  # the watch began meanwhile
             return
@@ -195,8 +195,8 @@ class Watch:
                 way_out=cause.way_out,
                 tracing_seconds=pending.tracing_seconds,
                 lowering_seconds=pending.lowering_seconds,
-                compile_seconds=0.0 if loaded else own,
-                load_seconds=own if loaded else 0.0,
+                compile_seconds=0.0 if loaded else own_seconds,
+                load_seconds=own_seconds if loaded else 0.0,
                 tier="loaded" if loaded else "compiled",
                 size_bytes=self._thread.size_bytes,
                 started_seconds=pending.started - self._started,
@@ -210,12 +210,12 @@ class Watch:
     def _of(self, name: str, seconds: float) -> _Pending:
         """Return what is known of a function in this thread, which has just taken so many seconds."""
         key = threading.get_ident(), name
-        known = self._pending.get(key)
-        if known is None:
+        pending = self._pending.get(key)
+        if pending is None:
             file, line = source_line_of_user()
             started, thread = time.perf_counter() - seconds, threading.current_thread().name
-            known = self._pending[key] = _Pending(f"{_shown(file)}:{line}", started, thread)
-        return known
+            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}", started, thread)
+        return pending
 
     def _traced(self, name: str, pending: _Pending) -> CompileRecord:
         return CompileRecord(
