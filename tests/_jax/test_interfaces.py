@@ -10,7 +10,7 @@ import pytest
 
 import jaxcache
 from jaxcache._jax import interfaces as _jax
-from jaxcache._jax.fast_dispatch import OTHER, Table, jit_like, with_fast_path
+from jaxcache._jax.fast_dispatch import NOT_THIS_SIGNATURE, Table, jit_like, with_fast_path
 
 
 def test_the_installed_jax_is_served():
@@ -100,17 +100,17 @@ def test_a_table_answers_what_it_was_taught_and_remembers_nothing_else():
     for _ in range(2):
         assert table.serve("doubled", program, (x, 2), {}).tolist() == [2, 2, 2]
     for other in [(x, 3), (jax.numpy.ones(4), 2), (np.ones(3, np.float32), 2), (x.astype(int), 2)]:
-        assert table.call(*other) is OTHER
+        assert table.call(*other) is NOT_THIS_SIGNATURE
     with jax.enable_x64(True):
-        assert table.call(x, 2) is OTHER
+        assert table.call(x, 2) is NOT_THIS_SIGNATURE
     with jax.disable_jit():
-        assert table.call(x, 2) is OTHER
-    assert jax.jit(lambda: table.call(x, 2) is OTHER)()
+        assert table.call(x, 2) is NOT_THIS_SIGNATURE
+    assert jax.jit(lambda: table.call(x, 2) is NOT_THIS_SIGNATURE)()
     assert table.call._cache_size() == 1
     assert {label: result.tolist() for label, result in table.call(x, 2).items()} == {"doubled": [2, 2, 2]}
     assert ran == [2]
     table.forget()
-    assert table.call(x, 2) is OTHER
+    assert table.call(x, 2) is NOT_THIS_SIGNATURE
 
 
 def test_a_program_without_a_fast_path_is_called_and_not_taught():
@@ -121,14 +121,14 @@ def test_a_program_without_a_fast_path_is_called_and_not_taught():
     jitted = jax.jit(show)
     table, program = Table(jitted, show), with_fast_path(jitted)
     assert [table.serve("shown", program, (np.ones(2),), {}).tolist() for _ in range(3)] == [[2, 2]] * 3
-    assert table.call(np.ones(2)) is OTHER
+    assert table.call(np.ones(2)) is NOT_THIS_SIGNATURE
 
 
 def test_where_nothing_can_be_copied_the_function_is_called():
     table, program = Table(abs, abs), with_fast_path(abs)
     assert program(-1) == {None: 1}
     assert [table.serve("absolute", program, (-1,), {}) for _ in range(3)] == [1, 1, 1]
-    assert table.call(-1) is OTHER
+    assert table.call(-1) is NOT_THIS_SIGNATURE
 
 
 def test_a_jit_can_be_made_like_another_one_over_another_function():

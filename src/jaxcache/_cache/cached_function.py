@@ -26,7 +26,7 @@ from .._calls.signature import (
     unplaced,
 )
 from .._jax import interfaces
-from .._jax.fast_dispatch import OTHER, is_reentrant
+from .._jax.fast_dispatch import NOT_THIS_SIGNATURE, is_reentrant
 from .bypasses import bypass, bypasses_of
 from .compiler import Compiler
 from .entries import Entry
@@ -352,7 +352,7 @@ class CachedFunction:
                 return dispatcher.look_up(args, kwargs)
             dispatcher.count_raised(args, kwargs)
             raise
-        if answer is OTHER:
+        if answer is NOT_THIS_SIGNATURE:
             return dispatcher.look_up(args, kwargs)
         record, result = answer.popitem()
         log = dispatcher.log

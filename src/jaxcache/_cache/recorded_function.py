@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from .._jax.fast_dispatch import OTHER, is_reentrant
+from .._jax.fast_dispatch import NOT_THIS_SIGNATURE, is_reentrant
 from .cached_function import FLUSH_AFTER, CachedFunction, Dispatcher
 from .compiler import Compiler
 from .entries import EntryRecord
@@ -114,7 +114,7 @@ class RecordedFunction(CachedFunction):
                 return dispatcher.look_up(args, kwargs)
             dispatcher.count_raised(args, kwargs)
             raise
-        if answer is OTHER:
+        if answer is NOT_THIS_SIGNATURE:
             return dispatcher.look_up(args, kwargs)
         ended = perf_counter()
         record, result = answer.popitem()

@@ -18,15 +18,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-OTHER: Any = object()  # the answer to a call that was not taught to a table
+NOT_THIS_SIGNATURE: Any = object()  # the answer to a call that was not taught to a table
 _SIGNATURES = 4096  # that a memory holds, the least recently used one goes; jax.jit shares 8192 among all functions
 _NO_OPTIONS = ()  # tells nothing apart in a memory of one function; hashed in C
-_UNKNOWN = (OTHER, None, True)  # the last says that JAX's memory need not remember the signature
+_UNKNOWN = (NOT_THIS_SIGNATURE, None, True)  # the last says that JAX's memory need not remember the signature
 
 
 def never(*_args: Any, **_kwargs: Any) -> Any:
     """Answer as a table that knows nothing."""
-    return OTHER
+    return NOT_THIS_SIGNATURE
 
 
 class FastPath:
@@ -144,7 +144,7 @@ class Table:
     nothing, since each program has its fast paths.
 
     Attributes:
-        call: Returns ``{label: result}``, or ``OTHER`` for a call that was not taught.
+        call: Returns ``{label: result}``, or ``NOT_THIS_SIGNATURE`` for a call that was not taught.
     """
 
     __slots__ = ("_lessons", "_served", "call")
@@ -173,7 +173,7 @@ class Table:
             return {lesson.label: result}, _labelled(path.data, lesson.label, registry), False
 
         def undecided(*_args: Any, **_kwargs: Any) -> Any:
-            return OTHER
+            return NOT_THIS_SIGNATURE
 
         def run(*args: Any, **kwargs: Any) -> Any:
             return function_of()(*args, **kwargs)  # pyright: ignore[reportOptionalCall]
@@ -209,10 +209,10 @@ class Table:
             self.forget()  # JAX would ask for this signature at each call from now on
             if not is_reentrant(error):
                 raise
-            answer = OTHER
+            answer = NOT_THIS_SIGNATURE
         finally:
             self._lessons.pop(thread, None)
-        return program(*args, **kwargs).popitem()[1] if answer is OTHER else answer.popitem()[1]
+        return program(*args, **kwargs).popitem()[1] if answer is NOT_THIS_SIGNATURE else answer.popitem()[1]
 
     def forget(self) -> None:
         """Forget all that was taught."""
