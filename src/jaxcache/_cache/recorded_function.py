@@ -1,6 +1,5 @@
 """RecordedFunction: a cached function whose requests are written down."""
 
-import math
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -9,7 +8,7 @@ from .._jax.fast_dispatch import NOT_THIS_SIGNATURE, is_reentrant
 from .cached_function import FLUSH_AFTER, CachedFunction, Dispatcher
 from .compiler import Compiler
 from .entries import EntryRecord
-from .recorder import ENDED, RECORD, Recorder
+from .recorder import Recorder, Row
 
 _SAMPLED = 256  # one in so many calls is watched until its result is there
 
@@ -53,7 +52,7 @@ class RecordedDispatcher(Dispatcher):
         log: Any = self.log
         logged = len(log)
         if logged % _SAMPLED and not self.has_lengths:
-            log.add((entry.record, started, ended))
+            log.add(Row(entry.record, started, ended))
         else:
             self.add_hit(entry.record, started, ended, result)
         if logged >= FLUSH_AFTER:
@@ -66,9 +65,9 @@ class RecordedDispatcher(Dispatcher):
         sampled = not len(log) % _SAMPLED
         lengths = self._recorder.here.lengths if self.has_lengths else None
         if not sampled and lengths is None:
-            log.add((record, started, ended))
+            log.add(Row(record, started, ended))
             return
-        row = [record, started, ended, math.nan, lengths]
+        row = Row(record, started, ended, lengths)
         log.add(row)
         if sampled:
             self._recorder.watch(row, result)
@@ -76,14 +75,14 @@ class RecordedDispatcher(Dispatcher):
     def _look_up_apart(self, started: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call that is no plain hit; the row that it begins is completed by the code that logs it."""
         here = self._recorder.here
-        before, row = here.row, [None, started, math.nan, math.nan, here.lengths]
+        before, row = here.row, Row(None, started, lengths=here.lengths)
         here.row, here.lengths = row, None  # not those of what it calls in turn
         try:
             result = super().look_up(args, kwargs)
         finally:
-            row[ENDED] = perf_counter()
-            here.row, here.lengths = before, row[-1]
-        if row[RECORD] is not None:
+            row.ended = perf_counter()
+            here.row, here.lengths = before, row.lengths
+        if row.record is not None:
             self._recorder.watch(row, result)
         return result
 
@@ -121,7 +120,7 @@ class RecordedFunction(CachedFunction):
         log = dispatcher.log
         logged = len(log)
         if logged % _SAMPLED and not dispatcher.has_lengths:
-            log.add((record, started, ended))
+            log.add(Row(record, started, ended))
         else:
             dispatcher.add_hit(record, started, ended, result)
         if logged >= FLUSH_AFTER:

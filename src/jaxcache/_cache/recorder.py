@@ -1,6 +1,6 @@
 """Recorder: writes down the requests of a running cache, in the order in which its policy sees them.
 
-A recorded hit costs two looks at the clock, a tuple and a few numbers in arrays; a separate thread writes them.
+A recorded hit costs two looks at the clock, a row and a few numbers in arrays; a separate thread writes them.
 """
 
 import math
@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,9 +27,33 @@ if TYPE_CHECKING:
 
 PART_ROWS = 32_768
 PART_SECONDS = 30.0  # after so long, an unfinished part is written too: a crash loses no more
-RECORD, STARTED, ENDED, FINISHED, LENGTHS = range(5)  # of a row; the first three are enough
 
-Row = Any  # a tuple (record, started, ended), or a list of five whose end is not known yet
+
+class Row:
+    """Request in the log of a recorded cache.
+
+    Attributes:
+        record: Of the entry that served it; None until that is known.
+        started: Time at which the call began; seconds of ``time.perf_counter``.
+        ended: Time at which the call returned; NaN until it has.
+        finished: Time at which its result was there; NaN unless that was watched.
+        lengths: Of its dynamic dimensions, before padding; None without any.
+    """
+
+    __slots__ = ("ended", "finished", "lengths", "record", "started")
+
+    def __init__(
+        self,
+        record: "EntryRecord | None",
+        started: float,
+        ended: float = math.nan,
+        lengths: tuple[int, ...] | None = None,
+    ) -> None:
+        self.record = record
+        self.started = started
+        self.ended = ended
+        self.finished = math.nan
+        self.lengths = lengths
 
 
 class Log(Protocol):
@@ -45,7 +69,7 @@ class Log(Protocol):
 class Here(threading.local):
     """Row of the call that this thread has under way, and its dynamic lengths."""
 
-    row: Row = None
+    row: Row | None = None
     lengths: tuple[int, ...] | None = None
 
 
@@ -60,9 +84,9 @@ class RequestLog(deque[Row]):
 
     def append(self, record: Any, /) -> None:
         row = self._here.row
-        if row is None or row[RECORD] is not None:
-            row = [None, time.perf_counter(), math.nan, math.nan, None]
-        row[RECORD] = record
+        if row is None or row.record is not None:
+            row = Row(None, time.perf_counter())
+        row.record = record
         self.add(row)
 
 
@@ -79,7 +103,7 @@ class Part:
 
     def _signatures(self) -> tuple[NDArray[np.int64], list[tuple[str, str, int, int, int, float]]]:
         """Return the number of each row's signature by first appearance, and the columns of each signature."""
-        records = list(map(itemgetter(RECORD), self.rows))
+        records = list(map(attrgetter("record"), self.rows))
         addresses = np.fromiter(map(id, records), np.uint64, len(records))
         _, firsts, inverse = np.unique(addresses, return_index=True, return_inverse=True)
         numbers: dict[int, int] = {}
@@ -98,14 +122,11 @@ class Part:
         rows = len(self)
         code, signatures = self._signatures()
         started, ended = (
-            np.fromiter(map(itemgetter(column), self.rows), np.float64, rows) for column in (STARTED, ENDED)
+            np.fromiter(map(attrgetter(column), self.rows), np.float64, rows) for column in ("started", "ended")
         )
-        finished = np.full(rows, np.nan)
+        finished = np.fromiter(map(attrgetter("finished"), self.rows), np.float64, rows) - started
         lowering, backend, tier = np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.int32)
-        event, lengths = np.zeros(rows, np.uint8), [None] * rows
-        for number in np.flatnonzero(np.fromiter(map(len, self.rows), np.uint8, rows) > FINISHED).tolist():
-            row = self.rows[number]
-            finished[number], lengths[number] = row[FINISHED] - row[STARTED], row[LENGTHS]
+        event, lengths = np.zeros(rows, np.uint8), [row.lengths for row in self.rows]
         for row, kind in self.events.items():
             event[row] = kind
         for row, compile_of_row in self.compiles.items():
@@ -184,9 +205,9 @@ class Recorder:
     def add_compile(self, record: "EntryRecord", executable: "Executable", requested: bool) -> None:
         """Add a program that was compiled, for a call that missed or ahead of a call."""
         row = self.here.row
-        if not requested or row is None or row[RECORD] is not None:
-            row = [None, time.perf_counter(), math.nan, math.nan, None]
-        row[RECORD] = record
+        if not requested or row is None or row.record is not None:
+            row = Row(None, time.perf_counter())
+        row.record = record
         tier = 1 if executable.from_disk else 2
         self.part.compiles[len(self.part)] = (executable.lowering_seconds, executable.compile_seconds, tier)
         if not requested:
@@ -197,7 +218,7 @@ class Recorder:
         """Add that the program dropped an entry."""
         if not self._closing:
             self.part.events[len(self.part)] = Event.CLEAR
-            self._add((record, time.perf_counter(), math.nan))
+            self._add(Row(record, time.perf_counter()))
 
     def _add(self, row: Row) -> None:
         self.part.rows.append(row)
@@ -286,7 +307,7 @@ class FinishWatch:
             row, result = row_and_result
             try:
                 jax.block_until_ready(result)
-                row[FINISHED] = time.perf_counter()
+                row.finished = time.perf_counter()
             except Exception:  # donated meanwhile, or failed: the caller gets the error
                 pass
             row_and_result = row = result = None  # holds nothing while it waits

@@ -28,7 +28,7 @@ from .entries import (
     explain_repeat,
 )
 from .executable import Executable
-from .recorder import RECORD, Recorder, RequestLog
+from .recorder import Recorder, RequestLog
 from .sources import SourceRegistry, origin_of, weakly
 from .stats import CacheStats, CountsByName
 
@@ -432,7 +432,7 @@ class CacheState:
                 return
             if recorder is not None:  # here, and not in a method: a call for each hit is a tenth of a microsecond
                 recorder.part.rows.append(record)
-                record = record[RECORD]
+                record = record.record
             self._requests += 1
             if record.live:
                 record.hits += 1
