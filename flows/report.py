@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.markdown import Markdown
 
-from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.analysis.sweep import read_sweep
+from jaxcache.lab.files import write_file
 from jaxcache.lab.report.compare_sweeps import side_by_side
 from jaxcache.lab.report.page import PAGE
 from jaxcache.lab.report.rows import headline

@@ -19,8 +19,6 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from jaxcache._primitives.atomic_files import write_file
-
 from .ports import reserve_port
 from .settings import (
     LOOPBACK,
@@ -158,6 +156,8 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
         settings.check()
         server = _launch(settings)
         save_settings(settings, HOME)
+        from jaxcache.lab.files import write_file  # imports JAX, for which other commands need not wait
+
         write_file(HOME / _RECORD, json.dumps(asdict(server)), durable=False)
         return server, True
 

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from jaxcache._primitives.atomic_files import write_file
-
 LOOPBACK = "127.0.0.1"
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _SAVED = "server.secret.json"
@@ -102,6 +100,8 @@ def saved_settings(home: Path) -> ServerSettings:
 
 def save_settings(settings: ServerSettings, home: Path) -> None:
     """Save settings for the next start of the server, in a file that only its owner can read."""
+    from jaxcache.lab.files import write_file  # imports JAX, for which other commands need not wait
+
     write_file(home / _SAVED, json.dumps(asdict(settings)), durable=False, mode=0o600)
 
 

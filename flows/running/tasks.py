@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from jaxcache import format_size
-from jaxcache._primitives.atomic_files import write_file
+from jaxcache.lab.files import write_file
 from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
 from jaxcache.lab.result import TrialResult
 from jaxcache.lab.running import launch

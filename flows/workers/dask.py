@@ -19,8 +19,7 @@ from typing import Any, cast
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from jaxcache._primitives.atomic_files import write_file
-from jaxcache.lab.files import write_json
+from jaxcache.lab.files import write_file, write_json
 from jaxcache.lab.layout import REFERENCE, RESULT
 from jaxcache.lab.result import Reference, TrialResult
 from jaxcache.lab.running import launch

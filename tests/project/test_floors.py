@@ -27,6 +27,25 @@ EXTRA = {
 }
 
 
+LAB_TAKES = {  # beside public names
+    "jaxcache._advice.suggestion.Suggestion",
+    "jaxcache._advice.suggestion.WORTH_SECONDS",
+    "jaxcache._advice.suggestion.merge",
+    "jaxcache._advice.suggestions.Thresholds",
+    "jaxcache._advice.suggestions.all_suggestions",
+    "jaxcache._advice.suggestions.limit_for",
+    "jaxcache._cache.cached_function.dispatcher_of",
+    "jaxcache._calls.misses.REPEAT_CAUSES",
+    "jaxcache._disk.priority.STORED_POLICIES",
+    "jaxcache._disk.trust.KEY_FILE_VARIABLE",
+    "jaxcache._disk.trust.KEY_VARIABLE",
+    "jaxcache._jax.fingerprint.installed_plugins",
+    "jaxcache._primitives.atomic_files.replacing",
+    "jaxcache._primitives.atomic_files.write_file",
+    "jaxcache._process.environment.VARIABLES",
+}
+
+
 def imported(node, package):
     """Absolute names that an import statement names."""
     if isinstance(node, ast.Import):
@@ -81,6 +100,15 @@ def test_the_core_imports_only_jax_numpy_and_the_standard_library(path):
     outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
     assert outside <= {"jax", "numpy", "jaxcache"} | EXTRA.get(path.relative_to(CORE).as_posix(), set())
     assert not any(name.startswith("jaxcache.lab") for name in imports(path))
+
+
+def test_the_lab_takes_from_the_core_what_is_public_and_little_else():
+    names = {name for path in (CORE / "lab").rglob("*.py") for name in imports(path) if name.startswith("jaxcache._")}
+    assert {name for name in names if name.count(".") > 2} == LAB_TAKES
+
+
+def test_the_flows_take_from_the_library_what_is_public():
+    assert not [name for path in (PROJECT / "flows").rglob("*.py") for name in imports(path) if "jaxcache._" in name]
 
 
 @pytest.mark.parametrize("path", [path for path in core_files() if path.parent != CORE], ids=lambda path: name_of(path))

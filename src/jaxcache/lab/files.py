@@ -1,10 +1,12 @@
-"""Models written to files as JSON."""
+"""Files of the lab and of the flows, written in one step: text and bytes, and models as JSON."""
 
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from .._primitives.atomic_files import write_file
+from .._primitives.atomic_files import replacing, write_file
+
+__all__ = ["replacing", "write_file", "write_json"]
 
 
 def write_json(path: Path, model: BaseModel, durable: bool = True) -> None:

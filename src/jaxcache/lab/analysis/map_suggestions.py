@@ -10,9 +10,8 @@ from statistics import fmean
 
 import numpy as np
 
-from ... import find_knee
+from ... import find_knee, format_size
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion
-from ..._primitives.sizes import format_size
 from ..buckets import Buckets, Linear, PowersOfTwo
 from ..trial import Trial
 from .map_choice import Joint, MapChoice, trials_by_program

@@ -6,8 +6,7 @@ figures in it say so.
 
 from collections.abc import Iterator, Sequence
 
-from ... import POLICIES
-from ..._primitives.sizes import format_size
+from ... import POLICIES, format_size
 from .answer import describe_ratio, listed
 from .map_choice import MapChoice, Point
 from .policy_map import Check, ProgramMap

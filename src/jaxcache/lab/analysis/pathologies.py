@@ -1,9 +1,9 @@
 """Rules that need trial and reference beside the statistics of one cache: scans, and one oversized entry."""
 
+from ... import format_size
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion
 from ..._advice.suggestions import limit_for
 from ..._calls.misses import REPEAT_CAUSES
-from ..._primitives.sizes import format_size
 from ..result import TrialResult
 from .sweep import Group
 

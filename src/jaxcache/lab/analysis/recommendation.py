@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..._primitives.sizes import format_size, parse_size
+from ... import format_size, parse_size
 from ..buckets import Buckets
 from .answer import describe_cells, notes_of, nothing_shared, sentence_of
 from .choice import choose

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
+from ... import format_size, parse_size
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion, merge
 from ..._advice.suggestions import Thresholds, all_suggestions
-from ..._primitives.sizes import format_size, parse_size
 from ..result import TrialResult
 from .answer import describe_ratio
 from .choice import by_policy, told_by

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..._primitives.sizes import format_size
+from ... import format_size
 from ..layout import MANIFEST, REFERENCE, REFERENCES, RESULT, TRIALS
 from ..result import Reference, TrialResult
 from ..trial import Trial

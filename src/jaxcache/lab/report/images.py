@@ -9,9 +9,9 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from ..._primitives.atomic_files import write_file
 from ..analysis.findings import Findings
 from ..analysis.sweep import Group
+from ..files import write_file
 from .charts import MOST_PANELS, Figure, map_layers, measured_layers, named_policies
 from .map_tables import map_title, seeds_text
 

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..._primitives.sizes import format_size
+from ... import format_size
 from ..analysis.findings import Findings
 from ..analysis.map_choice import MapChoice
 from ..analysis.map_words import how_chosen, limit_text

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from ..._primitives.sizes import format_size
+from ... import format_size
 from ..analysis.sweep import Group, Program, Sweep
 from ..result import TrialResult
 

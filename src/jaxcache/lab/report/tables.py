@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from ..._primitives.atomic_files import replacing
 from ..analysis.findings import Findings
 from ..analysis.policy_map import ProgramMap
 from ..analysis.recorded import Prediction
 from ..analysis.sweep import Group, Setting, Sweep
+from ..files import replacing
 from ..result import TrialResult
 from ..trial import Trial
 from .markdown_table import markdown_table

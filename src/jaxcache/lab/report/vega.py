@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vl_convert
 
-from ..._primitives.atomic_files import write_file
+from ..files import write_file
 from .images import vega_lite
 
 _SCRIPT = "window.vegaEmbed = vegaEmbed;"

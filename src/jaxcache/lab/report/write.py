@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..._primitives.atomic_files import write_file
 from ..analysis.findings import Findings
 from ..analysis.sweep import Sweep, read_sweep
+from ..files import write_file
 from .charts import figures
 from .images import map_plot, write_plots
 from .markdown import PLOT_PNG, PLOT_SVG, REPORT, markdown

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ... import Trace, format_size
-from ..._primitives.atomic_files import write_file
 from ..buckets import Optimal
+from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
 from ..result import Reference, TrialResult
 from .curves_plot import draw

@@ -7,8 +7,8 @@ from typing import Any
 
 import altair as alt
 
+from .... import format_size
 from ...._calls.misses import REPEAT_CAUSES
-from ...._primitives.sizes import format_size
 from ...analysis.sweep import Group, Setting
 from ...result import Latency, Timeline
 from .panel import (
