@@ -168,6 +168,7 @@ for _ in range(100):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks in a process with threads
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # JAX may have threads by then
 def test_a_child_forked_in_the_middle_neither_replaces_nor_removes_anything(tmp_path):
     path = tmp_path / "file"
     path.write_text("former")

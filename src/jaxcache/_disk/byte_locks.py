@@ -18,11 +18,17 @@ from .._primitives.open_file import open_uninterrupted
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 _guard = threading.RLock()  # these locks are of a kind that a signal handler may take again
 _open: dict[tuple[int, int], "RangeLocks"] = {}
-_never_closed: list[io.FileIO] = []
 
 
 class LocksUnsupported(OSError):
     """The file system has no locks."""
+
+
+class _LockFile(io.FileIO):
+    """File that stays open until the process ends, without a warning that it does."""
+
+    def close(self) -> None:
+        """Do nothing: closing any descriptor of the file would end the locks of this process on it."""
 
 
 class RangeLocks:
@@ -81,15 +87,12 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
     with _guard:
         if (existing := _existing(path)) is not None:
             return existing
-        file = open_uninterrupted(path, "a+b")
+        file = open_uninterrupted(path, "a+b", _LockFile)
         stat_result = os.fstat(file.fileno())
         if stat.S_IMODE(stat_result.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # another user's file keeps its mode
                 os.fchmod(file.fileno(), mode)
-        locks = _open.setdefault((stat_result.st_dev, stat_result.st_ino), RangeLocks(file))
-        if locks._file is not file:  # a signal handler was faster, and may hold locks that closing this one would end
-            _never_closed.append(file)
-        return locks
+        return _open.setdefault((stat_result.st_dev, stat_result.st_ino), RangeLocks(file))  # a handler may be faster
 
 
 def _existing(path: Path) -> RangeLocks | None:
