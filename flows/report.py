@@ -8,13 +8,11 @@ from rich.markdown import Markdown
 
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.files import write_file
+from jaxcache.lab.layout import COMPARISON, PAGE
 from jaxcache.lab.report.compare_sweeps import side_by_side
-from jaxcache.lab.report.page import PAGE
 from jaxcache.lab.report.rows import headline
 from jaxcache.lab.report.terminal import print_summary, terminal
 from jaxcache.lab.report.write import write_report
-
-COMPARISON = "comparison.md"
 
 
 def main(words: list[str] | None = None) -> int:

@@ -133,8 +133,7 @@ def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> P
 def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | None = None) -> int:
     """Print a sweep's summary and its problem, if any; return the exit code."""
     from jaxcache.lab.analysis.sweep import read_sweep
-    from jaxcache.lab.layout import MANIFEST
-    from jaxcache.lab.report.page import PAGE
+    from jaxcache.lab.layout import MANIFEST, PAGE
     from jaxcache.lab.report.rows import headline
     from jaxcache.lab.report.terminal import print_summary, terminal
 

@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from jaxcache.lab.analysis.sweep import Sweep
+from jaxcache.lab.layout import MAP_PNG
 from jaxcache.lab.trial import Trial
 
 from .progress import Progress
@@ -83,13 +84,13 @@ def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
 
 def _publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
     from jaxcache.lab.analysis.findings import Findings
-    from jaxcache.lab.report.markdown import PLOT_PNG, markdown, suggestions
+    from jaxcache.lab.report.markdown import markdown, suggestions
     from jaxcache.lab.report.rows import GROUP_COLUMNS, group_row, headline
 
     findings = Findings(sweep)
     publish = create_markdown_artifact
     if sweep.groups:
-        text = "\n".join(_answer_and_map(findings, sweep.directory / PLOT_PNG))
+        text = "\n".join(_answer_and_map(findings, sweep.directory / MAP_PNG))
         publish(key=MAP, markdown=text, description=findings.sentence)
     publish(key=REPORT, markdown="\n".join(markdown(findings, plotted=False)), description=headline(sweep))
     publish(key=TRIALS, markdown="\n".join(_trials(findings, task_runs)), description="Each trial, and its task run")

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import read_sweep
-from jaxcache.lab.report.tables import COLUMNS, RESULTS_CSV, RESULTS_PARQUET, schema_lines, write_results
+from jaxcache.lab.layout import RESULTS_CSV, RESULTS_PARQUET
+from jaxcache.lab.report.tables import COLUMNS, schema_lines, write_results
 
 from .._support.results import failed, result, write_sweep
 

@@ -18,10 +18,9 @@ from jaxcache.lab.analysis.policy_map import limits_between
 from jaxcache.lab.analysis.recorded import RecordedProgram
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.buckets import PowersOfTwo
-from jaxcache.lab.layout import REFERENCES, REQUESTS
-from jaxcache.lab.report.markdown import REPORT, markdown
+from jaxcache.lab.layout import REFERENCES, REPORT, REQUESTS, RESULTS_PARQUET
+from jaxcache.lab.report.markdown import markdown
 from jaxcache.lab.report.page import page
-from jaxcache.lab.report.tables import RESULTS_PARQUET
 from jaxcache.lab.report.terminal import print_summary
 from jaxcache.lab.report.write import write_report
 

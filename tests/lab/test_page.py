@@ -8,9 +8,8 @@ import pytest
 
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import read_sweep
-from jaxcache.lab.layout import MANIFEST, RESULT
+from jaxcache.lab.layout import MANIFEST, PAGE, RESULT
 from jaxcache.lab.report.images import themes
-from jaxcache.lab.report.page import PAGE
 from jaxcache.lab.report.page import page as page_of
 from jaxcache.lab.report.write import write_report
 from tests._support.browser import chromium

@@ -9,8 +9,7 @@ from rich.console import Console
 from jaxcache.lab.analysis.recommendation import decide
 from jaxcache.lab.analysis.suggestions import advise
 from jaxcache.lab.analysis.sweep import read_sweep
-from jaxcache.lab.layout import MANIFEST, RESULT
-from jaxcache.lab.report.markdown import REPORT
+from jaxcache.lab.layout import MANIFEST, REPORT, RESULT
 from jaxcache.lab.report.rows import GROUP_COLUMNS, group_row, headline
 from jaxcache.lab.report.terminal import print_summary
 from jaxcache.lab.report.write import write_report

@@ -1,11 +1,11 @@
 """Layout of a sweep's directory: the name of every file and folder that a sweep or a tuning writes.
 
-    sweep.json  sweep.lock  costs.json                                  the sweep
-    references/<program id>/reference.json  trace.parquet  stderr.txt   its reference runs
-    trials/<trial id>/result.json  config.yaml  stderr.txt              its trials; with profiling also a trace
-    trials/<trial id>/scratch/advance.json                              while a trial runs
-
-The names of the report's files are in :mod:`jaxcache.lab.report`.
+sweep.json  sweep.lock  costs.json                                  the sweep
+references/<program id>/reference.json  trace.parquet  stderr.txt   its reference runs
+trials/<trial id>/result.json  config.yaml  stderr.txt              its trials; with profiling also a trace
+trials/<trial id>/scratch/advance.json                              while a trial runs
+report.md  report.html  results.parquet  results.csv  map.svg  map.png  plots/  comparison.md   the report
+tune.md  best.yaml  curves_<buckets>.svg                            a tuning
 """
 
 from pathlib import Path
@@ -21,6 +21,10 @@ TRIAL_CONFIG = "config.yaml"
 REQUESTS = "trace.parquet"  # the requests of a program to its cache, recorded by its reference run
 PROFILER_TRACE = "perfetto_trace.json.gz"  # opens at https://ui.perfetto.dev
 TRIAL_PROGRESS = "advance.json"
+
+REPORT, PAGE, COMPARISON = "report.md", "report.html", "comparison.md"
+RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
+MAP_SVG, MAP_PNG, PLOTS = "map.svg", "map.png", "plots"
 
 TUNE_REPORT, BEST_SETTING = "tune.md", "best.yaml"
 RECORDED, RECORDED_WITH_BUCKETS, VERIFIED = "recorded", "recorded_buckets", "verified"  # sweeps of a tuning

@@ -6,6 +6,7 @@ from ..analysis.findings import Findings
 from ..analysis.map_words import how_chosen
 from ..analysis.policy_map import ProgramMap
 from ..analysis.sweep import Sweep
+from ..layout import MAP_SVG, RESULTS_CSV
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
 from .markdown_table import markdown_table
 from .rows import (
@@ -19,9 +20,7 @@ from .rows import (
     unequal_seeds,
 )
 from .rows import limit as limit_cell
-from .tables import RESULTS_CSV
 
-REPORT, PLOT_SVG, PLOT_PNG = "report.md", "map.svg", "map.png"
 MOST_TRIALS = 100  # a pull request takes 65,536 characters
 _MOST_MAPS, _MOST_LIMITS = 12, 14
 _NOTHING = "No trial succeeded, so there is nothing to compare."
@@ -33,7 +32,7 @@ def markdown(findings: Findings, plotted: bool) -> Iterator[str]:
     yield from (f"# Sweep {sweep.directory.name}", "")
     yield from answer(findings)
     if plotted:
-        yield from (f"![Compile seconds of every policy over the memory limit]({PLOT_SVG})", "")
+        yield from (f"![Compile seconds of every policy over the memory limit]({MAP_SVG})", "")
     yield from maps(findings)
     if sweep.groups:
         yield from ("## What to change", "")

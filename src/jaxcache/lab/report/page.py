@@ -25,7 +25,6 @@ from .images import WEB, themes
 from .rows import conditions, damaged_results, headline
 from .vega import vega_scripts
 
-PAGE = "report.html"
 _TEMPLATES = Path(__file__).with_name("templates")
 _MOST_FAILURES = 50
 _TAIL_LINES = 20

@@ -18,11 +18,11 @@ from ..analysis.policy_map import ProgramMap
 from ..analysis.recorded import Prediction
 from ..analysis.sweep import Group, Setting, Sweep
 from ..files import replacing
+from ..layout import RESULTS_CSV, RESULTS_PARQUET
 from ..result import TrialResult
 from ..trial import Trial
 from .markdown_table import markdown_table
 
-RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
 SCHEMA_VERSION = 2
 PREDICTED = "predicted"
 _MOST_PREDICTED = 20_000  # rows

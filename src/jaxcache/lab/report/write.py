@@ -5,13 +5,12 @@ from pathlib import Path
 from ..analysis.findings import Findings
 from ..analysis.sweep import Sweep, read_sweep
 from ..files import write_file
+from ..layout import MAP_PNG, MAP_SVG, PAGE, PLOTS, REPORT
 from .charts import figures
 from .images import map_plot, write_plots
-from .markdown import PLOT_PNG, PLOT_SVG, REPORT, markdown
-from .page import PAGE, page
+from .markdown import markdown
+from .page import page
 from .tables import write_results
-
-PLOTS = "plots"
 
 
 def write_report(directory: Path, plots: bool = False) -> Sweep:
@@ -28,8 +27,8 @@ def write_report(directory: Path, plots: bool = False) -> Sweep:
     findings = Findings(sweep)
     chart = map_plot(findings)
     if chart is not None:
-        chart.save(directory / PLOT_SVG)
-        chart.save(directory / PLOT_PNG, ppi=144)
+        chart.save(directory / MAP_SVG)
+        chart.save(directory / MAP_PNG, ppi=144)
     text = "\n".join(markdown(findings, plotted=chart is not None)) + "\n"
     write_file(directory / REPORT, text, durable=False)
     write_file(directory / PAGE, page(findings), durable=False)

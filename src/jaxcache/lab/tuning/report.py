@@ -1,7 +1,7 @@
 """Report of a tuning: tune.md and its pictures, the terminal's tables, and best.yaml for programs."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ... import Trace, format_size
 from ..buckets import Optimal
 from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
+from ..report.markdown_table import markdown_table
 from ..result import Reference, TrialResult
 from .curves_plot import draw
 from .search import Candidate, Tuning
@@ -136,13 +137,6 @@ def _checked_row(verified: Verified) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(columns)} |"
-    yield f"|{' --- |' * len(columns)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
-    yield ""
-
-
 def _markdown(tuned: Tuned) -> Iterator[str]:
     yield from ("# The setting to take", "", answer(tuned), "")
     yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
@@ -152,13 +146,13 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     else:
         yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
-    yield from _table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked])
+    yield from markdown_table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     if checked:
         yield from ("## Predicted and run", "", _CHECKED_NOTE, "")
-        yield from _table([name.strip() for name in _CHECKED], [_checked_row(each) for each in checked])
+        yield from markdown_table([name.strip() for name in _CHECKED], [_checked_row(each) for each in checked])
     yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
-    yield from _table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.front()])
+    yield from markdown_table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.front()])
     for name in tuned.tuning.curves:
         lengths = tuned.lengths.get(name)
         yield from (f"## Buckets: {name}", "", *([f"Lengths: {', '.join(map(str, lengths))}.", ""] if lengths else []))
