@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jaxcache import DiskCacheWarning
-from jaxcache._disk.database import IndexUnavailable
+from jaxcache._disk.connection import IndexUnavailable
 from jaxcache._disk.files import entry_id_of
 
 VALUE = b"the program" * 50

@@ -72,16 +72,19 @@ print(statuses.count(0), cache.stats().process.faults)
 """
 
 IN_A_REQUEST = """
-import signal, sqlite3
-statuses = []
+import signal
+statuses, forking = [], []
 def handle(*_):
+    if forking:
+        return  # within another fork: a hook of concurrent.futures there waits for itself
+    forking.append(True)
     pid = os.fork()
     if pid == 0:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         fresh = opened()  # and the one of the parent, in whose middle this is
         fresh.put("of the child", b"value", 1.0)
         os._exit(0 if fresh.get("of the child") == b"value" else 1)
     statuses.append(pid)
+    forking.clear()
 signal.signal(signal.SIGALRM, handle)
 for number in range(40):
     signal.setitimer(signal.ITIMER_REAL, random.Random(number).uniform(1e-4, 3e-3))
@@ -130,6 +133,29 @@ got = [cache.get(key) == bytes(3000) for key in ("known", "new")]
 print(len(children), got, cache.stats().quarantined, cache.stats().process.faults)
 """
 
+IN_A_TRANSACTION = """
+children, (ready, is_ready), (go, may_go) = [], os.pipe(), os.pipe()
+def fork_once(frame, event, called):
+    if event == "c_call" and called.__name__ == "commit" and not children:
+        children.append(os.fork())
+        if children == [0]:
+            fresh = opened()  # not the one that knows of the fork
+            fresh.put("one", bytes(3000), 1.0)
+            os.write(is_ready, b".")
+            os.read(go, 1)
+            fresh.put("two", bytes(3000), 1.0)
+            os._exit(0 if fresh.get("one") == fresh.get("two") == bytes(3000) else 1)
+sys.setprofile(fork_once)
+cache.put("parent", bytes(3000), 1.0)
+sys.setprofile(None)
+os.read(ready, 1)
+if os.fork() == 0:  # which closes the connection: SQLite removes the log that it takes for its own
+    os._exit(0)
+cache.put("again", bytes(3000), 1.0)
+os.write(may_go, b".")
+print(os.waitpid(children[0], 0)[1], [cache.get(key) == bytes(3000) for key in ("parent", "one", "again", "two")])
+"""
+
 
 def forked(program, root):
     done = subprocess.run(
@@ -166,6 +192,11 @@ def test_children_forked_while_threads_use_the_directory_use_it_too(tmp_path):
 def test_a_fork_in_the_middle_of_a_request_harms_nobody(tmp_path, turn):
     assert forked(IN_A_REQUEST, tmp_path / "shared") == "True True\n"
     check_whole(tmp_path / "shared")
+
+
+def test_a_directory_that_a_child_opens_anew_in_the_middle_of_a_transaction_loses_no_entry(tmp_path):
+    assert forked(IN_A_TRANSACTION, tmp_path / "shared") == "0 [True, True, True, True]\n"
+    assert check_whole(tmp_path / "shared").entries == 4
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .._disk.database import IndexUnavailable
+from .._disk.connection import IndexUnavailable
 from .._disk.disk_cache import DiskCache
 from .._disk.doctor import examine
 from .._disk.index import Limits, Row

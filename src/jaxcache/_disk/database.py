@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
 import weakref
@@ -14,6 +15,7 @@ from time import monotonic  # bound now: a test may replace the clock that other
 from typing import Any
 
 from .byte_locks import LocksUnsupported, range_locks
+from .connection import Connection, IndexUnavailable, is_inherited, mark_inherited
 from .integrity import fault_of, salvage
 from .schema import SCHEMA, VERSION
 
@@ -31,11 +33,6 @@ Salvaged = tuple[dict[str, Any], list[tuple[str, str, float]]]
 Fill = Callable[[sqlite3.Connection, Salvaged], None]
 
 _all: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_inherited: list[object] = []  # connections of the parent: a child must neither use nor close them
-
-
-class IndexUnavailable(Exception):
-    """The index is locked, damaged beyond repair, or cannot be written."""
 
 
 class IndexDamaged(Exception):
@@ -45,9 +42,8 @@ class IndexDamaged(Exception):
 class Database:
     """One SQLite file in WAL mode, and the lock that its writers take around changes to files.
 
-    Threads take turns at one connection. No connection crosses a fork: SQLite keeps the locks of a file in the memory
-    of the process, and a child that inherits them takes locks for its own that only its parent has. So a fork waits
-    for the turn and finds the connection closed.
+    Threads take turns at one connection, which crosses no fork: that waits for the turn and closes it. Where a signal
+    handler forks in the middle of a request, its child does not open the file at all, and makes the index anew.
     """
 
     def __init__(self, path: Path, make_folder: Callable[[], None], on_new: Fill) -> None:
@@ -68,7 +64,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._in_transaction = False
         self._inode = self._checked = 0  # of the file that the connection is of, and of the one that has added up
-        self._barred: dict[int, bool] = {}  # files not to be used, and whether SQLite may so much as open them
+        self._damaged: set[int] = set()  # inodes of files that are not to be used
         self._rests_until = 0.0
         self._fault = ""
         _all.add(self)
@@ -131,6 +127,8 @@ class Database:
     def hold_for_fork(self) -> None:
         """Wait until no other thread is in the middle of anything, and close the connection."""
         if self._turns.acquire(timeout=_TURN_SECONDS) and not self._depth:
+            if self._connection is not None and sys.version_info >= (3, 12):  # here is no lock under which to remove
+                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)  # files by name: it takes time
             self._disconnect()
 
     def release_after_fork(self) -> None:
@@ -140,9 +138,11 @@ class Database:
 
     def reset_after_fork(self) -> None:
         """Use nothing of the parent's, in the child."""
-        if self._connection is not None:  # forked in the middle of a request: the file is barred, and made anew
-            _inherited.append(self._connection)
-            self._barred[self._inode] = False
+        if self._connection is not None:
+            mark_inherited(self._inode, self._connection)
+        if self._depth:  # forked in the middle of a request, which may be opening another
+            with contextlib.suppress(OSError):
+                mark_inherited(self._inode_there())
         self._connection, self._in_transaction = None, False
         self._postponed = deque()
         if self._depth and self._owner == threading.get_ident():
@@ -226,8 +226,6 @@ class Database:
                 db.rollback()
             db.execute("BEGIN IMMEDIATE")
             yield
-            if os.getpid() != process:
-                raise IndexUnavailable("this process was forked in the middle of a request")
             db.commit()
         finally:
             if os.getpid() == process:
@@ -291,7 +289,7 @@ class Database:
                 for suffix in ("", "-wal", "-shm"):
                     _clear_away(self.path.with_name(self.path.name + suffix))
                 os.replace(staged, self.path)
-                self._barred.clear()
+                self._damaged.clear()
                 return self._open()
             except (sqlite3.Error, OSError, IndexDamaged) as error:
                 raise self._rest(str(error)) from error
@@ -299,7 +297,7 @@ class Database:
     def _fill(self, path: Path | str) -> sqlite3.Connection:
         """Return a new database at ``path`` with all entries in it."""
         salvaged = self._salvage()
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, factory=Connection, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous = OFF")  # it is not read before it is whole
             connection.executescript(f"BEGIN; {SCHEMA}")
@@ -314,9 +312,9 @@ class Database:
     def _salvage(self) -> Salvaged:
         with contextlib.suppress(sqlite3.Error, OSError):
             inode = self._inode_there()
-            if inode and self._barred.get(inode, True):
+            if inode and not is_inherited(inode):
                 uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.is_read_only else 'rw'}"
-                with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                with contextlib.closing(sqlite3.connect(uri, uri=True, factory=Connection)) as db:
                     return salvage(db)
         return {}, []
 
@@ -328,11 +326,12 @@ class Database:
         """
         self._disconnect()
         inode = self._inode_there()
-        if not inode or inode in self._barred:
+        if not inode or inode in self._damaged or is_inherited(inode):
             raise IndexDamaged("it is to be made anew")
         db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
+            factory=Connection,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
@@ -368,7 +367,7 @@ class Database:
 
     def _condemn(self, error: Exception) -> IndexUnavailable:
         with contextlib.suppress(OSError):
-            self._barred.setdefault(os.stat(self.path).st_ino, True)
+            self._damaged.add(os.stat(self.path).st_ino)
         self._disconnect()
         return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
 
@@ -386,8 +385,13 @@ class Database:
         if error is not None and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _BLAMELESS:
             return False
         try:
-            with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True)) as db:
+            if is_inherited(self._inode_there()):
+                return False
+            uri = f"{self.path.absolute().as_uri()}?mode=rw"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, factory=Connection)) as db:
                 return fault_of(db) is not None
+        except OSError:
+            return False
         except ValueError:  # a damaged text within the message of an error
             return True
         except sqlite3.Error as second_error:

@@ -13,7 +13,7 @@ import jax
 
 from .._jax.fingerprint import Fingerprint
 from .._primitives.sizes import format_size
-from .database import IndexUnavailable
+from .connection import IndexUnavailable
 from .disk_cache import DiskCache
 from .stats import DISK_MISS_REASONS, FAULT_REASONS
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .._jax.notices import warn
-from .database import IndexUnavailable
+from .connection import IndexUnavailable
 
 
 class DiskCacheWarning(RuntimeWarning):

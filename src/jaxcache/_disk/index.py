@@ -4,12 +4,14 @@ Writers keep to one order, under one lock, so that a process may be killed anywh
 is moved in, and a file is removed before its row. What a killed writer left pending, the next writer settles.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .connection import check_process
 from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from .files import EntryFiles, EntryId
@@ -142,12 +144,14 @@ class Index:
 
     def put(self, entry_id: EntryId, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
         """Move a staged file in and evict entries for it; return how many were evicted, None if the file is refused."""
+        process = os.getpid()
         with self.database.mutex():
             self.settle()
             with self.database.transaction() as db:
                 victims = self._make_room(db, entry_id, meta, size_bytes, limits)
             if victims is None:
                 return None
+            check_process(process)
             for victim in victims:
                 self._files.remove(victim)
             try:
