@@ -87,7 +87,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 bench-gpu: ## Run the library's benchmarks on a GPU; needs only jax[cuda] and numpy for PYTHON
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
-figures: $(READY) ## Make the README's table and plot again, from conf/experiment/readme.yaml
+figures: $(READY) ## Make the README's answer and pictures again, from conf/experiment/readme.yaml
 	$(BIN)/python -m flows.sweep experiment=readme
 	$(BIN)/python docs/figures.py
 

@@ -1,4 +1,4 @@
-"""Put the newest sweep of ``experiment=readme`` into the README: its map, a table of one limit, a picture of its page.
+"""Put the newest sweep of ``experiment=readme`` into the README: its map, its answer, a picture of its page.
 
 Run by ``make figures``. What stands between the two markers in README.md is replaced. The picture needs Chromium; where
 there is none, the old one stays.
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from jaxcache.lab.analysis.findings import Findings
-from jaxcache.lab.analysis.sweep import Group, Sweep, read_sweep
+from jaxcache.lab.analysis.sweep import Sweep, read_sweep
 from jaxcache.lab.report.markdown import PLOT_SVG
 from jaxcache.lab.report.page import PAGE
 from jaxcache.lab.report.rows import headline
@@ -18,26 +18,7 @@ from jaxcache.lab.report.rows import headline
 PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "map.svg"
 PICTURE, PICTURE_SIZE = PROJECT / "docs" / "report.png", {"width": 1180, "height": 1120}
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-LIMIT_BYTES = 32 * 1024**2
-
-
-def row(group: Group) -> str:
-    """Return a line of the table: means over the seeds, and the range of the compile seconds."""
-    frame, seconds = group.frame, sorted(group.seconds_by_seed.values())
-    assert frame is not None
-    cells = (
-        group.program.workload,
-        group.setting.eviction,
-        f"{group.mean('hit_rate'):.0%}",
-        f"{group.mean('misses'):.0f}",
-        f"{group.mean('evictions'):.0f}",
-        f"{group.mean('cost_seconds'):.1f} ({seconds[0]:.1f}–{seconds[-1]:.1f})",
-        f"{frame.unbounded_seconds:.1f}",
-        f"{frame.uncached_seconds:.1f}",
-        f"{group.mean('live_bytes') / 1024**2:.1f} / {frame.unbounded_bytes / 1024**2:.0f} MiB",
-    )
-    return f"| {' | '.join(cells)} |"
+BEGIN, END = "<!-- answer: begin -->", "<!-- answer: end -->"
 
 
 def answer_lines(sweep: Sweep) -> list[str]:
@@ -51,23 +32,9 @@ def answer_lines(sweep: Sweep) -> list[str]:
 
 def section(sweep: Sweep) -> str:
     """Return what goes between the markers."""
-    seen, seeds = sweep.results[0].environment, len(sweep.groups[0].results)
-    lines = [
-        BEGIN,
-        "![Compile seconds of every policy over the memory limit, measured trials as marks](docs/map.svg)",
-        "",
-        *answer_lines(sweep),
-        f"At a limit of 32 MiB, means over {seeds} seeds (in brackets the least and the most):",
-        "",
-        "| workload | eviction | hits | misses | evictions | reference compile s | no limit | every call compiled "
-        "| bytes held / working set |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(row(group) for group in sweep.groups if group.setting.memory_limit == LIMIT_BYTES),
-        "",
-        f"*{headline(sweep)}; JAX {seen.packages['jax']} on {seen.cores} CPU cores; made by `make figures`.*",
-        END,
-    ]
-    return "\n".join(lines)
+    seen = sweep.results[0].environment
+    made = f"*{headline(sweep)}; JAX {seen.packages['jax']} on {seen.cores} CPU cores; made by `make figures`.*"
+    return "\n".join([BEGIN, *answer_lines(sweep), made, END])
 
 
 def photograph(page: Path, picture: Path) -> bool:
