@@ -17,7 +17,7 @@ DB =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
-.PHONY: lock clean
+.PHONY: docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ check: $(READY) ## Run what CI runs: lint, format, types, tests
 format: $(READY) ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## Build the site into outputs/site, to be opened from disk
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "outputs/site/index.html"
 
 ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)
 	@$(BIN)/python -m flows.server open $(if $(HOST),--host '$(HOST)') $(if $(DB),--database '$(DB)')
