@@ -203,7 +203,7 @@ other.execute("BEGIN IMMEDIATE")
 
 def asks():
     frame = sys._current_frames()[threading.main_thread().ident]
-    while frame is not None and frame.f_code is not DiskCache.get.__code__:
+    while frame is not None and frame.f_code is not DiskCache.put.__code__:
         frame = frame.f_back
     return frame is not None
 
@@ -218,7 +218,7 @@ def interrupt():
 interrupting = threading.Thread(target=interrupt)
 interrupting.start()
 try:
-    cache.get("key-1")
+    cache.put("key-3", b"value", 1.0)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 interrupting.join()

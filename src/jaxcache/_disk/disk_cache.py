@@ -28,6 +28,7 @@ from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .location import index_path, is_network
+from .pending import Batch, Hit, Pending, Request
 from .priority import check_stored_policy
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
@@ -69,12 +70,17 @@ class _Request(threading.local):
 _all: "weakref.WeakSet[DiskCache]" = weakref.WeakSet()
 
 
+def _before_fork() -> None:
+    for cache in list(_all):
+        cache._pending.pause()
+
+
 def _after_fork() -> None:
     for cache in list(_all):
         cache._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 class DiskCache:
@@ -135,6 +141,7 @@ class DiskCache:
         self._elsewhere = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
         self._counts: Counter[str] = Counter()
+        self._pending = Pending(self._write_pending)
         self._request = _Request()
         self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
         self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
@@ -155,6 +162,7 @@ class DiskCache:
 
     def _after_fork(self) -> None:
         self._lock, self._counts = threading.RLock(), Counter()
+        self._pending.forget()
         self._faults.forget_locks()
         self._leases.forget()
 
@@ -171,6 +179,7 @@ class DiskCache:
     def close(self) -> None:
         """Stop using the directory: ``get`` returns None from here on, and ``put`` does nothing."""
         self._closed = True
+        self._pending.flush()
         self._leases.release()
         self.hooks.closed()
         self.index.database.close()
@@ -243,9 +252,7 @@ class DiskCache:
         saved = meta.compile_seconds - (time.perf_counter() - started)
         counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
         self._count_here(counts)
-        with self._faults.index_guarded():
-            self.index.hit(entry_id, meta, len(content), counts)
-        self._record_request(key, "hit")
+        self._pending.add(Hit(entry_id, meta, len(content)), self._request_for_doctor(key, "hit"), counts)
         return value
 
     def _miss(self, key: str, entry_id: EntryId, reason: str) -> None:
@@ -253,8 +260,9 @@ class DiskCache:
             reason = "index_unavailable"
             with self._faults.index_guarded():
                 reason = self.index.why_absent(entry_id)
-        self._count(**{"misses": 1, f"miss:{reason}": 1})
-        self._record_request(key, reason)
+        counts = {"misses": 1, f"miss:{reason}": 1}
+        self._count_here(counts)
+        self._pending.add(None, self._request_for_doctor(key, reason), counts)
 
     def contains(self, key: str) -> bool:
         """Return whether there is a whole entry of ``key``; this counts as no request, and does not wait.
@@ -331,6 +339,7 @@ class DiskCache:
         with self._faults.guarded("written"):
             self._tidy()
             evicted = None
+            self._pending.flush()  # who goes depends on it
             with self._faults.index_guarded(), self.files.staged(content) as staged:
                 evicted = self.index.put(entry_id, meta, staged, len(content), self._limits)
                 if evicted is None:
@@ -338,6 +347,7 @@ class DiskCache:
             if evicted is not None:
                 spent = meta.compile_seconds + time.perf_counter() - started
                 self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
+                self._pending.flush()  # the compile took longer, and a worker that ends at once would lose it
 
     def _compare(self, key: str, value: bytes) -> None:
         stored, self._request.to_compare = self._request.to_compare, None
@@ -421,6 +431,7 @@ class DiskCache:
 
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is stored."""
+        self._pending.flush()
         process = self.process_counts()
         stats = DiskStats(**vars(process), process=process, fault=self._faults.last)
         with self._faults.index_guarded():
@@ -435,16 +446,19 @@ class DiskCache:
 
     def _count(self, **counts: float) -> None:
         self._count_here(counts)
-        with self._faults.index_guarded():
-            self.index.count(self.fingerprint.id, counts)
+        self._pending.add(counts=counts)
 
-    def _record_request(self, key: str, outcome: str) -> None:
-        """Record a request for ``doctor``; a fault in that costs no hit."""
+    def _request_for_doctor(self, key: str, outcome: str) -> Request | None:
+        """Return what ``doctor`` is to know of a request; a fault in that costs no hit."""
+        with self._faults.guarded("written"):
+            return Request(key, outcome, self.hooks.key_parts(key, outcome == "hit"))
+        return None
+
+    def _write_pending(self, batch: Batch) -> None:
+        settings = {
+            "min_compile_seconds": self.min_compile_seconds,
+            "min_entry_bytes": self.min_entry_bytes,
+            "limit_bytes": self._limits.limit_bytes,
+        }
         with self._faults.guarded("written"), self._faults.index_guarded():
-            settings = {
-                "min_compile_seconds": self.min_compile_seconds,
-                "min_entry_bytes": self.min_entry_bytes,
-                "limit_bytes": self._limits.limit_bytes,
-            }
-            parts = self.hooks.key_parts(key, outcome == "hit")
-            self.index.runs.record_request(self.fingerprint.id, settings, key, outcome, parts)
+            self.index.record(self.fingerprint.id, batch, settings)

@@ -16,6 +16,7 @@ from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from .files import EntryFiles, EntryId
 from .integrity import have_right_totals
+from .pending import Batch
 from .priority import RERANKED_BY_HITS, EntryCost, priority
 from .ranking import dearest, lowest_first, rank_all, record_past
 from .runs import Runs
@@ -74,32 +75,24 @@ class Index:
 
     # -- requests
 
-    def hit(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
-        """Record that an entry was read."""
-        self.database.when_free(lambda: self._hit(entry_id, meta, size_bytes, counts))
+    def record(self, fingerprint: str, batch: Batch, settings: Mapping[str, object]) -> None:
+        """Record what requests of this process have done, now or, in a signal handler, right after its request.
 
-    def _hit(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int, counts: Counts) -> None:
+        Args:
+            fingerprint: Of this process.
+            batch: The requests.
+            settings: Of this process, kept with its run.
+        """
+        self.database.when_free(lambda: self._record(fingerprint, batch, settings))
+
+    def _record(self, fingerprint: str, batch: Batch, settings: Mapping[str, object]) -> None:
         with self.database.transaction() as db:
-            number, clock, eviction = _next(db)
-            row = db.execute(
-                "SELECT size_bytes, compile_seconds, frequency FROM entries WHERE fingerprint = ? AND name = ?",
-                entry_id,
-            ).fetchone()
-            if row is not None:
-                cost = EntryCost(row[0], row[1], row[2] + 1)
-                rank = (priority(eviction, clock, number, cost), number) if eviction in RERANKED_BY_HITS else None
-                db.execute(
-                    "UPDATE entries SET frequency = ?, used = ? WHERE fingerprint = ? AND name = ?",
-                    (cost.frequency, time.time(), *entry_id),
-                )
-                if rank:
-                    db.execute(
-                        "UPDATE entries SET priority = ?, number = ? WHERE fingerprint = ? AND name = ?",
-                        (*rank, *entry_id),
-                    )
-            _count(db, entry_id.fingerprint, counts)
-        if row is None:
-            self._adopt(entry_id, meta, size_bytes)
+            unknown = [hit for hit in batch.hits if not _was_hit(db, hit.entry_id)]
+            _count(db, fingerprint, batch.counts)
+            for request in batch.requests:
+                self.runs.record_request(fingerprint, settings, request)
+        for hit in unknown:
+            self._adopt(hit.entry_id, hit.meta, hit.size_bytes)
 
     def _adopt(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int) -> None:
         """Insert a row for a file that another host has put, or that is older than the index."""
@@ -119,13 +112,6 @@ class Index:
         if past:
             return str(past[0])
         return "other_fingerprint" if other else "new"
-
-    def count(self, fingerprint: str, counts: Counts) -> None:
-        self.database.when_free(lambda: self._count(fingerprint, counts))
-
-    def _count(self, fingerprint: str, counts: Counts) -> None:
-        with self.database.transaction() as db:
-            _count(db, fingerprint, counts)
 
     def is_unstored(self, entry_id: EntryId) -> bool:
         with self.database.transaction() as db:
@@ -264,6 +250,8 @@ class Index:
 
     def use(self, eviction: str, limits: Limits) -> None:
         """Order by ``eviction`` from here on, for every process of this host, and keep the limits for statistics."""
+        with self.database.mutex():
+            self.settle()  # what a process left that was killed or interrupted, and that nobody has put since
         with self.database.transaction() as db:
             ((former, clock),) = db.execute("SELECT eviction, clock FROM state")
             db.execute(
@@ -370,6 +358,27 @@ def _make_folder(folder: Path, files: EntryFiles | None) -> None:
 def _next(db: sqlite3.Connection) -> tuple[int, float, str]:
     (row,) = db.execute("UPDATE state SET number = number + 1 RETURNING number, clock, eviction").fetchall()
     return row
+
+
+def _was_hit(db: sqlite3.Connection, entry_id: EntryId) -> bool:
+    """Record that an entry was read; return False if it has no row."""
+    number, clock, eviction = _next(db)
+    row = db.execute(
+        "SELECT size_bytes, compile_seconds, frequency FROM entries WHERE fingerprint = ? AND name = ?", entry_id
+    ).fetchone()
+    if row is None:
+        return False
+    cost = EntryCost(row[0], row[1], row[2] + 1)
+    db.execute(
+        "UPDATE entries SET frequency = ?, used = ? WHERE fingerprint = ? AND name = ?",
+        (cost.frequency, time.time(), *entry_id),
+    )
+    if eviction in RERANKED_BY_HITS:
+        db.execute(
+            "UPDATE entries SET priority = ?, number = ? WHERE fingerprint = ? AND name = ?",
+            (priority(eviction, clock, number, cost), number, *entry_id),
+        )
+    return True
 
 
 def _count(db: sqlite3.Connection, fingerprint: str, counts: Counts) -> None:

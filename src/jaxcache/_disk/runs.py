@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from .database import Database
+from .pending import Request
 
 _RUNS = 16
 _REQUESTS = 4096  # of each
@@ -24,9 +25,7 @@ class Runs:
         self,
         fingerprint: str,
         settings: Mapping[str, object],
-        key: str,
-        outcome: str,
-        parts: Mapping[str, object],
+        request: Request,
     ) -> None:
         """Record a request of this process, which begins a run with its first one."""
         if self._current is None or self._current[0] != os.getpid():
@@ -35,7 +34,7 @@ class Runs:
             run = self.begin(os.uname().nodename, os.getpid(), program, fingerprint, {**settings, **script})
             self._current, self._recorded = (os.getpid(), run), 0
         self._recorded += 1
-        self.record(self._current[1], self._recorded, key, outcome, parts)
+        self.record(self._current[1], self._recorded, request.key, request.outcome, request.parts)
 
     def begin(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
         with self._database.transaction() as db:

@@ -1,0 +1,88 @@
+"""Recency and counters of hits, which follow the hits: they reach the index in time, in order, and exactly once."""
+
+import threading
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxcache._disk.entry_format import EntryMeta
+from jaxcache._disk.files import EntryId
+from jaxcache._disk.pending import Hit, Pending, Request
+
+VALUE = b"value"
+
+
+def hit(number):
+    return Hit(EntryId("f", f"n{number}"), EntryMeta(f"key-{number}", "f", 1.0, 0.0), 1)
+
+
+@given(st.lists(st.sampled_from(["hit", "request", "count", "flush", "pause"]), max_size=40))
+def test_every_request_is_written_once_and_in_order(steps):
+    batches = []
+    pending = Pending(batches.append)
+    added = {"hit": [], "request": [], "count": 0}
+    for number, step in enumerate(steps):
+        if step == "hit":
+            added["hit"].append(hit(number))
+            pending.add(hit(number))
+        elif step == "request":
+            added["request"].append(Request(str(number), "hit", {}))
+            pending.add(request=added["request"][-1])
+        elif step == "count":
+            added["count"] += number
+            pending.add(counts={"c": number})
+        else:
+            getattr(pending, step)()
+    pending.pause()
+    assert [one for batch in batches for one in batch.hits] == added["hit"]
+    assert [one for batch in batches for one in batch.requests] == added["request"]
+    assert sum(batch.counts["c"] for batch in batches) == added["count"]
+
+
+def test_threads_lose_nothing():
+    batches = []
+    pending = Pending(batches.append)
+    threads = [threading.Thread(target=lambda: [pending.add(counts={"c": 1}) for _ in range(500)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pending.pause()
+    assert sum(batch.counts["c"] for batch in batches) == 2000
+
+
+def test_a_hit_is_known_to_others_without_another_request_of_this_process(open_cache):
+    cache, other = open_cache(), open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    cache.get("key-1")
+    until = time.monotonic() + 30
+    while not other.stats().hits and time.monotonic() < until:
+        time.sleep(0.02)
+    assert other.stats().hits == 1
+
+
+def test_the_entry_that_was_just_read_is_not_the_one_that_goes(open_cache):
+    cache = open_cache(max_entries=2, eviction="lru")
+    for key in ("key-1", "key-2"):
+        cache.put(key, VALUE, 1.0)
+    cache.get("key-1")
+    cache.put("key-3", VALUE, 1.0)
+    assert (cache.contains("key-1"), cache.contains("key-2")) == (True, False)
+
+
+def test_what_is_pending_at_the_end_is_written(open_cache):
+    cache = open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    cache.get("key-1")
+    cache.close()
+    assert open_cache().stats().hits == 1
+
+
+def test_a_hit_waits_for_no_other_process_that_holds_the_index(open_cache):
+    cache, other = open_cache(), open_cache()
+    cache.put("key-1", VALUE, 1.0)
+    with other.index.database.transaction():
+        assert cache.get("key-1") == VALUE
+        assert not cache.index.database._in_transaction
+    assert cache.stats().hits == 1
