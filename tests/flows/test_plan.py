@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from flows.planning.errors import UsageError
-from flows.planning.plan import CONF, make_plan
+from flows.planning.locations import CONF
+from flows.planning.plan import make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 
