@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 PROGRAM = "jaxcache"
 _CORE = "jaxcache._cli.commands"
-_SELF = "completion"
+_COMPLETION = "completion"
+_ALL = ("lab", "flows")
 _EXTRAS = {  # modules by which an extra of pyproject.toml is known to be installed
     "lab": ("altair", "jinja2", "numba", "psutil", "pyarrow", "pydantic", "rich", "scipy", "yaml"),
     "flows": ("distributed", "fastapi", "filelock", "hydra", "omegaconf", "prefect"),
@@ -34,16 +35,16 @@ class Command:
     Attributes:
         name: Word after ``jaxcache``.
         summary: Its line in the overview.
-        module: Module with a ``main`` that takes the words after the name; None for a command of the core.
+        module: Module with its ``main``, by default that of the core's commands.
         words: Words that go before the user's.
         extras: Extras that it needs.
     """
 
     name: str
     summary: str
-    module: str | None = None
+    module: str = _CORE
     words: tuple[str, ...] = ()
-    extras: tuple[str, ...] = ("lab", "flows")
+    extras: tuple[str, ...] = ()
 
 
 GROUPS: dict[str, tuple[Command, ...]] = {
@@ -61,19 +62,19 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("ci-key", "what a cache of CI has to be keyed by"),
     ),
     "Sweeps and tuning": (
-        Command("sweep", "measure policies, limits and shapes, and report", "flows.sweep"),
-        Command("tune", "find the policy, the limit and the buckets for a program", "flows.tune"),
+        Command("sweep", "measure policies, limits and shapes, and report", "flows.sweep", extras=_ALL),
+        Command("tune", "find the policy, the limit and the buckets for a program", "flows.tune", extras=_ALL),
         Command("report", "make a report again, or lay several side by side", "flows.report", extras=("lab",)),
-        Command("deploy", "offer the sweep to the Prefect server, to be started from its UI", "flows.deploy"),
-        Command("worker", "let this machine work for sweeps with runner=dask", "flows.worker"),
+        Command("deploy", "offer the sweep, to be started from the Prefect UI", "flows.deploy", extras=_ALL),
+        Command("worker", "let this machine work for sweeps with runner=dask", "flows.worker", extras=_ALL),
     ),
     "The Prefect server": (
-        Command("ui", "start the server if need be, and open its UI", "flows.server", ("open",)),
-        Command("stop", "end the server", "flows.server", ("stop",)),
-        Command("server", "start, stop or show it, with options", "flows.server"),
+        Command("ui", "start the server if need be, and open its UI", "flows.server", ("open",), _ALL),
+        Command("stop", "end the server", "flows.server", ("stop",), _ALL),
+        Command("server", "start, stop or show it, with options", "flows.server", extras=_ALL),
     ),
     "Besides": (
-        Command(_SELF, "print a shell's completion: eval \"$(jaxcache completion bash)\""),
+        Command(_COMPLETION, "print a shell's completion: eval \"$(jaxcache completion bash)\"", __name__),
     ),
 }  # fmt: skip
 COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
@@ -91,9 +92,9 @@ def main(words: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(name)
     if command is None:
         return _refuse(f"there is no command {name}; {_hint(name)}")
-    if name == _SELF:
+    if name == _COMPLETION:
         return _print_completion(rest)
-    if command.module is None:
+    if command.module == _CORE:
         return importlib.import_module(_CORE).main([name, *rest], PROGRAM)
     if extra := _missing(command):
         return _refuse(f"{name} needs more than is installed: pip install '{PROGRAM}[{extra}]'")
@@ -109,7 +110,7 @@ def overview() -> str:
         "A bounded, measured cache for JIT-compiled JAX programs, and a pipeline that tunes it.",
     ]
     for title, commands in GROUPS.items():
-        needs = f" (pip install '{PROGRAM}[flows]')" if commands[0].module else ""
+        needs = f" (pip install '{PROGRAM}[flows]')" if commands[0].extras else ""
         lines += ["", f"{title}{needs}"]
         lines += [f"  {command.name:<{width}}  {command.summary}" for command in commands]
     return "\n".join(lines)
@@ -140,6 +141,6 @@ def _print_completion(words: Sequence[str]) -> int:
         print(SHELLS[words[0]].format(names=" ".join(sorted(COMMANDS))))
         return 0
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: {PROGRAM} {_SELF} {shells}\n\n{COMMANDS[_SELF].summary}")
+        print(f"usage: {PROGRAM} {_COMPLETION} {shells}\n\n{COMMANDS[_COMPLETION].summary}")
         return 0
-    return _refuse(f"{_SELF} takes a shell, {shells}, but got {' '.join(words) or 'nothing'}")
+    return _refuse(f"{_COMPLETION} takes a shell, {shells}, but got {' '.join(words) or 'nothing'}")
