@@ -9,9 +9,11 @@ wait for its workers, on whichever machines these are: see docs/many-machines.md
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-from .planning.plan import PROJECT
+from .planning.invocation import command_of
+from .planning.locations import CHECKOUT
 from .prefect_server.connect import find_server
 
 _RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"
@@ -38,12 +40,13 @@ def main(words: list[str] | None = None) -> int:
 
 def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.deploy", description="Offer the sweep to the Prefect server, to be started from the UI."
+        prog=command_of("deploy"), description="Offer the sweep to the Prefect server, to be started from the UI."
     )
     parser.add_argument("--pool", metavar="NAME", help="a work pool of type process, made if there is none; "
                         "default: run sweeps here while this command is up")  # fmt: skip
-    parser.add_argument("--directory", metavar="DIRECTORY", default=str(PROJECT),
-                        help="with --pool: the checkout on the pool's machines; default: the one here")  # fmt: skip
+    parser.add_argument("--directory", metavar="DIRECTORY", default=str(CHECKOUT or Path.cwd()),
+                        help="with --pool: to run in on the pool's machines; default: this checkout, or where "
+                        "jaxcache is installed the working directory")  # fmt: skip
     return parser.parse_args(words)
 
 

@@ -14,10 +14,14 @@ from jaxcache.lab.report.rows import headline
 from jaxcache.lab.report.terminal import print_summary, terminal
 from jaxcache.lab.report.write import write_report
 
+from .planning.invocation import command_of
+
 
 def main(words: list[str] | None = None) -> int:
     """Write the report, or the comparison; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m flows.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=command_of("report"), description="Make a report again, or lay several side by side; nothing is run."
+    )
     parser.add_argument(
         "directories", type=Path, nargs="+", metavar="directory",
         help="of a sweep, such as outputs/2026-01-31_12-00-00-000000; of several, the first is what others are held "

@@ -9,6 +9,7 @@ import socket
 import sys
 import webbrowser
 
+from .planning.invocation import command_of
 from .prefect_server.process import EVERY_ADDRESS, Server, configure, running, start, stop, wait
 from .prefect_server.settings import ServerError, SettingError, requested_settings
 
@@ -35,7 +36,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _parse(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.server", description="The project's own Prefect server.")
+    parser = argparse.ArgumentParser(prog=command_of("server"), description="The project's own Prefect server.")
     parser.add_argument("action", choices=("start", "stop", "status", "open"), help="open also starts it if need be")
     parser.add_argument("--host", metavar="ADDRESS", help="listen there, such as 0.0.0.0; default: 127.0.0.1")
     parser.add_argument("--auth-file", metavar="FILE", help="holds user:password, which clients must send; "

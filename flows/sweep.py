@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .planning.invocation import command_of
 from .running.signals import leave_on_interrupt
 
 _INTERRUPTED = "Interrupted; results that are there are kept."
@@ -45,11 +46,25 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
     if not any(getattr(options, flag, None) for flag in _HYDRA_FLAGS):
         return options
     import hydra
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    from .planning.plan import CONF, CONFIG_NAME
+    from .planning.locations import config_directories
+    from .planning.plan import CONFIG_NAME, append_directories
 
-    sys.argv = [sys.argv[0], *words]  # Hydra reads it
-    hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
+    first, *others = config_directories(options.config_dir or options.config_path)
+
+    class OtherDirectories(SearchPathPlugin):
+        """Directories beside that of ``hydra.main``, which takes one and puts that of ``--config-dir`` last."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            append_directories(search_path, others)
+
+    Plugins.instance().register(OtherDirectories)
+    name = [f"hydra.help.app_name='{command_of('sweep')}'"] if options.help else []
+    sys.argv = [sys.argv[0], *words, *name]  # Hydra reads it
+    hydra.main(config_path=str(first), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
     return None
 
 

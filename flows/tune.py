@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .planning.invocation import command_of
+
 HELP = """\
 Find the eviction policy, the memory limit and the buckets for a program.
 
-    python -m flows.tune workload=gradient_optimization shapes=zipf       record, replay, verify, recommend
-    python -m flows.tune workload=monte_carlo eviction=lru memory_limit=32MiB tune.memory_limit=16MiB
-    python -m flows.tune trace=path/to/trace.parquet                      of your own program: replay, recommend
+    {tune} workload=gradient_optimization shapes=zipf       record, replay, verify, recommend
+    {tune} workload=monte_carlo eviction=lru memory_limit=32MiB tune.memory_limit=16MiB
+    {tune} trace=path/to/trace.parquet                      of your own program: replay, recommend
 
-Everything that `python -m flows.sweep --help` lists says what the program and the present setting are; one value each.
+Everything that `{sweep} --help` lists says what the program and the present setting are; one value each.
 Besides:
 
 {settings}
@@ -32,7 +34,8 @@ def main(words: list[str] | None = None) -> int:
     from .tuning.settings import CONFIG, read_settings
 
     if {"-h", "--help"} & set(words):
-        print(HELP.format(settings="".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())))
+        lines = "".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())
+        print(HELP.format(tune=command_of("tune"), sweep=command_of("sweep"), settings=lines))
         return 0
     try:
         settings, program = read_settings(words)
@@ -125,7 +128,7 @@ def _finish(tuned: Any, directory: Path) -> None:
 
 
 def _command(words: list[str]) -> str:
-    return " ".join(["python -m flows.tune", *words])
+    return " ".join([command_of("tune"), *words])
 
 
 if __name__ == "__main__":

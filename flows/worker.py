@@ -15,12 +15,13 @@ from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.trial import Device
 
 from .planning.errors import UsageError
+from .planning.invocation import command_of
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the workers until interrupted, or until the scheduler ends; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.worker", description="Let this machine work for sweeps with runner=dask."
+        prog=command_of("worker"), description="Let this machine work for sweeps with runner=dask."
     )
     parser.add_argument("address", help="of the Dask scheduler, such as tcp://head:8786 (on head: dask scheduler)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: GPUs if there are any")

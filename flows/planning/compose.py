@@ -21,9 +21,9 @@ Combination = dict[str, Override]  # the plain overrides of a trial, by key
 class Composer:
     """Composer of combinations of overrides, with the same result as if Hydra composed each alone."""
 
-    def __init__(self, loader: ConfigLoader, config_name: str, search: list[str]) -> None:
-        self._loader, self._config_name, self._search = loader, config_name, search
-        self._is_group = functools.cache(lambda key: bool(loader.get_group_options(key, overrides=search)))
+    def __init__(self, loader: ConfigLoader, config_name: str) -> None:
+        self._loader, self._config_name = loader, config_name
+        self._is_group = functools.cache(lambda key: bool(loader.get_group_options(key)))
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._parts: dict[str, Any] = {}
 
@@ -62,7 +62,7 @@ class Composer:
         """Compose a choice of groups by Hydra, once."""
         lines = tuple(map(line, chosen.values()))
         if lines not in self._composed:
-            config = self._loader.load_configuration(self._config_name, [*self._search, *lines], run_mode=RunMode.RUN)
+            config = self._loader.load_configuration(self._config_name, list(lines), run_mode=RunMode.RUN)
             with open_dict(config):
                 del config["hydra"]
             self._composed[lines] = config

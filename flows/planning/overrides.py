@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -39,11 +38,10 @@ def split_lists(words: tuple[str, ...]) -> list[list[str]]:
 
 
 class Expander:
-    """Expander of lists of overrides, which may name studies and options of the user's config directory."""
+    """Expander of lists of overrides, which may name studies and options of the user's config directories."""
 
-    def __init__(self, loader: ConfigLoader, config_name: str, search_path: list[str], config_dir: Path | None) -> None:
+    def __init__(self, loader: ConfigLoader, config_name: str) -> None:
         self._loader, self._config_name = loader, config_name
-        self._search_path, self._config_dir = search_path, config_dir
         self._parser = OverridesParser.create(config_loader=loader)
 
     def expand(self, words: list[str]) -> list[Combination]:
@@ -72,9 +70,7 @@ class Expander:
             for override in overrides
             if override.key_or_group == "experiment" or override.key_or_group.startswith("hydra.")
         ]
-        primary = self._loader.load_configuration(
-            self._config_name, [*self._search_path, *studies], run_mode=RunMode.MULTIRUN
-        )
+        primary = self._loader.load_configuration(self._config_name, studies, run_mode=RunMode.MULTIRUN)
         params = OmegaConf.to_container(primary.hydra.sweeper.get("params") or OmegaConf.create({}))
         assert isinstance(params, dict)
         parsed = self._parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
@@ -103,10 +99,7 @@ class Expander:
             seen[key] = override
             options = self._loader.get_group_options(key)
             if options:
-                _check_choice(override, sorted(self._options_of_the_user(key).union(options)))
-
-    def _options_of_the_user(self, key: str) -> set[str]:
-        return set() if self._config_dir is None else {path.stem for path in (self._config_dir / key).glob("*.yaml")}
+                _check_choice(override, options)
 
 
 def _set_axis(axes: dict[str, Override], override: Override) -> None:

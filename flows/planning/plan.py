@@ -3,12 +3,16 @@
 import functools
 import random
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,11 +26,10 @@ from jaxcache.lab.trial import Device, Trial
 
 from .compose import Composer
 from .errors import UsageError
+from .locations import CONF, config_directories
 from .overrides import Expander, split_lists, trial_names
 from .settings import Runner, SweepSettings, check_shared_settings, validate
 
-PROJECT = Path(__file__).resolve().parents[2]
-CONF = PROJECT / "conf"
 CONFIG_NAME = "sweep"
 
 
@@ -76,14 +79,27 @@ class Plan:
         return memory_warning(len(self.devices), self.runner.memory_limit, caches)
 
 
-@functools.lru_cache(maxsize=8)
 def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config_dir: str | None = None) -> Plan:
     """Return the plan of a list of Hydra overrides; ``+`` between two lists adds their trials.
+
+    Args:
+        overrides: Words of the command line.
+        config_name: Name of the primary config.
+        config_dir: Directory in which configs are looked for first, before those of :func:`config_directories`.
 
     Raises:
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
-    configs, names = _compose(overrides, config_name, config_dir)
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UsageError(f"--config-dir {config_dir} is not a directory")
+    return _make_plan(overrides, config_name, config_dir, config_directories(config_dir))
+
+
+@functools.lru_cache(maxsize=8)
+def _make_plan(
+    overrides: tuple[str, ...], config_name: str, config_dir: str | None, directories: tuple[Path, ...]
+) -> Plan:
+    configs, names = _compose(overrides, config_name, directories)
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
     planned = [
@@ -133,29 +149,39 @@ def check_directories(plan: Plan) -> None:
 
 
 def _compose(
-    overrides: tuple[str, ...], config_name: str, config_dir: str | None
+    overrides: tuple[str, ...], config_name: str, directories: tuple[Path, ...]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return each trial's resolved config, and its name."""
-    directory = None if config_dir is None else Path(config_dir).resolve()
-    if directory is not None and not directory.is_dir():
-        raise UsageError(f"--config-dir {config_dir} is not a directory")
-    primary, secondary = CONF, directory
-    if directory is not None and (directory / f"{config_name}.yaml").exists():
-        primary, secondary = directory, CONF
-    search_path = [] if secondary is None else [f"hydra.searchpath=[file://{secondary}]"]
-    with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
-        loader = GlobalHydra.instance().config_loader()
-        expander = Expander(loader, config_name, search_path, directory)
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="sweep"):
+        loader = _loader(directories)
+        expander = Expander(loader, config_name)
         try:
             lists = split_lists(overrides)
             combinations = [combination for words in lists for combination in expander.expand(words)]
-            configs = Composer(loader, config_name, search_path).compose_all(combinations)
+            configs = Composer(loader, config_name).compose_all(combinations)
             resolved = cast("list[dict[str, Any]]", [OmegaConf.to_container(each, resolve=True) for each in configs])
         except OverrideParseException as error:
             raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
         except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error
     return resolved, trial_names(combinations, resolved)
+
+
+def _loader(directories: tuple[Path, ...]) -> ConfigLoader:
+    """Return a loader of configs that has each from the first of the directories in which it is.
+
+    ``hydra.searchpath`` could only add directories that come last, and listings of a group's options ignore it.
+    """
+    first, *others = directories
+    search_path = create_config_search_path(str(first))
+    append_directories(search_path, others)
+    return ConfigLoaderImpl(search_path)
+
+
+def append_directories(search_path: ConfigSearchPath, directories: Sequence[Path]) -> None:
+    """Append directories to the one of Hydra's main configs, in their order."""
+    for directory in reversed(directories):
+        search_path.append("jaxcache", f"file://{directory}", anchor=SearchPathQuery(provider="main"))
 
 
 def _refuse_equal(planned: list[PlannedTrial]) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 
 from ..planning.errors import UsageError
+from ..planning.invocation import command_of
 from . import process
 from .settings import ServerError
 
@@ -35,7 +36,8 @@ def find_server() -> str | None:
     except (OSError, ServerError) as error:
         return f"the Prefect server cannot be started: {error}"
     if is_new:
-        print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
+        ending = f"{command_of('server')} stop ends it"
+        print(f"Starting the project's Prefect server; later sweeps use it too ({ending}) …", file=sys.stderr)
     server.use()
     import prefect  # noqa: F401  importing it takes a second, in which the server starts
 

@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from ..planning.invocation import command_of
+from ..planning.locations import server_directory
 from .ports import reserve_port
 from .settings import (
     LOOPBACK,
@@ -32,7 +34,7 @@ from .settings import (
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
+HOME = Path(os.environ.get("PREFECT_HOME") or server_directory())
 EVERY_ADDRESS = "0.0.0.0"
 _RECORD, _LOG, _LOCK = "server.json", "server.log", "server.lock"
 _START_SECONDS = 120.0
@@ -167,7 +169,7 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
         return
     raise SettingError(
         f"the project's server runs at {server.url} with another host, auth string or database; "
-        "make stop, then try again"
+        f"{command_of('server')} stop, then try again"
     )
 
 
@@ -224,7 +226,8 @@ def wait(server: Server) -> None:
         if not server.alive():
             raise ServerError(f"the Prefect server ended while starting; see {HOME.name}/{_LOG}")
         if time.monotonic() > deadline:
-            raise ServerError(f"the Prefect server does not answer at {server.api_url}; make stop, then try again")
+            stop = f"{command_of('server')} stop"
+            raise ServerError(f"the Prefect server does not answer at {server.api_url}; {stop}, then try again")
         time.sleep(0.1)
 
 

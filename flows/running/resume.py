@@ -21,6 +21,7 @@ from jaxcache.lab.layout import CLAIMS_LOCK, MANIFEST, RESULT, SWEEP_LOCK, TRIAL
 from jaxcache.lab.running.earlier_results import usable_result
 
 from ..planning.errors import UsageError
+from ..planning.invocation import command_of
 from ..planning.overrides import join_lists, split_lists
 from ..planning.plan import Plan
 
@@ -108,14 +109,14 @@ def mark_reported(directory: Path) -> None:
 
 def command(directory: Path) -> str:
     """Return the command that resumes a sweep."""
-    return f"python -m flows.sweep {shlex.quote(f'sweep.resume={directory}')}"
+    return f"{command_of('sweep')} {shlex.quote(f'sweep.resume={directory}')}"
 
 
 def advice(directory: Path) -> str:
     """Return what to do after the flow failed: resume, or, with all trials done, make the report."""
     manifest = read_manifest(directory)
     if manifest is not None and manifest.ended not in _INTERRUPTED:
-        return f"All trials are done: python -m flows.report {shlex.quote(str(directory))}"
+        return f"All trials are done: {command_of('report')} {shlex.quote(str(directory))}"
     return f"To go on: {command(directory)}"
 
 
@@ -188,7 +189,7 @@ def _new_directory(plan: Plan) -> Path:
 
 def _manifest(plan: Plan) -> Manifest:
     return Manifest(
-        command=" ".join(["python -m flows.sweep", *plan.command]),
+        command=" ".join([command_of("sweep"), *plan.command]),
         words=plan.command,
         order=tuple(planned.trial_id for planned in plan.trials),
         costs_hash=plan.costs.digest,

@@ -13,7 +13,7 @@ from jaxcache.lab.tuning.bucketed_traces import choose, derive, read_prices
 from jaxcache.lab.tuning.search import Candidate, Recording, Tuning, search
 
 from ..planning.errors import UsageError
-from ..planning.plan import CONF
+from ..planning.locations import CONF
 from .settings import TuneSettings, refuse_limits_below
 
 

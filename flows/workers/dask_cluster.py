@@ -16,6 +16,7 @@ from jaxcache.lab.environment import Environment
 from jaxcache.lab.trial import Device
 
 from ..planning.errors import UsageError
+from ..planning.invocation import command_of
 from ..planning.plan import Plan
 from . import dask_task
 
@@ -23,7 +24,7 @@ _CONNECT_SECONDS = 10.0
 _NO_PAGES: dict[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # Dask starts a server anyway
 _QUIET: dict[str, Any] = {"silence_logs": logging.ERROR}
 config.set({"distributed.worker.daemon": False})  # daemonic processes may not have children, and trials are children
-START = "python -m flows.worker"  # the command that starts workers on a host
+START = command_of("worker")  # the command that starts workers on a host
 
 
 @dataclass(frozen=True)

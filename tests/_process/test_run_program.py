@@ -72,6 +72,20 @@ def test_a_program_ends_as_under_python_alone(program, what):
     assert ours.returncode == {"3": 3, "raise": 1}[what]
 
 
+def test_the_installed_command_is_not_seen_by_the_program_nor_told_by_the_environment(program, tmp_path):
+    installed = tmp_path / "jaxcache"  # as installers write it
+    installed.write_text(
+        "import sys\nfrom jaxcache_command import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    script = program.with_name("path.py")
+    script.write_text("import sys\nprint(sys.path)\nraise ValueError('boom')\n")
+    plain = done(python(script))
+    ours = done([sys.executable, str(installed), "run", "--memory-limit", "64MiB", str(script)],
+                JAXCACHE_MEMORY_LIMIT="9MiB")  # fmt: skip
+    assert (ours.returncode, ours.stderr) == (1, plain.stderr)
+    assert ast.literal_eval(ours.stdout)[0] == ast.literal_eval(plain.stdout)[0] == str(program.parent)
+
+
 def test_a_signal_ends_it_as_under_python_alone(program):
     process = subprocess.Popen(command(program, "--memory-limit", "64MiB", arguments=["kill"]), text=True,
                                stdout=subprocess.PIPE)  # fmt: skip

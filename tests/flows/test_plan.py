@@ -1,11 +1,14 @@
 """Overrides to trials, and what is refused before anything starts."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
+from flows.planning import locations
 from flows.planning.errors import UsageError
-from flows.planning.plan import CONF, make_plan
+from flows.planning.locations import CONF
+from flows.planning.plan import make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 
@@ -67,6 +70,39 @@ def test_a_study_of_one_program_takes_another_one_as_it_is(tuned):
 def test_what_is_given_beside_a_study_takes_the_place_of_what_it_says(tuned):
     (planned,) = make_plan(("experiment=best", "workload.requests=7"), "sweep", tuned).trials
     assert (planned.trial.workload.requests, planned.trial.workload.rows_per_length) == (7, 4)
+
+
+def test_configs_of_the_user_come_before_the_projects_and_those_of_config_dir_before_all(tmp_path, monkeypatch):
+    for folder, distinct in (("conf", 3), ("given", 4)):
+        (tmp_path / folder / "shapes").mkdir(parents=True)
+        (tmp_path / folder / "shapes" / "zipf.yaml").write_text(
+            f"name: zipf\nsmallest: 8\nlargest: 96\ndistinct: {distinct}\nexponent: 1.1\n"
+        )
+    (tmp_path / "conf" / "shapes" / "mine.yaml").write_text("name: uniform\nsmallest: 8\nlargest: 9\ndistinct: 2\n")
+
+    def shapes(words, config_dir=None):
+        return make_plan(("workload=monte_carlo", *words), "sweep", config_dir).trials[0].trial.shapes
+
+    usual = shapes(())
+    monkeypatch.chdir(tmp_path)
+    assert (shapes(()).distinct, shapes((), "given").distinct, usual.distinct) == (3, 4, 20)
+    assert (shapes(("shapes=mine",), "given").largest, shapes(("shapes=glob(m*)",)).largest) == (9, 9)
+    with pytest.raises(UsageError, match="shapes must be one of mine, phased, uniform, zipf, but is 'other'"):
+        shapes(("shapes=other",))
+    with pytest.raises(UsageError, match="--config-dir none is not a directory"):
+        shapes((), "none")
+
+
+@pytest.mark.parametrize(
+    ("variable", "directory"),
+    [("/states", "/states/jaxcache/prefect"), ("states", "/home/me/.local/state/jaxcache/prefect"),
+     ("", "/home/me/.local/state/jaxcache/prefect")],
+)  # fmt: skip
+def test_the_server_of_an_installed_package_lies_in_the_users_state_directory(monkeypatch, variable, directory):
+    monkeypatch.setattr(locations, "CHECKOUT", None)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_STATE_HOME", variable)
+    assert locations.server_directory() == Path(directory)
 
 
 def test_every_combination_is_one_trial_named_after_what_varies():

@@ -180,7 +180,7 @@ def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     assert command(home, "server", "start").returncode == 0
     done = command(home, "server", "start", "--host", "127.0.0.1")
     assert done.returncode == 2
-    assert done.stderr.endswith("with another host, auth string or database; make stop, then try again\n")
+    assert done.stderr.endswith("auth string or database; python -m flows.server stop, then try again\n")
 
 
 @pytest.fixture(scope="module")

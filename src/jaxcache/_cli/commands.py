@@ -1,4 +1,4 @@
-"""The commands of ``python -m jaxcache``."""
+"""The commands of ``python -m jaxcache``, which are also those of ``jaxcache`` that need only the core."""
 
 import argparse
 import dataclasses
@@ -34,9 +34,14 @@ _ORDERS: dict[str, Callable[[Row], float]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 something was found or failed, 2 the command is wrong."""
-    parser = _parser()
+def main(arguments: Sequence[str] | None = None, invocation: str = "python -m jaxcache") -> int:
+    """Run a command; return its exit code: 0 done, 1 something was found or failed, 2 the command is wrong.
+
+    Args:
+        arguments: Words of the command line; those of this process by default.
+        invocation: How the user has started it, for messages.
+    """
+    parser = _parser(invocation)
     parsed = parser.parse_args(arguments)
     try:
         return parsed.command(parsed)
@@ -54,9 +59,9 @@ class _Refused(ValueError):
 _OURS = (run_command.Refused, ProgramNotFound)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(invocation: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m jaxcache",
+        invocation,
         description="Run a program as it is, bounded, recorded or watched, or look after a shared directory.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, run: Callable[..., int], text: str, *, needs_directory: bool | None = True, **options: Any
     ) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=text, description=text, **options)
-        subparser.set_defaults(command=run)
+        subparser.set_defaults(command=run, invocation=invocation)
         if needs_directory is None:
             return subparser
         named = os.environ.get(DIRECTORY_VARIABLE) or None
@@ -82,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command(
         "run", run_command.run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
-        needs_directory=False, usage=run_command.USAGE,
+        needs_directory=False, usage=run_command.usage(invocation),
     )  # fmt: skip
     run_command.add_options(run)
 
@@ -289,7 +294,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
         return 1
     with cache:
         current = fingerprint_of({**machine_parts(), "authentication": cache.key_id})
-        findings = examine(cache, current)
+        findings = examine(cache, current, parsed.invocation)
     lines = [
         f"{finding.severity:<6} {finding.text}" + (f"\n       -> {finding.advice}" if finding.advice else "")
         for finding in findings

@@ -24,16 +24,17 @@ from .._process.no_compiles import no_compiles
 from .._process.run_program import ProgramNotFound, read_script, run_module, run_script, show_own_frames_no_more
 from .._process.watch import Watch, watch
 
-USAGE = (
-    "python -m jaxcache run [options] script.py [arguments]\n"
-    "       python -m jaxcache run [options] -m module [arguments]"
-)
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
                       "explain")  # fmt: skip
 
 
 class Refused(ValueError):
     """The command is wrong, and the program was not started."""
+
+
+def usage(invocation: str) -> str:
+    """Return the usage of ``run``, for who has started jaxcache's commands so."""
+    return f"{invocation} run [options] script.py [arguments]\n       {invocation} run [options] -m module [arguments]"
 
 
 def add_options(run: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def run(parsed: argparse.Namespace) -> int:
     if program and program[0] == "--":
         program = program[1:]
     if not program:
-        raise Refused("run needs a program: python -m jaxcache run [options] script.py, or -m module")
+        raise Refused(f"run needs a program: {parsed.invocation} run [options] script.py, or -m module")
     code = None if parsed.module else read_script(program[0])
     try:
         directory = _set_up(parsed)

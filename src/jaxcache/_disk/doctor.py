@@ -39,17 +39,18 @@ class Finding:
     advice: str = ""
 
 
-def examine(cache: DiskCache, current: Fingerprint | None) -> list[Finding]:
+def examine(cache: DiskCache, current: Fingerprint | None, invocation: str = "python -m jaxcache") -> list[Finding]:
     """Look at a directory without changing it.
 
     Args:
         cache: The cache of the directory.
         current: The fingerprint of this machine; None where it is not to be asked for.
+        invocation: How the user starts jaxcache's commands, for advice.
     """
-    findings = [*_permissions(cache), *_index(cache)]
+    findings = [*_permissions(cache), *_index(cache, f"{invocation} verify")]
     try:
         runs = cache.index.runs.last()
-        findings += [*_fingerprints(cache, current), *_misses(cache), *_runs(runs)]
+        findings += [*_fingerprints(cache, current), *_misses(cache, f"{invocation} run"), *_runs(runs)]
     except IndexUnavailable:
         pass  # _index has reported it
     return findings or [Finding("fine", "nothing was found that keeps programs from being shared")]
@@ -68,7 +69,7 @@ def _permissions(cache: DiskCache) -> Iterator[Finding]:
         yield Finding("fault", f"its disk has {format_size(free.f_bavail * free.f_frsize)} left", "free some space")
 
 
-def _index(cache: DiskCache) -> Iterator[Finding]:
+def _index(cache: DiskCache, verify: str) -> Iterator[Finding]:
     size_by_entry = {}
     try:
         size_by_entry = {row.entry_id: row.size_bytes for row in cache.index.rows()}
@@ -78,12 +79,12 @@ def _index(cache: DiskCache) -> Iterator[Finding]:
     stored = set(cache.files.walk())
     strays = list(cache.files.strays())
     if unknown := stored - size_by_entry.keys():
-        yield Finding("note", f"{len(unknown)} entries are not in the index", "python -m jaxcache verify")
+        yield Finding("note", f"{len(unknown)} entries are not in the index", verify)
     if missing := size_by_entry.keys() - stored:
-        yield Finding("note", f"{len(missing)} entries of the index have no file", "python -m jaxcache verify")
+        yield Finding("note", f"{len(missing)} entries of the index have no file", verify)
     if strays:
         yield Finding("note", f"{len(strays)} files among the entries are none, such as {strays[0]}",
-                      "python -m jaxcache verify")  # fmt: skip
+                      verify)  # fmt: skip
     staged = [path for path in _paths_in(cache.files.staging) if time.time() - path.stat().st_mtime > 60]
     if staged:
         yield Finding("note", f"{len(staged)} files were left behind by writers that died",
@@ -112,11 +113,11 @@ def differing_parts(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {ours.get(name, 'none')!r} here, {theirs.get(name, 'none')!r} there" for name in names)
 
 
-def _misses(cache: DiskCache) -> Iterator[Finding]:
+def _misses(cache: DiskCache, run: str) -> Iterator[Finding]:
     stats = cache.stats()
     if stats.hits + stats.misses == 0:
         yield Finding("note", "nothing has been asked of this directory yet",
-                      "call use_directory before the first program compiles, or python -m jaxcache run; processes that "
+                      f"call use_directory before the first program compiles, or {run}; processes that "
                       "a program starts use it where JAXCACHE_DIR names it")  # fmt: skip
         return
     by_reason = stats.misses_by_reason

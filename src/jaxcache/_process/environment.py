@@ -24,6 +24,7 @@ MEMORY_VARIABLE = f"{VARIABLES}MEMORY_LIMIT"
 RECORD_VARIABLE = f"{VARIABLES}RECORD"
 EVICTION_VARIABLE = f"{VARIABLES}EVICTION"
 START = Path(__file__).parent / "start"
+_COMMAND = "jaxcache_command"  # the module of the installed command
 
 
 def _truth(text: str) -> bool:
@@ -140,5 +141,6 @@ def _start_with_jaxcache(environment: MutableMapping[str, str]) -> None:
 
 
 def _is_own_command(argv: list[str]) -> bool:
-    """Say whether this is ``python -m jaxcache``, which says itself what it uses."""
-    return "-m" in argv[:-1] and argv[argv.index("-m") + 1] == "jaxcache"
+    """Say whether this is ``python -m jaxcache`` or ``jaxcache``, which says itself what it uses."""
+    is_module = "-m" in argv[:-1] and argv[argv.index("-m") + 1] == "jaxcache"
+    return is_module or _COMMAND in sys.modules

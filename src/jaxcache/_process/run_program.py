@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType, TracebackType
 
-from .._jax.frames import OWN_FILES
-
 
 class ProgramNotFound(Exception):
     """There is no such script or module."""
@@ -58,7 +56,7 @@ def run_module(name: str, args: Sequence[str]) -> None:
 
 
 def _look_first_in(folder: str) -> None:
-    """Put a folder where Python has put the one of ``python -m jaxcache``, unless it was told to put none there."""
+    """Put a folder where Python has put the one of jaxcache's own command, unless it was told to put none there."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
@@ -88,13 +86,9 @@ def show_own_frames_no_more() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         begin = traceback
-        while begin is not None and _is_own(begin):
+        while begin is not None and begin.tb_frame.f_code is not _run.__code__:
             begin = begin.tb_next
+        begin = begin and begin.tb_next
         show(kind, error.with_traceback(begin or traceback), begin or traceback)
 
     sys.excepthook = hook
-
-
-def _is_own(traceback: TracebackType) -> bool:
-    file = traceback.tb_frame.f_code.co_filename
-    return file in OWN_FILES or file == "<frozen runpy>"

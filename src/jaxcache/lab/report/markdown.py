@@ -7,6 +7,7 @@ from ..analysis.map_words import how_chosen
 from ..analysis.policy_map import ProgramMap
 from ..analysis.sweep import Sweep
 from ..layout import MAP_SVG, RESULTS_CSV
+from .commands import command_like
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
 from .markdown_table import markdown_table
 from .rows import (
@@ -165,5 +166,6 @@ def _conditions(sweep: Sweep) -> Iterator[str]:
         yield f"- command: `{sweep.manifest.command}`"
     yield from (f"- {line}" for line in conditions(sweep))
     if sweep.results:
-        yield "- one trial again: `python -m flows.sweep --config-dir <this sweep>/trials/<id> --config-name config`"
+        command = command_like(sweep.manifest and sweep.manifest.command, "sweep")
+        yield f"- one trial again: `{command} --config-dir <this sweep>/trials/<id> --config-name config`"
     yield ""

@@ -21,6 +21,7 @@ from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
 from . import page_tables
 from .charts import Figure, figures
+from .commands import command_like
 from .images import WEB, themes
 from .rows import conditions, damaged_results, headline
 from .vega import vega_scripts
@@ -294,9 +295,10 @@ def _failures(sweep: Sweep) -> list[dict[str, str]]:
 
 def _commands(sweep: Sweep) -> list[str]:
     name = sweep.directory.name
-    first = [sweep.manifest.command] if sweep.manifest else []
+    started = sweep.manifest and sweep.manifest.command
+    report, again = command_like(started, "report"), command_like(started, "sweep")
     return [
-        *first,
-        f"python -m flows.report outputs/{name}  # this report again, without running anything",
-        f"python -m flows.sweep --config-dir outputs/{name}/trials/<id> --config-name config  # one trial again",
+        *([started] if started else []),
+        f"{report} outputs/{name}  # this report again, without running anything",
+        f"{again} --config-dir outputs/{name}/trials/<id> --config-name config  # one trial again",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ... import format_size
 from ..analysis.sweep import Group, Program, Sweep
 from ..result import TrialResult
+from .commands import command_like
 
 GROUP_COLUMNS = (
     "workload", "shapes", "precision", "disk", "buckets", "limit", "eviction", "seeds", "hit rate", "misses",
@@ -104,10 +105,8 @@ def damaged_results(sweep: Sweep) -> list[str]:
     if not sweep.damaged:
         return []
     directory = shlex.quote(str(sweep.directory))
-    return [
-        "Trials with a damaged result count as not run; "
-        f"python -m flows.sweep sweep.resume={directory} runs them again."
-    ]
+    command = command_like(sweep.manifest and sweep.manifest.command, "sweep")
+    return [f"Trials with a damaged result count as not run; {command} sweep.resume={directory} runs them again."]
 
 
 def unequal_seeds(groups: Sequence[Group]) -> str:

@@ -12,6 +12,7 @@ from ... import Trace, format_size
 from ..buckets import Optimal
 from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
+from ..report.commands import command_like
 from ..report.markdown_table import markdown_table
 from ..result import Reference, TrialResult
 from .curves_plot import draw
@@ -140,7 +141,7 @@ def _checked_row(verified: Verified) -> tuple[str, ...]:
 def _markdown(tuned: Tuned) -> Iterator[str]:
     yield from ("# The setting to take", "", answer(tuned), "")
     yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
-    yield from ("`python -m flows.sweep --config-dir <this directory> experiment=best`", "")
+    yield from (f"`{command_like(tuned.command, 'sweep')} --config-dir <this directory> experiment=best`", "")
     if tuned.program:
         yield from ("runs this program with it; another one where you name its `workload`.", "")
     else:
