@@ -1,4 +1,4 @@
-"""Process of the project's own Prefect server: started when needed, at one address until it is stopped.
+"""Process of the project's own Prefect server: started when needed, always at one address if that is free.
 
 Prefect's ephemeral server is not used: it loses task records when the process ends after a burst, and a Ctrl-C in the
 terminal reaches it too. Prefect reads its settings when it is imported, so that :func:`configure` has to come first.
@@ -34,7 +34,7 @@ from .settings import (
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
 EVERY_ADDRESS = "0.0.0.0"
-_RECORD, _LOG, _LOCK = "server.json", "server.log", "server.lock"
+_RECORD, _PORT, _LOG, _LOCK = "server.json", "server.port", "server.log", "server.lock"
 _START_SECONDS = 120.0
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -183,9 +183,17 @@ def _launch(settings: ServerSettings) -> Server:
 
 
 def _free_port(host: str = LOOPBACK) -> tuple[int, int | None]:
-    """Return the port of the last server, unless that was stopped or the port is taken, or another; reserved."""
+    """Return the port of the last server, or another if that is taken; reserved."""
     last = _last()
-    return reserve_port(host, None if last is None else last.port)
+    return reserve_port(host, _stopped_port() if last is None else last.port, seed=str(HOME))
+
+
+def _stopped_port() -> int | None:
+    """Return the port of the server that was stopped last, at which reports link to their runs."""
+    try:
+        return int((HOME / _PORT).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "subprocess.Popen[bytes]":
@@ -244,6 +252,7 @@ def stop() -> bool:
         _, alive = psutil.wait_procs(family, timeout=10)
         for member in alive:
             _ignore_absence(member.kill)
+        (HOME / _PORT).write_text(str(server.port))
         (HOME / _RECORD).unlink(missing_ok=True)
         return True
 
