@@ -21,8 +21,8 @@ _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolv
 def main(words: list[str] | None = None) -> int:
     """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
-    quiet = "--quiet" in words
-    words = [word for word in words if word != "--quiet"]
+    quiet, dry_run = "--quiet" in words, "--dry-run" in words
+    words = [word for word in words if word not in ("--quiet", "--dry-run")]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
         with leave_on_interrupt(_INTERRUPTED):
@@ -31,7 +31,9 @@ def main(words: list[str] | None = None) -> int:
 
                 words = saved_words(words)
             options = _parse(words)
-        return _run(options, quiet) if options else 0
+        if options is None:
+            return 0
+        return _print_forecast(options) if dry_run else _run(options, quiet)
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
@@ -95,6 +97,9 @@ def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, q
     try:
         with watching(leave):
             state = run_flow()
+    except KeyboardInterrupt:  # outside the trials, where Prefect may have been setting the run's state
+        _close_record(directory)
+        raise
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
@@ -102,6 +107,32 @@ def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, q
         return 1
     broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
     return _print_outcome(directory, started, quiet, state.message if broken else None)
+
+
+def _close_record(directory: Path) -> None:
+    """Start a process that closes Prefect's record of this run, since this process is about to end."""
+    from .running import crashed_runs, resume
+
+    manifest = resume.read_manifest(directory)
+    if manifest is not None and manifest.run_url is not None:
+        crashed_runs.close_from_elsewhere(manifest.run_url)
+
+
+def _print_forecast(options: argparse.Namespace) -> int:
+    """Print what the sweep would run, and start nothing; return the exit code."""
+    with leave_on_interrupt(_INTERRUPTED):
+        from .planning.errors import UsageError
+        from .planning.plan import CONFIG_NAME, make_plan
+        from .running.dry_run import forecast
+
+        name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+        try:
+            lines = forecast(make_plan(tuple(options.overrides), name, config_dir))
+        except UsageError as error:
+            print(f"sweep: {error}", file=sys.stderr)
+            return 2
+    print("\n".join(lines))
+    return 0
 
 
 def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> Path:
@@ -153,6 +184,9 @@ def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | 
     console.print(f"Report: {directory / PAGE}", highlight=False, soft_wrap=True)
     if ended is None:
         print(resume.advice(directory), file=sys.stderr)
+    if ended == "failed" and results.failed:
+        retry = f"To run the failed trials again: {resume.command(directory, retry_failed=True)}"
+        console.print(retry, highlight=False, soft_wrap=True)
     if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
         console.print(resume.command(directory), highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Settings of a trial's composed config, validated by pydantic: the runner, the sweep, and the trial itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from jaxcache import parse_size
@@ -53,6 +54,16 @@ class SweepSettings(BaseModel):
     directory: Path
     order_seed: NonNegativeInt
     resume: Path | None = None
+    retry_failed: bool = False
+
+    @model_validator(mode="after")
+    def _check_retry(self) -> Self:
+        if self.retry_failed and self.resume is None:
+            raise ValueError(
+                "sweep.retry_failed=true needs the sweep whose failed trials are to run again; "
+                "add sweep.resume=<directory>"
+            )
+        return self
 
 
 class ComposedConfig(BaseModel):

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .settings import LOOPBACK, ServerError
+from .settings import ServerError
 
 _RELEASE_SECONDS = 5.0  # a killed server, even one that counts as dead, keeps its port until its memory is freed
 _PORTS = range(4200, 4300)  # below those of outgoing connections, so that a server's port is free again after it ends

@@ -81,7 +81,7 @@ def _save_config(session: Session, planned: PlannedTrial, directory: Path) -> No
     config = {
         **planned.config,
         "costs": str(session.directory / COSTS),
-        "sweep": {**planned.config["sweep"], "resume": None},
+        "sweep": {**planned.config["sweep"], "resume": None, "retry_failed": False},
     }
     write_file(directory / TRIAL_CONFIG, yaml.safe_dump(config, sort_keys=False), durable=False)
 
