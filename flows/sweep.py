@@ -155,7 +155,7 @@ def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> P
 
     fork_server.start()
     directory = resume.claim(plan)
-    problem = find_server()
+    problem = find_server(plan.server.idle_hours)
     if problem is not None:
         raise UsageError(problem)
     return directory

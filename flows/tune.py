@@ -96,7 +96,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     from jaxcache.lab.running import fork_server
 
     fork_server.start()
-    if problem := find_server():
+    if problem := find_server(plan.server.idle_hours):
         raise UsageError(problem)
 
     from .tuning.flow import RunFailed, tune_flow

@@ -23,7 +23,7 @@ from jaxcache.lab.trial import Device, Trial
 from .compose import Composer
 from .errors import UsageError
 from .overrides import Expander, split_lists, trial_names
-from .settings import Runner, SweepSettings, check_shared_settings, validate
+from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
@@ -50,6 +50,7 @@ class Plan:
         trials: Trials in the order in which those of one program run.
         runner: Workers, and the limits of each trial's process.
         sweep: Settings of the sweep as a whole.
+        server: Settings of the Prefect server.
         devices: Devices of this machine, of which each runs one trial at a time; empty if the workers are those at
             ``runner.address``.
         costs: Table that ``costs`` names; empty without one.
@@ -60,6 +61,7 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     runner: Runner
     sweep: SweepSettings
+    server: ServerKeys
     devices: tuple[Device, ...]
     costs: CostTable
     references: Path | None
@@ -102,6 +104,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
         trials=tuple(planned),
         runner=first.runner,
         sweep=first.sweep,
+        server=first.server,
         devices=tuple(_devices(first.runner)),
         costs=_costs(first.costs),
         references=first.costs and first.costs.parent / REFERENCES,

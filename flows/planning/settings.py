@@ -18,9 +18,10 @@ from pydantic import (
 from jaxcache import parse_size
 from jaxcache.lab.trial import Trial
 
+from ..prefect_server.settings import DEFAULT_IDLE_HOURS
 from .errors import UsageError
 
-_OF_THE_SWEEP = ("runner", "sweep", "costs")
+_OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
 
 
 def _memory_limit(value: Any) -> Any:
@@ -66,6 +67,14 @@ class SweepSettings(BaseModel):
         return self
 
 
+class ServerKeys(BaseModel):
+    """Settings of the project's Prefect server, should the sweep have to start it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    idle_hours: PositiveFloat = DEFAULT_IDLE_HOURS
+
+
 class ComposedConfig(BaseModel):
     """Composed config of one trial: the trial, and the sweep's settings, which all trials share."""
 
@@ -73,6 +82,7 @@ class ComposedConfig(BaseModel):
 
     runner: Runner
     sweep: SweepSettings
+    server: ServerKeys = ServerKeys()
     costs: Path | None
     trial: Trial
 

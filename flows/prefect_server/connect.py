@@ -22,8 +22,11 @@ def check_address() -> None:
         )
 
 
-def find_server() -> str | None:
-    """Set ``PREFECT_API_URL`` to a server that answers, started if need be; return a problem, or None."""
+def find_server(idle_hours: float | None = None) -> str | None:
+    """Set ``PREFECT_API_URL`` to a server that answers, started if need be; return a problem, or None.
+
+    A server that is started ends by itself after so many hours without a client; by default as the last one did.
+    """
     try:
         check_address()
     except UsageError as error:
@@ -31,7 +34,7 @@ def find_server() -> str | None:
     if os.environ.get("PREFECT_API_URL"):
         return None
     try:
-        server, is_new = process.start()
+        server, is_new = process.start(idle_hours=idle_hours)
     except (OSError, ServerError) as error:
         return f"the Prefect server cannot be started: {error}"
     if is_new:

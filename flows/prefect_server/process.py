@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from .ports import reserve_port
 from .settings import (
+    DEFAULT_IDLE_HOURS,
     LOOPBACK,
     ServerError,
     ServerSettings,
@@ -36,6 +37,15 @@ HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
 EVERY_ADDRESS = "0.0.0.0"
 _RECORD, _PORT, _LOG, _LOCK = "server.json", "server.port", "server.log", "server.lock"
 _START_SECONDS = 120.0
+_LOOPS = {  # which look for work, at Prefect's defaults every 5 to 20 s; each takes a while to be due here
+    "CANCELLATION_CLEANUP_LOOP_SECONDS": 60,
+    "CLEANUP_RECONCILER_LOOP_SECONDS": 60,
+    "FOREMAN_LOOP_SECONDS": 60,
+    "LATE_RUNS_LOOP_SECONDS": 30,
+    "PAUSE_EXPIRATIONS_LOOP_SECONDS": 60,
+    "REPOSSESSOR_LOOP_SECONDS": 60,
+    "SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": 30,
+}
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -133,12 +143,13 @@ def _last() -> Server | None:
         return None
 
 
-def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
+def start(wanted: ServerSettings | None = None, idle_hours: float | None = None) -> tuple[Server, bool]:
     """Return this project's server, and whether it was started just now. See :func:`wait` for when it answers.
 
     Args:
         wanted: Settings that the server must have. By default a running server may have any, and one that has to be
             started gets those of the environment and of the last server, unless :func:`stop` ended that.
+        idle_hours: Hours without a client after which a server that has to be started ends by itself.
 
     Raises:
         SettingError: If a server with other settings is running, or the settings cannot be used.
@@ -152,7 +163,8 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
         if server is not None:
             _check_alike(server, last, wanted)
             return server, False
-        settings = (requested_settings() if wanted is None else wanted).over(last)
+        requested = requested_settings() if wanted is None else wanted
+        settings = requested.over(ServerSettings(idle_hours=idle_hours)).over(last)
         settings.check()
         server = _launch(settings)
         save_settings(settings, HOME)
@@ -166,7 +178,7 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
     if wanted is None or wanted.over(last) == last:
         return
     raise SettingError(
-        f"the project's server runs at {server.url} with another host, auth string or database; "
+        f"the project's server runs at {server.url} with another host, auth string, database or idle hours; "
         "make stop, then try again"
     )
 
@@ -200,6 +212,7 @@ def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "sub
     # The port is a setting and not an argument: the UI reads the API's address from the server's settings.
     variables = {
         **_QUIET,
+        **{f"PREFECT_SERVER_SERVICES_{name}": str(seconds) for name, seconds in _LOOPS.items()},
         "PREFECT_HOME": str(HOME),
         **settings.variables(),
         "PREFECT_SERVER_API_PORT": str(port),
@@ -210,7 +223,7 @@ def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "sub
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (HOME / _LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start"],
+            [sys.executable, "-m", f"{__package__}.serve", str(settings.idle_hours or DEFAULT_IDLE_HOURS)],
             env={**inherited, **variables},
             stdin=subprocess.DEVNULL,
             stdout=log,

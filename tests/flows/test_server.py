@@ -122,6 +122,7 @@ def guarded(tmp_path_factory, postgres):
         (("--host", "0.0.0.0"), {}, "--host 0.0.0.0 can be reached from other machines: set "
          "PREFECT_SERVER_API_AUTH_STRING=user:password in the environment, or give --auth-file FILE"),
         (("--host", "no such host"), {}, "--host must be an IPv4 address or a name of this machine, such as 0.0.0.0"),
+        (("--idle-hours", "0"), {}, "--idle-hours must be a number above 0, such as 12, or inf for never, but is '0'"),
         ((), {"PREFECT_SERVER_API_AUTH_STRING": "sesame"}, "PREFECT_SERVER_API_AUTH_STRING must be of the form"),
         (("--auth-file", "nowhere"), {}, "--auth-file nowhere cannot be read (No such file or directory)"),
         (("--database", "mysql://me:sesame@host/x"), {}, "--database must be such as postgresql://user@host/name, but "
@@ -180,7 +181,7 @@ def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     assert command(home, "server", "start").returncode == 0
     done = command(home, "server", "start", "--host", "127.0.0.1")
     assert done.returncode == 2
-    assert done.stderr.endswith("with another host, auth string or database; make stop, then try again\n")
+    assert done.stderr.endswith("with another host, auth string, database or idle hours; make stop, then try again\n")
 
 
 @pytest.fixture(scope="module")
