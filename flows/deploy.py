@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from .planning.plan import PROJECT
+from .planning.composition import PROJECT
 from .prefect_server.connect import find_server
 
 _RUN = "prefect deployment run sweep/sweep -p 'overrides=[\"eviction=lru,gdsf\"]'"

@@ -31,6 +31,9 @@ def main(words: list[str] | None = None) -> int:
 
                 words = saved_words(words)
             options = _parse(words)
+        if isinstance(options, str):
+            print(f"sweep: {options}", file=sys.stderr)
+            return 2
         if options is None:
             return 0
         return _print_forecast(options) if dry_run else _run(options, quiet)
@@ -39,16 +42,21 @@ def main(words: list[str] | None = None) -> int:
         return 130
 
 
-def _parse(words: list[str]) -> argparse.Namespace | None:
-    """Return the options of a sweep, or None if Hydra answered one of its own flags."""
+def _parse(words: list[str]) -> argparse.Namespace | str | None:
+    """Return the options of a sweep, a line that says what is wrong, or None if Hydra answered its own flag."""
     from hydra._internal.utils import get_args_parser
 
-    options = get_args_parser().parse_args(words)
+    options, unknown = get_args_parser().parse_known_args(words)
+    if unknown:
+        key, equals, value = unknown[0].lstrip("-").partition("=")
+        after = words[words.index(unknown[0]) + 1 :]
+        given = value if equals else after[0] if after and "=" not in after[0] else "value"
+        return f"there is no option {unknown[0]}, see --help; settings are written without dashes, as {key}={given}"
     if not any(getattr(options, flag, None) for flag in _HYDRA_FLAGS):
         return options
     import hydra
 
-    from .planning.plan import CONF, CONFIG_NAME
+    from .planning.composition import CONF, CONFIG_NAME
 
     sys.argv = [sys.argv[0], *words]  # Hydra reads it
     hydra.main(config_path=str(CONF), config_name=CONFIG_NAME, version_base="1.3")(lambda _: None)()
@@ -59,14 +67,14 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     """Prepare the sweep, run its flow, and print its outcome; return the exit code."""
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
-        from .running import fork_server
-
-        fork_server.start_before_imports()
+        from .planning.composition import CONFIG_NAME, compose
         from .planning.errors import UsageError
-        from .planning.plan import CONFIG_NAME
+        from .running import fork_server
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
+            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
+            fork_server.start_before_imports()
             directory = _prepare(tuple(options.overrides), name, config_dir)
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)
@@ -121,12 +129,16 @@ def _close_record(directory: Path) -> None:
 def _print_forecast(options: argparse.Namespace) -> int:
     """Print what the sweep would run, and start nothing; return the exit code."""
     with leave_on_interrupt(_INTERRUPTED):
+        from .planning.composition import CONFIG_NAME, compose
         from .planning.errors import UsageError
-        from .planning.plan import CONFIG_NAME, make_plan
-        from .running.dry_run import forecast
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
+            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
+
+            from .planning.plan import make_plan
+            from .running.dry_run import forecast
+
             lines = forecast(make_plan(tuple(options.overrides), name, config_dir))
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)

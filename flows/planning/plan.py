@@ -5,13 +5,7 @@ import random
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any
 
 from jaxcache import CostTable
 from jaxcache.lab.layout import REFERENCES
@@ -20,14 +14,9 @@ from jaxcache.lab.running.launch import ProcessLimits
 from jaxcache.lab.running.memory_check import check_memory, memory_warning
 from jaxcache.lab.trial import Device, Trial
 
-from .compose import Composer
+from .composition import CONFIG_NAME, compose
 from .errors import UsageError
-from .overrides import Expander, split_lists, trial_names
 from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
-
-PROJECT = Path(__file__).resolve().parents[2]
-CONF = PROJECT / "conf"
-CONFIG_NAME = "sweep"
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
     Raises:
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
-    configs, names = _compose(overrides, config_name, config_dir)
+    configs, names = compose(overrides, config_name, config_dir)
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
     planned = [
@@ -133,32 +122,6 @@ def check_directories(plan: Plan) -> None:
             raise UsageError(
                 f"{name}={directory} cannot be written to ({error.strerror}); change its permissions or give another"
             ) from error
-
-
-def _compose(
-    overrides: tuple[str, ...], config_name: str, config_dir: str | None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return each trial's resolved config, and its name."""
-    directory = None if config_dir is None else Path(config_dir).resolve()
-    if directory is not None and not directory.is_dir():
-        raise UsageError(f"--config-dir {config_dir} is not a directory")
-    primary, secondary = CONF, directory
-    if directory is not None and (directory / f"{config_name}.yaml").exists():
-        primary, secondary = directory, CONF
-    search_path = [] if secondary is None else [f"hydra.searchpath=[file://{secondary}]"]
-    with initialize_config_dir(str(primary), version_base="1.3", job_name="sweep"):
-        loader = GlobalHydra.instance().config_loader()
-        expander = Expander(loader, config_name, search_path, directory)
-        try:
-            lists = split_lists(overrides)
-            combinations = [combination for words in lists for combination in expander.expand(words)]
-            configs = Composer(loader, config_name, search_path).compose_all(combinations)
-            resolved = cast("list[dict[str, Any]]", [OmegaConf.to_container(each, resolve=True) for each in configs])
-        except OverrideParseException as error:
-            raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
-        except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
-            raise UsageError(" ".join(str(error).split())) from error
-    return resolved, trial_names(combinations, resolved)
 
 
 def _refuse_equal(planned: list[PlannedTrial]) -> None:

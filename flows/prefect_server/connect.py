@@ -17,6 +17,9 @@ def check_address() -> None:
     process.configure()
     api_url = os.environ.get("PREFECT_API_URL")
     if api_url and not process.healthy(api_url, timeout_seconds=10):
+        whole = f"{api_url.rstrip('/')}/api"
+        if process.healthy(whole, timeout_seconds=10):
+            raise UsageError(f"PREFECT_API_URL={api_url} is a server's UI; write PREFECT_API_URL={whole}")
         raise UsageError(
             f"PREFECT_API_URL={api_url} does not answer; start that server, or unset it to use the project's own"
         )

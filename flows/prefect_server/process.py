@@ -121,10 +121,10 @@ def _bypass_proxies(host: str) -> None:
 
 
 def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
-    """Return whether a Prefect server answers at this address."""
+    """Return whether a Prefect server's API answers at this address; its UI answers every path, with a page."""
     try:
         with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_seconds) as answer:
-            return answer.status == 200
+            return answer.status == 200 and answer.read(16).strip() == b"true"
     except (OSError, http.client.HTTPException, ValueError):
         return False
 

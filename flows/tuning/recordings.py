@@ -12,8 +12,8 @@ from jaxcache.lab.trial import Trial
 from jaxcache.lab.tuning.bucketed_traces import choose, derive, read_prices
 from jaxcache.lab.tuning.search import Candidate, Recording, Tuning, search
 
+from ..planning.composition import CONF
 from ..planning.errors import UsageError
-from ..planning.plan import CONF
 from .settings import TuneSettings, refuse_limits_below
 
 

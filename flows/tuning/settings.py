@@ -10,8 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, Val
 from jaxcache import POLICIES, format_size, parse_size
 from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES
 
+from ..planning.composition import CONF
 from ..planning.errors import UsageError
-from ..planning.plan import CONF, Plan
+from ..planning.plan import Plan
 
 CONFIG = CONF / "tune.yaml"
 _WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")

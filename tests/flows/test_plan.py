@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
+from flows.planning.composition import CONF
 from flows.planning.errors import UsageError
-from flows.planning.plan import CONF, make_plan
+from flows.planning.plan import make_plan
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 
@@ -209,7 +210,7 @@ def test_a_saved_config_is_planned_as_the_trial_it_came_from(tmp_path):
 BAD = [
     (
         "eviction=lruu",
-        f"eviction must be one of {OPTIONS}, but is 'lruu'",
+        f"eviction must be one of {OPTIONS}, but is 'lruu'; did you mean lru\\?",
     ),
     (
         "eviction=null",
@@ -221,6 +222,10 @@ BAD = [
     ("memory_limit=64parsecs", "memory_limit must be a size such as 64MiB .*, but is '64parsecs'"),
     ("memory_limit=[1,2]", "memory_limit must be a size .* but is \\[1, 2\\]"),
     ("nope=1", "nope=1: there is no setting nope; there are: buckets, costs, eviction"),
+    ("limit=3MiB", "limit=3MiB: there is no setting limit; did you mean memory_limit\\?"),
+    ("requests=10", "requests=10: there is no setting requests; did you mean workload.requests\\?"),
+    ("workload.requets=10", "there is no setting workload.requets; did you mean workload.requests\\?"),
+    ("eviction=LRU", "but is 'LRU'; did you mean lru\\?"),
     ("memory_lmit=3MiB", "memory_lmit=3MiB: there is no setting memory_lmit; did you mean memory_limit\\?"),
     ("workload.nope=1", "there is no setting workload.nope"),
     ("+nope=1", "there is no setting nope; see --help"),
@@ -254,7 +259,9 @@ BAD = [
     ("persistent.mode=fresh", "persistent.directory must be given for shared, and only for shared"),
     ("persistent.eviction=random", "persistent.eviction must be one of lru, lfu, fifo, .*, but is 'random'"),
     ("persistent.limit=-1", "persistent.limit must be positive, such as 64MiB, but is -1"),
-    ("eviction=lru,", "eviction=lru, cannot be read; write key=value"),
+    ("eviction=lru,", "eviction=lru, ends with a comma; write eviction=lru"),
+    ("eviction=lru, gdsf", "eviction=lru, gdsf has a space in it; write eviction=lru,gdsf"),
+    ("sweep.directory=a=b", "sweep.directory=a=b cannot be read; put its value in quotes of its own: 'sweep.dir"),
     ("eviction", "eviction cannot be read; write key=value"),
 ]
 

@@ -176,6 +176,15 @@ def test_another_page_of_the_browser_may_neither_read_the_server_nor_start_anyth
     assert allowed(address(home)) == address(home)
 
 
+def test_the_address_of_a_server_s_ui_is_refused_with_that_of_its_api(guarded):
+    home, _ = guarded
+    done = command(home, "deploy", PREFECT_API_URL=address(home))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"deploy: PREFECT_API_URL={address(home)} is a server's UI; write PREFECT_API_URL={address(home)}/api\n"
+    )
+
+
 def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     home, _ = guarded
     assert command(home, "server", "start").returncode == 0

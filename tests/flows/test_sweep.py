@@ -281,13 +281,15 @@ def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path):
     done = command(tmp_path / "home", "sweep", "eviction=lruu")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == f"sweep: eviction must be one of {OPTIONS}, but is 'lruu'\n"
+    assert done.stderr == f"sweep: eviction must be one of {OPTIONS}, but is 'lruu'; did you mean lru?\n"
     assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
+    [(("--eviction", "lru"), "there is no option --eviction, see --help; settings are written without dashes, as "
+      "eviction=lru"),
+     (("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
      (("sweep.directory=/proc/nowhere",), "sweep.directory=/proc/nowhere cannot be made"),
      (("sweep.directory=/proc",), "sweep.directory=/proc cannot be written to"),
      (("sweep.directory=pyproject.toml",), "sweep.directory=pyproject.toml cannot be made (File exists)"),
