@@ -56,6 +56,11 @@ class Plan:
     references: Path | None
 
     @property
+    def programs(self) -> int:
+        """Number of programs, each of which has a reference run."""
+        return len({planned.program_id for planned in self.trials})
+
+    @property
     def process_limits(self) -> ProcessLimits:
         """Limits of each trial's process, beside its time."""
         return ProcessLimits(self.runner.memory_limit, self.runner.retries)

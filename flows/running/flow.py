@@ -68,7 +68,7 @@ def sweep(
     began = time.monotonic()
     before, manifest = _begin_run(sweep_directory)
     with (
-        Progress(len(plan.trials) if trials else 0, quiet=quiet) as progress,
+        Progress(len(plan.trials) if trials else 0, plan.programs, quiet=quiet) as progress,
         open_workers(plan, progress.say) as workers,
     ):
         progress.announce(manifest.run_url)
