@@ -15,6 +15,7 @@ from typing import Any
 from .running.signals import leave_on_interrupt
 
 _INTERRUPTED = "Interrupted; results that are there are kept."
+_NEEDED = ("hydra", "omegaconf", "jax", "jaxcache", "prefect", "pydantic")
 _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
 
 
@@ -40,6 +41,11 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        print(f"sweep: {sys.executable} has no {error.name}; make setup, then take .venv/bin/python", file=sys.stderr)
+        return 2
 
 
 def _parse(words: list[str]) -> argparse.Namespace | str | None:

@@ -285,6 +285,13 @@ def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
+def test_outside_the_virtual_environment_a_line_says_how_to_enter_it():
+    without = [sys.executable, "-S", "-m", "flows.sweep", "eviction=lru"]  # -S: without site-packages
+    done = subprocess.run(without, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"sweep: {sys.executable} has no hydra; make setup, then take .venv/bin/python\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(("--eviction", "lru"), "there is no option --eviction, see --help; settings are written without dashes, as "

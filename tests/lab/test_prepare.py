@@ -15,7 +15,8 @@ print(sorted({'scipy', 'optax', 'altair', 'vl_convert', 'prefect'} & set(sys.mod
 MISTYPED = """
 import sys
 from flows.sweep import main
-print(main(["evicton=lru"]), main(["eviction=lrru"]), "jax" in sys.modules)
+from flows.tune import main as tune
+print(main(["evicton=lru"]), main(["eviction=lrru"]), tune(["wrkload=monte_carlo"]), "jax" in sys.modules)
 """
 PREPARED = """
 import sys, threading
@@ -50,7 +51,7 @@ def scripts(monkeypatch, tmp_path):
 
 
 def test_a_mistyped_key_or_option_is_answered_without_importing_jax():
-    assert told(MISTYPED) == "2 2 False\n"
+    assert told(MISTYPED) == "2 2 2 False\n"
 
 
 def test_planning_imports_nothing_that_only_trials_and_reports_need():
