@@ -37,7 +37,7 @@ HOME = Path(os.environ.get("PREFECT_HOME") or PROJECT / ".prefect")
 EVERY_ADDRESS = "0.0.0.0"
 _RECORD, _PORT, _LOG, _LOCK = "server.json", "server.port", "server.log", "server.lock"
 _START_SECONDS = 120.0
-_LOOPS = {  # which look for work, at Prefect's defaults every 5 to 20 s; each takes a while to be due here
+_LOOPS = {  # how often services look for work; at Prefect's own 5 to 20 s an idle server is always busy
     "CANCELLATION_CLEANUP_LOOP_SECONDS": 60,
     "CLEANUP_RECONCILER_LOOP_SECONDS": 60,
     "FOREMAN_LOOP_SECONDS": 60,

@@ -8,6 +8,7 @@ import pytest
 
 from flows.planning.errors import UsageError
 from flows.planning.plan import make_plan
+from flows.prefect_server import process
 from flows.prefect_server.serve import ClientLog, end_when_idle
 
 from .conftest import command
@@ -86,6 +87,14 @@ def test_a_server_stays_while_a_flow_is_connected_however_long_it_says_nothing()
     asyncio.run(log({"type": "websocket", "path": "/api/events/in", "headers": []}, None, None))
     clock.now += HOUR
     assert log.idle_seconds == HOUR
+
+
+def test_the_loops_that_are_slowed_down_are_prefect_s():
+    """A variable that Prefect does not know would be ignored."""
+    import prefect.settings
+
+    for name, seconds in process._LOOPS.items():
+        assert getattr(prefect.settings, f"PREFECT_SERVER_SERVICES_{name}").default() < seconds
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "soon", "nan"])
