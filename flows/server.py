@@ -9,7 +9,7 @@ import socket
 import sys
 import webbrowser
 
-from .prefect_server.process import EVERY_ADDRESS, Server, configure, running, start, stop, wait
+from .prefect_server.process import EVERY_ADDRESS, Server, configure, running, start_and_wait, stop
 from .prefect_server.settings import ServerError, SettingError, requested_settings
 
 
@@ -25,8 +25,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"running at {server.url}" if server else "not running")
         return 0 if server else 1
     try:
-        server, _ = start(requested_settings(options.host, options.auth_file, options.database, options.idle_hours))
-        wait(server)
+        wanted = requested_settings(options.host, options.auth_file, options.database, options.idle_hours)
+        server = start_and_wait(wanted)
     except ServerError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1

@@ -37,16 +37,15 @@ def find_server(idle_hours: float | None = None) -> str | None:
     if os.environ.get("PREFECT_API_URL"):
         return None
     try:
-        server, is_new = process.start(idle_hours=idle_hours)
+        process.start_and_wait(idle_hours=idle_hours, meanwhile=_import_prefect).use()
     except (OSError, ServerError) as error:
         return f"the Prefect server cannot be started: {error}"
+    return None
+
+
+def _import_prefect(server: process.Server, is_new: bool) -> None:
+    """Import Prefect for a server that is starting: both take seconds."""
     if is_new:
         print("Starting the project's Prefect server; later sweeps use it too (make stop ends it) …", file=sys.stderr)
     server.use()
-    import prefect  # noqa: F401  importing it takes a second, in which the server starts
-
-    try:
-        process.wait(server)
-    except ServerError as error:
-        return str(error)
-    return None
+    import prefect  # noqa: F401

@@ -234,6 +234,30 @@ def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "sub
         )
 
 
+def start_and_wait(
+    wanted: ServerSettings | None = None,
+    idle_hours: float | None = None,
+    meanwhile: Callable[[Server, bool], None] = lambda _server, _is_new: None,
+) -> Server:
+    """Return this project's server once it answers; one that is just ending by itself is started again.
+
+    Args:
+        wanted: As for :func:`start`.
+        idle_hours: As for :func:`start`.
+        meanwhile: Function that is called with the server, and whether it is new, before it is waited for.
+    """
+    server, is_new = start(wanted, idle_hours)
+    meanwhile(server, is_new)
+    try:
+        wait(server)
+    except ServerError:
+        if is_new or server.alive():
+            raise
+        server, _ = start(wanted, idle_hours)
+        wait(server)
+    return server
+
+
 def wait(server: Server) -> None:
     """Wait until a server of this project answers.
 

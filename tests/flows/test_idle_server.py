@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -110,7 +112,12 @@ def test_a_server_that_ended_by_itself_is_started_again_at_its_address_with_all_
     flow = api(url, "/flows/", {"name": "kept"})["id"]
     psutil.Process(record["pid"]).wait(60)
     assert command(tmp_path, "server", "status").returncode == 1
-    done = command(tmp_path, "server", "open", "--idle-hours", "12", DISPLAY="")
+    saved = tmp_path / "server.secret.json"
+    saved.write_text(json.dumps({**json.loads(saved.read_text()), "idle_hours": 12}))  # or it would soon end again
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"]) as ending:  # as if it were still ending
+        created = psutil.Process(ending.pid).create_time()
+        (tmp_path / "server.json").write_text(json.dumps({**record, "pid": ending.pid, "created": created}))
+        done = command(tmp_path, "server", "open", DISPLAY="")
     try:
         assert (done.returncode, done.stdout) == (0, f"Prefect UI: http://127.0.0.1:{record['port']}\n")
         assert api(url, f"/flows/{flow}")["name"] == "kept"
