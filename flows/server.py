@@ -10,7 +10,7 @@ import sys
 import webbrowser
 
 from .planning.invocation import command_of
-from .prefect_server.process import EVERY_ADDRESS, Server, configure, running, start, stop, wait
+from .prefect_server.process import EVERY_ADDRESS, Server, configure, running, start_and_wait, stop
 from .prefect_server.settings import ServerError, SettingError, requested_settings
 
 
@@ -26,8 +26,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"running at {server.url}" if server else "not running")
         return 0 if server else 1
     try:
-        server, _ = start(requested_settings(options.host, options.auth_file, options.database))
-        wait(server)
+        wanted = requested_settings(options.host, options.auth_file, options.database, options.idle_hours)
+        server = start_and_wait(wanted)
     except ServerError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1
@@ -41,6 +41,7 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", metavar="ADDRESS", help="listen there, such as 0.0.0.0; default: 127.0.0.1")
     parser.add_argument("--auth-file", metavar="FILE", help="holds user:password, which clients must send; "
                         "default: $PREFECT_SERVER_API_AUTH_STRING")  # fmt: skip
+    parser.add_argument("--idle-hours", metavar="HOURS", help="end after so long without a run; default: 12")
     parser.add_argument("--database", metavar="URL", help="such as postgresql://user@host/name; default: SQLite")
     return parser.parse_args(words)
 

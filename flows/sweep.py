@@ -16,14 +16,15 @@ from .planning.invocation import command_of
 from .running.signals import leave_on_interrupt
 
 _INTERRUPTED = "Interrupted; results that are there are kept."
+_NEEDED = ("hydra", "omegaconf", "jax", "jaxcache", "prefect", "pydantic")
 _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "package", "version")
 
 
 def main(words: list[str] | None = None) -> int:
     """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
-    quiet = "--quiet" in words
-    words = [word for word in words if word != "--quiet"]
+    quiet, dry_run = "--quiet" in words, "--dry-run" in words
+    words = [word for word in words if word not in ("--quiet", "--dry-run")]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
         with leave_on_interrupt(_INTERRUPTED):
@@ -32,17 +33,32 @@ def main(words: list[str] | None = None) -> int:
 
                 words = saved_words(words)
             options = _parse(words)
-        return _run(options, quiet) if options else 0
+        if isinstance(options, str):
+            print(f"sweep: {options}", file=sys.stderr)
+            return 2
+        if options is None:
+            return 0
+        return _print_forecast(options) if dry_run else _run(options, quiet)
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        print(f"sweep: {sys.executable} has no {error.name}; make setup, then take .venv/bin/python", file=sys.stderr)
+        return 2
 
 
-def _parse(words: list[str]) -> argparse.Namespace | None:
-    """Return the options of a sweep, or None if Hydra answered one of its own flags."""
+def _parse(words: list[str]) -> argparse.Namespace | str | None:
+    """Return the options of a sweep, a line that says what is wrong, or None if Hydra answered its own flag."""
     from hydra._internal.utils import get_args_parser
 
-    options = get_args_parser().parse_args(words)
+    options, unknown = get_args_parser().parse_known_args(words)
+    if unknown:
+        key, equals, value = unknown[0].lstrip("-").partition("=")
+        after = words[words.index(unknown[0]) + 1 :]
+        given = value if equals else after[0] if after and "=" not in after[0] else "value"
+        return f"there is no option {unknown[0]}, see --help; settings are written without dashes, as {key}={given}"
     if not any(getattr(options, flag, None) for flag in _HYDRA_FLAGS):
         return options
     import hydra
@@ -50,8 +66,8 @@ def _parse(words: list[str]) -> argparse.Namespace | None:
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+    from .planning.composition import CONFIG_NAME, append_directories
     from .planning.locations import config_directories
-    from .planning.plan import CONFIG_NAME, append_directories
 
     first, *others = config_directories(options.config_dir or options.config_path)
 
@@ -72,14 +88,14 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     """Prepare the sweep, run its flow, and print its outcome; return the exit code."""
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
-        from .running import fork_server
-
-        fork_server.start_before_imports()
+        from .planning.composition import CONFIG_NAME, compose
         from .planning.errors import UsageError
-        from .planning.plan import CONFIG_NAME
+        from .running import fork_server
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
+            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
+            fork_server.start_before_imports()
             directory = _prepare(tuple(options.overrides), name, config_dir)
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)
@@ -110,6 +126,9 @@ def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, q
     try:
         with watching(leave):
             state = run_flow()
+    except KeyboardInterrupt:  # outside the trials, where Prefect may have been setting the run's state
+        _close_record(directory)
+        raise
     except Exception as error:  # Prefect's own, such as a server that went away
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
@@ -117,6 +136,36 @@ def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, q
         return 1
     broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
     return _print_outcome(directory, started, quiet, state.message if broken else None)
+
+
+def _close_record(directory: Path) -> None:
+    """Start a process that closes Prefect's record of this run, since this process is about to end."""
+    from .running import crashed_runs, resume
+
+    manifest = resume.read_manifest(directory)
+    if manifest is not None and manifest.run_url is not None:
+        crashed_runs.close_from_elsewhere(manifest.run_url)
+
+
+def _print_forecast(options: argparse.Namespace) -> int:
+    """Print what the sweep would run, and start nothing; return the exit code."""
+    with leave_on_interrupt(_INTERRUPTED):
+        from .planning.composition import CONFIG_NAME, compose
+        from .planning.errors import UsageError
+
+        name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+        try:
+            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
+
+            from .planning.plan import make_plan
+            from .running.dry_run import forecast
+
+            lines = forecast(make_plan(tuple(options.overrides), name, config_dir))
+        except UsageError as error:
+            print(f"sweep: {error}", file=sys.stderr)
+            return 2
+    print("\n".join(lines))
+    return 0
 
 
 def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> Path:
@@ -139,7 +188,7 @@ def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> P
 
     fork_server.start()
     directory = resume.claim(plan)
-    problem = find_server()
+    problem = find_server(plan.server.idle_hours)
     if problem is not None:
         raise UsageError(problem)
     return directory
@@ -168,6 +217,9 @@ def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | 
     console.print(f"Report: {directory / PAGE}", highlight=False, soft_wrap=True)
     if ended is None:
         print(resume.advice(directory), file=sys.stderr)
+    if ended == "failed" and results.failed:
+        retry = f"To run the failed trials again: {resume.command(directory, retry_failed=True)}"
+        console.print(retry, highlight=False, soft_wrap=True)
     if ended == "interrupted":
         console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
         console.print(resume.command(directory), highlight=False, soft_wrap=True)

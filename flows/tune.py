@@ -30,14 +30,21 @@ Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was star
 def main(words: list[str] | None = None) -> int:
     """Tune; return the exit code: 0 found, 1 a run failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
+    from .planning.composition import compose
     from .planning.errors import UsageError
-    from .tuning.settings import CONFIG, read_settings
+    from .tuning.words import split_words
 
     if {"-h", "--help"} & set(words):
+        from .tuning.settings import CONFIG
+
         lines = "".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())
         print(HELP.format(tune=command_of("tune"), sweep=command_of("sweep"), settings=lines))
         return 0
     try:
+        compose(tuple(split_words(words)[1]))  # before JAX is imported, which takes longer
+
+        from .tuning.settings import read_settings
+
         settings, program = read_settings(words)
         return (_tune_trace if settings.trace else _tune_program)(settings, program, words)
     except UsageError as error:
@@ -99,7 +106,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     from jaxcache.lab.running import fork_server
 
     fork_server.start()
-    if problem := find_server():
+    if problem := find_server(plan.server.idle_hours):
         raise UsageError(problem)
 
     from .tuning.flow import RunFailed, tune_flow

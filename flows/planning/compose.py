@@ -8,6 +8,7 @@ the combination furthest from the first is composed by Hydra too and compared.
 import copy
 import difflib
 import functools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -94,6 +95,29 @@ def line(override: Override) -> str:
     return override.input_line or f"{override.get_key_element()}={override.get_value_element_as_str()}"
 
 
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a question that names what a mistyped word may have meant; empty if nothing is like it.
+
+    Dotted names whose last part is the word come first, then those that are like it, then those that contain it.
+    """
+    parts = {name: name.rpartition(".")[2] for name in names}
+    typed = word.lower()
+    meant = [name for name, last in parts.items() if last.lower() == typed]
+    like = difflib.get_close_matches(typed, {*parts, *parts.values()}, n=1)
+    meant += [name for name, last in parts.items() if like and like[0] in (name, last)]
+    meant += [name for name, last in parts.items() if last.endswith(f"_{typed}")]
+    return f"did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
+
+
+def _keys(config: DictConfig, parent: str = "") -> Iterator[str]:
+    """Yield every key of a config, dotted where it is nested."""
+    for name in sorted(map(str, config)):
+        yield f"{parent}{name}"
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none():
+            yield from _keys(node, f"{parent}{name}.")
+
+
 def _plain(config: DictConfig, without: str | None = None) -> Any:
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return {key: value for key, value in plain.items() if key != without}
@@ -104,7 +128,7 @@ def _set(config: DictConfig, key: str, override: Override) -> None:
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig) or name not in node:
         names = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names)}"
+        siblings = [f"{parent}.{other}".removeprefix(".") for other in names]
+        hint = did_you_mean(name, siblings) or did_you_mean(name, _keys(config)) or f"there are: {', '.join(names)}"
         raise ValueError(f"{override.input_line}: there is no setting {key}; {hint}")
     OmegaConf.update(config, key, override.value(), merge=True)

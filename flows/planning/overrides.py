@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from .compose import Combination, line
+from .compose import Combination, did_you_mean, line
 from .errors import UsageError
 
 SEPARATOR = "+"  # between two lists of overrides
@@ -130,7 +130,11 @@ def _check_choice(override: Override, options: list[str]) -> None:
         raise UsageError(f"{override.input_line}: experiment takes one study at a time; choose one of: {listed}")
     for name in names:
         if str(name) not in options and not (name is None and key == "experiment"):
-            raise UsageError(f"{key} must be one of {listed}, but is {'null' if name is None else repr(str(name))}")
+            close = "" if name is None else did_you_mean(str(name), options)
+            raise UsageError(
+                f"{key} must be one of {listed}, but is {'null' if name is None else repr(str(name))}"
+                + f"; {close}" * bool(close)
+            )
 
 
 def trial_names(combinations: list[Combination], configs: list[dict[str, Any]]) -> list[str]:

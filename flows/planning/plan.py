@@ -1,21 +1,10 @@
 """Plan of a sweep: Hydra composes each trial's config, pydantic validates every trial before the first starts."""
 
-import functools
 import random
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any
 
 from jaxcache import CostTable
 from jaxcache.lab.layout import REFERENCES
@@ -24,13 +13,9 @@ from jaxcache.lab.running.launch import ProcessLimits
 from jaxcache.lab.running.memory_check import check_memory, memory_warning
 from jaxcache.lab.trial import Device, Trial
 
-from .compose import Composer
+from .composition import CONFIG_NAME, compose
 from .errors import UsageError
-from .locations import CONF, config_directories
-from .overrides import Expander, split_lists, trial_names
-from .settings import Runner, SweepSettings, check_shared_settings, validate
-
-CONFIG_NAME = "sweep"
+from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
 
 
 @dataclass(frozen=True)
@@ -53,6 +38,7 @@ class Plan:
         trials: Trials in the order in which those of one program run.
         runner: Workers, and the limits of each trial's process.
         sweep: Settings of the sweep as a whole.
+        server: Settings of the Prefect server.
         devices: Devices of this machine, of which each runs one trial at a time; empty if the workers are those at
             ``runner.address``.
         costs: Table that ``costs`` names; empty without one.
@@ -63,9 +49,15 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     runner: Runner
     sweep: SweepSettings
+    server: ServerKeys
     devices: tuple[Device, ...]
     costs: CostTable
     references: Path | None
+
+    @property
+    def programs(self) -> int:
+        """Number of programs, each of which has a reference run."""
+        return len({planned.program_id for planned in self.trials})
 
     @property
     def process_limits(self) -> ProcessLimits:
@@ -90,16 +82,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
     Raises:
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UsageError(f"--config-dir {config_dir} is not a directory")
-    return _make_plan(overrides, config_name, config_dir, config_directories(config_dir))
-
-
-@functools.lru_cache(maxsize=8)
-def _make_plan(
-    overrides: tuple[str, ...], config_name: str, config_dir: str | None, directories: tuple[Path, ...]
-) -> Plan:
-    configs, names = _compose(overrides, config_name, directories)
+    configs, names = compose(overrides, config_name, config_dir)
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
     planned = [
@@ -118,6 +101,7 @@ def _make_plan(
         trials=tuple(planned),
         runner=first.runner,
         sweep=first.sweep,
+        server=first.server,
         devices=tuple(_devices(first.runner)),
         costs=_costs(first.costs),
         references=first.costs and first.costs.parent / REFERENCES,
@@ -146,42 +130,6 @@ def check_directories(plan: Plan) -> None:
             raise UsageError(
                 f"{name}={directory} cannot be written to ({error.strerror}); change its permissions or give another"
             ) from error
-
-
-def _compose(
-    overrides: tuple[str, ...], config_name: str, directories: tuple[Path, ...]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return each trial's resolved config, and its name."""
-    with initialize_config_dir(str(CONF), version_base="1.3", job_name="sweep"):
-        loader = _loader(directories)
-        expander = Expander(loader, config_name)
-        try:
-            lists = split_lists(overrides)
-            combinations = [combination for words in lists for combination in expander.expand(words)]
-            configs = Composer(loader, config_name).compose_all(combinations)
-            resolved = cast("list[dict[str, Any]]", [OmegaConf.to_container(each, resolve=True) for each in configs])
-        except OverrideParseException as error:
-            raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
-        except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
-            raise UsageError(" ".join(str(error).split())) from error
-    return resolved, trial_names(combinations, resolved)
-
-
-def _loader(directories: tuple[Path, ...]) -> ConfigLoader:
-    """Return a loader of configs that has each from the first of the directories in which it is.
-
-    ``hydra.searchpath`` could only add directories that come last, and listings of a group's options ignore it.
-    """
-    first, *others = directories
-    search_path = create_config_search_path(str(first))
-    append_directories(search_path, others)
-    return ConfigLoaderImpl(search_path)
-
-
-def append_directories(search_path: ConfigSearchPath, directories: Sequence[Path]) -> None:
-    """Append directories to the one of Hydra's main configs, in their order."""
-    for directory in reversed(directories):
-        search_path.append("jaxcache", f"file://{directory}", anchor=SearchPathQuery(provider="main"))
 
 
 def _refuse_equal(planned: list[PlannedTrial]) -> None:

@@ -1,7 +1,7 @@
 """Settings of a trial's composed config, validated by pydantic: the runner, the sweep, and the trial itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,14 +12,16 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from jaxcache import parse_size
 from jaxcache.lab.trial import Trial
 
+from ..prefect_server.settings import DEFAULT_IDLE_HOURS
 from .errors import UsageError
 
-_OF_THE_SWEEP = ("runner", "sweep", "costs")
+_OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
 
 
 def _memory_limit(value: Any) -> Any:
@@ -53,6 +55,24 @@ class SweepSettings(BaseModel):
     directory: Path
     order_seed: NonNegativeInt
     resume: Path | None = None
+    retry_failed: bool = False
+
+    @model_validator(mode="after")
+    def _check_retry(self) -> Self:
+        if self.retry_failed and self.resume is None:
+            raise ValueError(
+                "sweep.retry_failed=true needs the sweep whose failed trials are to run again; "
+                "add sweep.resume=<directory>"
+            )
+        return self
+
+
+class ServerKeys(BaseModel):
+    """Settings of the project's Prefect server, should the sweep have to start it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    idle_hours: PositiveFloat = DEFAULT_IDLE_HOURS
 
 
 class ComposedConfig(BaseModel):
@@ -62,6 +82,7 @@ class ComposedConfig(BaseModel):
 
     runner: Runner
     sweep: SweepSettings
+    server: ServerKeys = ServerKeys()
     costs: Path | None
     trial: Trial
 

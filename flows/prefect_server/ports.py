@@ -8,18 +8,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from .settings import LOOPBACK, ServerError
+from .settings import ServerError
 
 _RELEASE_SECONDS = 5.0  # a killed server, even one that counts as dead, keeps its port until its memory is freed
 _PORTS = range(4200, 4300)  # below those of outgoing connections, so that a server's port is free again after it ends
 
 
-def reserve_port(host: str = LOOPBACK, previous: int | None = None) -> tuple[int, int | None]:
+def reserve_port(host: str, previous: int | None, seed: str) -> tuple[int, int | None]:
     """Return a free port, and the descriptor that reserves it for the server that inherits it.
 
     Args:
         host: Address to listen at.
-        previous: Port of a server that was not stopped, whose address others still use; it is preferred.
+        previous: Port of the project's last server, which links in reports name; it is preferred.
+        seed: Seed of the order in which others are tried, different for each project, so that those that start servers
+            at one moment try different ports, and each gets the same one again.
 
     Returns:
         The port; the descriptor, or None for a port that the system chose, which needs no reservation.
@@ -27,18 +29,28 @@ def reserve_port(host: str = LOOPBACK, previous: int | None = None) -> tuple[int
     Raises:
         ServerError: If no port of the address is free.
     """
-    if previous is not None:
-        deadline = time.monotonic() + _RELEASE_SECONDS
-        while _bindable(host, previous) is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-    others = random.sample(_PORTS, len(_PORTS))  # so that projects that start servers at one moment try different ports
-    for port in (*(() if previous is None else (previous,)), _PORTS[0], *others):
-        if _bindable(host, port) is not None and (reservation := _reserve(port)) is not None:
+    if previous is not None and (reservation := _reserve_when_released(host, previous)) is not None:
+        return previous, reservation
+    for port in (_PORTS[0], *random.Random(seed).sample(_PORTS, len(_PORTS))):
+        if (reservation := _reserve_free(host, port)) is not None:
             return port, reservation
     port = _bindable(host, 0)
     if port is None:
         raise ServerError(f"no free port on {host} for the Prefect server; is this an address of this machine?")
     return port, None
+
+
+def _reserve_when_released(host: str, port: int) -> int | None:
+    """Reserve a port that a server that has just ended may still hold; None if it stays taken."""
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while (reservation := _reserve_free(host, port)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return reservation
+
+
+def _reserve_free(host: str, port: int) -> int | None:
+    """Return a descriptor that reserves a port, or None if it is taken or reserved."""
+    return None if _bindable(host, port) is None else _reserve(port)
 
 
 def _reserve(port: int) -> int | None:

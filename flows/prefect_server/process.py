@@ -1,4 +1,4 @@
-"""Process of the project's own Prefect server: started when needed, at one address until it is stopped.
+"""Process of the project's own Prefect server: started when needed, always at one address if that is free.
 
 Prefect's ephemeral server is not used: it loses task records when the process ends after a burst, and a Ctrl-C in the
 terminal reaches it too. Prefect reads its settings when it is imported, so that :func:`configure` has to come first.
@@ -23,6 +23,7 @@ from ..planning.invocation import command_of
 from ..planning.locations import server_directory
 from .ports import reserve_port
 from .settings import (
+    DEFAULT_IDLE_HOURS,
     LOOPBACK,
     ServerError,
     ServerSettings,
@@ -36,8 +37,17 @@ from .settings import (
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("PREFECT_HOME") or server_directory())
 EVERY_ADDRESS = "0.0.0.0"
-_RECORD, _LOG, _LOCK = "server.json", "server.log", "server.lock"
+_RECORD, _PORT, _LOG, _LOCK = "server.json", "server.port", "server.log", "server.lock"
 _START_SECONDS = 120.0
+_LOOPS = {  # how often services look for work; at Prefect's own 5 to 20 s an idle server is always busy
+    "CANCELLATION_CLEANUP_LOOP_SECONDS": 60,
+    "CLEANUP_RECONCILER_LOOP_SECONDS": 60,
+    "FOREMAN_LOOP_SECONDS": 60,
+    "LATE_RUNS_LOOP_SECONDS": 30,
+    "PAUSE_EXPIRATIONS_LOOP_SECONDS": 60,
+    "REPOSSESSOR_LOOP_SECONDS": 60,
+    "SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": 30,
+}
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -113,10 +123,10 @@ def _bypass_proxies(host: str) -> None:
 
 
 def healthy(api_url: str, timeout_seconds: float = 2.0) -> bool:
-    """Return whether a Prefect server answers at this address."""
+    """Return whether a Prefect server's API answers at this address; its UI answers every path, with a page."""
     try:
         with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_seconds) as answer:
-            return answer.status == 200
+            return answer.status == 200 and answer.read(16).strip() == b"true"
     except (OSError, http.client.HTTPException, ValueError):
         return False
 
@@ -135,12 +145,13 @@ def _last() -> Server | None:
         return None
 
 
-def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
+def start(wanted: ServerSettings | None = None, idle_hours: float | None = None) -> tuple[Server, bool]:
     """Return this project's server, and whether it was started just now. See :func:`wait` for when it answers.
 
     Args:
         wanted: Settings that the server must have. By default a running server may have any, and one that has to be
             started gets those of the environment and of the last server, unless :func:`stop` ended that.
+        idle_hours: Hours without a client after which a server that has to be started ends by itself.
 
     Raises:
         SettingError: If a server with other settings is running, or the settings cannot be used.
@@ -154,7 +165,8 @@ def start(wanted: ServerSettings | None = None) -> tuple[Server, bool]:
         if server is not None:
             _check_alike(server, last, wanted)
             return server, False
-        settings = (requested_settings() if wanted is None else wanted).over(last)
+        requested = requested_settings() if wanted is None else wanted
+        settings = requested.over(ServerSettings(idle_hours=idle_hours)).over(last)
         settings.check()
         server = _launch(settings)
         save_settings(settings, HOME)
@@ -168,7 +180,7 @@ def _check_alike(server: Server, last: ServerSettings, wanted: ServerSettings | 
     if wanted is None or wanted.over(last) == last:
         return
     raise SettingError(
-        f"the project's server runs at {server.url} with another host, auth string or database; "
+        f"the project's server runs at {server.url} with another host, auth string, database or idle hours; "
         f"{command_of('server')} stop, then try again"
     )
 
@@ -185,15 +197,24 @@ def _launch(settings: ServerSettings) -> Server:
 
 
 def _free_port(host: str = LOOPBACK) -> tuple[int, int | None]:
-    """Return the port of the last server, unless that was stopped or the port is taken, or another; reserved."""
+    """Return the port of the last server, or another if that is taken; reserved."""
     last = _last()
-    return reserve_port(host, None if last is None else last.port)
+    return reserve_port(host, _stopped_port() if last is None else last.port, seed=str(HOME))
+
+
+def _stopped_port() -> int | None:
+    """Return the port of the server that was stopped last, at which reports link to their runs."""
+    try:
+        return int((HOME / _PORT).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "subprocess.Popen[bytes]":
     # The port is a setting and not an argument: the UI reads the API's address from the server's settings.
     variables = {
         **_QUIET,
+        **{f"PREFECT_SERVER_SERVICES_{name}": str(seconds) for name, seconds in _LOOPS.items()},
         "PREFECT_HOME": str(HOME),
         **settings.variables(),
         "PREFECT_SERVER_API_PORT": str(port),
@@ -204,7 +225,7 @@ def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "sub
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (HOME / _LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start"],
+            [sys.executable, "-m", f"{__package__}.serve", str(settings.idle_hours or DEFAULT_IDLE_HOURS)],
             env={**inherited, **variables},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -213,6 +234,30 @@ def _popen(port: int, settings: ServerSettings, reservation: int | None) -> "sub
             start_new_session=True,  # it outlives this command, and does not receive the terminal's Ctrl-C
             pass_fds=() if reservation is None else (reservation,),
         )
+
+
+def start_and_wait(
+    wanted: ServerSettings | None = None,
+    idle_hours: float | None = None,
+    meanwhile: Callable[[Server, bool], None] = lambda _server, _is_new: None,
+) -> Server:
+    """Return this project's server once it answers; one that is just ending by itself is started again.
+
+    Args:
+        wanted: As for :func:`start`.
+        idle_hours: As for :func:`start`.
+        meanwhile: Function that is called with the server, and whether it is new, before it is waited for.
+    """
+    server, is_new = start(wanted, idle_hours)
+    meanwhile(server, is_new)
+    try:
+        wait(server)
+    except ServerError:
+        if is_new or server.alive():
+            raise
+        server, _ = start(wanted, idle_hours)
+        wait(server)
+    return server
 
 
 def wait(server: Server) -> None:
@@ -247,6 +292,7 @@ def stop() -> bool:
         _, alive = psutil.wait_procs(family, timeout=10)
         for member in alive:
             _ignore_absence(member.kill)
+        (HOME / _PORT).write_text(str(server.port))
         (HOME / _RECORD).unlink(missing_ok=True)
         return True
 

@@ -1,4 +1,4 @@
-"""Settings of the project's Prefect server: its address, its auth string, its database.
+"""Settings of the project's Prefect server: its address, its auth string, its database, and when it ends by itself.
 
 They are kept beside the server's data until ``make stop``, so that a server started again after it was killed has the
 same. The auth string and the database's password are in one file that only its owner can read, and reach the server
@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOOPBACK = "127.0.0.1"
+DEFAULT_IDLE_HOURS = 12.0
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _SAVED = "server.secret.json"
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
@@ -39,11 +40,13 @@ class ServerSettings:
         host: Address of this machine to listen at; default loopback.
         auth: Auth string that clients have to send, as ``user:password``; default none.
         database: Postgres database, as ``postgresql://user@host/name``; default SQLite in the server's directory.
+        idle_hours: Hours without a client after which the server ends by itself; default 12, infinite for never.
     """
 
     host: str | None = None
     auth: str | None = field(default=None, repr=False)
     database: str | None = field(default=None, repr=False)  # it may hold a password
+    idle_hours: float | None = None
 
     @property
     def listens(self) -> str:
@@ -52,7 +55,12 @@ class ServerSettings:
 
     def over(self, other: "ServerSettings") -> "ServerSettings":
         """Return these settings, with the other's where these are None."""
-        return ServerSettings(self.host or other.host, self.auth or other.auth, self.database or other.database)
+        return ServerSettings(
+            self.host or other.host,
+            self.auth or other.auth,
+            self.database or other.database,
+            self.idle_hours or other.idle_hours,
+        )
 
     def check(self) -> None:
         """Refuse an address that is open to the network without an auth string, and a database that cannot be used.
@@ -79,7 +87,10 @@ class ServerSettings:
 
 
 def requested_settings(
-    host: str | None = None, auth_file: str | None = None, database: str | None = None
+    host: str | None = None,
+    auth_file: str | None = None,
+    database: str | None = None,
+    idle_hours: str | None = None,
 ) -> ServerSettings:
     """Return the settings of the command line and the environment.
 
@@ -87,7 +98,8 @@ def requested_settings(
         SettingError: If a value cannot be used.
     """
     auth = _read_auth(Path(auth_file)) if auth_file else _checked_auth(os.environ.get(AUTH_VARIABLE), AUTH_VARIABLE)
-    return ServerSettings(host and _address(host), auth, database and _postgres(database))
+    hours = None if idle_hours is None else _hours(idle_hours)
+    return ServerSettings(host and _address(host), auth, database and _postgres(database), hours)
 
 
 def saved_settings(home: Path) -> ServerSettings:
@@ -117,6 +129,13 @@ def _address(host: str) -> str:
         raise SettingError(
             f"--host must be an IPv4 address or a name of this machine, such as 0.0.0.0, but is {host!r}"
         ) from None
+
+
+def _hours(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if (hours := float(text)) > 0:
+            return hours
+    raise SettingError(f"--idle-hours must be a number above 0, such as 12, or inf for never, but is {text!r}")
 
 
 def _read_auth(path: Path) -> str | None:

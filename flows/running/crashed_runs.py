@@ -44,8 +44,13 @@ def close(run_url: str, why: str = _KILLED) -> None:
 
 
 def _close(client: SyncPrefectClient, run_id: UUID, crashed: State) -> None:
-    state = client.read_flow_run(run_id).state
-    if state is None or state.is_final():
+    """Close a run, and the run that it is a part of, whose process was the same."""
+    flow_run = client.read_flow_run(run_id)
+    if flow_run.parent_task_run_id is not None:
+        parent = client.read_task_run(flow_run.parent_task_run_id).flow_run_id
+        if parent is not None:
+            _close(client, parent, crashed)
+    if flow_run.state is None or flow_run.state.is_final():
         return
     run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
     for task in client.read_task_runs(flow_run_filter=run, task_run_filter=_UNFINISHED):

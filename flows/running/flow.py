@@ -20,8 +20,9 @@ from jaxcache.lab.files import write_json
 from jaxcache.lab.layout import MANIFEST, RESULT, TRIALS
 from jaxcache.lab.report.warm_up import prepare_report
 
+from ..planning.composition import CONFIG_NAME
 from ..planning.errors import UsageError
-from ..planning.plan import CONFIG_NAME, PlannedTrial, check_directories, make_plan
+from ..planning.plan import PlannedTrial, check_directories, make_plan
 from ..prefect_server import watchdog
 from ..workers.protocol import open_workers
 from . import artifacts, crashed_runs, resume
@@ -67,7 +68,7 @@ def sweep(
     began = time.monotonic()
     before, manifest = _begin_run(sweep_directory)
     with (
-        Progress(len(plan.trials) if trials else 0, quiet=quiet) as progress,
+        Progress(len(plan.trials) if trials else 0, plan.programs, quiet=quiet) as progress,
         open_workers(plan, progress.say) as workers,
     ):
         progress.announce(manifest.run_url)

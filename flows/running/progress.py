@@ -15,28 +15,42 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcache.lab.layout import scratch
-from jaxcache.lab.result import TrialResult
-from jaxcache.lab.running.progress_file import read_progress
+from jaxcache.lab.result import Reference, TrialResult
+from jaxcache.lab.running.progress_file import TrialProgress, read_progress
 
 _MOST_ROWS = 16
 _REFRESHES_PER_SECOND = 2
+_LEAST_DONE = 0.2  # of a trial, before the time that is left is guessed
 
 
 @dataclass(frozen=True)
 class _Running:
-    """Trial that runs now, with its start, its device and its directory."""
+    """Trial or reference that runs now, with its start, its device and its directory."""
 
     since: float
     device: str
     directory: Path
+    is_reference: bool = False
+
+    @property
+    def progress(self) -> TrialProgress | None:
+        """How far it is; None if that is not known."""
+        return read_progress(scratch(self.directory))
+
+    @property
+    def share(self) -> float:
+        """Share of its requests that are served."""
+        progress = self.progress
+        return 0.0 if progress is None else progress.served / progress.requests
 
 
 class Progress:
     """Counts of a sweep's trials, and their display. Its methods may be called from any thread."""
 
-    def __init__(self, trials: int, quiet: bool = False) -> None:
+    def __init__(self, trials: int, references: int = 0, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)
         self._trials, self._done, self._failed = trials, 0, 0
+        self._programs = references
         self._running: dict[str, _Running] = {}
         self._references = self._known = 0
         self._first_trial_at: float | None = None
@@ -89,10 +103,26 @@ class Progress:
         cursor = "\x1b[?25h" if self._console.is_terminal else ""
         os.write(2, f"{cursor}\nLeft at once; finished trials are kept. To go on:\n{advice}\n".encode())
 
-    def reference_done(self) -> None:
-        """Count a reference run."""
+    def reference_started(self, name: str, directory: Path) -> None:
+        """Show a reference run, with its directory; its worker is not known yet."""
+        with self._lock:
+            self._running[name] = _Running(time.monotonic(), "–", directory, is_reference=True)
+
+    def reference_ended(self, name: str) -> None:
+        """Remove a reference run, however it ended."""
+        with self._lock:
+            self._running.pop(name, None)
+
+    def reference_done(self, name: str, reference: Reference) -> None:
+        """Count a reference run that gave its measurements."""
         with self._lock:
             self._references += 1
+            done = self._references
+        if not self._console.is_terminal:
+            self.say(
+                f"[{done}/{self._programs}] {name}: {reference.requests} requests, {reference.distinct} programs, "
+                f"{reference.unbounded_cost_seconds:.1f} s to compile each once"
+            )
 
     def trial_started(self, name: str, directory: Path, device: str) -> None:
         """Count a trial that was started, with its directory and its device."""
@@ -137,12 +167,16 @@ class Progress:
     def _totals(self) -> str:
         if self._first_trial_at is None:
             then = f"; then {self._trials} trials" if self._trials else ""
-            return f"measuring what each program costs, {self._references} done{then}"
-        left = self._trials - self._done - len(self._running)
-        words = [f"{self._done} done", f"{self._failed} failed", f"{len(self._running)} running", f"{left} left"]
-        if self._done > self._known:
-            each = (time.monotonic() - self._first_trial_at) / (self._done - self._known)
-            words.append(f"about {each * (self._trials - self._done):.0f} s")
+            return f"measuring what each program costs, {self._references} of {self._programs} done{then}"
+        running = [trial for trial in self._running.values() if not trial.is_reference]
+        left = self._trials - self._done - len(running)
+        words = [f"{self._done} done", f"{self._failed} failed", f"{len(running)} running", f"{left} left"]
+        if self._references < self._programs:
+            words.append(f"{self._references} of {self._programs} references")
+        done = self._done - self._known + sum(trial.share for trial in running)
+        if done >= _LEAST_DONE:
+            each = (time.monotonic() - self._first_trial_at) / done
+            words.append(f"about {each * (self._trials - self._known - done):.0f} s left")
         return " · ".join(words)
 
 
@@ -153,7 +187,7 @@ def _table(running: dict[str, _Running]) -> Table:
     for name in ("elapsed", "requests", "hits so far"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, trial in list(running.items())[:_MOST_ROWS]:
-        progress = read_progress(scratch(trial.directory))
+        progress = trial.progress
         served, hits = ("–", "–") if progress is None else (
             f"{progress.served}/{progress.requests}", f"{progress.hit_rate:.1%}",
         )  # fmt: skip

@@ -33,25 +33,37 @@ def claim(plan: Plan) -> Path:
     """Return the directory for this sweep, locked until the process ends, its manifest written.
 
     It is the directory that ``sweep.resume`` names; else the newest unfinished one of the same sweep; else a new one.
-    A sweep that is named may be finished if some of its results were damaged since.
+    A sweep that is named may be finished if some of its results were damaged since, or if its failed trials are to run
+    again: it is unfinished then, and their results are removed.
 
     Raises:
         UsageError: If ``sweep.resume`` names no unfinished sweep of these trials, or the sweep is under way elsewhere.
     """
     with _claiming(plan.sweep.directory):
-        named = plan.sweep.resume
-        if named is not None:
-            _check(plan, named)
-        resumed = named or next(_unfinished(plan), None)
+        resumed = resumed_directory(plan)
         if resumed is None:
             _print_if_sources_changed(plan)
         directory = resumed or _new_directory(plan)
         hold(directory)
         if resumed is None:
             write_json(directory / MANIFEST, _manifest(plan))
+        if plan.sweep.retry_failed:
+            _drop_failed_results(directory)
         for trial in directory.glob("*/*/"):  # left by processes that had done their work when the sweep was killed
             shutil.rmtree(scratch(trial), ignore_errors=True)
         return directory
+
+
+def resumed_directory(plan: Plan) -> Path | None:
+    """Return the directory of the sweep that this one would go on with; None if it would start anew.
+
+    Raises:
+        UsageError: If ``sweep.resume`` names no unfinished sweep of these trials.
+    """
+    named = plan.sweep.resume
+    if named is not None:
+        _check(plan, named)
+    return named or next(_unfinished(plan), None)
 
 
 @contextlib.contextmanager
@@ -100,6 +112,23 @@ def read_manifest(directory: Path) -> Manifest | None:
         return None
 
 
+def _drop_failed_results(directory: Path) -> None:
+    """Remove the results of failed trials, once the manifest says that the sweep is unfinished."""
+    manifest = read_manifest(directory)
+    assert manifest is not None  # it was checked before the directory was locked
+    write_json(directory / MANIFEST, manifest.model_copy(update={"ended": None, "reported": False}))
+    for path in _failed_results(directory, manifest):
+        path.unlink()
+
+
+def _failed_results(directory: Path, manifest: Manifest) -> Iterator[Path]:
+    """Yield the result files of the trials that failed."""
+    for trial_id in manifest.order:
+        result = usable_result(directory / TRIALS / trial_id)
+        if result is not None and result.status == "failed":
+            yield directory / TRIALS / trial_id / RESULT
+
+
 def mark_reported(directory: Path) -> None:
     """Record in the manifest that a sweep has its report: until then it is unfinished."""
     manifest = read_manifest(directory)
@@ -107,9 +136,9 @@ def mark_reported(directory: Path) -> None:
         write_json(directory / MANIFEST, manifest.model_copy(update={"reported": True}))
 
 
-def command(directory: Path) -> str:
-    """Return the command that resumes a sweep."""
-    return f"{command_of('sweep')} {shlex.quote(f'sweep.resume={directory}')}"
+def command(directory: Path, retry_failed: bool = False) -> str:
+    """Return the command that resumes a sweep, or that runs its failed trials again."""
+    return f"{command_of('sweep')} {shlex.quote(f'{_RESUME}{directory}')}" + " sweep.retry_failed=true" * retry_failed
 
 
 def advice(directory: Path) -> str:
@@ -137,7 +166,12 @@ def _check(plan: Plan, directory: Path) -> None:
     if manifest is None:
         raise UsageError(f"sweep.resume={directory} is not the directory of a sweep")
     if not _is_unfinished(manifest) and not _is_damaged(directory, manifest):
-        raise UsageError(f"sweep.resume={directory} is finished; leave sweep.resume out to run it anew")
+        has_failed = next(_failed_results(directory, manifest), None) is not None
+        if plan.sweep.retry_failed and not has_failed:
+            raise UsageError(f"sweep.retry_failed=true: no trial of {directory} failed; leave both out to run it anew")
+        if not plan.sweep.retry_failed:
+            again = "add sweep.retry_failed=true to run its failed trials again, or " if has_failed else ""
+            raise UsageError(f"sweep.resume={directory} is finished; {again}leave sweep.resume out to run it anew")
     if not _same(plan, manifest):
         raise UsageError(
             f"sweep.resume={directory} is of other trials, costs or sources; give it alone, or leave it out"

@@ -30,7 +30,8 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     """Compile every signature of a program once, in full, and run it under jax.jit itself."""
     directory = session.directory / REFERENCES / planned.program_id
     directory.mkdir(parents=True, exist_ok=True)
-    job = session.job("reference", planned, directory)
+    job, name = session.job("reference", planned, directory), f"reference {planned.trial.program_name}"
+    session.progress.reference_started(name, directory)
     try:
         reference = (
             known_reference(job, session.directory / REFERENCES)
@@ -41,8 +42,10 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
         return Cancelled(message=_INTERRUPTED)
     except launch.Failed as error:
         return Failed(message=str(error))
+    finally:
+        session.progress.reference_ended(name)
     session.add_reference(reference)
-    session.progress.reference_done()
+    session.progress.reference_done(name, reference)
     get_run_logger().info(
         "%d signatures, %s, %.2f s to compile each once", reference.distinct, format_size(reference.unbounded_bytes),
         reference.unbounded_cost_seconds,
@@ -81,7 +84,7 @@ def _save_config(session: Session, planned: PlannedTrial, directory: Path) -> No
     config = {
         **planned.config,
         "costs": str(session.directory / COSTS),
-        "sweep": {**planned.config["sweep"], "resume": None},
+        "sweep": {**planned.config["sweep"], "resume": None, "retry_failed": False},
     }
     write_file(directory / TRIAL_CONFIG, yaml.safe_dump(config, sort_keys=False), durable=False)
 

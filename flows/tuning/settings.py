@@ -10,9 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, Val
 from jaxcache import POLICIES, format_size, parse_size
 from jaxcache.lab.trial import SMALLEST_LIMIT_BYTES
 
+from ..planning.compose import did_you_mean
 from ..planning.errors import UsageError
 from ..planning.locations import CONF
 from ..planning.plan import Plan
+from .words import split_words
 
 CONFIG = CONF / "tune.yaml"
 _WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")
@@ -66,9 +68,8 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
     Raises:
         UsageError: If a setting is wrong.
     """
-    tune_words = [word for word in words if word.startswith(("tune.", "trace="))]
+    tune_words, program = split_words(words)
     settings = _validate(_values(tune_words))
-    program = [word for word in words if word not in tune_words]
     if settings.memory_limit is not None and settings.limits is not None:
         raise UsageError("tune.memory_limit and tune.limits say both what to look at; give one of them")
     if settings.trace is None:
@@ -87,8 +88,9 @@ def _values(words: list[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         name = key.removeprefix("tune.")
         if not equals or name not in values:
-            names = ", ".join(["trace", *(f"tune.{name}" for name in values if name != "trace")])
-            raise UsageError(f"{word}: there is no setting {key}; there are: {names}")
+            names = ["trace", *(f"tune.{name}" for name in values if name != "trace")]
+            hint = did_you_mean(name, names) or f"there are: {', '.join(names)}"
+            raise UsageError(f"{word}: there is no setting {key}; {hint}")
         values[name] = None if value in ("null", "") else value
     values["buckets_named"] = any(word.startswith("tune.buckets=") for word in words)
     return values

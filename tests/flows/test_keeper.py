@@ -111,6 +111,49 @@ def test_a_port_that_another_has_taken_for_good_is_left_to_it(tmp_path, monkeypa
         assert found != port
 
 
+def test_a_server_that_was_stopped_gets_its_port_again_so_that_links_of_reports_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "HOME", tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        wanted = probe.getsockname()[1]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        told = {"pid": living.pid, "created": psutil.Process(living.pid).create_time(), "port": wanted}
+        (tmp_path / "server.json").write_text(json.dumps(told))
+        assert process.stop()
+        living.wait(10)
+    found, reservation = process._free_port()
+    os.close(reservation)
+    assert found == wanted
+
+
+def test_a_project_without_a_server_so_far_gets_the_same_port_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "HOME", tmp_path)
+    with socket.socket() as other:  # as if it were another project's server
+        other.bind(("127.0.0.1", 0))
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(ports, "_PORTS", range(taken, taken + 100))
+        found = []
+        for _ in range(3):
+            port, reservation = process._free_port()
+            found.append(port)
+            os.close(reservation)
+    assert len(set(found)) == 1
+    assert found[0] != taken
+
+
+def test_a_port_whose_reservation_outlives_its_socket_is_waited_for(tmp_path, monkeypatch):
+    """The kernel closes the files of a killed process one by one."""
+    monkeypatch.setattr(process, "HOME", tmp_path)
+    port, reservation = process._free_port()
+    (tmp_path / "server.json").write_text(json.dumps({"pid": 2**22, "created": 0.0, "port": port}))
+    closing = threading.Timer(0.3, os.close, (reservation,))
+    closing.start()
+    found, again = process._free_port()
+    os.close(again)
+    closing.join()
+    assert found == port
+
+
 def test_projects_that_start_their_servers_at_one_moment_have_a_port_each(tmp_path):
     homes = [tmp_path / name for name in ("one", "other")]
     starting = [

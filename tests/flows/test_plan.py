@@ -245,7 +245,7 @@ def test_a_saved_config_is_planned_as_the_trial_it_came_from(tmp_path):
 BAD = [
     (
         "eviction=lruu",
-        f"eviction must be one of {OPTIONS}, but is 'lruu'",
+        f"eviction must be one of {OPTIONS}, but is 'lruu'; did you mean lru\\?",
     ),
     (
         "eviction=null",
@@ -257,6 +257,10 @@ BAD = [
     ("memory_limit=64parsecs", "memory_limit must be a size such as 64MiB .*, but is '64parsecs'"),
     ("memory_limit=[1,2]", "memory_limit must be a size .* but is \\[1, 2\\]"),
     ("nope=1", "nope=1: there is no setting nope; there are: buckets, costs, eviction"),
+    ("limit=3MiB", "limit=3MiB: there is no setting limit; did you mean memory_limit\\?"),
+    ("requests=10", "requests=10: there is no setting requests; did you mean workload.requests\\?"),
+    ("workload.requets=10", "there is no setting workload.requets; did you mean workload.requests\\?"),
+    ("eviction=LRU", "but is 'LRU'; did you mean lru\\?"),
     ("memory_lmit=3MiB", "memory_lmit=3MiB: there is no setting memory_lmit; did you mean memory_limit\\?"),
     ("workload.nope=1", "there is no setting workload.nope"),
     ("+nope=1", "there is no setting nope; see --help"),
@@ -290,7 +294,9 @@ BAD = [
     ("persistent.mode=fresh", "persistent.directory must be given for shared, and only for shared"),
     ("persistent.eviction=random", "persistent.eviction must be one of lru, lfu, fifo, .*, but is 'random'"),
     ("persistent.limit=-1", "persistent.limit must be positive, such as 64MiB, but is -1"),
-    ("eviction=lru,", "eviction=lru, cannot be read; write key=value"),
+    ("eviction=lru,", "eviction=lru, ends with a comma; write eviction=lru"),
+    ("eviction=lru, gdsf", "eviction=lru, gdsf has a space in it; write eviction=lru,gdsf"),
+    ("sweep.directory=a=b", "sweep.directory=a=b cannot be read; put its value in quotes of its own: 'sweep.dir"),
     ("eviction", "eviction cannot be read; write key=value"),
 ]
 

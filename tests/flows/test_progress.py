@@ -3,10 +3,11 @@
 from rich.console import Console
 
 from flows.running.progress import Progress
+from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.files import write_json
 from jaxcache.lab.layout import scratch
 from jaxcache.lab.running.progress_file import TrialProgress
-from tests._support.results import result
+from tests._support.results import result, write_sweep
 
 
 def shown(progress) -> str:
@@ -17,8 +18,8 @@ def shown(progress) -> str:
 
 
 def test_each_running_trial_has_a_row_with_its_device_and_how_far_it_is(tmp_path):
-    progress = Progress(trials=5, quiet=True)
-    assert "measuring what each program costs, 0 done; then 5 trials" in shown(progress)
+    progress = Progress(trials=5, references=2, quiet=True)
+    assert "measuring what each program costs, 0 of 2 done; then 5 trials" in shown(progress)
     for name in ("here", "elsewhere"):
         scratch(tmp_path / name).mkdir(parents=True)
         progress.trial_started(f"seed={name}", tmp_path / name, f"gpu of {name}")
@@ -27,6 +28,36 @@ def test_each_running_trial_has_a_row_with_its_device_and_how_far_it_is(tmp_path
     assert here.split() == ["seed=here", "gpu", "of", "here", "0", "s", "30/120", "50.0%"]
     assert elsewhere.split() == ["seed=elsewhere", "gpu", "of", "elsewhere", "0", "s", "–", "–"]
     assert "0 done · 0 failed · 2 running · 3 left" in totals
+
+
+def test_references_show_how_far_they_are_and_how_many_are_done(tmp_path, capsys):
+    progress = Progress(trials=5, references=2)
+    scratch(tmp_path).mkdir(parents=True)
+    progress.reference_started("reference monte_carlo", tmp_path)
+    write_json(scratch(tmp_path) / "advance.json", TrialProgress(served=30, requests=120, hit_rate=0.5))
+    row, totals = shown(progress).splitlines()[1:]
+    assert row.split() == ["reference", "monte_carlo", "–", "0", "s", "30/120", "50.0%"]
+    assert "0 of 2 done; then 5 trials" in totals
+    progress.reference_ended("reference monte_carlo")
+    reference = read_sweep(write_sweep(tmp_path / "sweep", [result()])).references
+    progress.reference_done("reference monte_carlo", next(iter(reference.values())))
+    assert "1 of 2 done; then 5 trials" in shown(progress)
+    said = capsys.readouterr().err
+    assert said == "[1/2] reference monte_carlo: 50 requests, 6 programs, 2.0 s to compile each once\n"
+
+
+def test_the_time_that_is_left_counts_down_between_trials_that_end(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("flows.running.progress.time.monotonic", lambda: now)
+    progress = Progress(trials=4, quiet=True)
+    scratch(tmp_path).mkdir(parents=True)
+    progress.trial_started("seed=0", tmp_path, "cpu 0")
+    left = []
+    for served in (25, 50, 75):
+        now += 10  # a trial takes 40 s
+        write_json(scratch(tmp_path) / "advance.json", TrialProgress(served=served, requests=100, hit_rate=0.5))
+        left.append(shown(progress).splitlines()[-1].rpartition("about ")[2])
+    assert left == ["150 s left", "140 s left", "130 s left"]
 
 
 def test_what_is_done_makes_room_and_counts(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from flows.sweep import main
 from jaxcache.lab.files import write_json
 from jaxcache.lab.layout import RESULT
 from jaxcache.lab.running.earlier_results import known_result
-from tests._support.results import failed
+from tests._support.results import failed, result
 
-from .conftest import command, newest, persistent, run_sweep
+from .conftest import PROJECT, command, environment, newest, persistent, run_sweep
 from .test_sweep import COMPILING, api, decisions, flow_run_of, results, start_sweep, task_runs_of, wait_for
 
 WORDS = (*COMPILING, "eviction=lru,gdsf,random")
@@ -130,6 +132,27 @@ def test_a_finished_sweep_with_a_damaged_result_can_be_gone_on_with_by_name_alon
     assert claim(plan) != sweep
 
 
+def test_failed_results_alone_are_dropped_for_another_run_and_only_where_there_are_any(tmp_path):
+    words = ("eviction=lru,gdsf", "workload=monte_carlo", "persistent=off", f"sweep.directory={tmp_path}")
+    sweep = claim(make_plan(words))
+    good, bad = (sweep / "trials" / planned.trial_id for planned in make_plan(words).trials)
+    for place, outcome in ((good, result()), (bad, result())):
+        place.mkdir(parents=True)
+        write_json(place / RESULT, outcome.model_copy(update={"trial_id": place.name}))
+    end(sweep, "failed")
+    again = make_plan((*words, f"sweep.resume={sweep}", "sweep.retry_failed=true"))
+    with pytest.raises(UsageError, match=f"sweep.retry_failed=true: no trial of {sweep} failed"):
+        claim(again)
+    write_json(bad / RESULT, failed().model_copy(update={"trial_id": bad.name}))
+    with pytest.raises(UsageError, match=r"add sweep\.retry_failed=true to run its failed trials again"):
+        claim(make_plan((*words, f"sweep.resume={sweep}")))
+    assert claim(again) == sweep
+    assert (good / RESULT).exists()
+    assert not (bad / RESULT).exists()
+    manifest = json.loads((sweep / "sweep.json").read_text())
+    assert (manifest["ended"], manifest["reported"]) == (None, False)
+
+
 def end(sweep, how, reported=True):
     told = json.loads((sweep / "sweep.json").read_text())
     (sweep / "sweep.json").write_text(json.dumps({**told, "ended": how, "reported": reported}))
@@ -181,6 +204,22 @@ def test_a_second_ctrl_c_leaves_at_once_and_no_run_that_runs_for_ever(server, pr
     assert (run["state"]["type"], "second interrupt" in run["state"]["message"]) == ("CRASHED", True)
     tasks = task_runs_of(server, run, lambda found: all(task["state_type"] != "RUNNING" for task in found))
     assert not {task["state_type"] for task in tasks} & {"RUNNING", "PENDING"}
+
+
+def test_a_run_that_is_closed_from_elsewhere_takes_along_the_run_that_it_is_a_part_of(server, prefect_home):
+    """As the sweeps of a tuning are: a second interrupt ends the process of both."""
+    flow = api(server, "/flows/", {"name": "tune"})["id"]
+    running = {"flow_id": flow, "state": {"type": "RUNNING"}}
+    whole = api(server, "/flow_runs/", running)["id"]
+    task = api(server, "/task_runs/", {
+        "flow_run_id": whole, "task_key": "sweep", "dynamic_key": "0", "state": {"type": "RUNNING"}})  # fmt: skip
+    part = api(server, "/flow_runs/", {**running, "parent_task_run_id": task["id"]})["id"]
+    subprocess.run(
+        [sys.executable, "-m", "flows.running.crashed_runs", f"http://x/runs/flow-run/{part}"], cwd=PROJECT,
+        env=environment(prefect_home, PREFECT_API_URL=server), check=True, timeout=60,
+    )  # fmt: skip
+    assert [api(server, f"/flow_runs/{run}")["state"]["type"] for run in (whole, part)] == ["CRASHED"] * 2
+    assert api(server, f"/task_runs/{task['id']}")["state"]["type"] == "CRASHED"
 
 
 def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):

@@ -122,6 +122,7 @@ def guarded(tmp_path_factory, postgres):
         (("--host", "0.0.0.0"), {}, "--host 0.0.0.0 can be reached from other machines: set "
          "PREFECT_SERVER_API_AUTH_STRING=user:password in the environment, or give --auth-file FILE"),
         (("--host", "no such host"), {}, "--host must be an IPv4 address or a name of this machine, such as 0.0.0.0"),
+        (("--idle-hours", "0"), {}, "--idle-hours must be a number above 0, such as 12, or inf for never, but is '0'"),
         ((), {"PREFECT_SERVER_API_AUTH_STRING": "sesame"}, "PREFECT_SERVER_API_AUTH_STRING must be of the form"),
         (("--auth-file", "nowhere"), {}, "--auth-file nowhere cannot be read (No such file or directory)"),
         (("--database", "mysql://me:sesame@host/x"), {}, "--database must be such as postgresql://user@host/name, but "
@@ -175,12 +176,21 @@ def test_another_page_of_the_browser_may_neither_read_the_server_nor_start_anyth
     assert allowed(address(home)) == address(home)
 
 
+def test_the_address_of_a_server_s_ui_is_refused_with_that_of_its_api(guarded):
+    home, _ = guarded
+    done = command(home, "deploy", PREFECT_API_URL=address(home))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"deploy: PREFECT_API_URL={address(home)} is a server's UI; write PREFECT_API_URL={address(home)}/api\n"
+    )
+
+
 def test_a_running_server_is_not_taken_for_one_with_other_settings(guarded):
     home, _ = guarded
     assert command(home, "server", "start").returncode == 0
     done = command(home, "server", "start", "--host", "127.0.0.1")
     assert done.returncode == 2
-    assert done.stderr.endswith("auth string or database; python -m flows.server stop, then try again\n")
+    assert done.stderr.endswith("auth string, database or idle hours; python -m flows.server stop, then try again\n")
 
 
 @pytest.fixture(scope="module")

@@ -216,16 +216,23 @@ def trial_processes(process) -> list[psutil.Process]:
     return [child for child in children if child.is_running() and os.getsid(child.pid) == child.pid]
 
 
-def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home, tmp_path):
+@pytest.fixture(scope="module")
+def with_a_failed_trial(server, prefect_home, tmp_path_factory):
+    """A sweep of two trials, of which one was killed, and what it printed."""
+    outputs = tmp_path_factory.mktemp("failed")
     process = start_sweep(
-        prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.workers=1", "runner.retries=0"
+        prefect_home, outputs, *COMPILING, "eviction=lru,gdsf", "runner.workers=1", "runner.retries=0"
     )
-    wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
+    wait_for(process, outputs, "20*/trials/*/stderr.txt")
     (victim,) = trial_processes(process)
     victim.kill()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
-    sweep = newest(tmp_path)
+    return newest(outputs), output
+
+
+def test_a_killed_trial_is_told_and_the_others_are_reported(with_a_failed_trial, server):
+    sweep, output = with_a_failed_trial
     statuses = {one["status"]: one for one in results(sweep).values()}
     assert set(statuses) == {"completed", "failed"}
     assert statuses["failed"]["reason"].startswith("the process was killed by SIGKILL")
@@ -238,6 +245,25 @@ def test_a_killed_trial_is_told_and_the_others_are_reported(server, prefect_home
     tasks = task_runs_of(server, flow_run, lambda found: any(task["state_type"] == "FAILED" for task in found))
     (failed,) = [task for task in tasks if task["state_type"] == "FAILED"]
     assert failed["state"]["message"].startswith("the process was killed by SIGKILL")
+
+
+def test_failed_trials_are_run_again_by_the_command_that_is_printed_and_the_others_are_kept(
+    with_a_failed_trial, prefect_home
+):
+    sweep, output = with_a_failed_trial
+    (line,) = [line for line in output.splitlines() if line.startswith("To run the failed trials again: ")]
+    words = line.partition("flows.sweep ")[2].split()
+    assert words == [f"sweep.resume={sweep}", "sweep.retry_failed=true"]
+    contents = {path: path.read_bytes() for path in sweep.glob("trials/*/result.json")}
+    kept = {path: content for path, content in contents.items() if json.loads(content)["status"] == "completed"}
+    done = command(prefect_home, "sweep", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 trials succeeded" in done.stdout
+    assert len(kept) == 1
+    saved = [yaml.safe_load(path.read_text())["sweep"] for path in sweep.glob("trials/*/config.yaml")]
+    assert [(each["resume"], each["retry_failed"]) for each in saved] == [(None, False)] * 2  # each runs by itself
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    assert [path for path in sweep.parent.iterdir() if path.name.startswith("20")] == [sweep]
 
 
 def test_a_program_whose_reference_is_wrong_fails_its_trials_and_no_others(server, prefect_home, tmp_path):
@@ -255,13 +281,22 @@ def test_bad_input_ends_with_2_in_one_line_and_starts_nothing(tmp_path):
     done = command(tmp_path / "home", "sweep", "eviction=lruu")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == f"sweep: eviction must be one of {OPTIONS}, but is 'lruu'\n"
+    assert done.stderr == f"sweep: eviction must be one of {OPTIONS}, but is 'lruu'; did you mean lru?\n"
     assert not (tmp_path / "home").exists()
+
+
+def test_outside_the_virtual_environment_a_line_says_how_to_enter_it():
+    without = [sys.executable, "-S", "-m", "flows.sweep", "eviction=lru"]  # -S: without site-packages
+    done = subprocess.run(without, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"sweep: {sys.executable} has no hydra; make setup, then take .venv/bin/python\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
+    [(("--eviction", "lru"), "there is no option --eviction, see --help; settings are written without dashes, as "
+      "eviction=lru"),
+     (("memory_limit=-5",), "memory_limit must be positive, such as 64MiB, but is -5"),
      (("sweep.directory=/proc/nowhere",), "sweep.directory=/proc/nowhere cannot be made"),
      (("sweep.directory=/proc",), "sweep.directory=/proc cannot be written to"),
      (("sweep.directory=pyproject.toml",), "sweep.directory=pyproject.toml cannot be made (File exists)"),

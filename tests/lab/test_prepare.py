@@ -12,6 +12,12 @@ LIGHT = """
 import sys, flows.planning.plan
 print(sorted({'scipy', 'optax', 'altair', 'vl_convert', 'prefect'} & set(sys.modules)))
 """
+MISTYPED = """
+import sys
+from flows.sweep import main
+from flows.tune import main as tune
+print(main(["evicton=lru"]), main(["eviction=lrru"]), tune(["wrkload=monte_carlo"]), "jax" in sys.modules)
+"""
 PREPARED = """
 import sys, threading
 from jaxcache.lab.report.warm_up import prepare_report
@@ -42,6 +48,10 @@ def scripts(monkeypatch, tmp_path):
     vega.vega_scripts.cache_clear()
     yield tmp_path / "jaxcache", bundled
     vega.vega_scripts.cache_clear()
+
+
+def test_a_mistyped_key_or_option_is_answered_without_importing_jax():
+    assert told(MISTYPED) == "2 2 2 False\n"
 
 
 def test_planning_imports_nothing_that_only_trials_and_reports_need():

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from jaxcache import JitCache, Trace, optimum, replay
-from jaxcache.lab.tuning.report import Tuned, print_tuning, write_tuning
+from jaxcache.lab.tuning.report import Tuned, Verified, print_tuning, write_tuning
 from jaxcache.lab.tuning.search import Recording, search
 
 MIB = 1024**2
@@ -93,3 +93,21 @@ def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
     printed = io.StringIO()
     print_tuning(tuned, Console(file=printed, width=160))
     assert "For a program: eviction=" in printed.getvalue()
+
+
+def test_the_terminal_s_tables_fit_80_columns_and_cut_no_value(recordings):
+    tuning = search(recordings, ["lru", "gdsf_admit"])
+    checked = tuple(Verified(candidate, None) for candidate in tuning.contenders(2))
+    printed = io.StringIO()
+    tuned = Tuned("a program", "x", tuning, checked, checked[0], None, {})
+    print_tuning(tuned, Console(file=printed, width=80))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in printed.getvalue()
+    for candidate in tuning.ranked:
+        replayed = candidate.replayed
+        numbers = [f"{candidate.total_seconds:.2f}", f"{replayed.compile_seconds:.2f}", str(replayed.misses)]
+        assert any(
+            [candidate.buckets, replayed.policy] == line.split()[:2] and set(numbers) <= set(line.split())
+            for line in lines
+        )

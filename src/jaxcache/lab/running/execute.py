@@ -105,7 +105,7 @@ def execute_trial(job: TrialJob) -> Outcome:
 
             def after(length: int, seconds: float) -> None:
                 recorder.after(length, seconds)
-                progress.after()
+                progress.after_request(length, seconds)
 
             served = serve(trial, cache, after)
         disk_saved_seconds = 0.0 if disk is None else disk.stats().process.seconds_saved
@@ -162,10 +162,11 @@ def execute_reference(job: TrialJob, device: str) -> Reference:
     trial, requests = job.trial, job.scratch / "requests"
     with persistent_cache(Persistent(mode="fresh"), job.scratch):
         with JitCache(None, "none", costs=job.costs, record=requests) as cache:
-            served = serve(trial, cache)
+            progress = ProgressWriter(job.scratch, 2 * trial.workload.requests, cache)  # over both passes
+            served = serve(trial, cache, progress.after_request)
             stats, costs = cache.stats(), cache.costs()
         Trace.load(requests).save(job.directory / REQUESTS)
-        plain = serve(trial, JitCache(enabled=False))
+        plain = serve(trial, JitCache(enabled=False), progress.after_request)
     for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
         if not run.answer.right:
             raise RuntimeError(f"wrong answer under {name}: {describe_answer(run.answer)}")

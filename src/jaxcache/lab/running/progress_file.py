@@ -29,7 +29,7 @@ class ProgressWriter:
         self._scratch, self._requests, self._cache = scratch, requests, cache
         self._served, self._written = 0, time.monotonic()
 
-    def after(self) -> None:
+    def after_request(self, _length: int, _seconds: float) -> None:
         """Record a request that was just served."""
         self._served += 1
         if time.monotonic() - self._written < _EVERY_SECONDS:

@@ -73,6 +73,12 @@ def _setting(candidate: Candidate) -> str:
     return f"eviction={candidate.replayed.policy}, memory_limit={format_size(candidate.limit_bytes)}{buckets}"
 
 
+def _short(candidate: Candidate) -> str:
+    """Return a setting without its keys, for a narrow table."""
+    buckets = "" if candidate.buckets == "none" else f" {candidate.buckets}"
+    return f"{candidate.replayed.policy} {format_size(candidate.limit_bytes)}{buckets}"
+
+
 def answer(tuned: Tuned) -> str:
     """Return the recommended setting and its gain, in a few sentences."""
     best = tuned.tuning.best
@@ -115,6 +121,10 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
 
 _CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
             "total s predicted", "run ")  # fmt: skip
+# Of these, what a terminal of 80 columns has room for; the report has all.
+_TERMINAL_COLUMNS = ("buckets", "eviction", "limit", "total s", "compile s", "run s", "misses", "most held")
+_TERMINAL_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run, as recorded",
+                     "total s predicted", "run ")  # fmt: skip
 _CHECKED_NOTE = (
     "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
     "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
@@ -193,17 +203,17 @@ def _best(tuned: Tuned) -> Iterator[str]:
 def print_tuning(tuned: Tuned, console: Console) -> None:
     """Print the sentence and the two short tables."""
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
-    for columns, rows in (
-        (_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked]),
-        (_CHECKED, [_checked_row(each) for each in checked]),
+    for columns, shown, rows in (
+        (_COLUMNS, _TERMINAL_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked]),
+        (_CHECKED, _TERMINAL_CHECKED, [(_short(each.candidate), *_checked_row(each)[1:]) for each in checked]),
     ):
         if not rows:
             continue
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
-            table.add_column(name.strip(), no_wrap=True, justify="left" if name in ("buckets", "setting") else "right")
+        for name in shown:
+            table.add_column(name.strip(), justify="left" if name in ("buckets", "setting") else "right")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(row[columns.index(name)] for name in shown))
         console.print(table)
         console.print()
     console.print(answer(tuned), markup=False, highlight=False)
