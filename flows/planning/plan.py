@@ -23,6 +23,7 @@ from jaxcache.lab.trial import Device, Trial
 from .compose import Composer
 from .errors import UsageError
 from .overrides import Expander, split_lists, trial_names
+from .programs import check_turns, quoting
 from .settings import Runner, SweepSettings, check_shared_settings, validate
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,8 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
     ]
     _refuse_equal(planned)
     first = composed[0]
+    programs = [each.trial.program for each in composed if each.trial.program is not None]
+    check_turns(programs, first.runner.workers, first.runner.name)
     random.Random(first.sweep.order_seed).shuffle(planned)
     return Plan(
         command=(
@@ -152,6 +155,8 @@ def _compose(
             configs = Composer(loader, config_name, search_path).compose_all(combinations)
             resolved = cast("list[dict[str, Any]]", [OmegaConf.to_container(each, resolve=True) for each in configs])
         except OverrideParseException as error:
+            if error.override is not None and error.override.startswith("program.args="):
+                raise UsageError(quoting(error.override)) from error
             raise UsageError(f"{error.override} cannot be read; write key=value, such as seed=0,1") from error
         except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error

@@ -99,6 +99,11 @@ class JitCache:
         """The limit; None if there is none."""
         return self._state.residents.limit_bytes
 
+    @property
+    def recording_fault(self) -> str | None:
+        """What ended the recording before the program did; None if nothing has, or nothing is recorded."""
+        return None if self._recorder is None else self._recorder.fault
+
     @overload
     def jit(self, fun: Callable[..., Any], /, **options: Any) -> CachedFunction: ...
     @overload
