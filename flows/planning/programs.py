@@ -76,15 +76,12 @@ def _found(program: Program) -> dict[str, str]:
     for name in program.environment:
         if name.startswith(_OWN_VARIABLES) and name not in _KEY_VARIABLES:
             raise UsageError(
-                f"program.environment.{name} is set by each trial itself; write persistent=…, memory_limit=…, eviction=…"
+                f"program.environment.{name} is set by each trial itself; write persistent=shared, memory_limit=64MiB"
             )
     if program.script is not None:
         _check_script(program.script, is_of_this_python=program.python == Path(sys.executable))
     interpreter = _ask(program)
-    if program.script is not None:
-        main = program.script
-    else:
-        main = _file_of_module(program, interpreter)
+    main = program.script or _file_of_module(program, interpreter)
     return {"source": _hash_of(main), "jax": interpreter.jax or ""}
 
 

@@ -22,6 +22,7 @@ from ..analysis.sweep import Group, Sweep
 from . import page_tables
 from .charts import Figure, figures
 from .images import WEB, themes
+from .program_rows import program_rows
 from .rows import conditions, damaged_results, headline
 from .vega import vega_scripts
 
@@ -93,6 +94,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "figures": evidence,
         "comparisons": comparisons,
         "settings": settings,
+        "programs": page_tables.programs(sweep),
         "trials": trials,
         "failures": _failures(sweep),
         "failures_left_out": max(0, len(sweep.failed) - _MOST_FAILURES),
@@ -148,6 +150,8 @@ def _sections(
         yield ("comparisons", "Differences")
     if sweep.groups:
         yield ("settings", "Settings")
+    if program_rows(sweep):
+        yield ("programs", "Programs as wholes")
     if sweep.results:
         yield ("trials", "Trials")
     if sweep.failed:

@@ -287,7 +287,8 @@ class _Runner:
         program = self._program
         described = Settings(
             kind=program.kind, program=program.what, args=program.words, seed=self._job.trial.seed,
-            figures=str(figures), costs=str(self._costs), costs_out=str(costs), record=str(requests) if record else None, **settings,
+            figures=str(figures), costs=str(self._costs), costs_out=str(costs),
+            record=str(requests) if record else None, **settings,
         )  # fmt: skip
         (scratch / "settings.json").write_text(json.dumps(dataclasses.asdict(described)))
         before = self._state_of_file()
