@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ..planning.plan import make_plan
+from omegaconf import OmegaConf
+
+from ..planning.plan import CONF, make_plan
 
 _GROUPS = ("workload", "shapes", "persistent")
 _NOT_THE_PROGRAM = ("eviction", "memory_limit", "buckets", "costs", "runner", "sweep")
@@ -20,6 +23,8 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
     config = make_plan(tuple(program)).trials[0].config
     chosen = {key: value for key, _, value in (word.partition("=") for word in program)}
     options = {group: chosen.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
+    if "program" in config:
+        return _describe_users_program(config, options)
     defaults = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
     overrides = dict(options)
     for key in (key for key in config if key not in _NOT_THE_PROGRAM):
@@ -27,6 +32,25 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
         for name, value in parts:
             if (defaults[key][name] if name else defaults[key]) != value:
                 overrides[f"{key}.{name}" if name else key] = _written(value)
+    return overrides
+
+
+def _describe_users_program(config: dict[str, Any], options: dict[str, str]) -> dict[str, str]:
+    """Return a user's program as overrides by key, with whole paths."""
+    name = config["workload"]["name"]
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "workload" / f"{name}.yaml"))
+    overrides = {"workload": name, "persistent": options["persistent"]}
+    for key, value in {**config["program"], "directory": str(Path(config["program"]["directory"]).absolute())}.items():
+        if key == "check":
+            chosen = {
+                f"program.check.{part}": each for part, each in value.items() if defaults["program"][key][part] != each
+            }
+            overrides.update({part: _written(each) for part, each in chosen.items()})
+        elif defaults["program"][key] != value:
+            is_path = key in ("script", "python")
+            overrides[f"program.{key}"] = _written(str(Path(value).expanduser().absolute()) if is_path else value)
+    if config["seed"]:
+        overrides["seed"] = _written(config["seed"])
     return overrides
 
 
