@@ -23,7 +23,7 @@ from jaxcache.lab.trial import Device, Trial
 from .compose import Composer
 from .errors import UsageError
 from .overrides import Expander, split_lists, trial_names
-from .programs import check_turns, quoting
+from .programs import check_turns, quoting, with_whole_paths
 from .settings import Runner, SweepSettings, check_shared_settings, validate
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -85,6 +85,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
     configs, names = _compose(overrides, config_name, config_dir)
+    configs = [with_whole_paths(config) for config in configs]
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
     planned = [

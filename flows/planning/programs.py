@@ -23,20 +23,28 @@ _OWN_VARIABLES = "JAXCACHE_"
 _KEY_VARIABLES = ("JAXCACHE_KEY", "JAXCACHE_KEY_FILE")
 
 
+def with_whole_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a composed config whose ``program.*`` names the same files wherever it is read again."""
+    program = config.get("program")
+    if not isinstance(program, dict):
+        return config
+    named = {key: program[key] for key in ("script", "directory", "python") if program.get(key) is not None}
+    return {**config, "program": {**program, **{key: str(_absolute(path)) for key, path in named.items()}}}
+
+
 def with_program(config: dict[str, Any]) -> dict[str, Any]:
     """Return a composed config whose workload holds what ``program.*`` says of it.
 
     Raises:
         UsageError: If the program cannot be run; the message names the key.
     """
+    config = with_whole_paths(config)
     keys = config.get("program")
     if not isinstance(keys, dict):
         return config
     workload = {**config["workload"], **keys}
     directory = _directory(workload["directory"])
     workload["directory"] = directory
-    if workload.get("script") is not None:
-        workload["script"] = _absolute(workload["script"])
     python = workload["python"]
     workload["python"] = Path(sys.executable) if python is None else _python(python)
     check = workload["check"]
@@ -57,17 +65,17 @@ def _absolute(path: Any) -> Path:
     return Path(os.path.abspath(Path(str(path)).expanduser()))
 
 
-def _directory(value: Any) -> Path:
-    directory = _absolute(value)
+def _directory(path: Any) -> Path:
+    directory = Path(path)
     if not directory.is_dir():
-        raise UsageError(f"program.directory must be a directory that is there, such as ~/mypkg, but is {value}")
+        raise UsageError(f"program.directory must be a directory that is there, such as ~/mypkg, but is {path}")
     return directory
 
 
-def _python(value: Any) -> Path:
-    python = _absolute(value)  # not resolved: an interpreter knows its virtual environment by the path it is called by
+def _python(path: Any) -> Path:
+    python = Path(path)  # not resolved: an interpreter knows its virtual environment by the path it is called by
     if not python.is_file() or not os.access(python, os.X_OK):
-        raise UsageError(f"program.python must be an interpreter, such as ~/mypkg/.venv/bin/python, but is {value}")
+        raise UsageError(f"program.python must be an interpreter, such as ~/mypkg/.venv/bin/python, but is {path}")
     return python
 
 
@@ -173,4 +181,6 @@ def quoting(override: str) -> str:
         shlex.split(args)
     except ValueError as error:
         return f"program.args must be quoted as for a shell, but is {args!r}: {str(error).lower()}"
-    return f"{override} cannot be read: Hydra needs quotes of its own around it; write \"program.args='{args}'\""
+    quote = '"' if "'" in args else "'"
+    written = shlex.quote(f"program.args={quote}{args.strip(quote)}{quote}")
+    return f"{override} cannot be read: Hydra needs quotes of its own around it; write {written}"

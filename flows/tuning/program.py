@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -36,22 +35,20 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
 
 
 def _describe_users_program(config: dict[str, Any], options: dict[str, str]) -> dict[str, str]:
-    """Return a user's program as overrides by key, with whole paths."""
+    """Return a user's program as overrides by key."""
     name = config["workload"]["name"]
     defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "workload" / f"{name}.yaml"))
+    usual = _flat(defaults["program"])
+    changed = {key: value for key, value in _flat(config["program"]).items() if usual.get(key) != value}
     overrides = {"workload": name, "persistent": options["persistent"]}
-    for key, value in {**config["program"], "directory": str(Path(config["program"]["directory"]).absolute())}.items():
-        if key == "check":
-            chosen = {
-                f"program.check.{part}": each for part, each in value.items() if defaults["program"][key][part] != each
-            }
-            overrides.update({part: _written(each) for part, each in chosen.items()})
-        elif defaults["program"][key] != value:
-            is_path = key in ("script", "python")
-            overrides[f"program.{key}"] = _written(str(Path(value).expanduser().absolute()) if is_path else value)
-    if config["seed"]:
-        overrides["seed"] = _written(config["seed"])
-    return overrides
+    overrides.update({f"program.{key}": _written(value) for key, value in changed.items()})
+    return overrides | ({"seed": str(config["seed"])} if config["seed"] else {})
+
+
+def _flat(program: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a program by key, those of its check by theirs."""
+    checks = {f"check.{key}": value for key, value in program["check"].items()}
+    return {**{key: value for key, value in program.items() if key != "check"}, **checks}
 
 
 def _written(value: Any) -> str:

@@ -108,7 +108,7 @@ def _plain(columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 def _read_plain(file: Path) -> tuple[Any, dict[str, Any]]:
     """Return the table and the metadata of a part in NumPy's format."""
-    with np.load(file, allow_pickle=False) as stored:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:  # it leaves a damaged one open
         plain = {name: stored[name] for name in stored.files}
     metadata = json.loads(str(plain.pop(_METADATA)))
     columns: dict[str, Any] = {}
