@@ -61,7 +61,8 @@ class JitCache:
                 a problem, or how much it gains, without another change to the program.
             record: A directory to be made, such as ``"trace.parquet"``: every request is written there, for
                 :meth:`jaxcache.Trace.load`, until the cache is left as a context manager or the program ends. A
-                crash loses the requests of the last half minute. Needs pyarrow. None for no recording.
+                crash loses the requests of the last half minute. Needs pyarrow, unless its name ends in ``.npz``; to
+                load it takes pyarrow either way. None for no recording.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
