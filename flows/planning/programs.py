@@ -33,12 +33,11 @@ def with_whole_paths(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_program(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a composed config whose workload holds what ``program.*`` says of it.
+    """Return a composed config, of whole paths, whose workload holds what ``program.*`` says of it.
 
     Raises:
         UsageError: If the program cannot be run; the message names the key.
     """
-    config = with_whole_paths(config)
     keys = config.get("program")
     if not isinstance(keys, dict):
         return config
@@ -49,7 +48,7 @@ def with_program(config: dict[str, Any]) -> dict[str, Any]:
     workload["python"] = Path(sys.executable) if python is None else _python(python)
     check = workload["check"]
     if isinstance(check, dict) and check.get("file") is not None:
-        workload["check"] = {**check, "file": directory / Path(check["file"]).expanduser()}
+        workload["check"] = {**check, "file": directory / Path(str(check["file"])).expanduser()}
     try:
         program = Program.model_validate(workload)
     except ValidationError:
@@ -66,14 +65,14 @@ def _absolute(path: Any) -> Path:
 
 
 def _directory(path: Any) -> Path:
-    directory = Path(path)
+    directory = Path(str(path))
     if not directory.is_dir():
         raise UsageError(f"program.directory must be a directory that is there, such as ~/mypkg, but is {path}")
     return directory
 
 
 def _python(path: Any) -> Path:
-    python = Path(path)  # not resolved: an interpreter knows its virtual environment by the path it is called by
+    python = Path(str(path))  # not resolved: an interpreter knows its virtual environment by the path it is called by
     if not python.is_file() or not os.access(python, os.X_OK):
         raise UsageError(f"program.python must be an interpreter, such as ~/mypkg/.venv/bin/python, but is {path}")
     return python

@@ -1,5 +1,6 @@
 """Runs of a program as wholes, from made-up results: they stand beside each other in every form of the report."""
 
+import dataclasses
 import io
 import sys
 
@@ -71,6 +72,17 @@ def test_every_form_of_the_report_says_whether_requests_repeat(swept):
     for text in ((swept / REPORT).read_text(), (swept / PAGE).read_text(), printed.getvalue()):
         assert "jax.jit alone" in text
         assert "do not repeat: request 3" in text
+
+
+def test_what_jax_holds_beside_the_cache_is_said_where_it_takes_from_the_limit(swept):
+    sweep = read_sweep(swept)
+    (each, *_) = sweep.references.values()
+    held = each.program.model_copy(
+        update={"recorded": ran(6.0, 4.0, 9, 300).model_copy(update={"outside_bytes": 20 * MIB})}
+    )
+    references = {**sweep.references, each.program_id: each.model_copy(update={"program": held})}
+    sentences = repeat_sentences(dataclasses.replace(sweep, references=references))
+    assert sentences[1].startswith("JAX itself held 20 MiB of train.py beside the cache")
 
 
 def test_a_sweep_of_the_lab_s_own_workloads_has_no_such_rows(tmp_path):

@@ -157,12 +157,14 @@ class ProgramRun(FrozenModel):
         compile_seconds: Lowering, compiling and loading, of all that the process compiled.
         programs: Number of programs that XLA compiled.
         peak_rss_bytes: Largest resident memory.
+        outside_bytes: What JAX itself held beside the cache at the end, such as eager operations.
     """
 
     wall_seconds: float
     compile_seconds: float
     programs: int
     peak_rss_bytes: int
+    outside_bytes: int = 0
 
 
 class TrialResult(FrozenModel):

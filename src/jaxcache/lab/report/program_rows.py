@@ -15,6 +15,9 @@ PROGRAM_CAPTION = (
 )
 
 
+_OUTSIDE_BYTES = 16 * 1024**2  # what JAX may hold beside the limit
+
+
 def program_rows(sweep: Sweep) -> list[tuple[str, ...]]:
     """Return the cells of each program's runs, in the order of ``PROGRAM_COLUMNS``; none without users' programs."""
     rows: list[tuple[str, ...]] = []
@@ -30,7 +33,7 @@ def program_rows(sweep: Sweep) -> list[tuple[str, ...]]:
 
 
 def repeat_sentences(sweep: Sweep) -> list[str]:
-    """Return whether the requests of each program repeat, a sentence each."""
+    """Return whether the requests of each program repeat, and what else its replays do not know, a sentence each."""
     sentences: list[str] = []
     for label, references in _references(sweep).items():
         whole = [reference.program for reference in references if reference.program is not None]
@@ -43,6 +46,12 @@ def repeat_sentences(sweep: Sweep) -> list[str]:
             sentences.append(f"Whether the requests of {label} repeat was not looked at; program.repeat=2 does so.")
         else:
             sentences.append(f"The requests of {label} repeat, and so do its replays: recordings of it are equal.")
+        outside_bytes = max(each.recorded.outside_bytes for each in whole)
+        if outside_bytes > _OUTSIDE_BYTES:
+            sentences.append(
+                f"JAX itself held {format_size(outside_bytes)} of {label} beside the cache, as for eager operations; "
+                f"what is over {format_size(_OUTSIDE_BYTES)} takes from the limit, which replays do not know."
+            )
     return sentences
 
 

@@ -67,6 +67,7 @@ class Run:
         return ProgramRun(
             wall_seconds=self.figures["wall_seconds"], compile_seconds=self.figures["compile_seconds"],
             programs=self.figures["programs_compiled"], peak_rss_bytes=self.figures["peak_rss_bytes"],
+            outside_bytes=(self.figures["statistics"] or {}).get("jax_bytes", 0),
         )  # fmt: skip
 
     @property
