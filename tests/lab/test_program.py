@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -145,6 +146,14 @@ def test_a_program_that_is_of_no_use_says_why(tmp_path, act, reason):
     assert "Traceback" in (tmp_path / STDERR).read_text() or act == "no jit"
 
 
+def test_a_command_decides_by_its_exit_code_and_leaves_what_the_program_has_printed(tmp_path):
+    script = write_program(tmp_path)
+    command = "python -c 'print(5); raise SystemExit(3)'"
+    with pytest.raises(launch.Failed, match=r"program\.check\.command exited with code 3"):
+        refer(tmp_path, trial_of(script, check={"command": command}))
+    assert len(json.loads((tmp_path / STDOUT).read_text())) == len(LENGTHS)
+
+
 def started_child(path):
     deadline = time.monotonic() + 60
     while not (path.exists() and path.read_text()):
@@ -197,7 +206,7 @@ def test_a_function_is_called_with_the_cache(tmp_path):
         **trial_of(tmp_path / "bench.py").model_dump(),
         "workload": {**workload, "directory": tmp_path, "python": sys.executable},
     })  # fmt: skip
-    reference = refer(tmp_path / "reference", trial)
+    reference = refer(Path(os.path.relpath(tmp_path / "reference")), trial)  # as outputs/ is relative
     assert (reference.requests, reference.distinct) == (3, 2)
     assert (tmp_path / "reference" / STDOUT).read_text() == "[2.0, 4.0, 2.0]\n"
 

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,10 @@ def main(argv: list[str]) -> int:
     settings = Settings(**json.loads(Path(argv[1]).read_text()))
     show_own_frames_no_more()
     try:
-        run = _prepared(settings)
+        _prepared(settings)()
     except ProgramNotFound as error:
-        print(f"{settings.kind}={settings.program} cannot be run: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
-    run()
     return 0
 
 
@@ -118,14 +118,12 @@ def _prepared(settings: Settings) -> Callable[[], None]:
     warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit misses often on purpose
     disk = _use_directory(settings)
     cache = _cache_of(settings)
-    if settings.kind == "script":
-        run = lambda: run_script(settings.program, settings.args, code)  # noqa: E731
-    elif settings.kind == "module":
-        run = lambda: run_module(settings.program, settings.args)  # noqa: E731
-    else:
-        run = lambda: _call(settings, cache)  # noqa: E731
     _write_at_exit(settings, cache, disk)
-    return run
+    if settings.kind == "script":
+        return partial(run_script, settings.program, settings.args, code)
+    if settings.kind == "module":
+        return partial(run_module, settings.program, settings.args)
+    return partial(_call, settings, cache)
 
 
 def _use_directory(settings: Settings) -> DiskCache | None:

@@ -6,13 +6,14 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def execute_program(job: TrialJob) -> tuple[Outcome, str, str | None]:
     directory = job.scratch / "programs" if persistent.mode == "fresh" else persistent.shared_directory
     if directory is not None:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        settings["directory"] = str(directory)
+        settings["directory"] = str(directory.absolute())
     for _ in range(program.warm_runs):
         runner.run("warm", **settings)
     run = runner.run("trial", record=True, **settings)
@@ -254,8 +255,9 @@ class _Runner:
         self._location = pin_environment(job.device)
         self._environment = self._variables()
         self._runs = 0
-        job.scratch.mkdir(parents=True, exist_ok=True)
-        self._costs = job.scratch / "costs.json"
+        self._scratch = job.scratch.absolute()  # the program runs in another directory
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._costs = self._scratch / "costs.json"
         CostTable(job.costs).save(self._costs)
 
     def _variables(self) -> dict[str, str]:
@@ -282,7 +284,7 @@ class _Runner:
             ProgramFailed: If it did not end as it should.
         """
         self._runs += 1
-        scratch = self._job.scratch / f"{self._runs}-{purpose}"
+        scratch = self._scratch / f"{self._runs}-{purpose}"
         scratch.mkdir()
         figures, costs, requests = scratch / "figures.json", scratch / "costs.json", scratch / "requests.npz"
         program = self._program
@@ -293,37 +295,33 @@ class _Runner:
         )  # fmt: skip
         (scratch / "settings.json").write_text(json.dumps(dataclasses.asdict(described)))
         before = self._state_of_file()
-        self._start(
-            [str(program.python), "-m", _MODULE, str(scratch / "settings.json")], f"the program ({purpose} run)"
-        )
+        with (self._job.directory / STDOUT).open("wb") as stdout:
+            words = [str(program.python), "-m", _MODULE, str(scratch / "settings.json")]
+            self._start(words, f"the program ({purpose} run)", stdout)
         measured = self._read(figures)
         if measured["recording_fault"] is not None:
             raise ProgramFailed(f"the requests could not be recorded: {measured['recording_fault']}")
         output = self._output(before)
         if program.check.command is not None:
-            self._start(shlex.split(program.check.command), "program.check.command")
+            self._start(shlex.split(program.check.command), "program.check.command", sys.stderr)
         trace = _load(requests) if record else None
         return Run(measured, output, trace, CostTable.load(costs) if costs.exists() else CostTable())
 
-    def _start(self, words: list[str], what: str) -> None:
-        """Run a command to its end; its output goes to files of the job's directory."""
-        offset = os.lseek(2, 0, os.SEEK_CUR)
-        timeout = self._program.timeout
-        with (self._job.directory / STDOUT).open("wb") as stdout:
-            try:
-                process = subprocess.Popen(
-                    words, cwd=self._program.directory, env=self._environment, stdin=subprocess.DEVNULL, stdout=stdout
-                )
-            except OSError as error:
-                raise ProgramFailed(f"{what} cannot be started: {error}") from error
-            try:
-                code = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise ProgramFailed(
-                    f"{what} took more than {timeout:g} s; raise program.timeout or shorten it"
-                ) from None
+    def _start(self, words: list[str], what: str, stdout: IO[Any]) -> None:
+        """Run a command to its end; what it writes to stderr goes to the file of the job's process."""
+        offset, timeout = os.lseek(2, 0, os.SEEK_CUR), self._program.timeout
+        try:
+            process = subprocess.Popen(
+                words, cwd=self._program.directory, env=self._environment, stdin=subprocess.DEVNULL, stdout=stdout
+            )
+        except OSError as error:
+            raise ProgramFailed(f"{what} cannot be started: {error}") from error
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ProgramFailed(f"{what} took more than {timeout:g} s; raise program.timeout or shorten it") from None
         if code:
             raise ProgramFailed(f"{what} {_ending(code)}{self._last_line(offset)}")
 
