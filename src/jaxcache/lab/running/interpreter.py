@@ -53,7 +53,7 @@ print(json.dumps(found))
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What an interpreter has.
+    """Description of an interpreter by what is installed for it.
 
     Attributes:
         jax: Version of JAX; None without it.
@@ -71,7 +71,7 @@ class Interpreter:
 
     @property
     def fault(self) -> str | None:
-        """Why it cannot run a program for a sweep; None if it can."""
+        """Reason for which it cannot run a program for a sweep; None if it can."""
         if self.jax is None:
             return "has no JAX; name one that has, or install it there"
         if tuple(int(part) for part in self.jax.split(".")[:2] if part.isdigit()) < OLDEST:

@@ -122,7 +122,7 @@ class Program(WorkloadConfig):
 
     @property
     def kind(self) -> str:
-        """What is run: ``script``, ``module`` or ``target``."""
+        """Kind of the program: ``script``, ``module`` or ``target``."""
         return "target" if self.target is not None else "script" if self.script is not None else "module"
 
     @property
