@@ -103,6 +103,11 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
                          "give one value each, such as workload=monte_carlo")  # fmt: skip
+    if plan.trials[0].trial.program is not None and settings.buckets_named and settings.buckets != ["none"]:
+        raise UsageError(
+            f"tune.buckets={','.join(settings.buckets)} is for the lab's own workloads: nobody knows the lengths of "
+            "program.* ahead; leave it out"
+        )
     from jaxcache.lab.running import fork_server
 
     fork_server.start()

@@ -126,9 +126,17 @@ def _plain(config: DictConfig, without: str | None = None) -> Any:
 def _set(config: DictConfig, key: str, override: Override) -> None:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
+    if parent == "program.environment" and isinstance(node, DictConfig):  # whose keys are the user's
+        OmegaConf.update(config, key, str(override.value()), force_add=True)
+        return
     if not isinstance(node, DictConfig) or name not in node:
+        if key.startswith("program.") and "program" not in config:
+            workload = OmegaConf.select(config, "workload.name")
+            raise ValueError(
+                f"{override.input_line} is for workload=program, but workload is {workload}; add workload=program"
+            )
         names = sorted(map(str, node)) if isinstance(node, DictConfig) else sorted(map(str, config))
         siblings = [f"{parent}.{other}".removeprefix(".") for other in names]
         hint = did_you_mean(name, siblings) or did_you_mean(name, _keys(config)) or f"there are: {', '.join(names)}"
         raise ValueError(f"{override.input_line}: there is no setting {key}; {hint}")
-    OmegaConf.update(config, key, override.value(), merge=True)
+    OmegaConf.update(config, key, override.value(), merge=True, force_add=key == "program.environment")

@@ -74,6 +74,10 @@ def append_directories(search_path: ConfigSearchPath, directories: Sequence[Path
 def _unreadable(word: str, words: tuple[str, ...]) -> str:
     """Return what is wrong with a word that is no override, and what to write instead."""
     key, equals, value = word.partition("=")
+    if key == "program.args":
+        from .programs import quoting  # which imports JAX
+
+        return quoting(word)
     after = words[words.index(word) + 1 :] if word in words else ()
     if equals and value.endswith(",") and after and "=" not in after[0]:
         return f"{word} {after[0]} has a space in it; write {word}{after[0]}"

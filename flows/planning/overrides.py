@@ -140,7 +140,7 @@ def _check_choice(override: Override, options: list[str]) -> None:
 def trial_names(combinations: list[Combination], configs: list[dict[str, Any]]) -> list[str]:
     """Return a name for each trial: the keys whose values differ within the sweep, or its policy if none does."""
     values = [
-        {key: override.get_value_element_as_str() for key, override in combination.items()}
+        {key: override.get_value_element_as_str().replace("\\ ", " ") for key, override in combination.items()}
         for combination in combinations
     ]
     keys = dict.fromkeys(key for settings in values for key in settings)

@@ -15,6 +15,7 @@ from jaxcache.lab.trial import Device, Trial
 
 from .composition import CONFIG_NAME, compose
 from .errors import UsageError
+from .programs import check_turns, with_whole_paths
 from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
 
 
@@ -83,6 +84,7 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
     configs, names = compose(overrides, config_name, config_dir)
+    configs = [with_whole_paths(config) for config in configs]
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
     planned = [
@@ -91,6 +93,8 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
     ]
     _refuse_equal(planned)
     first = composed[0]
+    programs = [each.trial.program for each in composed if each.trial.program is not None]
+    check_turns(programs, first.runner.workers, first.runner.name)
     random.Random(first.sweep.order_seed).shuffle(planned)
     return Plan(
         command=(

@@ -20,6 +20,7 @@ from jaxcache.lab.trial import Trial
 
 from ..prefect_server.settings import DEFAULT_IDLE_HOURS
 from .errors import UsageError
+from .programs import PROGRAM_WORKLOADS, with_program
 
 _OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
 
@@ -93,6 +94,7 @@ def validate(config: dict[str, Any]) -> ComposedConfig:
     Raises:
         UsageError: If a setting is unknown, missing or invalid.
     """
+    config = with_program(config)
     shared = {key: value for key, value in config.items() if key in _OF_THE_SWEEP}
     trial = {key: value for key, value in config.items() if key not in shared}
     try:
@@ -116,6 +118,8 @@ def _message(error: ValidationError) -> str:
     first = error.errors()[0]
     message, path = first["msg"].removeprefix("Value error, "), _key(first["loc"])
     if first["type"] == "value_error":
+        if message.startswith("program."):  # of a program as a whole
+            return message
         return message if message.startswith(path) else f"{path}: {message}"
     if first["type"] == "extra_forbidden":
         return f"there is no setting {path}; see --help"
@@ -128,6 +132,8 @@ def _message(error: ValidationError) -> str:
 def _key(location: tuple[int | str, ...]) -> str:
     """Return the key that a person writes: without the trial, and without the tag of a union."""
     parts = [str(part) for part in location if part != "trial"]
+    if len(parts) > 2 and parts[0] == "workload" and parts[1] in PROGRAM_WORKLOADS:
+        return ".".join(["program", *parts[2:]])
     if len(parts) > 1 and parts[0] in ("workload", "shapes", "buckets"):
         del parts[1]
     return ".".join(parts)

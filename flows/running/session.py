@@ -43,6 +43,7 @@ class Session:
             program_id=planned.program_id,
             costs_hash=costs.digest,
             reference_checksum=None if reference is None else reference.checksum,
+            reference_output="" if reference is None or reference.program is None else reference.program.output,
         )
 
     def add_reference(self, reference: Reference) -> None:

@@ -53,7 +53,8 @@ def tune_flow(program: list[str], settings: TuneSettings, directory: str, comman
     home = Path(directory)
     present = make_plan(tuple(program)).trials[0].trial
     fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING_KEYS]
-    sets = list(dict.fromkeys([*settings.buckets, present.buckets.name]))
+    named = ["none"] if present.program is not None else settings.buckets  # which lengths it has nobody knows ahead
+    sets = list(dict.fromkeys([*named, present.buckets.name]))
     recorded = _record_sets(fixed, sets, home)
     tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed)
     now = replay_present(tuning, present)

@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from ..planning.locations import CONF
 from ..planning.plan import make_plan
 
 _GROUPS = ("workload", "shapes", "persistent")
@@ -20,6 +23,8 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
     config = make_plan(tuple(program)).trials[0].config
     chosen = {key: value for key, _, value in (word.partition("=") for word in program)}
     options = {group: chosen.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
+    if "program" in config:
+        return _describe_users_program(config, options)
     defaults = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
     overrides = dict(options)
     for key in (key for key in config if key not in _NOT_THE_PROGRAM):
@@ -28,6 +33,23 @@ def describe_program(program: Sequence[str]) -> dict[str, str]:
             if (defaults[key][name] if name else defaults[key]) != value:
                 overrides[f"{key}.{name}" if name else key] = _written(value)
     return overrides
+
+
+def _describe_users_program(config: dict[str, Any], options: dict[str, str]) -> dict[str, str]:
+    """Return a user's program as overrides by key."""
+    name = config["workload"]["name"]
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "workload" / f"{name}.yaml"))
+    usual = _flat(defaults["program"])
+    changed = {key: value for key, value in _flat(config["program"]).items() if usual.get(key) != value}
+    overrides = {"workload": name, "persistent": options["persistent"]}
+    overrides.update({f"program.{key}": _written(value) for key, value in changed.items()})
+    return overrides | ({"seed": str(config["seed"])} if config["seed"] else {})
+
+
+def _flat(program: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a program by key, those of its check by theirs."""
+    checks = {f"check.{key}": value for key, value in program["check"].items()}
+    return {**{key: value for key, value in program.items() if key != "check"}, **checks}
 
 
 def _written(value: Any) -> str:

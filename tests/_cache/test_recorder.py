@@ -267,6 +267,38 @@ def test_without_pyarrow_recording_is_refused_with_the_extra(tmp_path, monkeypat
     assert not (tmp_path / "t").exists()
 
 
+def test_a_recording_in_numpys_format_needs_no_pyarrow_and_is_the_same(tmp_path, monkeypatch):
+    traces = {}
+    for name in ("t.npz", "t.parquet"):
+        with monkeypatch.context() as without:
+            if name == "t.npz":
+                without.setitem(sys.modules, "pyarrow", None)
+            with JitCache(costs=COSTS, record=tmp_path / name) as cache:
+                run(cache)
+                padded = bucketed(double, cache=cache, buckets=(4, 8), axes=0)
+                padded(np.ones(3, np.float32))
+        traces[name] = Trace.load(tmp_path / name)
+    ours, theirs = traces.values()
+    assert {path.suffix for path in (tmp_path / "t.npz").iterdir()} == {".npz"}
+    assert ours.names == theirs.names
+    assert ours.setting == theirs.setting
+    for name in ("signatures", "events", "size_bytes", "compile_seconds", "mappings"):
+        assert (getattr(ours, name) == getattr(theirs, name)).all(), name
+    assert set(ours.columns) == set(theirs.columns)
+    for name in ("function", "tier", "lengths"):
+        assert (ours.columns[name] == theirs.columns[name]).all(), name
+    assert (np.isnan(ours.columns["lowering_seconds"]) == np.isnan(theirs.columns["lowering_seconds"])).all()
+
+
+def test_a_part_in_numpys_format_that_is_cut_off_is_refused(tmp_path):
+    with JitCache(record=tmp_path / "t.npz") as cache:
+        run(cache, [1])
+    (part,) = (tmp_path / "t.npz").iterdir()
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged or cut off"):
+        Trace.load(tmp_path / "t.npz")
+
+
 def test_the_threads_of_a_recording_end_with_it(tmp_path):
     with JitCache(record=tmp_path / "t") as cache:
         run(cache)

@@ -40,9 +40,11 @@ LAB_TAKES = {  # beside public names
     "jaxcache._disk.trust.KEY_FILE_VARIABLE",
     "jaxcache._disk.trust.KEY_VARIABLE",
     "jaxcache._jax.fingerprint.installed_plugins",
+    "jaxcache._jax.interfaces.OLDEST",
     "jaxcache._primitives.atomic_files.replacing",
     "jaxcache._primitives.atomic_files.write_file",
     "jaxcache._process.environment.VARIABLES",
+    "jaxcache._process.measured_run.Settings",
 }
 
 

@@ -61,7 +61,8 @@ class JitCache:
                 a problem, or how much it gains, without another change to the program.
             record: A directory to be made, such as ``"trace.parquet"``: every request is written there, for
                 :meth:`jaxcache.Trace.load`, until the cache is left as a context manager or the program ends. A
-                crash loses the requests of the last half minute. Needs pyarrow. None for no recording.
+                crash loses the requests of the last half minute. Needs pyarrow, unless its name ends in ``.npz``; to
+                load it takes pyarrow either way. None for no recording.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
@@ -98,6 +99,11 @@ class JitCache:
     def limit_bytes(self) -> int | None:
         """The limit; None if there is none."""
         return self._state.residents.limit_bytes
+
+    @property
+    def recording_fault(self) -> str | None:
+        """What ended the recording before the program did; None if nothing has, or nothing is recorded."""
+        return None if self._recorder is None else self._recorder.fault
 
     @overload
     def jit(self, fun: Callable[..., Any], /, **options: Any) -> CachedFunction: ...

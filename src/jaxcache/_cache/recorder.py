@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._replay.trace import Event
-from .._replay.trace_files import EVENTS, PART, TIERS, coded, import_pyarrow, nested, numbers, write_part
+from .._replay.trace_files import EVENTS, NPZ, PARQUET, PART, TIERS, Coded, Nested, import_pyarrow, write_part
 
 if TYPE_CHECKING:
     from .entries import EntryRecord
@@ -138,26 +138,26 @@ class Part:
         functions = np.array([distinct.index(name) for name in names])
         is_request = event == Event.REQUEST
         columns = {
-            "event": coded(event, EVENTS),
-            "time_seconds": numbers(times),
-            "function": coded(functions[code], distinct),
-            "signature": coded(code, texts),
+            "event": Coded(event, EVENTS),
+            "time_seconds": times,
+            "function": Coded(functions[code], distinct),
+            "signature": Coded(code, texts),
             "signature_id": np.array(ids)[code],
             "size_bytes": np.array(sizes)[code],
             "mappings": np.array(mappings)[code],
             "compile_seconds": np.array(costs)[code],
-            "lowering_seconds": numbers(lowering),
-            "backend_seconds": numbers(backend),
-            "tier": coded(np.where(event == Event.CLEAR, -1, tier), TIERS),
-            "dispatch_seconds": numbers(np.where(is_request, np.maximum(0.0, ended - started - spent), np.nan)),
-            "finished_seconds": numbers(np.maximum(0.0, finished - spent)),
-            "lengths": nested(lengths),
+            "lowering_seconds": lowering,
+            "backend_seconds": backend,
+            "tier": Coded(np.where(event == Event.CLEAR, -1, tier), TIERS),
+            "dispatch_seconds": np.where(is_request, np.maximum(0.0, ended - started - spent), np.nan),
+            "finished_seconds": np.maximum(0.0, finished - spent),
+            "lengths": Nested(lengths),
         }
         return columns, float(times[-1])
 
 
 class Recorder:
-    """Writer of a directory of Parquet files, each closed before it gets its name.
+    """Writer of a directory of Parquet or NPZ files, each closed before it gets its name.
 
     Rows are added with the cache's lock. A fault stops the recording, not the program: ``fault`` describes it.
     """
@@ -169,8 +169,10 @@ class Recorder:
             FileExistsError: If something is there already.
             ImportError: If pyarrow is missing; the message names the extra to install.
         """
-        import_pyarrow()
         self.path = Path(path)
+        self._suffix = NPZ if self.path.suffix == NPZ else PARQUET
+        if self._suffix == PARQUET:
+            import_pyarrow()
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise FileExistsError(
                 f"record must be a directory that is new or empty, but {self.path} is there; name another, or remove it"
@@ -272,7 +274,7 @@ class Recorder:
     def _write(self, part: Part) -> None:
         try:
             columns, self._latest = part.columns(self._began, self._latest)
-            write_part(columns, self._setting, self.path / PART.format(self._parts))
+            write_part(columns, self._setting, self.path / PART.format(self._parts, self._suffix))
             self._parts += 1
         except Exception as error:
             self.fault = f"recording to {self.path} ended after {self._parts} parts ({type(error).__name__}: {error})"

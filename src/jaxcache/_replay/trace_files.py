@@ -22,16 +22,20 @@ finished_seconds   double     until the result was there, on a sample of calls; 
 lengths            list       of the dynamic dimensions, for calls of ``bucketed`` functions
 ================== ========== =================================================================================
 
+A recording into a directory whose name ends in ``.npz`` has parts of NumPy's format in place of Parquet's, for
+interpreters without pyarrow: the same columns, each text as ``<column>_words`` and the index of each row's word.
+
 Only ``signature_id``, ``size_bytes`` and ``compile_seconds`` must be there. The file's metadata has, under
 ``jaxcache``, a JSON object: the format, ``mappings_limit``, and what is known of the recorded cache.
 """
 
 import csv
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +44,26 @@ from .._primitives.atomic_files import replacing
 from .trace import Event, Trace
 
 FORMAT = 1
-PART = "part-{:05d}.parquet"
+PART = "part-{:05d}{}"
+PARQUET, NPZ = ".parquet", ".npz"
 EVENTS = tuple(event.name.lower() for event in Event)
 TIERS = ("memory", "disk", "compiled")
 _NUMBERS = ("time_seconds", "lowering_seconds", "backend_seconds", "dispatch_seconds", "finished_seconds")
 _TEXTS = ("function", "tier")
+_WORDS, _METADATA = "_words", "jaxcache"
+
+
+class Coded(NamedTuple):
+    """Column of few different values: the index of each row's value; negative indices are null."""
+
+    codes: NDArray[Any]
+    words: Sequence[Any]
+
+
+class Nested(NamedTuple):
+    """Column of lists of whole numbers."""
+
+    lengths: Sequence[Sequence[int] | None]
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -58,32 +77,69 @@ def import_pyarrow() -> tuple[Any, Any]:
 
 
 def write_part(columns: Mapping[str, Any], setting: Mapping[str, Any], path: Path) -> None:
-    """Write one Parquet file in one step."""
-    pyarrow, parquet = import_pyarrow()
-    metadata = {"jaxcache": json.dumps({"format": FORMAT, **setting})}
-    table = pyarrow.table(dict(columns)).replace_schema_metadata(metadata)
+    """Write one file of a trace in one step: NumPy's format where the name ends in ``.npz``, Parquet otherwise."""
+    metadata = json.dumps({"format": FORMAT, **setting})
+    if path.suffix == NPZ:
+        with replacing(path, durable=False) as file:
+            named: dict[str, Any] = {**_plain(columns), _METADATA: np.array(metadata)}
+            np.savez_compressed(file, **named)
+        return
+    _, parquet = import_pyarrow()
+    table = _table(columns).replace_schema_metadata({_METADATA: metadata})
     with replacing(path, durable=False) as file:
         parquet.write_table(table, file, compression="zstd")
 
 
-def coded(codes: NDArray[Any], words: Sequence[Any]) -> Any:
-    """Return a column of few different values; negative codes are null."""
+def _plain(columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return columns as NumPy's format has them; lists of lengths as rows that end in zeros."""
+    plain: dict[str, NDArray[Any]] = {}
+    for name, column in columns.items():
+        if isinstance(column, Coded):
+            plain[name] = np.asarray(column.codes, np.int32)
+            plain[name + _WORDS] = np.array(list(map(str, column.words)), np.str_)
+        elif isinstance(column, Nested):
+            widest = max((len(row or ()) for row in column.lengths), default=0)
+            padded = [[*(row or ()), *(0,) * (widest - len(row or ()))] for row in column.lengths]
+            plain[name] = np.array(padded, np.int64).reshape(len(column.lengths), widest)
+        else:
+            plain[name] = np.asarray(column)
+    return plain
+
+
+def _read_plain(file: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the table and the metadata of a part in NumPy's format."""
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:  # it leaves a damaged one open
+        plain = {name: stored[name] for name in stored.files}
+    metadata = json.loads(str(plain.pop(_METADATA)))
+    columns: dict[str, Any] = {}
+    for name, values in plain.items():
+        words = plain.get(name + _WORDS)
+        if words is not None:
+            columns[name] = Coded(values, words.tolist())
+        elif values.ndim == 2:
+            columns[name] = Nested([[length for length in row if length] or None for row in values.tolist()])
+        elif not name.endswith(_WORDS):
+            columns[name] = values
+    return _table(columns), metadata
+
+
+def _table(columns: Mapping[str, Any]) -> Any:
     pyarrow, _ = import_pyarrow()
-    indices = np.asarray(codes)
-    values = pyarrow.array(list(words)) if len(words) else pyarrow.array([], pyarrow.string())
-    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(indices.astype(np.int32), mask=indices < 0), values)
+    return pyarrow.table({name: _array(column) for name, column in columns.items()})
 
 
-def numbers(values: NDArray[np.float64]) -> Any:
-    """Return a column of doubles, null where they are NaN."""
+def _array(column: Any) -> Any:
+    """Return a column as Arrow has it; numbers are null where they are NaN."""
     pyarrow, _ = import_pyarrow()
-    return pyarrow.array(values, pyarrow.float64(), from_pandas=True)
-
-
-def nested(lengths: Sequence[Sequence[int] | None]) -> Any:
-    """Return a column of lists."""
-    pyarrow, _ = import_pyarrow()
-    return pyarrow.array(lengths, pyarrow.list_(pyarrow.int64()))
+    if isinstance(column, Coded):
+        codes, words = np.asarray(column.codes), list(column.words)
+        values = pyarrow.array(words) if words else pyarrow.array([], pyarrow.string())
+        return pyarrow.DictionaryArray.from_arrays(pyarrow.array(codes.astype(np.int32), mask=codes < 0), values)
+    if isinstance(column, Nested):
+        return pyarrow.array(column.lengths, pyarrow.list_(pyarrow.int64()))
+    if isinstance(column, np.ndarray) and column.dtype == np.float64:
+        return pyarrow.array(column, pyarrow.float64(), from_pandas=True)
+    return column
 
 
 def save_trace(trace: Trace, path: Path) -> None:
@@ -96,8 +152,8 @@ def save_trace(trace: Trace, path: Path) -> None:
     if len({type(label) for label in labels}) > 1:
         labels = [str(label) for label in labels]
     columns: dict[str, Any] = {
-        "event": coded(trace.events, EVENTS),
-        "signature": coded(rows, labels),
+        "event": Coded(trace.events, EVENTS),
+        "signature": Coded(rows, labels),
         "signature_id": rows if trace.identities is None else trace.identities[rows],
         "size_bytes": trace.size_bytes[rows],
         "mappings": trace.mappings[rows],
@@ -107,7 +163,9 @@ def save_trace(trace: Trace, path: Path) -> None:
         if name == "lengths":
             columns[name] = _lists(values)
         else:
-            columns[name] = numbers(values) if name in _NUMBERS else pyarrow.array(values.tolist(), pyarrow.string())
+            columns[name] = (
+                values.astype(np.float64) if name in _NUMBERS else pyarrow.array(values.tolist(), pyarrow.string())
+            )
     setting = {**trace.setting, "mappings_limit": trace.mappings_limit}
     write_part(columns, setting, path)
 
@@ -132,19 +190,23 @@ def _lists(lengths: NDArray[np.int64]) -> Any:
 def load_trace(path: Path) -> Trace:
     """Do what :meth:`Trace.load` promises for Parquet."""
     pyarrow, parquet = import_pyarrow()
-    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    files = sorted(path.glob("part-*")) if path.is_dir() else [path]
+    files = [file for file in files if not path.is_dir() or file.suffix in (PARQUET, NPZ)]
     if not files:
         raise ValueError(f"path must be a trace, but the directory {path} has no part-*.parquet in it")
     tables, setting = [], {}
     for file in files:
         try:
-            table = parquet.read_table(file, partitioning=None)
-            recorded = json.loads((table.schema.metadata or {}).get(b"jaxcache", b"{}"))
+            if file.suffix == NPZ:
+                table, recorded = _read_plain(file)
+            else:
+                table = parquet.read_table(file, partitioning=None)
+                recorded = json.loads((table.schema.metadata or {}).get(_METADATA.encode(), b"{}"))
         except OSError:
             if not file.is_file():
                 raise
             raise ValueError(f"path must be a trace, but {file} is damaged or cut off") from None
-        except (pyarrow.ArrowInvalid, ValueError) as error:
+        except (pyarrow.ArrowInvalid, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"path must be a trace, but {file} is damaged or cut off: {error}") from error
         for name in ("signature_id", "size_bytes", "compile_seconds"):
             if name not in table.column_names:

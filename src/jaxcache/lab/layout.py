@@ -4,6 +4,7 @@ sweep.json  sweep.lock  costs.json                                  the sweep
 references/<program id>/reference.json  trace.parquet  stderr.txt   its reference runs
 trials/<trial id>/result.json  config.yaml  stderr.txt              its trials; with profiling also a trace
 trials/<trial id>/scratch/advance.json                              while a trial runs
+…/stdout.txt                                                        beside stderr.txt, of a program of the user's
 report.md  report.html  results.parquet  results.csv  map.svg  map.png  plots/  comparison.md   the report
 tune.md  best.yaml  curves_<buckets>.svg                            a tuning
 """
@@ -16,7 +17,7 @@ CLAIMS_LOCK = ".claims.lock"  # beside the sweeps' directories, while a sweep ch
 COSTS = "costs.json"
 TRIALS, REFERENCES = "trials", "references"
 
-RESULT, REFERENCE, STDERR = "result.json", "reference.json", "stderr.txt"
+RESULT, REFERENCE, STDERR, STDOUT = "result.json", "reference.json", "stderr.txt", "stdout.txt"
 TRIAL_CONFIG = "config.yaml"
 REQUESTS = "trace.parquet"  # the requests of a program to its cache, recorded by its reference run
 PROFILER_TRACE = "perfetto_trace.json.gz"  # opens at https://ui.perfetto.dev

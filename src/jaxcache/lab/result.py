@@ -149,6 +149,24 @@ class FunctionProfile(FrozenModel):
     run_seconds: float
 
 
+class ProgramRun(FrozenModel):
+    """Figures of one run of a user's program as a whole.
+
+    Attributes:
+        wall_seconds: From the program's first line to the end of its process.
+        compile_seconds: Lowering, compiling and loading, of all that the process compiled.
+        programs: Number of programs that XLA compiled.
+        peak_rss_bytes: Largest resident memory.
+        outside_bytes: What JAX itself held beside the cache at the end, such as eager operations.
+    """
+
+    wall_seconds: float
+    compile_seconds: float
+    programs: int
+    peak_rss_bytes: int
+    outside_bytes: int = 0
+
+
 class TrialResult(FrozenModel):
     """Outcome of one trial. ``statistics`` and the fields after it are None if the trial failed before it had them.
 
@@ -175,6 +193,25 @@ class TrialResult(FrozenModel):
     checksum: str | None = None
     reference_checksum: str | None = None
     profile: tuple[FunctionProfile, ...] = ()
+    program: ProgramRun | None = None
+
+
+class ProgramReference(FrozenModel):
+    """Part of a reference that only a user's program has.
+
+    Attributes:
+        recorded: The run that recorded the requests, with a cache without a limit.
+        plain: The run under ``jax.jit`` alone.
+        repeats: Whether a second recording has the same requests in the same order; None if there is none.
+        repeat_note: Where the recordings differ first; empty if they do not.
+        output: What trials' output is compared with, compressed and in base64; empty if a checksum is enough.
+    """
+
+    recorded: ProgramRun
+    plain: ProgramRun
+    repeats: bool | None = None
+    repeat_note: str = ""
+    output: str = ""
 
 
 class Reference(FrozenModel):
@@ -191,6 +228,7 @@ class Reference(FrozenModel):
         run_seconds: Time of the requests under the unbounded cache that was not spent on misses; 0 in older files.
         processor_seconds: Processor time of these requests on all cores, with the misses; 0 in older files.
         costs: Bytes and seconds of each signature, as in a cost table.
+        program: What else is known of a user's program; None for a workload of the lab.
     """
 
     program_id: str
@@ -210,3 +248,4 @@ class Reference(FrozenModel):
     run_seconds: float = 0.0
     processor_seconds: float = 0.0
     costs: dict[str, tuple[int, float]]
+    program: ProgramReference | None = None

@@ -80,4 +80,20 @@ class Phased(_Stream):
         return np.where(draw.random(count) < 0.1, draw.choice(self.values(), size=count), here)
 
 
-Shapes = Annotated[Uniform | Zipf | Phased, Field(discriminator="name")]
+class Own(BaseModel):
+    """Shapes that a program of the user's brings itself: nothing is drawn, and no length is known ahead."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["own"]
+
+    def values(self) -> Lengths:
+        """Return no lengths."""
+        return np.zeros(0, np.int64)
+
+    def lengths(self, count: int, seed: int) -> Lengths:
+        """Return no lengths."""
+        return np.zeros(0, np.int64)
+
+
+Shapes = Annotated[Uniform | Zipf | Phased | Own, Field(discriminator="name")]

@@ -12,7 +12,7 @@ from .._disk.priority import STORED_POLICIES
 from .buckets import Buckets, Unbucketed
 from .environment import code_version
 from .shapes import Shapes
-from .workloads import Precision, Workload
+from .workloads import Precision, Program, Workload
 
 _PROGRAM_FIELDS = {"workload", "shapes", "buckets", "precision", "seed"}  # they decide what is computed
 SMALLEST_LIMIT_BYTES = 256 * 1024  # hardly any executable is smaller
@@ -113,6 +113,32 @@ class Trial(FrozenModel):
     seed: NonNegativeInt = Field(lt=2**32)
     profiling: bool = False
 
+    @model_validator(mode="after")
+    def _check_program(self) -> Self:
+        if self.program is None:
+            if self.shapes.name == "own":
+                raise ValueError("shapes=own is for workload=program; choose one of uniform, zipf, phased")
+            return self
+        drawn = {"shapes": self.shapes.name, "buckets": self.buckets.name, "precision": self.precision}
+        usual = {"shapes": "own", "buckets": "none", "precision": "float32"}
+        for key, value in drawn.items():
+            if value != usual[key]:
+                raise ValueError(
+                    f"{key}={value} is for the lab's own workloads, but workload is {self.workload.name}, which brings "
+                    f"its own; leave {key} out"
+                )
+        if self.profiling:
+            raise ValueError(
+                f"profiling=true is for the lab's own workloads, but workload is {self.workload.name}; "
+                "python -m jaxcache run --profile page.html says what compiles in a program"
+            )
+        return self
+
+    @property
+    def program(self) -> Program | None:
+        """The user's program; None for a workload of the lab."""
+        return self.workload if isinstance(self.workload, Program) else None
+
     @property
     def id(self) -> str:
         """Hash of the config and of jaxcache's source files: trials with equal ids do the same work."""
@@ -134,6 +160,8 @@ class Trial(FrozenModel):
         """Short description of the computation: ``iterative_solver zipf seed 0``; buckets and precision if unusual."""
         unusual = [f"buckets {self.buckets.name}"] * (self.buckets.name != "none")
         unusual += [self.precision] * (self.precision != "float32")
+        if self.program is not None:
+            return f"{self.program.label} seed {self.seed}"
         return " ".join([self.workload.name, self.shapes.name, *unusual, f"seed {self.seed}"])
 
 

@@ -134,6 +134,8 @@ def padded_lengths(trial: Trial, buckets: Buckets, seed: int) -> NDArray[np.int6
 def read_recipe(trial: Trial, trace: Trace) -> Recipe | None:
     """Return what each length of a recording asks for; None where requests of one length differ in that."""
     lengths = padded_lengths(trial, trial.buckets, trial.seed)
+    if not len(lengths):  # a program of the user's, whose lengths nobody has drawn
+        return None
     calls = len(trace) // len(lengths)
     before = len(trace) - calls * len(lengths)
     if not calls or before >= len(lengths) or bool(trace.events.any()):

@@ -14,6 +14,7 @@ from ... import format_size
 from ..layout import MANIFEST, REFERENCE, REFERENCES, RESULT, TRIALS
 from ..result import Reference, TrialResult
 from ..trial import Trial
+from ..workloads import Program as UsersProgram
 from .baselines import Baselines, agreed_prices, find_frames, is_bound, mean_frame
 from .bounds import Bounds, find_bounds, load_prices, load_programs
 from .reading import FileReader, Unreadable, fault_of_file
@@ -63,7 +64,8 @@ class Program(NamedTuple):
     def label(self) -> str:
         """What tells the program from others."""
         precision = "" if self.precision == "float32" else self.precision
-        return ", ".join(part for part in (self.workload, self.shapes, precision, self.other) if part)
+        shapes = "" if self.shapes == "own" else self.shapes
+        return ", ".join(part for part in (self.workload, shapes, precision, self.other) if part)
 
 
 class Setting(NamedTuple):
@@ -305,4 +307,6 @@ class _Naming:
 
 
 def _name_of(part: BaseModel) -> str:
+    if isinstance(part, UsersProgram):
+        return part.title
     return str(getattr(part, "name", None) or getattr(part, "mode", part))

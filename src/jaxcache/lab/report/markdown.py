@@ -10,6 +10,7 @@ from ..layout import MAP_SVG, RESULTS_CSV
 from .commands import command_like
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
 from .markdown_table import markdown_table
+from .program_rows import PROGRAM_CAPTION, PROGRAM_COLUMNS, program_rows, repeat_sentences
 from .rows import (
     GROUP_COLUMNS,
     TRIAL_COLUMNS,
@@ -41,6 +42,7 @@ def markdown(findings: Findings, plotted: bool) -> Iterator[str]:
         yield from ("## By setting, measured", "", f"Means over the seeds{unequal_seeds(sweep.groups)}.", "")
         yield from markdown_table(GROUP_COLUMNS, [group_row(group) for group in sweep.groups])
         yield from _how_to_read()
+    yield from _programs(sweep)
     yield from _profiles(sweep)
     if sweep.failed:
         yield from failures(sweep)
@@ -131,6 +133,15 @@ def _how_to_read() -> Iterator[str]:
         "at every call: the best and the worst there is."
     )
     yield ""
+
+
+def _programs(sweep: Sweep) -> Iterator[str]:
+    """Yield the runs of users' programs as wholes."""
+    rows = program_rows(sweep)
+    if rows:
+        yield from ("## Programs as wholes", "", PROGRAM_CAPTION, "")
+        yield from markdown_table(PROGRAM_COLUMNS, rows)
+        yield from (" ".join(repeat_sentences(sweep)), "")
 
 
 def _profiles(sweep: Sweep) -> Iterator[str]:

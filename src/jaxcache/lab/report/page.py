@@ -23,6 +23,7 @@ from . import page_tables
 from .charts import Figure, figures
 from .commands import command_like
 from .images import WEB, themes
+from .program_rows import program_rows
 from .rows import conditions, damaged_results, headline
 from .vega import vega_scripts
 
@@ -94,6 +95,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "figures": evidence,
         "comparisons": comparisons,
         "settings": settings,
+        "programs": page_tables.programs(sweep),
         "trials": trials,
         "failures": _failures(sweep),
         "failures_left_out": max(0, len(sweep.failed) - _MOST_FAILURES),
@@ -149,6 +151,8 @@ def _sections(
         yield ("comparisons", "Differences")
     if sweep.groups:
         yield ("settings", "Settings")
+    if program_rows(sweep):
+        yield ("programs", "Programs as wholes")
     if sweep.results:
         yield ("trials", "Trials")
     if sweep.failed:

@@ -14,6 +14,7 @@ from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
 from ..result import TrialResult
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text
+from .program_rows import PROGRAM_CAPTION, PROGRAM_COLUMNS, program_rows, repeat_sentences
 from .rows import GROUP_COLUMNS, group_row, limit, unequal_seeds
 from .tables import groups_by_trial
 
@@ -179,6 +180,18 @@ def settings(groups: Sequence[Group]) -> dict[str, Any] | None:
         ),
         "table": page_table(GROUP_COLUMNS, [group_row(group) for group in groups[:MOST_SETTINGS]]),
         "left_out": max(0, len(groups) - MOST_SETTINGS),
+    }
+
+
+def programs(sweep: Sweep) -> dict[str, Any] | None:
+    """Return the runs of users' programs as wholes; None without such programs."""
+    rows = program_rows(sweep)
+    if not rows:
+        return None
+    return {
+        "sentence": " ".join(repeat_sentences(sweep)),
+        "caption": PROGRAM_CAPTION,
+        "table": page_table(PROGRAM_COLUMNS, rows[:MOST_SETTINGS]),
     }
 
 

@@ -10,6 +10,7 @@ from ..analysis.map_choice import MapChoice
 from ..analysis.map_words import how_chosen, limit_text
 from ..analysis.sweep import Sweep
 from .map_tables import joint_rows, point_rows, spread
+from .program_rows import PROGRAM_COLUMNS, program_rows, repeat_sentences
 from .rows import GROUP_COLUMNS, damaged_results, group_row
 
 MOST_SUGGESTIONS = 3
@@ -40,6 +41,11 @@ def print_summary(sweep: Sweep, console: Console) -> None:
     findings = Findings(sweep)
     if sweep.groups:
         _print_answer(findings, console)
+    programs = program_rows(sweep)[:_MOST_LINES]
+    if programs:
+        _print_table(console, PROGRAM_COLUMNS, programs, text={0, 1})
+        for sentence in repeat_sentences(sweep):
+            _say(console, sentence)
     for advice in findings.advice[:MOST_SUGGESTIONS]:
         suggestion = advice.suggestion
         way = f"try {suggestion.override}" if suggestion.override else suggestion.python

@@ -98,7 +98,9 @@ def pin_to_device(device: Device) -> str:
     Raises:
         RuntimeError: If the device is a GPU and JAX started another backend.
     """
-    location = _show_one_gpu(device) if device.platform == "gpu" else _pin_to_cores(device)
+    location = pin_environment(device)
+    if device.platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
     seen = jax.devices()[0]
     if device.platform == "gpu" and seen.platform != "gpu":
         raise RuntimeError(
@@ -106,6 +108,11 @@ def pin_to_device(device: Device) -> str:
         )
     kind = f" {seen.device_kind}" if seen.device_kind != seen.platform else ""
     return f"{seen.platform}{kind} {location}"
+
+
+def pin_environment(device: Device) -> str:
+    """Pin this process, and those that it starts, to a device; start no backend. Return where that is, for people."""
+    return _show_one_gpu(device) if device.platform == "gpu" else _pin_to_cores(device)
 
 
 def _show_one_gpu(device: Device) -> str:
@@ -124,7 +131,6 @@ def _show_one_gpu(device: Device) -> str:
 
 def _pin_to_cores(device: Device) -> str:
     """Pin this thread, and with it the threads that XLA starts, one for each core that it may use."""
-    jax.config.update("jax_platforms", "cpu")
     if not device.cores:
         return str(device.index)
     if hasattr(os, "sched_setaffinity"):

@@ -18,7 +18,7 @@ import psutil
 
 from ... import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_directory
 from ..layout import REQUESTS
-from ..result import FunctionCounts, FunctionProfile, Memory, Reference, Statistics, Timeline, Timing
+from ..result import FunctionCounts, FunctionProfile, Memory, ProgramRun, Reference, Statistics, Timeline, Timing
 from ..trial import Persistent, Trial
 from ..workloads import Answer, Compiler, Session
 from .job import TrialJob
@@ -45,13 +45,13 @@ def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCach
 
 @dataclass
 class Served:
-    """Result of serving a workload's requests. The session keeps its compiled programs alive."""
+    """Result of serving a workload's requests. The session, None of a user's program, keeps its programs alive."""
 
     checksum: str
     answer: Answer
     seconds: list[float] = field(repr=False)
     processor_seconds: float
-    session: Session = field(repr=False)
+    session: Session | None = field(repr=False)
 
 
 def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | None = None) -> Served:
@@ -87,6 +87,7 @@ class Outcome:
     memory: Memory
     timeline: Timeline
     profile: tuple[FunctionProfile, ...]
+    program: ProgramRun | None = None
 
 
 def execute_trial(job: TrialJob) -> Outcome:

@@ -8,6 +8,8 @@ from .. import layout
 from ..environment import Environment
 from ..trial import Device, Trial
 
+_START_SECONDS = 120.0  # of the process itself, and of comparing the output
+
 
 @dataclass(frozen=True)
 class TrialJob:
@@ -22,6 +24,8 @@ class TrialJob:
         costs: Cost table of the trial's cache; costs that it lacks are measured.
         costs_hash: Digest of ``costs``, for the result file.
         reference_checksum: Checksum that the output must have; None if unknown.
+        reference_output: Output of a user's program that the trial's is compared with, as in its reference; empty if
+            the checksum is enough.
     """
 
     kind: str
@@ -34,6 +38,15 @@ class TrialJob:
     program_id: str
     costs_hash: str | None = None
     reference_checksum: str | None = None
+    reference_output: str = ""
+
+    def allowed_seconds(self, timeout_seconds: float) -> float:
+        """Return what the process may take: ``timeout_seconds``, unless the program has its own for each run."""
+        program = self.trial.program
+        if program is None or program.timeout is None:
+            return timeout_seconds
+        measured = 1 if self.kind == "trial" else program.runs_of_reference
+        return (measured + program.warm_runs) * program.timeout + _START_SECONDS
 
     @property
     def scratch(self) -> Path:

@@ -4,7 +4,9 @@ Each trial gets a clean JAX, forked in a tenth of the time that a new interprete
 process reaches the caller: a crash, a time-out or a kill becomes a failed result with its reason.
 """
 
+import contextlib
 import multiprocessing.connection
+import os
 import shutil
 import signal
 import threading
@@ -146,15 +148,22 @@ def _run_process(
     except (EOFError, OSError) as error:
         raise Crashed(f"the fork server ended while it started the process ({type(error).__name__})") from error
     try:
-        _wait(process, timeout_seconds, stop, memory_bytes)
+        _wait(process, job.allowed_seconds(timeout_seconds), stop, memory_bytes)
     finally:
         if process.is_alive():  # otherwise another process may have its id by now
-            process.kill()
+            _kill(process)
         process.join()
         shutil.rmtree(job.scratch, ignore_errors=True)
     code = process.exitcode
     process.close()  # a process that lost its fork server ends when this connection closes
     return code
+
+
+def _kill(process: ForkServerProcess) -> None:
+    """End a process, and the program that it runs, which is in its process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has not made its group yet
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()
 
 
 def _judge(code: int | None, job: TrialJob, stop: threading.Event, written: Path) -> None:
@@ -188,10 +197,14 @@ def _wait(process: ForkServerProcess, timeout_seconds: float, stop: threading.Ev
 
 
 def _resident_bytes(process: ForkServerProcess) -> int:
-    try:
-        return psutil.Process(process.pid).memory_info().rss
-    except psutil.NoSuchProcess:  # it has just ended
-        return 0
+    """Return the memory of a process and of those that it has started."""
+    held = 0
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+        own = psutil.Process(process.pid)
+        for each in (own, *own.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                held += each.memory_info().rss
+    return held
 
 
 def stderr_tail(directory: Path) -> str:

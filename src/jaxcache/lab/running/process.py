@@ -1,5 +1,6 @@
 """Main function of a trial's process. The fork server imports this module, and with it JAX, ahead of time."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -18,8 +19,9 @@ from ..files import write_json
 from ..layout import REFERENCE, RESULT, STDERR
 from ..result import Reference, TrialResult
 from .device import pin_to_device
-from .execute import describe_answer, execute_reference, execute_trial
+from .execute import Outcome, describe_answer, execute_reference, execute_trial
 from .job import TrialJob
+from .program_run import ProgramFailed, ending_leftovers, execute_program, execute_program_reference
 
 
 def main(job: TrialJob) -> None:
@@ -36,6 +38,9 @@ def main(job: TrialJob) -> None:
             write_json(job.directory / REFERENCE, _reference(job))
         else:
             write_json(job.directory / RESULT, _trial(job))
+    except ProgramFailed as error:
+        print(error, file=sys.stderr, flush=True)  # the last line is the reason that people read
+        os._exit(1)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -62,6 +67,8 @@ def _die_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
+        with contextlib.suppress(OSError):
+            os.killpg(0, signal.SIGKILL)  # with the program that this process runs
         os._exit(1)
 
 
@@ -72,11 +79,17 @@ def _wait_for_predecessor(directory: Path) -> None:
 
 
 def _reference(job: TrialJob) -> Reference:
+    if job.trial.program is not None:
+        with ending_leftovers():
+            return execute_program_reference(job)
     device = pin_to_device(job.device)
     return execute_reference(job, device)
 
 
 def _trial(job: TrialJob) -> TrialResult:
+    if job.trial.program is not None:
+        with ending_leftovers():
+            return _result(job, *execute_program(job))
     device = pin_to_device(job.device)
     outcome = execute_trial(job)
     served = outcome.served
@@ -88,6 +101,12 @@ def _trial(job: TrialJob) -> TrialResult:
             f"the output's checksum is {served.checksum}, but without a cache it was {job.reference_checksum}: "
             "the cache changed a result"
         )
+    return _result(job, outcome, device, reason)
+
+
+def _result(job: TrialJob, outcome: Outcome, device: str, reason: str | None) -> TrialResult:
+    """Return the result of a trial that was run to its end; a reason is why it failed nevertheless."""
+    served = outcome.served
     return TrialResult(
         trial_id=job.trial_id,
         program_id=job.program_id,
@@ -106,4 +125,5 @@ def _trial(job: TrialJob) -> TrialResult:
         checksum=served.checksum,
         reference_checksum=job.reference_checksum,
         profile=outcome.profile,
+        program=outcome.program,
     )

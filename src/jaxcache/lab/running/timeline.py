@@ -61,11 +61,12 @@ class TimelineRecorder:
             live_bytes=tuple(self._highest_bytes),
             lengths=dict(sorted(self._lengths.items())),
             buckets=self._buckets,
-            latency={source: _quantiles(seconds) for source, seconds in sorted(self._seconds.items())},
+            latency={source: quantiles(seconds) for source, seconds in sorted(self._seconds.items())},
             loading_seconds=self._loading_seconds,
         )
 
 
-def _quantiles(seconds: list[float]) -> Latency:
+def quantiles(seconds: list[float]) -> Latency:
+    """Return the latency quantiles of requests."""
     p50, p90, p99 = np.quantile(seconds, [0.5, 0.9, 0.99]).tolist()
     return Latency(requests=len(seconds), p50_seconds=p50, p90_seconds=p90, p99_seconds=p99, max_seconds=max(seconds))

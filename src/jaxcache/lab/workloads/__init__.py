@@ -10,6 +10,7 @@ from .iterative_solver import IterativeSolver
 from .least_squares import LeastSquares
 from .monte_carlo import MonteCarlo
 from .optimization_loop import OptimizationLoop
+from .program import Program
 from .protocol import Answer, Session
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "MonteCarlo",
     "OptimizationLoop",
     "Precision",
+    "Program",
     "Session",
     "Workload",
 ]
 
 Workload = Annotated[
-    IterativeSolver | MonteCarlo | GradientOptimization | OptimizationLoop | LeastSquares, Field(discriminator="name")
+    IterativeSolver | MonteCarlo | GradientOptimization | OptimizationLoop | LeastSquares | Program,
+    Field(discriminator="name"),
 ]
