@@ -1,5 +1,6 @@
 """Plan of a sweep: Hydra composes each trial's config, pydantic validates every trial before the first starts."""
 
+import functools
 import random
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from jaxcache.lab.trial import Device, Trial
 
 from .composition import CONFIG_NAME, compose
 from .errors import UsageError
+from .locations import config_directories
 from .programs import check_turns, with_whole_paths
 from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
 
@@ -83,6 +85,14 @@ def make_plan(overrides: tuple[str, ...], config_name: str = CONFIG_NAME, config
     Raises:
         UsageError: If anything about the overrides is wrong. Nothing was started or written then.
     """
+    return _make_plan(overrides, config_name, config_dir, Path.cwd(), config_directories(config_dir))
+
+
+@functools.lru_cache(maxsize=8)
+def _make_plan(
+    overrides: tuple[str, ...], config_name: str, config_dir: str | None, _here: Path, _directories: tuple[Path, ...]
+) -> Plan:
+    """Return a plan, once for each working directory, from which paths are, and each list of config directories."""
     configs, names = compose(overrides, config_name, config_dir)
     configs = [with_whole_paths(config) for config in configs]
     composed = [validate(config) for config in configs]

@@ -87,7 +87,7 @@ def test_configs_of_the_user_come_before_the_projects_and_those_of_config_dir_be
     monkeypatch.chdir(tmp_path)
     assert (shapes(()).distinct, shapes((), "given").distinct, usual.distinct) == (3, 4, 20)
     assert (shapes(("shapes=mine",), "given").largest, shapes(("shapes=glob(m*)",)).largest) == (9, 9)
-    with pytest.raises(UsageError, match="shapes must be one of mine, phased, uniform, zipf, but is 'other'"):
+    with pytest.raises(UsageError, match="shapes must be one of mine, own, phased, uniform, zipf, but is 'other'"):
         shapes(("shapes=other",))
     with pytest.raises(UsageError, match="--config-dir none is not a directory"):
         shapes((), "none")

@@ -18,7 +18,6 @@ from .._support.stranger import write_program
 def script(tmp_path, monkeypatch):
     """The script of a stranger, in the directory that the command is called from."""
     monkeypatch.chdir(tmp_path)
-    make_plan.cache_clear()  # paths are relative
     _hash_of.cache_clear()
     return write_program(tmp_path)
 
