@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.planning.errors import UsageError
-from flows.planning.plan import make_plan
+from flows.planning.plan import _make_plan, make_plan
 from flows.planning.programs import _hash_of
 from flows.tuning.program import describe_program
 
@@ -68,7 +68,7 @@ def test_a_module_is_found_where_the_program_runs(script, tmp_path):
 
 def test_results_of_another_version_of_the_program_are_not_its_own(script):
     (before,) = trials("program.script=train.py", "eviction=lru")
-    make_plan.cache_clear()
+    _make_plan.cache_clear()
     _hash_of.cache_clear()
     library = script.parent / "strangers_library.py"
     library.write_text(library.read_text().replace("0.1", "0.2"))
@@ -109,7 +109,7 @@ REFUSED = [
     ("program.script=train.py program.directory=nowhere", "program.directory must be a directory that is there, such"),
     ("program.script=train.py program.timeout=0", "program.timeout must be greater than 0, but is 0"),
     ("program.script=train.py program.repeat=0", "program.repeat must be greater than 0, but is 0"),
-    ("program.script=train.py program.scrip=a", "program.scrip=a: there is no setting program.scrip; did you mean scr"),
+    ("program.script=train.py program.scrip=a", "program.scrip=a: there is no setting program.scrip; did you mean program.scr"),
     ("program.script=train.py shapes=zipf", "shapes=zipf is for the lab's own workloads, but workload is program"),
     ("program.script=train.py buckets=pow2", "buckets=pow2 is for the lab's own workloads, but workload is program"),
     ("program.script=train.py profiling=true", "profiling=true is for the lab's own workloads, but workload is progr"),
