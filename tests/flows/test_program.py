@@ -109,7 +109,7 @@ REFUSED = [
     ("program.script=train.py program.directory=nowhere", "program.directory must be a directory that is there, such"),
     ("program.script=train.py program.timeout=0", "program.timeout must be greater than 0, but is 0"),
     ("program.script=train.py program.repeat=0", "program.repeat must be greater than 0, but is 0"),
-    ("program.script=train.py program.scrip=a", "program.scrip=a: there is no setting program.scrip; did you mean program.scr"),
+    ("program.script=train.py program.scrip=a", "program.scrip=a: there is no setting program.scrip; did you mean"),
     ("program.script=train.py shapes=zipf", "shapes=zipf is for the lab's own workloads, but workload is program"),
     ("program.script=train.py buckets=pow2", "buckets=pow2 is for the lab's own workloads, but workload is program"),
     ("program.script=train.py profiling=true", "profiling=true is for the lab's own workloads, but workload is progr"),
