@@ -282,6 +282,8 @@ if __name__ == "__main__":
     for method in ("spawn", "forkserver"):
         with multiprocessing.get_context(method).Pool(1) as pool:
             assert pool.map(work, [1, 2]) == [4, 4]
+            pool.close()
+            pool.join()  # what is killed does not count its last hits
     code = "import numpy, jax; jax.jit(lambda x: x * 5 - 2)(numpy.ones(9, numpy.float32))"
     subprocess.run([sys.executable, "-c", code], check=True)
 """

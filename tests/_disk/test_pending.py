@@ -1,5 +1,7 @@
 """Recency and counters of hits, which follow the hits: they reach the index in time, in order, and exactly once."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -86,3 +88,29 @@ def test_a_hit_waits_for_no_other_process_that_holds_the_index(open_cache):
         assert cache.get("key-1") == VALUE
         assert not cache.index.database._in_transaction
     assert cache.stats().hits == 1
+
+
+AS_A_WORKER = """
+import multiprocessing, sys
+def read(path):
+    from jaxcache import DiskCache
+    global cache  # which nobody closes
+    cache = DiskCache(path, fingerprint={"jax": "test", "cpu": "test"})
+    return cache.get("key-1") == b"value"
+if __name__ == "__main__":
+    from jaxcache import DiskCache
+    first = DiskCache(sys.argv[1], fingerprint={"jax": "test", "cpu": "test"})
+    first.put("key-1", b"value", 1.0)
+    for method in ("fork", "spawn"):
+        worker = multiprocessing.get_context(method).Process(target=read, args=(sys.argv[1],))
+        worker.start()
+        worker.join()
+    print(first.stats().hits)
+"""
+
+
+def test_a_worker_of_multiprocessing_counts_its_last_hit(tmp_path):
+    (tmp_path / "program.py").write_text(AS_A_WORKER)
+    command = [sys.executable, "-W", "ignore", tmp_path / "program.py", tmp_path / "shared"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "2\n"

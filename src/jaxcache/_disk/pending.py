@@ -4,6 +4,7 @@ A process that is killed loses the last of them: recency and counters, never an 
 """
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from .entry_format import EntryMeta
 from .files import EntryId
 
-_SECONDS = 0.2  # how long others may have to wait for news of this process
+_SECONDS = 0.05  # how long others may have to wait for news of this process
 _MOST = 512
 _LONGEST_WAIT_SECONDS = 5.0  # of a fork, for a batch that is being written
 
@@ -60,6 +61,7 @@ class Pending:
         self._lock = threading.RLock()  # of a kind that a signal handler may take again
         self._batch = Batch()
         self._timer: threading.Timer | None = None
+        self._ends_as_worker = False
 
     def add(self, hit: Hit | None = None, request: Request | None = None, counts: Mapping[str, float] | None = None):
         """Add what a request has done."""
@@ -90,6 +92,7 @@ class Pending:
 
     def _start_timer(self) -> bool:
         """Start the timer; return False where the interpreter ends and starts no more threads."""
+        self._flush_at_end_of_worker()
         timer = threading.Timer(_SECONDS, self._flush_in_time)
         timer.daemon = True
         with contextlib.suppress(RuntimeError):
@@ -97,6 +100,14 @@ class Pending:
             timer.start()
             return True
         return False
+
+    def _flush_at_end_of_worker(self) -> None:
+        """Write what is pending as a worker of multiprocessing ends, which does so without ``atexit``."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is None or self._ends_as_worker or sys.modules["multiprocessing.process"].parent_process() is None:
+            return
+        self._ends_as_worker = True
+        util.Finalize(None, self.flush, exitpriority=0)
 
     def _flush_in_time(self) -> None:
         self._timer = None
