@@ -11,13 +11,13 @@ from pathlib import Path
 
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import Sweep, read_sweep
-from jaxcache.lab.report.markdown import PLOT_SVG
-from jaxcache.lab.report.page import PAGE
+from jaxcache.lab.layout import MAP_SVG, PAGE
 from jaxcache.lab.report.rows import headline
 
 PROJECT = Path(__file__).resolve().parent.parent
 README, PLOT = PROJECT / "README.md", PROJECT / "docs" / "map.svg"
-PICTURE, PICTURE_SIZE = PROJECT / "docs" / "report.png", {"width": 1180, "height": 1120}
+PICTURE = PROJECT / "docs" / "report.png"
+_NOTES = 2  # of the answer: what no limit takes, and what one change alone does
 BEGIN, END = "<!-- answer: begin -->", "<!-- answer: end -->"
 
 
@@ -26,8 +26,8 @@ def answer_lines(sweep: Sweep) -> list[str]:
     findings = Findings(sweep)
     if findings.choice is None:
         return []
-    lines = [f"**{findings.sentence}**", *findings.notes]
-    return [f"{' '.join(lines)} {findings.agreement}", ""]
+    lines = [f"**{findings.sentence}**", *findings.notes[:_NOTES], findings.agreement]
+    return [" ".join(lines)]
 
 
 def section(sweep: Sweep) -> str:
@@ -49,7 +49,7 @@ def photograph(page: Path, picture: Path) -> bool:
             executable_path=chromium,
             args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        opened = browser.new_page(viewport=PICTURE_SIZE)
+        opened = browser.new_page(viewport={"width": 1180, "height": 1120})
         opened.goto(page.resolve().as_uri())
         opened.wait_for_selector("#map svg")
         opened.screenshot(path=picture)
@@ -69,7 +69,7 @@ def main() -> int:
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     README.write_text(before + section(sweep) + rest.partition(END)[2])
-    shutil.copy(sweeps[-1] / PLOT_SVG, PLOT)
+    shutil.copy(sweeps[-1] / MAP_SVG, PLOT)
     print(f"README.md and docs/{PLOT.name} show {sweeps[-1].name}")
     if not photograph(sweeps[-1] / PAGE, PICTURE):
         print(f"docs/{PICTURE.name} stays as it was: no Chromium is here", file=sys.stderr)
