@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import sqlite3
+from collections import Counter
 from typing import Any
 
 from .priority import AGEING, STORED_POLICIES
@@ -35,7 +36,7 @@ def fault_of(db: sqlite3.Connection) -> str | None:
 def _fault_of(db: sqlite3.Connection) -> str | None:
     if db.execute("PRAGMA user_version").fetchone() != (VERSION,):
         return "it is of another version"
-    if sorted(db.execute(_TABLES).fetchall(), key=repr) != sorted(_our_tables(), key=repr):
+    if Counter(db.execute(_TABLES).fetchall()) != Counter(_our_tables()):
         return "its tables are not as they were made"
     state = db.execute("SELECT eviction, number, clock, since, reconciled FROM state").fetchall()
     if len(state) != 1 or not _is_sound(*state[0]):
