@@ -6,14 +6,11 @@
 import atexit
 import contextlib
 import math
-import operator
 import os
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
@@ -27,6 +24,7 @@ from .entry_format import EntryFault, EntryMeta, decode, encode
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
+from .jax_hooks import JaxHooks
 from .location import index_path, is_network
 from .pending import Batch, Hit, Pending, Request
 from .priority import check_stored_policy
@@ -38,23 +36,6 @@ _REFRESH_SECONDS = 600.0  # between looks for entries of hosts and users that ha
 _CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
-
-
-@dataclass(frozen=True, slots=True)
-class JaxHooks:
-    """Hooks by which JAX, where it uses a DiskCache, tells it what it cannot know.
-
-    Attributes:
-        same: Returns whether two values hold the same program; the second is what this thread has just compiled.
-        key_parts: Returns the parts of a key just requested, by name; the second argument says whether it was a hit.
-        is_distributed: Returns whether one program runs over several processes, which must not wait for each other.
-        closed: Called when the DiskCache closes.
-    """
-
-    same: Callable[[bytes, bytes], bool] = operator.eq
-    key_parts: Callable[[str, bool], Mapping[str, object]] = lambda _, __: {}
-    is_distributed: Callable[[], bool] = bool
-    closed: Callable[[], None] = lambda: None
 
 
 class _Request(threading.local):
@@ -140,11 +121,10 @@ class DiskCache:
         )
         self._elsewhere = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
-        self._counts: Counter[str] = Counter()
         self._pending = Pending(self._write_pending)
         self._request = _Request()
         self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
-        self._faults = Faults(self.path, lambda: self._count_here({"faults": 1}))
+        self._faults = Faults(self.path, lambda: self._pending.count_here({"faults": 1}))
         self._closed = False
         self._cleaned, self._refreshed = -math.inf, monotonic()
         self._sampled = 0
@@ -161,7 +141,7 @@ class DiskCache:
             self.index.use(eviction, self._limits)
 
     def _after_fork(self) -> None:
-        self._lock, self._counts = threading.RLock(), Counter()
+        self._lock = threading.RLock()
         self._pending.forget()
         self._faults.forget_locks()
         self._leases.forget()
@@ -251,7 +231,6 @@ class DiskCache:
             return "check"
         saved = meta.compile_seconds - (time.perf_counter() - started)
         counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
-        self._count_here(counts)
         self._pending.add(Hit(entry_id, meta, len(content)), self._request_for_doctor(key, "hit"), counts)
         return value
 
@@ -261,7 +240,6 @@ class DiskCache:
             with self._faults.index_guarded():
                 reason = self.index.why_absent(entry_id)
         counts = {"misses": 1, f"miss:{reason}": 1}
-        self._count_here(counts)
         self._pending.add(None, self._request_for_doctor(key, reason), counts)
 
     def contains(self, key: str) -> bool:
@@ -427,7 +405,7 @@ class DiskCache:
 
     def process_counts(self) -> DiskCounts:
         """Return what this process has counted, without a look at the index."""
-        return DiskCounts(**counts_from(self._counts))  # pyright: ignore[reportArgumentType]
+        return DiskCounts(**counts_from(self._pending.process_counts))  # pyright: ignore[reportArgumentType]
 
     def stats(self) -> DiskStats:
         """Return one snapshot: what all processes of this host have counted, and what is stored."""
@@ -440,12 +418,7 @@ class DiskCache:
             self.index.database.close()
         return stats
 
-    def _count_here(self, counts: Mapping[str, float]) -> None:
-        with self._lock:
-            self._counts.update(counts)  # pyright: ignore[reportCallIssue,reportArgumentType]
-
     def _count(self, **counts: float) -> None:
-        self._count_here(counts)
         self._pending.add(counts=counts)
 
     def _request_for_doctor(self, key: str, outcome: str) -> Request | None:

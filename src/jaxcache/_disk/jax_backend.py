@@ -24,8 +24,9 @@ from .._jax import interfaces as _jax
 from .._jax.fingerprint import installed_plugins
 from .._jax.notices import warn
 from .._jax.same_program import is_same_program, parts_of
-from .disk_cache import DiskCache, JaxHooks
+from .disk_cache import DiskCache
 from .faults import DiskCacheWarning
+from .jax_hooks import JaxHooks
 
 _OLDEST = (0, 10)
 _FREE_KEYS = (0, 11)  # from here on keys do not depend on JAX's own directory

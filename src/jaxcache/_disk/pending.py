@@ -60,10 +60,13 @@ class Pending:
         """Begin anew in a forked child: what is pending is the parent's."""
         self._lock = threading.RLock()  # of a kind that a signal handler may take again
         self._batch = Batch()
+        self.process_counts: Counter[str] = Counter()  # of this process, since it began
         self._timer: threading.Timer | None = None
         self._ends_as_worker = False
 
-    def add(self, hit: Hit | None = None, request: Request | None = None, counts: Mapping[str, float] | None = None):
+    def add(
+        self, hit: Hit | None = None, request: Request | None = None, counts: Mapping[str, float] | None = None
+    ) -> None:
         """Add what a request has done."""
         with self._lock:
             if hit is not None:
@@ -71,9 +74,15 @@ class Pending:
             if request is not None:
                 self._batch.requests.append(request)
             self._batch.counts.update(counts or {})  # pyright: ignore[reportCallIssue,reportArgumentType]
+            self.count_here(counts or {})
             is_long, is_first = len(self._batch) >= _MOST, self._timer is None
         if is_long or (is_first and not self._start_timer()):
             self.flush()
+
+    def count_here(self, counts: Mapping[str, float]) -> None:
+        """Count for this process alone, and not in the index."""
+        with self._lock:
+            self.process_counts.update(counts)  # pyright: ignore[reportCallIssue,reportArgumentType]
 
     def flush(self) -> None:
         """Write what is pending."""
