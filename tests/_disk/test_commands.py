@@ -266,8 +266,8 @@ def test_an_imported_entry_costs_the_same_however_many_there_are(tmp_path, open_
 
     cache = open_cache()
     cache.put("first", b"value", 1.0)
-    with cache.index.database.transaction() as db:
-        db.set_progress_handler(lambda: steps.append(1) and None, 10)  # every ten steps of SQLite's machine
+    # Every ten steps of SQLite's machine.
+    cache.index.database.change(lambda db: db.set_progress_handler(lambda: steps.append(1) and None, 10))
     few, many = import_some(20), import_some(300)
     assert many < 1.5 * few
 

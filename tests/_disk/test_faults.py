@@ -107,10 +107,10 @@ def test_a_damaged_index_is_made_again_from_the_entries(open_cache, content):
 def test_an_error_of_ours_is_not_taken_for_a_damaged_index(open_cache):
     cache = open_cache()
     cache.put("key-1", VALUE, 1.0)
-    with pytest.raises(IndexUnavailable), cache.index.database.transaction() as db:
-        db.execute("SELECT ?", ())  # a ProgrammingError
-    with pytest.raises(IndexUnavailable), cache.index.database.transaction() as db:
-        db.execute("INSERT INTO state SELECT * FROM entries")
+    with pytest.raises(IndexUnavailable):
+        cache.index.database.change(lambda db: db.execute("SELECT ?", ()))  # a ProgrammingError
+    with pytest.raises(IndexUnavailable):
+        cache.index.database.change(lambda db: db.execute("INSERT INTO state SELECT * FROM entries"))
     assert not list(cache.path.rglob("*.damaged"))
     again = open_cache()
     assert [row.key for row in again.index.rows()] == ["key-1"]

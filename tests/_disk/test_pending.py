@@ -84,9 +84,12 @@ def test_what_is_pending_at_the_end_is_written(open_cache):
 def test_a_hit_waits_for_no_other_process_that_holds_the_index(open_cache):
     cache, other = open_cache(), open_cache()
     cache.put("key-1", VALUE, 1.0)
-    with other.index.database.transaction():
+
+    def read(_):
         assert cache.get("key-1") == VALUE
         assert not cache.index.database._in_transaction
+
+    other.index.database.change(read)
     assert cache.stats().hits == 1
 
 

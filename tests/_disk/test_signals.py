@@ -1,6 +1,8 @@
 """Signals: an interrupt leaks and locks nothing wherever it comes, and a handler may use the directory."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -34,16 +36,18 @@ interrupts, number, until = 0, 0, time.monotonic() + 60
 while interrupts < 1200 and time.monotonic() < until:
     number += 1
     try:
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, drawn.uniform(2e-5, 3e-3), 0.05)  # again: a destructor swallows some
-        while True:
-            number += 1
-            cache.put(f"put-{number % 20}", bytes(3000), 1.0)
-            if cache.get(f"key-{number % 23}") is None:
-                cache.put(f"key-{number % 23}", bytes(2000), 1.0)
+        try:
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, drawn.uniform(2e-5, 3e-3), 0.05)  # again: a destructor swallows some
+            while True:
+                number += 1
+                cache.put(f"put-{number % 20}", bytes(3000), 1.0)
+                if cache.get(f"key-{number % 23}") is None:
+                    cache.put(f"key-{number % 23}", bytes(2000), 1.0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         interrupts += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
 cache.get("key-0")  # lets go of what it was to compile when an interrupt came between two requests
 cache.put("key-0", b"value", 1.0)
 left = [one for one in open_files() if one.endswith(".entry") or "/staging/" in one]
@@ -77,6 +81,49 @@ def test_interrupts_leave_no_file_open_and_nothing_locked(tmp_path):
     check_whole(tmp_path / "shared")
 
 
+def interrupted_after(calls, work):
+    """Return whether ``work`` made more calls than ``calls``; it is interrupted where it would make the next."""
+
+    def count(*event):
+        nonlocal calls
+        if event[1] in ("call", "c_return"):  # where Python looks for signals
+            calls -= 1
+            if calls < 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    try:
+        sys.setprofile(count)
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file is closed with its object
+@pytest.mark.parametrize("what", ["put", "replace", "get", "miss"])
+def test_an_interrupt_after_any_call_of_a_request_keeps_nobody_out(tmp_path, what):
+    work = {
+        "put": lambda: cache.put(f"put-{calls}", bytes(3000), 1.0),
+        "replace": lambda: cache.put("kept", bytes(100 + calls), 1.0),
+        "get": lambda: cache.get("kept"),
+        "miss": lambda: cache.get(f"no-such-{calls}"),
+    }[what]
+    with opened(tmp_path / "shared") as cache, ThreadPoolExecutor(1) as pool:
+        cache.put("kept", b"value", 1.0)
+        path, calls = cache.index.database.path, 0
+        while interrupted_after(calls, work):
+            calls += 1
+            pool.submit(cache.put, "by-another-thread", bytes(calls), 1.0).result(timeout=30)
+            with contextlib.closing(sqlite3.connect(path, timeout=0.0)) as other:
+                other.execute("BEGIN IMMEDIATE")
+            assert cache.stats().process.faults == 0
+        assert calls > 50
+    check_whole(tmp_path / "shared")
+
+
 HANDLED = """
 handled, over = [], threading.Event()
 def handle(*_):
@@ -91,8 +138,8 @@ def load(cache):
 others = [threading.Thread(target=load, args=(one,)) for one in caches()]
 for one in others: one.start()
 signal.signal(signal.SIGALRM, handle)
-drawn, until = random.Random(1), time.monotonic() + 4
-while time.monotonic() < until and len(handled) < 400:
+drawn, until = random.Random(1), time.monotonic() + 45
+while time.monotonic() < until and len(handled) < 200:
     signal.setitimer(signal.ITIMER_REAL, drawn.uniform(1e-4, 4e-3))
     DO
 signal.setitimer(signal.ITIMER_REAL, 0)

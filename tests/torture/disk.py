@@ -98,12 +98,15 @@ def damage(root: Path, drawn: random.Random) -> str | None:
 
 def held_bytes(cache: DiskCache, root: Path) -> int:
     """Return what the entries take, while nobody changes which there are."""
-    with cache.index.database.mutex():
+
+    def add_up() -> int:
         total = 0
         for path in root.glob("entries/*/*/*.entry"):
             with contextlib.suppress(FileNotFoundError):
                 total += path.stat().st_size
         return total
+
+    return cache.index.database.locked(add_up)
 
 
 def torture(seconds: float, seed: int, eviction: str, processes: int = PROCESSES) -> tuple[Counter[str], list[str]]:

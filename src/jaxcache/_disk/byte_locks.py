@@ -13,11 +13,10 @@ import stat
 import threading
 from pathlib import Path
 
-from .._primitives.open_file import open_uninterrupted
-
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 _guard = threading.RLock()  # these locks are of a kind that a signal handler may take again
 _open: dict[tuple[int, int], "RangeLocks"] = {}
+_opened: list["_LockFile"] = []  # for ever
 
 
 class LocksUnsupported(OSError):
@@ -87,12 +86,38 @@ def range_locks(path: Path, mode: int = 0o600) -> RangeLocks:
     with _guard:
         if (existing := _existing(path)) is not None:
             return existing
-        file = open_uninterrupted(path, "a+b", _LockFile)
+        file = _open_once(path)
         stat_result = os.fstat(file.fileno())
         if stat.S_IMODE(stat_result.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # another user's file keeps its mode
                 os.fchmod(file.fileno(), mode)
         return _open.setdefault((stat_result.st_dev, stat_result.st_ino), RangeLocks(file))  # a handler may be faster
+
+
+def _open_once(path: Path) -> _LockFile:
+    """Open a file, unless an interrupt came right after it was opened before.
+
+    Raises:
+        OSError: If it cannot be opened; with ``ELOOP`` if it is a link.
+    """
+    if (file := _opened_file(path)) is None:
+        _opened.extend(
+            map(_LockFile, (path,), ("a+b",))
+        )  # one call, which runs in C to its end: no interrupt splits it
+        file = _opened_file(path)
+    if file is None:
+        raise OSError(errno.ELOOP, "not a regular file, or replaced meanwhile", str(path))
+    return file
+
+
+def _opened_file(path: Path) -> _LockFile | None:
+    try:
+        stat_result = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(stat_result.st_mode):
+        return None
+    return next((file for file in _opened if os.path.samestat(stat_result, os.fstat(file.fileno()))), None)
 
 
 def _existing(path: Path) -> RangeLocks | None:

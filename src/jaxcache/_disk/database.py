@@ -9,10 +9,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic  # bound now: a test may replace the clock that others look at
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .byte_locks import LocksUnsupported, range_locks
 from .connection import Connection, IndexUnavailable, is_inherited, mark_inherited
@@ -31,6 +31,9 @@ _GUILTY = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Salvaged = tuple[dict[str, Any], list[tuple[str, str, float]]]
 Fill = Callable[[sqlite3.Connection, Salvaged], None]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _all: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
@@ -59,7 +62,7 @@ class Database:
         self._on_new = on_new
         self.is_read_only = False  # whether to make no file: where there is no index, a passing one is in memory
         self._turns = threading.RLock()  # of a kind that a signal handler may take again
-        self._owner = self._depth = 0  # the thread that has the turn, and how often it has entered
+        self._owner = 0  # the thread that has the turn
         self._postponed: deque[Callable[[], None]] = deque()
         self._connection: sqlite3.Connection | None = None
         self._in_transaction = False
@@ -71,13 +74,15 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        with self._turn():
-            if self._connection is None or self._in_transaction:  # a signal handler's, in the middle of a request
-                return
-            if self.path.parent.is_dir():
-                with contextlib.suppress(IndexUnavailable), self.mutex():  # SQLite removes files by name
-                    self._disconnect()
-            self._disconnect()  # without the lock where it cannot be had
+        self._in_turn(self._close)
+
+    def _close(self) -> None:
+        if self._connection is None or self._in_transaction:  # a signal handler's, in the middle of a request
+            return
+        if self.path.parent.is_dir():
+            with contextlib.suppress(IndexUnavailable):
+                self.locked(self._disconnect)  # SQLite removes files by name
+        self._disconnect()  # without the lock where it cannot be had
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -87,32 +92,31 @@ class Database:
 
     # -- turns
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Let no other thread of this process in. Interrupts may come between any two calls."""
+    # Python looks for signals after calls and where a function begins, not between other lines, and drops a generator
+    # that it interrupts at its ``yield`` only with the traceback. So these are functions with one ``finally`` each, no
+    # context managers, and what a ``finally`` must do for certain precedes its first call.
+
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, while no other thread of this process is let in."""
+        me = threading.get_ident()
+        if self._owner == me:
+            return work()
         try:
-            if not self._turns.acquire(timeout=_TURN_SECONDS):
-                raise self._rest(f"another thread has used it for {_TURN_SECONDS:.0f} s")
-            self._owner = threading.get_ident()
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
+            with self._turns:
+                try:
+                    self._owner = me
+                    return work()
+                finally:
+                    self._owner = 0
         finally:
-            try:  # noqa: SIM105  # an interrupt in the middle of suppress() would keep the turn for ever
-                self._turns.release()
-            except RuntimeError:  # it was waited for in vain
-                pass
-            if self._postponed and not self._depth:
-                self._run_postponed()
+            self._run_postponed()
 
     def when_free(self, work: Callable[[], None]) -> None:
         """Change the index by ``work`` now or, in a signal handler that interrupted a request, right after it.
 
         A handler that waited for the mutex would wait for another thread or process that waits for its own thread.
         """
-        if self._depth and self._owner == threading.get_ident():
+        if self._owner == threading.get_ident():
             self._postponed.append(work)
         else:
             work()
@@ -126,7 +130,7 @@ class Database:
 
     def hold_for_fork(self) -> None:
         """Wait until no other thread is in the middle of anything, and close the connection."""
-        if self._turns.acquire(timeout=_TURN_SECONDS) and not self._depth:
+        if self._turns.acquire(timeout=_TURN_SECONDS) and self._owner != threading.get_ident():
             if self._connection is not None and sys.version_info >= (3, 12):  # here is no lock under which to remove
                 self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)  # files by name: it takes time
             self._disconnect()
@@ -140,50 +144,49 @@ class Database:
         """Use nothing of the parent's, in the child."""
         if self._connection is not None:
             mark_inherited(self._inode, self._connection)
-        if self._depth:  # forked in the middle of a request, which may be opening another
+        if self._owner:  # forked in the middle of a request, which may be opening another
             with contextlib.suppress(OSError):
                 mark_inherited(self._inode_there())
         self._connection, self._in_transaction = None, False
         self._postponed = deque()
-        if self._depth and self._owner == threading.get_ident():
+        if self._owner == threading.get_ident():
             self.release_after_fork()  # the request goes on, and ends without a result
         else:
-            self._turns, self._depth = threading.RLock(), 0
+            self._turns, self._owner = threading.RLock(), 0
 
     # -- changes
 
-    @contextlib.contextmanager
-    def mutex(self) -> Iterator[None]:
-        """Exclude all other threads and processes of this host from changing which entries there are.
+    def locked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``work`` returns, while no other thread or process of this host changes which entries there are.
 
         Raises:
-            IndexUnavailable: If another process holds it for too long, or there are no locks.
+            IndexUnavailable: If another process holds the lock for too long, or there are no locks.
         """
-        with self._turn():
-            if self.is_read_only:
-                yield
-                return
+        return self._in_turn(lambda: self._locked(lambda: work(*args, **kwargs)))
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        if self.is_read_only:
+            return work()
+        try:
+            if not self.path.parent.is_dir():
+                self._make_folder()
+            locks = range_locks(self.path.with_suffix(".lock"))
+        except (OSError, LocksUnsupported) as error:
+            raise self._rest(f"its lock cannot be had ({error})") from error
+        if locks.is_mine(0):
+            return work()
+        try:
             try:
-                if not self.path.parent.is_dir():
-                    self._make_folder()
-                locks = range_locks(self.path.with_suffix(".lock"))
-            except (OSError, LocksUnsupported) as error:
+                self._wait_for(lambda: locks.try_acquire(0))
+            except LocksUnsupported as error:
                 raise self._rest(f"its lock cannot be had ({error})") from error
-            if locks.is_mine(0):
-                yield
-                return
+            return work()
+        finally:  # also where an interrupt came as soon as it was had
             try:
-                try:
-                    self._wait_for(lambda: locks.try_acquire(0))
-                except LocksUnsupported as error:
-                    raise self._rest(f"its lock cannot be had ({error})") from error
-                yield
-            finally:  # also where an interrupt came as soon as it was had
-                try:
-                    locks.release(0)
-                except BaseException:  # an interrupt before it was given back
-                    locks.release(0)
-                    raise
+                locks.release(0)
+            except BaseException:  # an interrupt before it was given back
+                locks.release(0)
+                raise
 
     def _wait_for(self, acquired: Callable[[], bool]) -> None:
         self._refuse_while_resting()
@@ -194,44 +197,47 @@ class Database:
             time.sleep(pause)
             pause = min(2 * pause, 0.005)
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hand out the connection within one write transaction.
+    def change(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``work`` returns, given the connection within one write transaction, and the arguments.
 
         Raises:
-            IndexUnavailable: If it is locked, damaged or cannot be written; for a while then at once.
+            IndexUnavailable: If the index is locked, damaged or cannot be written; for a while then at once.
         """
-        with self._turn():
-            if self._in_transaction and self._connection is not None:
-                yield self._connection  # to a signal handler, in the middle of a request of the same thread
-                return
-            try:
-                db = self._connected()
-                with self._committing(db):
-                    yield db
-            except sqlite3.Error as error:
-                raise self._failed(error) from error
-            except (TypeError, ValueError, LookupError, ArithmeticError) as error:  # a value that is not what we wrote
-                if self._is_damaged():
-                    raise self._condemn(error) from error
-                raise
+        return self._in_turn(lambda: self._change(lambda db: work(db, *args, **kwargs)))
 
-    @contextlib.contextmanager
-    def _committing(self, db: sqlite3.Connection) -> Iterator[None]:
+    def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._in_transaction and self._connection is not None:
+            return work(self._connection)  # a signal handler's, in the middle of a request of the same thread
+        try:
+            return self._commit(self._connected(), work)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:  # a value that is not what we wrote
+            if self._is_damaged():
+                raise self._condemn(error) from error
+            raise
+
+    def _commit(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         """Keep to a transaction of which an interrupt, wherever it comes, leaves nothing open: that locks all out."""
-        process = os.getpid()
         try:
             self._in_transaction = True
             if db.in_transaction:  # even so: an interrupt came between two lines
                 db.rollback()
             db.execute("BEGIN IMMEDIATE")
-            yield
+            value = work(db)
             db.commit()
+            return value
         finally:
-            if os.getpid() == process:
-                self._in_transaction = False
-                if db.in_transaction:
-                    db.rollback()
+            self._in_transaction = False
+            try:
+                self._roll_back(db)
+            except BaseException:  # an interrupt before it was done
+                self._roll_back(db)
+                raise
+
+    def _roll_back(self, db: sqlite3.Connection) -> None:
+        if db is self._connection and db.in_transaction:  # a child, forked meanwhile, has none
+            db.rollback()
 
     def check(self) -> None:
         """Make the index anew if it does not add up.
@@ -239,12 +245,13 @@ class Database:
         Raises:
             IndexUnavailable: If it cannot be used.
         """
-        with self._turn():
-            with self.transaction() as db:
-                fault = fault_of(db)
-            if fault is not None:
-                self._condemn(IndexDamaged(fault))
-                self._connected()
+        self._in_turn(self._check)
+
+    def _check(self) -> None:
+        fault = self.change(fault_of)
+        if fault is not None:
+            self._condemn(IndexDamaged(fault))
+            self._connected()
 
     # -- the file
 
@@ -257,12 +264,14 @@ class Database:
         if self._connection is not None and self._inode in (inode, -1):
             return self._connection
         try:
-            with self.mutex():  # SQLite finds the files of a database by name: none may be replaced meanwhile
-                with contextlib.suppress(IndexDamaged):
-                    return self._open() if inode else self._make()
-                return self._make()
+            return self.locked(self._open_or_make)  # SQLite finds files by name: none may be replaced meanwhile
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
+
+    def _open_or_make(self) -> sqlite3.Connection:
+        with contextlib.suppress(IndexDamaged):
+            return self._open()
+        return self._make()
 
     def _inode_there(self) -> int:
         """Return the inode of the index; 0 where there is none, or a folder or a device stands in its place."""
@@ -278,21 +287,23 @@ class Database:
             self._disconnect()
             self._connection, self._inode = self._fill(":memory:"), -1
             return self._connection
-        with self.mutex():
-            with contextlib.suppress(IndexDamaged, sqlite3.Error, OSError):
-                return self._open()
-            try:
-                self._disconnect()
-                staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-                staged.unlink(missing_ok=True)  # no temporary_file: closing another descriptor ends SQLite's locks
-                self._fill(staged).close()  # while the old file exists, so that their inodes differ
-                for suffix in ("", "-wal", "-shm"):
-                    _clear_away(self.path.with_name(self.path.name + suffix))
-                os.replace(staged, self.path)
-                self._damaged.clear()
-                return self._open()
-            except (sqlite3.Error, OSError, IndexDamaged) as error:
-                raise self._rest(str(error)) from error
+        return self.locked(self._replace)
+
+    def _replace(self) -> sqlite3.Connection:
+        with contextlib.suppress(IndexDamaged, sqlite3.Error, OSError):
+            return self._open()
+        try:
+            self._disconnect()
+            staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+            staged.unlink(missing_ok=True)  # no temporary_file: closing another descriptor ends SQLite's locks
+            self._fill(staged).close()  # while the old file exists, so that their inodes differ
+            for suffix in ("", "-wal", "-shm"):
+                _clear_away(self.path.with_name(self.path.name + suffix))
+            os.replace(staged, self.path)
+            self._damaged.clear()
+            return self._open()
+        except (sqlite3.Error, OSError, IndexDamaged) as error:
+            raise self._rest(str(error)) from error
 
     def _fill(self, path: Path | str) -> sqlite3.Connection:
         """Return a new database at ``path`` with all entries in it."""

@@ -10,13 +10,14 @@ import time
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .connection import check_process
 from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from .files import EntryFiles, EntryId
 from .integrity import have_right_totals
-from .pending import Batch
+from .pending import Batch, Hit
 from .priority import RERANKED_BY_HITS, EntryCost, priority
 from .ranking import dearest, lowest_first, rank_all, record_past
 from .runs import Runs
@@ -86,26 +87,27 @@ class Index:
         self.database.when_free(lambda: self._record(fingerprint, batch, settings))
 
     def _record(self, fingerprint: str, batch: Batch, settings: Mapping[str, object]) -> None:
-        with self.database.transaction() as db:
-            unknown = [hit for hit in batch.hits if not _was_hit(db, hit.entry_id)]
-            _count(db, fingerprint, batch.counts)
-            for request in batch.requests:
-                self.runs.record_request(fingerprint, settings, request)
-        for hit in unknown:
-            self._adopt(hit.entry_id, hit.meta, hit.size_bytes)
+        for hit in self.database.change(self._record_batch, fingerprint, batch, settings):
+            self.database.locked(self.database.change, self._adopt, hit)
 
-    def _adopt(self, entry_id: EntryId, meta: EntryMeta, size_bytes: int) -> None:
+    def _record_batch(
+        self, db: sqlite3.Connection, fingerprint: str, batch: Batch, settings: Mapping[str, object]
+    ) -> list[Hit]:
+        """Return the hits of entries that the index does not know."""
+        unknown = [hit for hit in batch.hits if not _was_hit(db, hit.entry_id)]
+        _count(db, fingerprint, batch.counts)
+        for request in batch.requests:
+            self.runs.record_request(fingerprint, settings, request)
+        return unknown
+
+    def _adopt(self, db: sqlite3.Connection, hit: Hit) -> None:
         """Insert a row for a file that another host has put, or that is older than the index."""
-        with self.database.mutex(), self.database.transaction() as db:
-            if self._files.exists(entry_id):
-                _insert(db, entry_id, meta, size_bytes, time.time(), frequency=1, pending=None)
+        if self._files.exists(hit.entry_id):
+            _insert(db, hit.entry_id, hit.meta, hit.size_bytes, time.time(), frequency=1, pending=None)
 
     def why_absent(self, entry_id: EntryId) -> str:
         """Return why an entry is absent; a row without a file is deleted."""
-        with self.database.transaction() as db:
-            row = db.execute("SELECT pending FROM entries WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
-            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
-            other = db.execute("SELECT 1 FROM entries WHERE name = ? AND fingerprint != ?", entry_id[::-1]).fetchone()
+        row, past, other = self.database.change(_look_up, entry_id)
         if row == (None,):
             self.forget(entry_id)
             return "vanished"
@@ -114,37 +116,34 @@ class Index:
         return "other_fingerprint" if other else "new"
 
     def is_unstored(self, entry_id: EntryId) -> bool:
-        with self.database.transaction() as db:
-            past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
-        return past == ("not_stored",)
+        return self.database.change(_look_up, entry_id)[1] == ("not_stored",)
 
     def record_unstored(self, entry_id: EntryId) -> None:
         """Record that a program was compiled and is not to be stored, so that nobody waits for it."""
-        self.database.when_free(lambda: self._record_unstored(entry_id))
-
-    def _record_unstored(self, entry_id: EntryId) -> None:
-        with self.database.transaction() as db:
-            record_past(db, entry_id, 0, "not_stored", _next(db)[0])
+        self.database.when_free(
+            lambda: self.database.change(lambda db: record_past(db, entry_id, 0, "not_stored", _next(db)[0]))
+        )
 
     # -- changes of the entries
 
     def put(self, entry_id: EntryId, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
         """Move a staged file in and evict entries for it; return how many were evicted, None if the file is refused."""
+        return self.database.locked(self._put, entry_id, meta, staged, size_bytes, limits)
+
+    def _put(self, entry_id: EntryId, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
         process = os.getpid()
-        with self.database.mutex():
+        self.settle()
+        victims = self.database.change(self._make_room, entry_id, meta, size_bytes, limits)
+        if victims is None:
+            return None
+        check_process(process)
+        for victim in victims:
+            self._files.remove(victim)
+        try:
+            self._files.move_in(staged, entry_id)
+        finally:
             self.settle()
-            with self.database.transaction() as db:
-                victims = self._make_room(db, entry_id, meta, size_bytes, limits)
-            if victims is None:
-                return None
-            check_process(process)
-            for victim in victims:
-                self._files.remove(victim)
-            try:
-                self._files.move_in(staged, entry_id)
-            finally:
-                self.settle()
-            return len(victims)
+        return len(victims)
 
     def _make_room(
         self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
@@ -184,46 +183,47 @@ class Index:
             record_past(db, EntryId(*row[:2]), row[4], "evicted", number)
         db.execute("UPDATE state SET clock = ?", (clock,))
         db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", entry_id)
-        db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
+        _delete(db, entry_id)
         _insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
         return [EntryId(*row[:2]) for row in victims]
 
     def settle(self) -> None:
         """Finish pending changes: under the lock, their writer is dead, or is this process and done with them."""
-        with self.database.transaction() as db:
-            left = db.execute("SELECT fingerprint, name, pending FROM entries WHERE pending IS NOT NULL").fetchall()
-            for fingerprint, name, pending in left:
-                entry_id = EntryId(fingerprint, name)
-                if pending == "evict":
-                    self._files.remove(entry_id)
-                if pending != "evict" and (size := _size(self._files.path(entry_id))) is not None:
-                    db.execute(
-                        "UPDATE entries SET pending = NULL, size_bytes = ? WHERE fingerprint = ? AND name = ?",
-                        (size, *entry_id),
-                    )
-                else:
-                    db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
+        self.database.change(self._settle)
+
+    def _settle(self, db: sqlite3.Connection) -> None:
+        left = db.execute("SELECT fingerprint, name, pending FROM entries WHERE pending IS NOT NULL").fetchall()
+        for fingerprint, name, pending in left:
+            entry_id = EntryId(fingerprint, name)
+            if pending == "evict":
+                self._files.remove(entry_id)
+            if pending != "evict" and (size := _size(self._files.path(entry_id))) is not None:
+                db.execute(
+                    "UPDATE entries SET pending = NULL, size_bytes = ? WHERE fingerprint = ? AND name = ?",
+                    (size, *entry_id),
+                )
+            else:
+                _delete(db, entry_id)
 
     def forget(self, entry_id: EntryId) -> None:
         """Delete the row of an entry whose file no longer exists."""
-        self.database.when_free(lambda: self._forget(entry_id))
+        self.database.when_free(lambda: self.database.locked(self.database.change, self._forget, entry_id))
 
-    def _forget(self, entry_id: EntryId) -> None:
-        with self.database.mutex(), self.database.transaction() as db:
-            if not self._files.exists(entry_id):
-                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
+    def _forget(self, db: sqlite3.Connection, entry_id: EntryId) -> None:
+        if not self._files.exists(entry_id):
+            _delete(db, entry_id)
 
     def remove(self, rows: Iterable[Row], reason: str = "removed") -> int:
         """Remove entries; return how many."""
-        removed = 0
-        with self.database.mutex(), self.database.transaction() as db:
-            number = _next(db)[0]
-            for row in rows:
-                self._files.remove(row.entry_id)
-                db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", row.entry_id)
-                record_past(db, row.entry_id, row.frequency, reason, number)
-                removed += 1
-        return removed
+        return self.database.locked(self.database.change, self._remove, list(rows), reason)
+
+    def _remove(self, db: sqlite3.Connection, rows: list[Row], reason: str) -> int:
+        number = _next(db)[0]
+        for row in rows:
+            self._files.remove(row.entry_id)
+            _delete(db, row.entry_id)
+            record_past(db, row.entry_id, row.frequency, reason, number)
+        return len(rows)
 
     def lowest(self, eviction: str, limits: Limits, besides: Container[EntryId] = ()) -> list[Row]:
         """Return the entries that ``eviction`` would evict, in order, to make the directory keep to ``limits``.
@@ -250,16 +250,8 @@ class Index:
 
     def use(self, eviction: str, limits: Limits) -> None:
         """Order by ``eviction`` from here on, for every process of this host, and keep the limits for statistics."""
-        with self.database.mutex():
-            self.settle()  # what a process left that was killed or interrupted, and that nobody has put since
-        with self.database.transaction() as db:
-            ((former, clock),) = db.execute("SELECT eviction, clock FROM state")
-            db.execute(
-                "UPDATE state SET eviction = ?, limit_bytes = ?, max_entries = ?",
-                (eviction, limits.limit_bytes, limits.max_entries),
-            )
-            if former != eviction:
-                rank_all(db, eviction, clock)
+        self.database.locked(self.settle)  # what a process left that was killed or interrupted
+        self.database.change(_use, eviction, limits)
 
     def reconcile(self, read: Mapping[EntryId, tuple[EntryMeta, int]] | None = None) -> tuple[int, int]:
         """Make the index equal to the directory.
@@ -270,18 +262,23 @@ class Index:
         Returns:
             How many entries were not in the index, and how many rows had no file.
         """
-        with self.database.mutex():
-            self.database.check()
-            self.settle()
-            with self.database.transaction() as db:
-                indexed = {EntryId(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
-                stored = set(self._files.walk())
-                db.executemany("DELETE FROM entries WHERE fingerprint = ? AND name = ?", indexed - stored)
-                adopted = self._adopt_all(db, stored - indexed)
-                for entry_id, (meta, size_bytes) in (read or {}).items():
-                    if _size(self._files.path(entry_id)) == size_bytes:  # else it was replaced meanwhile
-                        db.execute(_CORRECT, _corrected(entry_id, meta, size_bytes))
-                db.execute("UPDATE state SET reconciled = ?", (time.time(),))
+        return self.database.locked(self._reconcile, read or {})
+
+    def _reconcile(self, read: Mapping[EntryId, tuple[EntryMeta, int]]) -> tuple[int, int]:
+        self.database.check()
+        self.settle()
+        return self.database.change(self._make_equal, read)
+
+    def _make_equal(self, db: sqlite3.Connection, read: Mapping[EntryId, tuple[EntryMeta, int]]) -> tuple[int, int]:
+        indexed = {EntryId(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
+        stored = set(self._files.walk())
+        for entry_id in indexed - stored:
+            _delete(db, entry_id)
+        adopted = self._adopt_all(db, stored - indexed)
+        for entry_id, (meta, size_bytes) in read.items():
+            if _size(self._files.path(entry_id)) == size_bytes:  # else it was replaced meanwhile
+                db.execute(_CORRECT, _corrected(entry_id, meta, size_bytes))
+        db.execute("UPDATE state SET reconciled = ?", (time.time(),))
         return adopted, len(indexed - stored)
 
     def _adopt_all(self, db: sqlite3.Connection, entry_ids: Iterable[EntryId]) -> int:
@@ -317,34 +314,30 @@ class Index:
 
     def rows(self) -> list[Row]:
         """Return the rows of all entries."""
-        with self.database.transaction() as db:
-            return [Row(*row) for row in db.execute(f"SELECT {_ROW} FROM entries WHERE pending IS NULL")]
+        return [Row(*row) for row in self._query(f"SELECT {_ROW} FROM entries WHERE pending IS NULL")]
 
     def state(self) -> dict[str, object]:
         """Return the policy, the limits, the clock and the totals."""
-        with self.database.transaction() as db:
-            cursor = db.execute("SELECT * FROM state, totals")
-            return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+        return self.database.change(_state)
 
     def counters(self) -> dict[str, dict[str, float]]:
         """Return the counters by fingerprint."""
         counted: dict[str, dict[str, float]] = {}
-        with self.database.transaction() as db:
-            for fingerprint, counter, value in db.execute("SELECT fingerprint, counter, value FROM counters"):
-                counted.setdefault(fingerprint, {})[counter] = value
+        for fingerprint, counter, value in self._query("SELECT fingerprint, counter, value FROM counters"):
+            counted.setdefault(fingerprint, {})[counter] = value
         return counted
 
     def held(self) -> dict[str, tuple[int, int]]:
         """Return entries and bytes, by fingerprint."""
-        with self.database.transaction() as db:
-            rows = db.execute("SELECT fingerprint, COUNT(*), SUM(size_bytes) FROM entries GROUP BY fingerprint")
-            return {fingerprint: (entries, size) for fingerprint, entries, size in rows}
+        rows = self._query("SELECT fingerprint, COUNT(*), SUM(size_bytes) FROM entries GROUP BY fingerprint")
+        return {fingerprint: (entries, size) for fingerprint, entries, size in rows}
+
+    def _query(self, sql: str) -> list[Any]:
+        return self.database.change(lambda db: db.execute(sql).fetchall())
 
     def reset_counters(self) -> None:
         """Set all counters to zero."""
-        with self.database.transaction() as db:
-            db.execute("DELETE FROM counters")
-            db.execute("UPDATE state SET since = ?", (time.time(),))
+        self.database.change(_reset_counters)
 
 
 def _make_folder(folder: Path, files: EntryFiles | None) -> None:
@@ -353,6 +346,38 @@ def _make_folder(folder: Path, files: EntryFiles | None) -> None:
     else:
         files.forget_folders()
         files.make(folder)
+
+
+def _look_up(db: sqlite3.Connection, entry_id: EntryId) -> tuple[Any, Any, Any]:
+    """Return the row of an entry, its past, and whether another fingerprint has one of its name; each may be None."""
+    row = db.execute("SELECT pending FROM entries WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
+    past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
+    other = db.execute("SELECT 1 FROM entries WHERE name = ? AND fingerprint != ?", entry_id[::-1]).fetchone()
+    return row, past, other
+
+
+def _state(db: sqlite3.Connection) -> dict[str, object]:
+    cursor = db.execute("SELECT * FROM state, totals")
+    return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+
+
+def _use(db: sqlite3.Connection, eviction: str, limits: Limits) -> None:
+    ((former, clock),) = db.execute("SELECT eviction, clock FROM state")
+    db.execute(
+        "UPDATE state SET eviction = ?, limit_bytes = ?, max_entries = ?",
+        (eviction, limits.limit_bytes, limits.max_entries),
+    )
+    if former != eviction:
+        rank_all(db, eviction, clock)
+
+
+def _reset_counters(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM counters")
+    db.execute("UPDATE state SET since = ?", (time.time(),))
+
+
+def _delete(db: sqlite3.Connection, entry_id: EntryId) -> None:
+    db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
 
 
 def _next(db: sqlite3.Connection) -> tuple[int, float, str]:

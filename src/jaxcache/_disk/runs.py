@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Mapping
@@ -37,35 +38,38 @@ class Runs:
         self.record(self._current[1], self._recorded, request.key, request.outcome, request.parts)
 
     def begin(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
-        with self._database.transaction() as db:
-            run = db.execute(
-                "INSERT INTO runs (started, host, pid, program, fingerprint, settings) VALUES (?, ?, ?, ?, ?, ?)",
-                (time.time(), host, pid, program, fingerprint, json.dumps(dict(settings))),
-            ).lastrowid
-            oldest = (run or 0) - _RUNS
-            db.execute("DELETE FROM runs WHERE run <= ?", (oldest,))
-            db.execute("DELETE FROM requests WHERE run <= ?", (oldest,))
-        return run or 0
+        return self._database.change(_begin, (time.time(), host, pid, program, fingerprint, json.dumps(dict(settings))))
 
     def record(self, run: int, number: int, key: str, outcome: str, parts: Mapping[str, object]) -> None:
         if number > _REQUESTS:
             return
-        with self._database.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)", (run, key, outcome, json.dumps(dict(parts)))
-            )
+        row = (run, key, outcome, json.dumps(dict(parts)))
+        self._database.change(lambda db: db.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)", row))
 
     def last(self) -> list[dict[str, object]]:
         """Return the last runs, newest first, each with its requests."""
-        with self._database.transaction() as db:
-            cursor = db.execute("SELECT * FROM runs ORDER BY run DESC")
-            names = [column[0] for column in cursor.description]
-            runs = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            for run in runs:
-                run["settings"] = json.loads(str(run["settings"]))
-                requests = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (run["run"],))
-                run["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in requests}
-        return runs
+        return self._database.change(_last)
+
+
+def _begin(db: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    run = db.execute(
+        "INSERT INTO runs (started, host, pid, program, fingerprint, settings) VALUES (?, ?, ?, ?, ?, ?)", row
+    ).lastrowid
+    oldest = (run or 0) - _RUNS
+    db.execute("DELETE FROM runs WHERE run <= ?", (oldest,))
+    db.execute("DELETE FROM requests WHERE run <= ?", (oldest,))
+    return run or 0
+
+
+def _last(db: sqlite3.Connection) -> list[dict[str, object]]:
+    cursor = db.execute("SELECT * FROM runs ORDER BY run DESC")
+    names = [column[0] for column in cursor.description]
+    runs = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for run in runs:
+        run["settings"] = json.loads(str(run["settings"]))
+        requests = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (run["run"],))
+        run["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in requests}
+    return runs
 
 
 def _utf8(text: str) -> str:
