@@ -65,6 +65,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
         find_setting,
         load_trace,
         loaded_share,
+        recorded_limit,
         replay_present,
         replay_recorded,
     )
@@ -76,8 +77,9 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial
     recordings, lengths, no_buckets_reason = derive_recordings(settings, trace)
-    tuning = find_setting(settings, recordings, present.seed)
     is_named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
+    present_limit = present.memory_limit if is_named else recorded_limit(recordings[0].trace)
+    tuning = find_setting(settings, recordings, present.seed, present_limit)
     replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
     baseline = None if replayed is None else Verified(replayed, None)
     tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths)

@@ -56,7 +56,7 @@ def tune_flow(program: list[str], settings: TuneSettings, directory: str, comman
     named = ["none"] if present.program is not None else settings.buckets  # which lengths it has nobody knows ahead
     sets = list(dict.fromkeys([*named, present.buckets.name]))
     recorded = _record_sets(fixed, sets, home)
-    tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed)
+    tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed, present.memory_limit)
     now = replay_present(tuning, present)
     contenders = tuning.contenders(settings.verify)
     checked = list({each.setting: each for each in [*contenders, *([now] if now else [])]}.values())

@@ -55,8 +55,14 @@ def derive_recordings(
     return [unpadded, *(derive(name, prices, buckets) for name, buckets in lengths.items())], lengths, None
 
 
-def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int) -> Tuning:
-    """Replay the requested settings; the seed is that of the run, for policies that draw random numbers.
+def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int, present_limit: int | None) -> Tuning:
+    """Replay the requested settings.
+
+    Args:
+        settings: Settings of the tuning.
+        recordings: One recording for each set of buckets.
+        seed: Of the run, for policies that draw random numbers.
+        present_limit: Limit that the program has today, in bytes; None if it has none.
 
     Raises:
         UsageError: If a limit or a policy is invalid, a limit holds no program, or the trace is empty.
@@ -65,7 +71,7 @@ def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int)
     refuse_limits_below(settings, min(sizes, default=0), "what the smallest program of the trace weighs")
     try:
         policies = settings.policies or [name for name in POLICIES if name != "none"]
-        return search(recordings, policies, settings.limits, settings.memory_limit, seed)
+        return search(recordings, policies, settings.limits, settings.memory_limit, seed, present_limit)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
 
@@ -78,11 +84,17 @@ def replay_present(tuning: Tuning, trial: Trial) -> Candidate | None:
     return search([recording], [trial.eviction.name], memory_limit=trial.memory_limit, seed=trial.seed).best
 
 
+def recorded_limit(trace: Trace) -> int | None:
+    """Return the limit that a trace was recorded with, in bytes; None if it is unknown or there was none."""
+    limit = trace.setting.get("limit_bytes")
+    return limit if trace.setting.get("eviction") in POLICIES and isinstance(limit, int) else None
+
+
 def replay_recorded(tuning: Tuning) -> Candidate | None:
     """Return the replay of the setting that a trace was recorded with; None if it is unknown or had no limit."""
     recording = tuning.recordings[0]
-    eviction, limit = (recording.trace.setting.get(name) for name in ("eviction", "limit_bytes"))
-    if eviction not in POLICIES or not isinstance(limit, int):
+    limit, eviction = recorded_limit(recording.trace), recording.trace.setting.get("eviction")
+    if limit is None:
         return None
     seed = recording.trace.setting.get("seed", 0)
     return search([recording], [str(eviction)], memory_limit=limit, seed=seed).best

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from jaxcache import JitCache, Trace, optimum, replay
+from jaxcache.lab.tuning.answer import answer, compare
 from jaxcache.lab.tuning.report import Tuned, Verified, print_tuning, write_tuning
 from jaxcache.lab.tuning.search import Recording, search
 
@@ -48,6 +49,57 @@ def test_without_a_limit_the_knee_is_taken_and_nothing_on_the_front_is_beaten(re
         for other in tuning.candidates:
             smaller = other.replayed.peak_bytes < one.replayed.peak_bytes
             assert not (smaller and other.total_seconds < one.total_seconds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whoever_has_a_limit_is_recommended_nothing_that_takes_longer(seed):
+    draw = np.random.default_rng(seed)
+    recorded = trace(np.minimum(draw.zipf(1.2, 300) - 1, 39), seed)
+    limit = int(draw.uniform(0.1, 1.5) * recorded.working_set_bytes)
+    least = min(replay(recorded, policy, limit).compile_seconds for policy in ("lru", "gdsf"))
+    tuning = search([Recording("none", recorded, 1.0)], ["lru", "gdsf"], present_limit=limit)
+    assert tuning.best.total_seconds <= 1.02 * (least + 1.0)
+    assert replay(recorded, tuning.best.replayed.policy, tuning.best.limit_bytes).misses == tuning.best.replayed.misses
+
+
+def test_a_recommended_limit_is_a_tenth_above_what_is_needed_and_a_given_one_is_kept(recordings):
+    recorded = recordings[:1]
+    tuning = search(recorded, ["lru"])
+    knee = tuning.curves["none"].knee_bytes()
+    assert tuning.has_headroom
+    assert 1.1 * knee <= tuning.best.limit_bytes <= 1.15 * knee
+    few = Recording("none", trace(np.arange(300) % 3), 0.0)
+    assert search([few], ["lru"]).best.limit_bytes >= 1.1 * few.trace.working_set_bytes
+    for given in ({"memory_limit": 6 * MIB}, {"limits": [6 * MIB]}):
+        assert (
+            search(recorded, ["lru"], **given).best.limit_bytes,
+            search(recorded, ["lru"], **given).has_headroom,
+        ) == (
+            6 * MIB,
+            False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("eviction", "limit"), [("lru", 3 * MIB), ("lru", 45 * MIB), ("gdsf", 90 * MIB), ("fifo", 12 * MIB)]
+)
+def test_the_answer_says_of_today_what_the_replays_say(recordings, eviction, limit):
+    recorded = recordings[:1]
+    now = search(recorded, [eviction], memory_limit=limit).best
+    tuning = search(recorded, ["lru", "gdsf", "fifo"], present_limit=limit)
+    says, saved = answer("a program", tuning, now), now.total_seconds - tuning.best.total_seconds
+    if saved >= 0.05 * now.total_seconds:
+        assert f"Worth it: it takes {saved:.1f} s ({saved / now.total_seconds:.0%}) less than with" in says
+    elif limit - tuning.best.limit_bytes >= 0.05 * limit:
+        assert "Worth it for the memory" in says
+    else:
+        assert "Keep what you have" in says
+    rows = {row[0]: row for row in compare(tuning, now)}
+    assert list(rows) == ["now", "recommended", "jax.jit alone"]
+    used = recorded[0].trace
+    once = [float(used.compile_seconds[signature]) for signature in np.unique(used.signatures)]
+    assert rows["jax.jit alone"][2:6] == (f"{sum(once):.2f}", "1.00", f"{sum(once) + 1:.2f}", str(len(once)))
+    assert rows["now"][5] == str(replay(used, eviction, limit).misses)
 
 
 def test_padding_that_costs_more_than_it_saves_is_not_recommended(recordings):

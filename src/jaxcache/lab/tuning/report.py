@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ... import Trace, format_size
+from ... import format_size
 from ..buckets import Optimal
 from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
 from ..report.commands import command_like
 from ..report.markdown_table import markdown_table
 from ..result import Reference, TrialResult
+from .answer import COLUMNS, answer, compare, setting_of, short_setting
 from .curves_plot import draw
 from .search import Candidate, Tuning
 
@@ -68,44 +69,6 @@ def write_tuning(tuned: Tuned, directory: Path) -> None:
     write_file(directory / "experiment" / BEST_SETTING, text, durable=False)
 
 
-def _setting(candidate: Candidate) -> str:
-    buckets = "" if candidate.buckets == "none" else f", buckets={candidate.buckets}"
-    return f"eviction={candidate.replayed.policy}, memory_limit={format_size(candidate.limit_bytes)}{buckets}"
-
-
-def _short(candidate: Candidate) -> str:
-    """Return a setting without its keys, for a narrow table."""
-    buckets = "" if candidate.buckets == "none" else f" {candidate.buckets}"
-    return f"{candidate.replayed.policy} {format_size(candidate.limit_bytes)}{buckets}"
-
-
-def answer(tuned: Tuned) -> str:
-    """Return the recommended setting and its gain, in a few sentences."""
-    best = tuned.tuning.best
-    text = f"For {tuned.what}: {_setting(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
-    text += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
-    if tuned.present is not None:
-        text += _against(best, tuned.present.candidate)
-    seconds, held = _without_a_limit(tuned.tuning.recordings[0].trace)
-    return f"{text}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
-
-
-def _against(best: Candidate, before: Candidate) -> str:
-    saved = before.total_seconds - best.total_seconds
-    if saved > 0:
-        share = saved / before.total_seconds
-        return f"; compiling and running take {saved:.1f} s ({share:.0%}) less than with {_setting(before)}"
-    fewer = before.limit_bytes - best.limit_bytes
-    if fewer > 0:
-        return f"; {_setting(before)} takes {-saved:.1f} s less, for {format_size(fewer)} more"
-    return f"; that is no gain on {_setting(before)}"
-
-
-def _without_a_limit(trace: Trace) -> tuple[float, int]:
-    """Return the seconds to compile each program once, and the bytes of all of them together."""
-    return float(trace.compile_seconds.sum()), trace.working_set_bytes
-
-
 _COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
 
 
@@ -139,9 +102,9 @@ def _checked_row(verified: Verified) -> tuple[str, ...]:
     if result is None or stats is None or timing is None:
         reason = "not run" if result is None else result.reason or "failed"
         predicted = (f"{replayed.compile_seconds:.2f}", f"{candidate.over_bound:.2f}")
-        return (_setting(candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
+        return (setting_of(candidate), str(replayed.misses), reason, *predicted, "–", "–", "–", "–")
     return (
-        _setting(candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
+        setting_of(candidate), str(replayed.misses), str(stats.misses), f"{replayed.compile_seconds:.2f}",
         f"{candidate.over_bound:.2f}",
         f"{stats.cost_seconds:.2f}", f"{stats.compile_seconds:.2f}", f"{candidate.total_seconds:.2f}",
         f"{stats.cost_seconds + timing.run_seconds:.2f}",
@@ -149,7 +112,9 @@ def _checked_row(verified: Verified) -> tuple[str, ...]:
 
 
 def _markdown(tuned: Tuned) -> Iterator[str]:
-    yield from ("# The setting to take", "", answer(tuned), "")
+    now = tuned.present.candidate if tuned.present is not None else None
+    yield from ("# The setting to take", "", answer(tuned.what, tuned.tuning, now), "")
+    yield from markdown_table(COLUMNS, compare(tuned.tuning, now))
     yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
     yield from (f"`{command_like(tuned.command, 'sweep')} --config-dir <this directory> experiment=best`", "")
     if tuned.program:
@@ -201,19 +166,21 @@ def _best(tuned: Tuned) -> Iterator[str]:
 
 
 def print_tuning(tuned: Tuned, console: Console) -> None:
-    """Print the sentence and the two short tables."""
+    """Print the sentence and the short tables."""
+    now = tuned.present.candidate if tuned.present is not None else None
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     for columns, shown, rows in (
+        (COLUMNS, COLUMNS, compare(tuned.tuning, now)),
         (_COLUMNS, _TERMINAL_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked]),
-        (_CHECKED, _TERMINAL_CHECKED, [(_short(each.candidate), *_checked_row(each)[1:]) for each in checked]),
+        (_CHECKED, _TERMINAL_CHECKED, [(short_setting(each.candidate), *_checked_row(each)[1:]) for each in checked]),
     ):
         if not rows:
             continue
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in shown:
-            table.add_column(name.strip(), justify="left" if name in ("buckets", "setting") else "right")
+            table.add_column(name.strip(), justify="left" if name in ("", "buckets", "setting") else "right")
         for row in rows:
             table.add_row(*(row[columns.index(name)] for name in shown))
         console.print(table)
         console.print()
-    console.print(answer(tuned), markup=False, highlight=False)
+    console.print(answer(tuned.what, tuned.tuning, now), markup=False, highlight=False)

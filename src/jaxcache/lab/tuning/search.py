@@ -1,12 +1,13 @@
 """Search for the best setting of one program: replay its recordings with every policy at every limit."""
 
-import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import Curves, ReplayResult, Trace, curves, limits_of
 
 _CLOSE = 1.02  # settings within this ratio count as equally fast, and the smaller is chosen
+HEADROOM = 1.1  # a recommended limit over what the replay needed
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Tuning:
         curves: Curves of each recording, by the name of its buckets.
         candidates: All settings.
         ranked: Best policy of each set of buckets at its limit, the recommended setting first.
+        has_headroom: Whether the recommended limit exceeds what the replay needed by a tenth, since none was given.
     """
 
     recordings: tuple[Recording, ...]
     curves: dict[str, Curves]
     candidates: tuple[Candidate, ...]
     ranked: tuple[Candidate, ...]
+    has_headroom: bool = False
 
     @property
     def best(self) -> Candidate:
@@ -105,8 +108,13 @@ def search(
     limits: Sequence[int | str] | None = None,
     memory_limit: int | None = None,
     seed: int = 0,
+    present_limit: int | None = None,
 ) -> Tuning:
     """Replay every policy at every limit on every recording, and rank the settings.
+
+    Where no limit is given, the recommended one is the knee of its curve and a tenth more: the next run may hold a
+    little more than the recorded one, and a limit just below what is needed costs many times as much. Whoever has a
+    larger limit today may use it: up to that, the least seconds decide.
 
     Args:
         recordings: One recording for each set of buckets, that without padding first.
@@ -115,6 +123,8 @@ def search(
             program to that of all together.
         memory_limit: The limit to choose for, in bytes; None for the knee of each recording's curve.
         seed: Seed of policies that draw random numbers.
+        present_limit: The limit that the program has today, in bytes; None if it has none. Looked at where neither
+            ``limits`` nor ``memory_limit`` says what to look at.
 
     Raises:
         ValueError: If the trace is empty, or a limit or a policy is invalid.
@@ -123,11 +133,34 @@ def search(
         raise ValueError("the trace must have at least one request, but is empty")
     tried = [memory_limit] if memory_limit is not None else list(limits or limits_of(recordings[0].trace).tolist())
     replayed = {each.buckets: curves(each.trace, policies, tried, seed=seed) for each in recordings}
-    candidates = tuple(itertools.chain.from_iterable(_candidates(each, replayed[each.buckets]) for each in recordings))
+    candidates = [candidate for each in recordings for candidate in _candidates(each, replayed[each.buckets])]
     ranked = [_best_at_knee(each, replayed[each.buckets], candidates) for each in recordings]
+    if is_free := memory_limit is None and not limits:
+        for number, recording in enumerate(recordings):
+            wider = [_with_headroom(ranked[number]), *([present_limit] if present_limit else [])]
+            at_wider = list(_candidates(recording, curves(recording.trace, policies, wider, seed=seed)))
+            candidates += at_wider
+            ranked[number] = _least(at_wider)
     least = min(each.total_seconds for each in ranked)
     ranked.sort(key=lambda each: (max(each.total_seconds, _CLOSE * least), each.limit_bytes))
-    return Tuning(tuple(recordings), replayed, candidates, tuple(ranked))
+    has_headroom = is_free and ranked[0].limit_bytes != present_limit
+    return Tuning(tuple(recordings), replayed, tuple(candidates), tuple(ranked), has_headroom)
+
+
+def _with_headroom(best: Candidate) -> int:
+    """Return what a setting needs in bytes and a tenth more, rounded up to some two digits."""
+    replayed = best.replayed
+    fits = not replayed.evictions and not replayed.rejected
+    roomy = HEADROOM * (replayed.peak_bytes if fits else best.limit_bytes)
+    step = 1 << max(0, int(roomy).bit_length() - 6)
+    return math.ceil(roomy / step) * step
+
+
+def _least(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the smallest limit among those that are about as fast as the fastest, with its best policy."""
+    enough = _CLOSE * min(each.total_seconds for each in candidates)
+    close = [each for each in candidates if each.total_seconds <= enough]
+    return min(close, key=lambda each: (each.limit_bytes, each.replayed.compile_seconds))
 
 
 def _candidates(recording: Recording, replayed: Curves) -> Iterator[Candidate]:
