@@ -61,6 +61,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     from .planning.errors import UsageError
     from .planning.plan import make_plan
     from .tuning.recordings import (
+        advise_padding,
         derive_recordings,
         find_setting,
         load_trace,
@@ -82,14 +83,15 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     tuning = find_setting(settings, recordings, present.seed, present_limit)
     replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
     baseline = None if replayed is None else Verified(replayed, None)
-    tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths)
+    padding = advise_padding(settings, tuning, present.seed) if no_buckets_reason else None
+    tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths, padding=padding)
     _finish(tuned, new_directory(plan))
     if share := loaded_share(trace):
         print(
             f"{share:.0%} of the programs were first loaded from a directory, not compiled: they are weighed by what "
             "loading took. Record without one, or with an empty one, to weigh them by what compiling takes."
         )
-    if no_buckets_reason:
+    if no_buckets_reason and padding is None:
         print(f"Nothing is said of buckets: {no_buckets_reason}.")
     return 0
 

@@ -22,7 +22,7 @@ from ..planning.plan import make_plan
 from ..running import resume
 from ..running.flow import sweep
 from .program import describe_program
-from .recordings import find_setting, replay_present
+from .recordings import advise_padding, find_setting, replay_present
 from .settings import TuneSettings
 
 _LEAST_PRICE = 1e-12
@@ -72,6 +72,7 @@ def tune_flow(program: list[str], settings: TuneSettings, directory: str, comman
         lengths=_lengths({name: recorded[name].trial for name in sets}),
         optimal=optimal if isinstance(optimal, Optimal) else None,
         program=describe_program(program),
+        padding=advise_padding(settings, tuning, present.seed) if present.program is not None else None,
     )
 
 
@@ -127,11 +128,16 @@ def _prices(recorded: _Recorded) -> tuple[str, ...]:
 def _verify(
     candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Mapping[str, _Recorded], directory: Path
 ) -> dict[tuple[str, str, int], TrialResult]:
-    """Run settings for real, as one sweep; return the results by setting."""
+    """Run settings for real, as one sweep; return the results by setting.
+
+    They load nothing that the recording left in a shared directory, unless asked to: seconds are verified too.
+    """
+    is_named = any(word.partition("=")[0].partition(".")[0] == "persistent" for word in fixed)
     costs = f"costs={[*recorded.values()][-1].directory / COSTS}"  # the last table includes the rows of the earlier
     lists = [
         [
             *fixed,
+            *([] if is_named else ["persistent=off"]),
             f"eviction={candidate.replayed.policy}",
             f"memory_limit={candidate.limit_bytes}",
             *recorded[candidate.buckets].overrides,

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from jaxcache import POLICIES, Trace
 from jaxcache.lab.trial import Trial
 from jaxcache.lab.tuning.bucketed_traces import choose, derive, read_prices
+from jaxcache.lab.tuning.padding_advice import PaddingAdvice, advise
 from jaxcache.lab.tuning.search import Candidate, Recording, Tuning, search
 
 from ..planning.errors import UsageError
@@ -74,6 +75,12 @@ def find_setting(settings: TuneSettings, recordings: list[Recording], seed: int,
         return search(recordings, policies, settings.limits, settings.memory_limit, seed, present_limit)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+
+
+def advise_padding(settings: TuneSettings, tuning: Tuning, seed: int) -> PaddingAdvice | None:
+    """Return the advice to pad a program that pads nothing; None if there is none."""
+    policies = settings.policies or [name for name in POLICIES if name != "none"]
+    return advise(tuning.recordings[0].trace, policies, tuning.best.limit_bytes, seed)
 
 
 def replay_present(tuning: Tuning, trial: Trial) -> Candidate | None:

@@ -7,6 +7,7 @@ as they are. Requests of the function itself without a length, by which ``bucket
 left out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,23 @@ def read_prices(trace: Trace) -> Prices:
     if trace.requests < len(trace):
         raise ValueError("the trace must have requests alone, but programs were made ahead of them or cleared")
     rows, others = _split(trace, lengths_in_row > 0)
-    row_lengths = lengths[rows].max(axis=1).astype(np.int64)
+    return prices_of(trace, rows, lengths[rows].max(axis=1).astype(np.int64), others)
+
+
+def prices_of(
+    trace: Trace, rows: NDArray[np.int64], row_lengths: NDArray[np.int64], others: NDArray[np.int64]
+) -> Prices:
+    """Return the prices of the programs of some rows.
+
+    Args:
+        trace: Trace of requests alone.
+        rows: Rows of one function's requests; int64.
+        row_lengths: Length of each; int64.
+        others: Rows of the other requests; int64.
+
+    Raises:
+        ValueError: If a length has several programs, or nothing says how long calls take.
+    """
     programs, of_program = np.unique(trace.signatures[rows], return_inverse=True)
     longest = np.zeros(len(programs), np.int64)
     np.maximum.at(longest, of_program, row_lengths)
@@ -135,8 +152,15 @@ def choose(name: str, prices: Prices, linear_count: int) -> tuple[int, ...]:
     ).buckets
 
 
-def derive(name: str, prices: Prices, buckets: tuple[int, ...] | None) -> Recording:
-    """Return the recording that a run with buckets would have given; None means no buckets."""
+def derive(name: str, prices: Prices, buckets: tuple[int, ...] | None, alone: bool = False) -> Recording:
+    """Return the recording that a run with buckets would have given.
+
+    Args:
+        name: Name of the set of buckets.
+        prices: Prices of the function's programs.
+        buckets: Lengths to pad to; None means no buckets.
+        alone: Whether to leave the requests of other functions out.
+    """
     edges = np.unique(prices.lengths) if buckets is None else np.asarray(buckets, np.int64)
     padded = edges[np.searchsorted(edges, prices.lengths)]
     trace = Trace.from_lengths(
@@ -145,16 +169,36 @@ def derive(name: str, prices: Prices, buckets: tuple[int, ...] | None) -> Record
         compile_seconds=lambda length: prices.at(length, prices.compile_seconds),
     )
     run_seconds = float(prices.at(padded, prices.call_seconds).sum())
-    return Recording(name, _among_others(trace, prices) if len(prices.others) else trace, run_seconds)
+    if alone or not len(prices.others):
+        return Recording(name, trace, run_seconds)
+    return Recording(name, merge(prices.trace, [(prices.rows, trace)], prices.others), run_seconds)
 
 
-def _among_others(trace: Trace, prices: Prices) -> Trace:
-    """Return a trace of requests with lengths, merged with the requests of other functions in their old order."""
-    whole, rows = prices.trace, np.concatenate([prices.rows, prices.others])
-    other = whole.signatures[prices.others]
-    order = np.argsort(rows, kind="stable")
+def merge(
+    whole: Trace, parts: Sequence[tuple[NDArray[np.int64], Trace]], others: NDArray[np.int64] | None = None
+) -> Trace:
+    """Return a trace with other requests at some of its rows, all in their old order.
+
+    Args:
+        whole: Trace of requests alone.
+        parts: Rows, and the trace whose requests are to stand there; one of each a row.
+        others: Rows whose requests stay; None for all that no part names. What is in neither is left out.
+    """
+    if others is None:
+        others = np.setdiff1d(np.arange(len(whole)), np.concatenate([rows for rows, _ in parts]))
+    rows, keys, sizes, seconds = [others], [whole.signatures[others]], [], []
+    sizes.append(whole.size_bytes[whole.signatures[others]])
+    seconds.append(whole.compile_seconds[whole.signatures[others]])
+    first = len(whole.labels)
+    for part_rows, part in parts:
+        rows.append(part_rows)
+        keys.append(part.signatures + first)
+        sizes.append(part.size_bytes[part.signatures])
+        seconds.append(part.compile_seconds[part.signatures])
+        first += len(part.labels)
+    order = np.argsort(np.concatenate(rows), kind="stable")
     return Trace.from_arrays(
-        keys=np.concatenate([trace.signatures + len(whole.labels), other])[order],
-        size_bytes=np.concatenate([trace.size_bytes[trace.signatures], whole.size_bytes[other]])[order],
-        compile_seconds=np.concatenate([trace.compile_seconds[trace.signatures], whole.compile_seconds[other]])[order],
+        keys=np.concatenate(keys)[order],
+        size_bytes=np.concatenate(sizes)[order],
+        compile_seconds=np.concatenate(seconds)[order],
     )

@@ -17,6 +17,7 @@ from ..report.markdown_table import markdown_table
 from ..result import Reference, TrialResult
 from .answer import COLUMNS, answer, compare, setting_of, short_setting
 from .curves_plot import draw
+from .padding_advice import PaddingAdvice
 from .search import Candidate, Tuning
 
 
@@ -42,6 +43,7 @@ class Tuned:
         lengths: Buckets of each set that has any.
         optimal: Measured prices that the optimal buckets were chosen by; None where nothing was run.
         program: Overrides by key that name the program that was run; empty for a trace from elsewhere.
+        padding: Advice to pad what the program does not pad; None if there is none.
     """
 
     what: str
@@ -53,6 +55,7 @@ class Tuned:
     lengths: dict[str, tuple[int, ...]]
     optimal: Optimal | None = None
     program: Mapping[str, str] = field(default_factory=dict)
+    padding: PaddingAdvice | None = None
 
 
 def write_tuning(tuned: Tuned, directory: Path) -> None:
@@ -91,7 +94,7 @@ _TERMINAL_CHECKED = ("setting", "misses predicted", "run", "compile s predicted"
 _CHECKED_NOTE = (
     "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
     "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
-    "and fewer where programs came from the shared directory (`persistent=off` compiles all of them)."
+    "and fewer where `persistent=` let programs come from the shared directory."
 )
 
 
@@ -115,6 +118,9 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     now = tuned.present.candidate if tuned.present is not None else None
     yield from ("# The setting to take", "", answer(tuned.what, tuned.tuning, now), "")
     yield from markdown_table(COLUMNS, compare(tuned.tuning, now))
+    if tuned.padding is not None:
+        calls = [each.call for each in tuned.padding.functions]
+        yield from (str(tuned.padding), "", "```python", *calls, "```", "")
     yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
     yield from (f"`{command_like(tuned.command, 'sweep')} --config-dir <this directory> experiment=best`", "")
     if tuned.program:
@@ -149,6 +155,8 @@ def _best(tuned: Tuned) -> Iterator[str]:
     yield f"# Found by: {tuned.command}"
     if lengths := tuned.lengths.get(best.buckets):
         yield f"# In a program: bucketed(fun, cache=cache, buckets={lengths})"
+    for function in () if tuned.padding is None else tuned.padding.functions:
+        yield f"# It would compile less with: {function.call}"
     yield "defaults:"
     yield f"  - override /eviction: {best.replayed.policy}"
     if best.buckets in ("pow2", "linear", "optimal"):
@@ -184,3 +192,7 @@ def print_tuning(tuned: Tuned, console: Console) -> None:
         console.print(table)
         console.print()
     console.print(answer(tuned.what, tuned.tuning, now), markup=False, highlight=False)
+    if tuned.padding is not None:
+        console.print(str(tuned.padding), markup=False, highlight=False)
+        for function in tuned.padding.functions:
+            console.print(f"    {function.call}", markup=False, highlight=False, soft_wrap=True)

@@ -137,7 +137,10 @@ def search(
     ranked = [_best_at_knee(each, replayed[each.buckets], candidates) for each in recordings]
     if is_free := memory_limit is None and not limits:
         for number, recording in enumerate(recordings):
-            wider = [_with_headroom(ranked[number]), *([present_limit] if present_limit else [])]
+            wider = [_with_headroom(_needed(ranked[number].replayed))]
+            if present_limit is not None:
+                all_of_it = _with_headroom(recording.trace.working_set_bytes)
+                wider += [present_limit, *([all_of_it] if all_of_it < present_limit else [])]
             at_wider = list(_candidates(recording, curves(recording.trace, policies, wider, seed=seed)))
             candidates += at_wider
             ranked[number] = _least(at_wider)
@@ -147,11 +150,15 @@ def search(
     return Tuning(tuple(recordings), replayed, tuple(candidates), tuple(ranked), has_headroom)
 
 
-def _with_headroom(best: Candidate) -> int:
-    """Return what a setting needs in bytes and a tenth more, rounded up to some two digits."""
-    replayed = best.replayed
+def _needed(replayed: ReplayResult) -> int:
+    """Return the bytes of a limit that a replay needed."""
     fits = not replayed.evictions and not replayed.rejected
-    roomy = HEADROOM * (replayed.peak_bytes if fits else best.limit_bytes)
+    return replayed.peak_bytes if fits else replayed.limit_bytes or 0
+
+
+def _with_headroom(size_bytes: int) -> int:
+    """Return a tenth more, rounded up to some two digits."""
+    roomy = HEADROOM * size_bytes
     step = 1 << max(0, int(roomy).bit_length() - 6)
     return math.ceil(roomy / step) * step
 

@@ -1,0 +1,149 @@
+"""Advice to pad: lengths that vary between the recorded programs of a function, read off their signatures.
+
+A recording of programs that nobody has padded yet says which axes of which arrays vary. Where one number explains all
+that varies in a function, buckets for it are chosen and priced as for a recording with lengths. Whether padding leaves
+the results right, no recording can say: :func:`jaxcache.bucketed` checks it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import Trace
+from .bucketed_traces import Prices, choose, derive, merge, prices_of
+from .search import Candidate, Recording, search
+
+_SHAPE = re.compile(r"((?:float|bfloat|int|uint|bool|complex|key)[\w<>]*\*?)\[([\d,]*)\]")
+_SIZES = re.compile(r"\d+")
+_FEWEST_LENGTHS = 3  # fewer are no stream of lengths
+_LONGEST_TEXT = 100  # characters of a signature
+
+
+@dataclass(frozen=True)
+class PaddedFunction:
+    """Function whose programs differ in one length, and the buckets for it.
+
+    Attributes:
+        signature: Its call, with ``n`` for the length.
+        buckets: Lengths to pad to.
+        programs: Number of its programs as recorded.
+        more_elements: Share by which padding makes the sum of the lengths larger.
+    """
+
+    signature: str
+    buckets: tuple[int, ...]
+    programs: int
+    more_elements: float
+
+    @property
+    def call(self) -> str:
+        """Call that pads the function, with what it pads."""
+        return (
+            f"jaxcache.bucketed({self.signature.partition('(')[0]}, cache=cache, buckets={self.buckets})"
+            f"  # {self.signature}, {self.more_elements:.0%} more elements"
+        )
+
+
+@dataclass(frozen=True)
+class PaddingAdvice:
+    """Functions to pad, and the replays without and with their buckets, each at its best setting."""
+
+    functions: tuple[PaddedFunction, ...]
+    now: Candidate
+    padded: Candidate
+
+    def __str__(self) -> str:
+        before, after = self.now, self.padded
+        return (
+            f"Padding would spare {before.total_seconds - after.total_seconds:.1f} s more: {after.replayed.misses} "
+            f"compiles in place of {before.replayed.misses}, and {after.total_seconds:.1f} s of compiling and running "
+            f"these functions in place of {before.total_seconds:.1f} ({after.replayed.policy}, the same limit). It is "
+            "an edit of the program; the first calls check whether padding leaves the results right:"
+        )
+
+
+def advise(trace: Trace, policies: Sequence[str] | None, limit: int, seed: int = 0) -> PaddingAdvice | None:
+    """Return the advice to pad, or None if a trace shows no length that varies or padding saves no twentieth.
+
+    Args:
+        trace: A recording without buckets.
+        policies: Names of policies; all if None.
+        limit: Memory limit to compare at, in bytes.
+        seed: Seed of policies that draw random numbers.
+    """
+    if trace.requests < len(trace):
+        return None
+    parts: list[tuple[NDArray[np.int64], Recording]] = []
+    exact: list[Recording] = []
+    functions: list[PaddedFunction] = []
+    for signature, prices in _varying(trace):
+        buckets = choose("optimal", prices, 0)
+        if len(buckets) == len(prices.distinct):
+            continue
+        padded = np.asarray(buckets)[np.searchsorted(buckets, prices.lengths)]
+        more = float(padded.sum() / prices.lengths.sum()) - 1
+        functions.append(PaddedFunction(signature, buckets, len(prices.distinct), more))
+        parts.append((prices.rows, derive("padded", prices, buckets, alone=True)))
+        exact.append(derive("none", prices, None, alone=True))
+    if not functions:
+        return None
+    recordings = [
+        Recording("none", trace, sum(each.run_seconds for each in exact)),
+        Recording("padded", merge(trace, [(rows, each.trace) for rows, each in parts]),
+                  sum(each.run_seconds for _, each in parts)),
+    ]  # fmt: skip
+    by_buckets = {each.buckets: each for each in search(recordings, policies, memory_limit=limit, seed=seed).ranked}
+    advice = PaddingAdvice(tuple(functions), by_buckets["none"], by_buckets["padded"])
+    return advice if advice.padded.total_seconds < 0.95 * advice.now.total_seconds else None
+
+
+def _varying(trace: Trace) -> Iterator[tuple[str, Prices]]:
+    """Yield the signature, with ``n``, and the prices of each function in whose programs one length varies."""
+    groups: dict[str, list[int]] = {}
+    for number, label in enumerate(map(str, trace.labels.tolist())):
+        template = _SHAPE.sub(lambda match: f"{match[1]}[{';' * len(_SIZES.findall(match[2]))}]", label)
+        groups.setdefault(template, []).append(number)
+    for signatures in groups.values():
+        labels = [str(trace.labels[number]) for number in signatures]
+        lengths = _one_length([_dimensions(label) for label in labels])
+        if lengths is None:
+            continue
+        of_signature = np.zeros(len(trace.labels), np.int64)
+        of_signature[signatures] = lengths
+        of_row = of_signature[trace.signatures]
+        rows = np.flatnonzero(of_row)
+        try:
+            prices = prices_of(trace, rows, of_row[rows], np.flatnonzero(of_row == 0))
+        except ValueError:  # several programs a length, or calls whose time nobody knows
+            continue
+        yield _with_n(labels), prices
+
+
+def _dimensions(label: str) -> list[int]:
+    return [int(size) for _, shape in _SHAPE.findall(label) for size in _SIZES.findall(shape)]
+
+
+def _one_length(dimensions: list[list[int]]) -> list[int] | None:
+    """Return the length of each signature; None unless all axes that vary are equal in each."""
+    if len(dimensions) < _FEWEST_LENGTHS or not dimensions[0]:
+        return None
+    table = np.array(dimensions, np.int64)
+    varying = table[:, (table != table[0]).any(axis=0)]
+    if not varying.size or not (varying == varying[:, :1]).all():
+        return None
+    lengths = varying[:, 0].tolist()
+    return lengths if min(lengths) >= 1 and len(set(lengths)) == len(lengths) else None
+
+
+def _with_n(labels: list[str]) -> str:
+    """Return a signature with ``n`` where the length stands."""
+    same = iter([mine == others for mine, others in zip(_dimensions(labels[0]), _dimensions(labels[1]), strict=True)])
+
+    def shape(match: re.Match[str]) -> str:
+        return f"{match[1]}[{_SIZES.sub(lambda size: size[0] if next(same) else 'n', match[2])}]"
+
+    text = _SHAPE.sub(shape, labels[0])
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
