@@ -65,6 +65,17 @@ def test_nothing_is_advised_that_saves_too_little_or_whose_prices_nobody_knows()
     assert advise(replace(trace, columns={}), ["lru"], 100 * MIB) is None
 
 
+def test_calls_that_missed_do_not_say_how_long_calls_take():
+    labels = [f"f(float32[{n}])" for n in [*range(1, 20), *range(1, 20)]]
+    trace = recorded(labels, call_seconds=1e-3)
+    slow_first = np.array([5.0] * 19 + [1e-3] * 19)
+    tiers = np.array(["compiled"] * 19 + ["memory"] * 19, object)
+    timed = replace(trace, columns={"finished_seconds": slow_first, "tier": tiers})
+    advices = [advise(each, ["lru"], 100 * MIB) for each in (trace, timed)]
+    assert str(advices[0]) == str(advices[1])
+    assert advices[0].functions == advices[1].functions
+
+
 def test_a_recording_of_a_program_that_pads_nothing_says_what_to_pad(tmp_path):
     with JitCache("64MiB", record=tmp_path / "trace.npz") as cache:
         total = cache.jit(lambda batch: (batch["x"] * batch["mask"]).sum())

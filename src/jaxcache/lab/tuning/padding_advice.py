@@ -7,7 +7,7 @@ the results right, no recording can say: :func:`jaxcache.bucketed` checks it.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def advise(trace: Trace, policies: Sequence[str] | None, limit: int, seed: int =
     parts: list[tuple[NDArray[np.int64], Recording]] = []
     exact: list[Recording] = []
     functions: list[PaddedFunction] = []
-    for signature, prices in _varying(trace):
+    for signature, prices in _varying(_timed_by_hits(trace)):
         buckets = choose("optimal", prices, 0)
         if len(buckets) == len(prices.distinct):
             continue
@@ -98,6 +98,14 @@ def advise(trace: Trace, policies: Sequence[str] | None, limit: int, seed: int =
     by_buckets = {each.buckets: each for each in search(recordings, policies, memory_limit=limit, seed=seed).ranked}
     advice = PaddingAdvice(tuple(functions), by_buckets["none"], by_buckets["padded"])
     return advice if advice.padded.total_seconds < 0.95 * advice.now.total_seconds else None
+
+
+def _timed_by_hits(trace: Trace) -> Trace:
+    """Return a trace without the times of calls that missed, which load and link; all of them if no call was a hit."""
+    finished, tiers = trace.columns.get("finished_seconds"), trace.columns.get("tier")
+    if finished is None or tiers is None or not np.isfinite(finished[tiers == "memory"]).any():
+        return trace
+    return replace(trace, columns={**trace.columns, "finished_seconds": np.where(tiers == "memory", finished, np.nan)})
 
 
 def _varying(trace: Trace) -> Iterator[tuple[str, Prices]]:
