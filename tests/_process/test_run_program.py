@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 
@@ -138,9 +139,14 @@ def test_no_more_programs_than_allowed_are_compiled(program):
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--memory-limit", "0"], "--memory-limit must be positive"), (["--memory-limit", "9KiB"], "at least the small"),
-     (["--record", "{folder}"], "record must be a directory that is new or empty"),
-     (["--settings", "{folder}/program.py"], "path must"), (["--profile", "{folder}/none/page.html"], "--profile must"),
-     (["--eviction", "lru"], "--eviction needs --memory-limit"), (["--max-compiles", "-1"], "--max-compiles must be")],
+     (["--record", "{folder}"], "--record must be a directory that is new or empty"),
+     (["--settings", "{folder}/program.py"], "--settings must be a YAML file"),
+     (["--profile", "{folder}/none/page.html"], "--profile must"),
+     (["--eviction", "lru"], "--eviction needs --memory-limit"),
+     (["--dir", "{folder}/new", "--eviction", "lruu"], "--eviction must be among none, lru, "),
+     (["--dir", "{folder}/new", "--limit", "3 apples"], "--limit must be"),
+     (["--dir", "{folder}/new", "--wait-seconds", "-1"], "--wait-seconds must be"),
+     (["--max-compiles", "-1"], "--max-compiles must be")],
 )  # fmt: skip
 def test_a_wrong_option_is_refused_in_a_line_and_nothing_started(program, capsys, options, message):
     from jaxcache._cli.commands import main
@@ -152,11 +158,34 @@ def test_a_wrong_option_is_refused_in_a_line_and_nothing_started(program, capsys
     assert message in printed.err
 
 
+@pytest.mark.parametrize("kind", ["folder", "archive.zip"])
+def test_a_folder_and_a_zip_file_run_as_under_python(tmp_path, kind):
+    files = {
+        "__main__.py": "import sys, beside\nprint(beside.X, sys.argv, __name__, __file__, repr(__package__))\n"
+        "print(__spec__.name, sys.path[0], type(__loader__).__name__)\nsys.exit(3)",
+        "beside.py": "X = 7",
+    }
+    if kind == "folder":
+        (tmp_path / kind).mkdir()
+        for name, text in files.items():
+            (tmp_path / kind / name).write_text(text)
+    else:
+        with zipfile.ZipFile(tmp_path / kind, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name, text)
+    words = [[kind, "a", "--b"], ["-m", "jaxcache", "run", "--max-compiles", "0", kind, "a", "--b"]]
+    plain, ours = (subprocess.run([sys.executable, *each], cwd=tmp_path, capture_output=True, text=True, check=False)
+                   for each in words)  # fmt: skip
+    assert plain.stdout.startswith("7 "), plain.stderr
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+
+
 def test_a_script_that_is_none_is_refused_before_anything_is_made(tmp_path, capsys):
     from jaxcache._cli.commands import main
 
     (tmp_path / "data.bin").write_bytes(b"\0\1\2")
-    for script in (tmp_path / "data.bin", tmp_path / "missing.py"):
+    (tmp_path / "folder").mkdir()
+    for script in (tmp_path / "data.bin", tmp_path / "missing.py", tmp_path / "folder"):
         assert main(["run", "--record", str(tmp_path / "trace"), str(script)]) == 2
         assert "cannot be run" in capsys.readouterr().err
     assert not (tmp_path / "trace").exists()

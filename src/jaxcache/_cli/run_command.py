@@ -41,7 +41,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
     memory = run.add_argument_group("programs in memory")
     memory.add_argument("--memory-limit", metavar="SIZE", help="of all programs that the process holds, such as 2GiB")
-    memory.add_argument("--eviction", choices=POLICIES, metavar="POLICY",
+    memory.add_argument("--eviction", metavar="POLICY",
                         help="who goes first, in memory (gdsf) and in the directory (lru if alone)")  # fmt: skip
     memory.add_argument(
         "--settings", type=Path, metavar="FILE", help="with limit, policy, directory, such as best.yaml"
@@ -84,7 +84,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         directory = _set_up(parsed)
     except (ValueError, OSError, ImportError, TypeError, RuntimeError) as error:
-        raise Refused(str(error)) from error
+        raise Refused(_by_option(str(error), parsed)) from error
     end = _watch(parsed, directory)
     show_own_frames_no_more()
     try:
@@ -96,6 +96,13 @@ def run(parsed: argparse.Namespace) -> int:
         atexit.unregister(end)
         raise
     return 0
+
+
+def _by_option(message: str, parsed: argparse.Namespace) -> str:
+    """Return a message that begins with the name of an argument with the option that was given in its place."""
+    argument, space, rest = message.partition(" ")
+    name = {"path": "settings", "min_entry_bytes": "min_entry_size"}.get(argument, argument)
+    return f"--{name.replace('_', '-')}{space}{rest}" if name in vars(parsed) else message
 
 
 def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
@@ -135,6 +142,8 @@ def _is_in_memory(parsed: argparse.Namespace) -> bool:
 
 def _check(parsed: argparse.Namespace) -> None:
     """Refuse options that make no sense, before anything is made."""
+    if parsed.eviction and parsed.eviction not in POLICIES:
+        raise ValueError(f"--eviction must be among {', '.join(POLICIES)}, but is {parsed.eviction}")
     if parsed.eviction and not (_is_in_memory(parsed) or parsed.dir):
         raise ValueError("--eviction needs --memory-limit, --settings or --dir: without a limit nothing is evicted")
     if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:

@@ -4,9 +4,11 @@ import builtins
 import importlib.machinery
 import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
 
 class ProgramNotFound(Exception):
@@ -14,11 +16,16 @@ class ProgramNotFound(Exception):
 
 
 def read_script(script: str) -> CodeType:
-    """Return what a script is compiled to.
+    """Return what a script is compiled to, or the ``__main__.py`` of a folder or a zip file.
 
     Raises:
         ProgramNotFound: If it cannot be read or is no Python.
     """
+    if (importer := _importer(script)) is not None:
+        code = None if (spec := importer.find_spec("__main__")) is None else _code_of(spec)
+        if code is None:
+            raise ProgramNotFound(f"{script} cannot be run: it has no __main__.py")
+        return code
     try:
         with open(script, "rb") as file:
             return compile(file.read(), os.path.abspath(script), "exec", dont_inherit=True)
@@ -27,13 +34,23 @@ def read_script(script: str) -> CodeType:
 
 
 def run_script(script: str, args: Sequence[str], code: CodeType | None = None) -> None:
-    """Run a script, as ``python script args`` does; ``code`` is what :func:`read_script` has returned.
+    """Run a script, a folder or a zip file, as ``python script args`` does.
+
+    Args:
+        script: Path of it.
+        args: Its arguments.
+        code: What :func:`read_script` has returned; None if it was not called.
 
     Raises:
         ProgramNotFound: If it cannot be read or is no Python.
         BaseException: Whatever it raises.
     """
     code = read_script(script) if code is None else code
+    if (importer := _importer(script)) is not None:
+        _look_first_in(os.path.abspath(script))
+        spec = importer.find_spec("__main__")
+        _run(code, [script, *args], str(spec and spec.origin), spec)
+        return
     _look_first_in(os.path.dirname(os.path.realpath(script)))
     _run(code, [script, *args], os.path.abspath(script), None)
 
@@ -49,10 +66,22 @@ def run_module(name: str, args: Sequence[str]) -> None:
     spec = _find(name)
     if spec is not None and spec.submodule_search_locations is not None:
         spec = _find(f"{name}.__main__")
-    code = getattr(spec.loader, "get_code", lambda _: None)(spec.name) if spec is not None else None
+    code = _code_of(spec) if spec is not None else None
     if spec is None or code is None or spec.origin is None:
         raise ProgramNotFound(f"there is no module {name} that can be run")
     _run(code, [spec.origin, *args], spec.origin, spec)
+
+
+def _importer(script: str) -> Any:
+    """Return what finds modules in a folder or a zip file; None for a script, and where nothing is."""
+    return pkgutil.get_importer(os.path.abspath(script))
+
+
+def _code_of(spec: importlib.machinery.ModuleSpec) -> CodeType | None:
+    try:
+        return getattr(spec.loader, "get_code", lambda _: None)(spec.name)
+    except SyntaxError as error:
+        raise ProgramNotFound(f"{spec.origin} cannot be run: {error}") from error
 
 
 def _look_first_in(folder: str) -> None:
