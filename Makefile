@@ -17,7 +17,7 @@ DB =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
-.PHONY: docs lock clean
+.PHONY: docs lock release clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ figures: $(READY) ## Make the README's answer and pictures again, from conf/expe
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+release: $(READY) ## Build dist/, and try the wheel in a fresh environment of each Python that is here
+	VENV=$(VENV) .ci/release
 
 clean: stop ## Remove what was made, but not outputs/
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ Everything that `{sweep} --help` lists says what the program and the present set
 Besides:
 
 {settings}
-Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and tune.md.
+Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and with tune.html and tune.md.
 Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was started · 130 interrupted.
 """
 
@@ -133,13 +133,15 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
 
 def _finish(tuned: Any, directory: Path) -> None:
-    from jaxcache.lab.layout import BEST_SETTING, TUNE_REPORT
+    from jaxcache.lab.layout import BEST_SETTING
     from jaxcache.lab.report.terminal import terminal
+    from jaxcache.lab.tuning.page import write_page
     from jaxcache.lab.tuning.report import print_tuning, write_tuning
 
     write_tuning(tuned, directory)
+    page = write_page(tuned, directory)
     print_tuning(tuned, console := terminal())
-    paths = f"Report: {directory / TUNE_REPORT}\nSetting: {directory / BEST_SETTING}"
+    paths = f"Report: {page}\nSetting: {directory / BEST_SETTING}"
     console.print(paths, highlight=False, soft_wrap=True)
 
 

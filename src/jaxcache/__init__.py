@@ -42,7 +42,7 @@ from ._replay.curves import Curves, LruCurve, curves, find_knee, limits_of, lru_
 from ._replay.replay import Disk, ReplayResult, replay, replay_grid
 from ._replay.trace import Trace
 
-__version__ = "0.1.0"  # as in pyproject.toml: a checkout on PYTHONPATH has no metadata to read it from
+__version__ = "0.2.0"  # the only place; pyproject.toml reads it here
 
 __all__ = [
     "ALPHAFOLD3_BUCKETS",

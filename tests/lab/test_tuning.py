@@ -1,6 +1,7 @@
 """Choosing a setting from recordings, and the files that say it."""
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from jaxcache import JitCache, Trace, optimum, replay
 from jaxcache.lab.tuning.answer import answer, compare
+from jaxcache.lab.tuning.page import write_page
 from jaxcache.lab.tuning.report import Tuned, Verified, print_tuning, write_tuning
 from jaxcache.lab.tuning.search import Recording, search
 
@@ -145,6 +147,25 @@ def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
     printed = io.StringIO()
     print_tuning(tuned, Console(file=printed, width=160))
     assert "For a program: eviction=" in printed.getvalue()
+
+
+def test_the_page_says_what_the_report_says_and_asks_nobody(recordings, tmp_path):
+    now = search(recordings[:1], ["lru"], memory_limit=8 * MIB).best
+    tuning = search(recordings, ["lru", "gdsf"], present_limit=8 * MIB)
+    tuned = Tuned(
+        "<b>a program</b>", "x & y", tuning, (Verified(now, None),), Verified(now, None), None, {"pow2": (8, 16)}
+    )
+    write_tuning(tuned, tmp_path)
+    text = write_page(tuned, tmp_path).read_text()
+    assert "<b>a program</b>" not in text
+    assert {"&lt;b&gt;a program&lt;/b&gt;", "x &amp; y"} <= set(
+        re.findall(r"&lt;.*?&gt;a program&lt;/b&gt;|x &amp; y", text)
+    )
+    for row in compare(tuning, now):
+        assert all(f">{cell}</td>" in text for cell in row)
+    assert text.count("data:image/svg+xml;base64,") == 2
+    assert re.findall(r"(?:src|href)=\"(?!data:)([^#\"]*)", text) == []
+    assert "Lengths: 8, 16." in text
 
 
 def test_the_terminal_s_tables_fit_80_columns_and_cut_no_value(recordings):

@@ -154,7 +154,15 @@ def test_the_readme_names_every_document():
     assert {name for name in names if name not in text} == {"README.md"}
 
 
-def test_the_version_is_that_of_the_project():
+def test_the_changelog_tells_of_the_version_at_hand_in_sixty_lines():
+    lines = (PROJECT / "CHANGELOG.md").read_text().splitlines()
+    assert len(lines) <= 60
+    headings = [line for line in lines if line.startswith("## ")]
+    versions = [re.fullmatch(r"## (\d+\.\d+\.\d+) \(\d{4}-\d{2}-\d{2}\)", line) for line in headings]
+    released = versions[1:] if headings[0] == "## Unreleased" else versions
+    assert [version and version[1] for version in released] == [jaxcache.__version__, "0.1.0"]
+
+
+def test_the_license_files_are_there():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    assert jaxcache.__version__ == project["version"]
     assert all((PROJECT / name).is_file() for name in project["license-files"])

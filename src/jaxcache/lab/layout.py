@@ -27,7 +27,7 @@ REPORT, PAGE, COMPARISON = "report.md", "report.html", "comparison.md"
 RESULTS_PARQUET, RESULTS_CSV = "results.parquet", "results.csv"
 MAP_SVG, MAP_PNG, PLOTS = "map.svg", "map.png", "plots"
 
-TUNE_REPORT, BEST_SETTING = "tune.md", "best.yaml"
+TUNE_REPORT, TUNE_PAGE, BEST_SETTING = "tune.md", "tune.html", "best.yaml"
 RECORDED, RECORDED_WITH_BUCKETS, VERIFIED = "recorded", "recorded_buckets", "verified"  # sweeps of a tuning
 
 

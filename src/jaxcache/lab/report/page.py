@@ -31,7 +31,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _MOST_FAILURES = 50
 _TAIL_LINES = 20
 # No address but the page's own is ever asked for; Vega compiles its expressions, hence unsafe-eval.
-_POLICY = (
+SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
@@ -61,14 +61,19 @@ def _inside_script(text: str) -> Markup:
     return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
+def render(template: str, **content: Any) -> str:
+    """Return a template of the pages with its content, which is escaped."""
+    return _environment().get_template(template).render(content)
+
+
 def page(findings: Findings) -> str:
     """Return the report as one HTML document."""
-    return _environment().get_template("page.html.j2").render(_context(findings))
+    return render("page.html.j2", **_context(findings))
 
 
 def answer(findings: Findings) -> str:
     """Return the part of the page with the sentence, its notes, the lines to paste, and the figures beside them."""
-    return _environment().get_template("answer.html.j2").render(_answer(findings))
+    return render("answer.html.j2", **_answer(findings))
 
 
 def _context(findings: Findings) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def _context(findings: Findings) -> dict[str, Any]:
     evidence = numbered[1:] if has_map else numbered
     return {
         **_answer(findings),
-        "security_policy": _POLICY,
+        "security_policy": SECURITY_POLICY,
         "name": sweep.directory.name,
         "style": Markup((WEB / "page.css").read_text()),
         "chips": list(_chips(sweep)),

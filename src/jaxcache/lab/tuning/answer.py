@@ -28,15 +28,24 @@ def answer(what: str, tuning: Tuning, present: Candidate | None) -> str:
         tuning: Replays of all settings.
         present: Setting that the program has today; None if unknown or without a limit.
     """
+    judged = "" if present is None else f" {verdict(tuning, present)}."
+    return f"For {what}: {setting_of(tuning.best)}. {of_the_best(tuning)}{judged} {of_jax_alone(tuning)}"
+
+
+def of_the_best(tuning: Tuning) -> str:
+    """Return what the recommended setting compiles, in a sentence."""
     best = tuning.best
-    text = f"For {what}: {setting_of(best)}. It compiles {best.replayed.compile_seconds:.1f} s"
-    text += f", {best.over_bound:.2f} × the least that any policy could with these buckets at this limit"
-    if tuning.has_headroom:
-        text += f"; the limit is {HEADROOM - 1:.0%} above what the replay needed"
-    if present is not None:
-        text += f". {_verdict(best, present)}"
+    text = f"It compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could with "
+    text += "these buckets at this limit"
+    return (
+        f"{text}; the limit is {HEADROOM - 1:.0%} above what the replay needed." if tuning.has_headroom else f"{text}."
+    )
+
+
+def of_jax_alone(tuning: Tuning) -> str:
+    """Return what the program does without jaxcache, in a sentence."""
     seconds, held = _without_a_limit(tuning.recordings[0].trace)
-    return f"{text}. jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
+    return f"jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
 
 
 def compare(tuning: Tuning, present: Candidate | None) -> list[tuple[str, ...]]:
@@ -59,8 +68,9 @@ def _row(name: str, candidate: Candidate) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _verdict(best: Candidate, present: Candidate) -> str:
+def verdict(tuning: Tuning, present: Candidate) -> str:
     """Return whether to change from the present setting to the recommended one, and why."""
+    best = tuning.best
     if best.setting == present.setting:
         return "Keep what you have: it is the best setting that was replayed"
     saved = present.total_seconds - best.total_seconds

@@ -72,10 +72,11 @@ def write_tuning(tuned: Tuned, directory: Path) -> None:
     write_file(directory / "experiment" / BEST_SETTING, text, durable=False)
 
 
-_COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
+SETTING_COLUMNS = ("buckets", "eviction", "limit", "compile s", "÷ bound", "run s", "total s", "misses", "most held")
 
 
-def _row(candidate: Candidate) -> tuple[str, ...]:
+def setting_row(candidate: Candidate) -> tuple[str, ...]:
+    """Return the row of a setting, of :data:`SETTING_COLUMNS`."""
     replayed = candidate.replayed
     return (
         candidate.buckets, replayed.policy, format_size(candidate.limit_bytes), f"{replayed.compile_seconds:.2f}",
@@ -85,20 +86,23 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
-            "total s predicted", "run ")  # fmt: skip
+CHECKED_COLUMNS = (
+    "setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
+    "total s predicted", "run ",
+)  # fmt: skip
 # Of these, what a terminal of 80 columns has room for; the report has all.
 _TERMINAL_COLUMNS = ("buckets", "eviction", "limit", "total s", "compile s", "run s", "misses", "most held")
 _TERMINAL_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run, as recorded",
                      "total s predicted", "run ")  # fmt: skip
-_CHECKED_NOTE = (
+CHECKED_NOTE = (
     "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
     "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
     "and fewer where `persistent=` let programs come from the shared directory."
 )
 
 
-def _checked_row(verified: Verified) -> tuple[str, ...]:
+def checked_row(verified: Verified) -> tuple[str, ...]:
+    """Return the row of a setting that was to be run, of :data:`CHECKED_COLUMNS`."""
     candidate, result = verified.candidate, verified.result
     replayed = candidate.replayed
     stats, timing = (None, None) if result is None else (result.statistics, result.timing)
@@ -128,24 +132,30 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     else:
         yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
-    yield from markdown_table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked])
+    yield from markdown_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     if checked:
-        yield from ("## Predicted and run", "", _CHECKED_NOTE, "")
-        yield from markdown_table([name.strip() for name in _CHECKED], [_checked_row(each) for each in checked])
+        yield from ("## Predicted and run", "", CHECKED_NOTE, "")
+        yield from markdown_table([name.strip() for name in CHECKED_COLUMNS], [checked_row(each) for each in checked])
     yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
-    yield from markdown_table(_COLUMNS, [_row(candidate) for candidate in tuned.tuning.front()])
+    yield from markdown_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.front()])
     for name in tuned.tuning.curves:
         lengths = tuned.lengths.get(name)
         yield from (f"## Buckets: {name}", "", *([f"Lengths: {', '.join(map(str, lengths))}.", ""] if lengths else []))
         yield from (f"![Compile seconds against the memory limit, a line a policy]({curves_picture(name)})", "")
         yield from ("Dashed: the bound. Dotted: the knee, beyond which more bytes save little.", "")
     yield from ("## Conditions", "", f"- command: `{tuned.command}`")
-    if tuned.reference is not None:
-        seen = tuned.reference.environment
-        yield f"- {', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
-        yield f"- {seen.processor}, {seen.cores} cores, {seen.system}"
+    yield from (f"- {line}" for line in conditions(tuned))
     yield ""
+
+
+def conditions(tuned: Tuned) -> Iterator[str]:
+    """Yield versions and machine of the runs, if anything was run."""
+    if tuned.reference is None:
+        return
+    seen = tuned.reference.environment
+    yield f"{', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
+    yield f"{seen.processor}, {seen.cores} cores, {seen.system}"
 
 
 def _best(tuned: Tuned) -> Iterator[str]:
@@ -179,8 +189,12 @@ def print_tuning(tuned: Tuned, console: Console) -> None:
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     for columns, shown, rows in (
         (COLUMNS, COLUMNS, compare(tuned.tuning, now)),
-        (_COLUMNS, _TERMINAL_COLUMNS, [_row(candidate) for candidate in tuned.tuning.ranked]),
-        (_CHECKED, _TERMINAL_CHECKED, [(short_setting(each.candidate), *_checked_row(each)[1:]) for each in checked]),
+        (SETTING_COLUMNS, _TERMINAL_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.ranked]),
+        (
+            CHECKED_COLUMNS,
+            _TERMINAL_CHECKED,
+            [(short_setting(each.candidate), *checked_row(each)[1:]) for each in checked],
+        ),
     ):
         if not rows:
             continue
