@@ -3,6 +3,7 @@
 from ... import Trace, format_size
 from .search import HEADROOM, Candidate, Tuning
 
+KEEP = "Keep what you have"
 _WORTH = 0.05  # a smaller share of the seconds or the bytes is no reason to change anything
 
 COLUMNS = ("", "setting", "compile s", "run s", "total s", "compiled", "most held")
@@ -35,8 +36,10 @@ def answer(what: str, tuning: Tuning, present: Candidate | None) -> str:
 def of_the_best(tuning: Tuning) -> str:
     """Return what the recommended setting compiles, in a sentence."""
     best = tuning.best
-    text = f"It compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could with "
-    text += "these buckets at this limit"
+    text = (
+        f"It compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could "
+        "with these buckets at this limit"
+    )
     return (
         f"{text}; the limit is {HEADROOM - 1:.0%} above what the replay needed." if tuning.has_headroom else f"{text}."
     )
@@ -69,10 +72,10 @@ def _row(name: str, candidate: Candidate) -> tuple[str, ...]:
 
 
 def verdict(tuning: Tuning, present: Candidate) -> str:
-    """Return whether to change from the present setting to the recommended one, and why."""
+    """Return a sentence whether to change from the present setting to the recommended one; one to keep begins so."""
     best = tuning.best
     if best.setting == present.setting:
-        return "Keep what you have: it is the best setting that was replayed"
+        return f"{KEEP}: it is the best setting that was replayed"
     saved = present.total_seconds - best.total_seconds
     spared = present.limit_bytes - best.limit_bytes
     if saved >= _WORTH * present.total_seconds:
@@ -80,9 +83,9 @@ def verdict(tuning: Tuning, present: Candidate) -> str:
         share = f"{saved / present.total_seconds:.0%}"
         return f"Worth it: it takes {saved:.1f} s ({share}) less than with {setting_of(present)}{more}"
     if saved > -_WORTH * present.total_seconds and spared < _WORTH * present.limit_bytes:
-        return f"Keep what you have, {setting_of(present)}: the gain is {saved:.1f} s of {present.total_seconds:.1f}"
+        return f"{KEEP}, {setting_of(present)}: the gain is {saved:.1f} s of {present.total_seconds:.1f}"
     if spared <= 0:
-        return f"Keep what you have: {setting_of(present)} takes {-saved:.1f} s less"
+        return f"{KEEP}: {setting_of(present)} takes {-saved:.1f} s less"
     if saved >= 0:
         return f"Worth it for the memory: {format_size(spared)} less than {setting_of(present)}, in no more time"
     return (
