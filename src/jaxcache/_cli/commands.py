@@ -188,6 +188,7 @@ def _stats_lines(stats: DiskStats) -> list[str]:
     lines = [
         f"since           {datetime.fromtimestamp(stats.since, UTC):%Y-%m-%d %H:%M} UTC",
         f"hits            {stats.hits}" + (f" ({stats.hits / requests:.0%})" if requests else ""),
+        *([f"  from layers   {stats.layer_hits}"] if stats.layer_hits else []),
         f"misses          {stats.misses}",
         *(f"  {reason.replace('_', ' '):<13} {count}" for reason, count in stats.misses_by_reason.items()),
         f"seconds saved   {stats.seconds_saved:.1f}",

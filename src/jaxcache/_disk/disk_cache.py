@@ -5,14 +5,12 @@
 
 import atexit
 import contextlib
-import math
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
 from .._primitives.atomic_files import write_file
@@ -25,15 +23,17 @@ from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .jax_hooks import JaxHooks
+from .layers import Layers
 from .location import index_path, is_network
 from .pending import Batch, Hit, Pending, Request
 from .priority import check_stored_policy
+from .sampling import EvenSample
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
+from .tier import FoundEntry, Tier
 from .verify import Verification, verify_entries
+from .writer import EntryWriter
 
-_REFRESH_SECONDS = 600.0  # between looks for entries of hosts and users that have an index of their own
-_CLEAN_SECONDS = 60.0
 _IMPORTED = "imported-from"
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
 
@@ -81,6 +81,8 @@ class DiskCache:
         verify: bool | float = False,
         key_file: str | os.PathLike[str] | None = None,
         fingerprint: Mapping[str, str] | None = None,
+        layers: Sequence[str | os.PathLike[str]] = (),
+        copy_layer_hits: bool = False,
     ) -> None:
         """Use a directory; it is made with mode 0700 if there is none.
 
@@ -99,6 +101,8 @@ class DiskCache:
             key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
                 ``JAXCACHE_KEY`` holds the key.
             fingerprint: Parts that must be equal for entries to be shared; by default those of this machine and JAX.
+            layers: Directories that are asked after this one, in order; they are only read, without a lock or an index.
+            copy_layer_hits: Whether what a layer holds is written to the directory when it is read.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -111,7 +115,7 @@ class DiskCache:
         self.min_compile_seconds = check_seconds(min_compile_seconds, "min_compile_seconds")
         self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
-        self._verify = check_share(verify, "verify")
+        self._verified = EvenSample(check_share(verify, "verify"))
         self._trust = _trust.establish(self.path, key_file)
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._fingerprint: Fingerprint | None = None
@@ -119,15 +123,16 @@ class DiskCache:
         self._leases = CompileLeases(
             self.path / "flights.lock", self._trust.mode & 0o666, check_seconds(wait_seconds, "wait_seconds")
         )
-        self._elsewhere = is_network(self.path) or not self._trust.private
-        self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
+        is_shared = is_network(self.path) or not self._trust.private
+        self.index = Index(index_path(self.path, shared=is_shared), self.files, eviction or "lru")
         self._pending = Pending(self._write_pending)
         self._request = _Request()
-        self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
         self._faults = Faults(self.path, lambda: self._pending.count_here({"faults": 1}))
+        self._writer = EntryWriter(
+            self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
+        )
+        self._layers = Layers(layers, key_file, self._faults, copies=copy_layer_hits)
         self._closed = False
-        self._cleaned, self._refreshed = -math.inf, monotonic()
-        self._sampled = 0
         self.hooks = JaxHooks()
         _all.add(self)
         atexit.register(self.close)
@@ -141,7 +146,7 @@ class DiskCache:
             self.index.use(eviction, self._limits)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self._verified.forget()
         self._pending.forget()
         self._faults.forget_locks()
         self._leases.forget()
@@ -192,7 +197,7 @@ class DiskCache:
 
     def _get(self, key: str) -> bytes | None:
         entry_id = entry_id_of(self.fingerprint.id, key)
-        value_or_reason = self._read(entry_id, key)
+        value_or_reason = self._look_up(entry_id, key)
         if isinstance(value_or_reason, bytes):
             return value_or_reason
         if value_or_reason == "check" or not self._waits_for_others() or self._is_unstored(entry_id):
@@ -208,6 +213,14 @@ class DiskCache:
             self._faults.warn("fault", f"{self._leases.fault}: equal programs are compiled by each process")
         return self._miss(key, entry_id, value_or_reason)
 
+    def _look_up(self, entry_id: EntryId, key: str) -> bytes | str:
+        """Return the value from the directory or a layer, or the reason why the directory has none."""
+        value_or_reason = self._read(entry_id, key)
+        if isinstance(value_or_reason, bytes) or value_or_reason == "check":
+            return value_or_reason
+        below = self._read_from(self._layers, entry_id, key)
+        return value_or_reason if below is None else below
+
     def _waits_for_others(self) -> bool:
         return self._single_flight and not self.hooks.is_distributed()
 
@@ -220,19 +233,32 @@ class DiskCache:
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
-            self._set_aside(entry_id, fault)
+            self._writer.set_aside(entry_id, fault)
             return fault.reason
         except OSError as error:
             self._faults.record(f"the entry {entry_id.name} cannot be read ({error})")
             return "unreadable"
-        if self._is_sampled():
-            self._request.to_compare = value
+        return self._serve(FoundEntry(meta, value, content), started, Hit(entry_id, meta, len(content)), {})
+
+    def _read_from(self, tier: Tier, entry_id: EntryId, key: str) -> bytes | str | None:
+        """Return the value from a tier below the directory, ``check`` if it is to be compared, or None."""
+        started = time.perf_counter()
+        found = tier.find(entry_id, key)
+        if found is None:
+            return None
+        if tier.copies:
+            self._writer.store(entry_id, found.meta, found.content, self._limits)
+        return self._serve(found, started, None, {tier.counter: 1})
+
+    def _serve(self, found: FoundEntry, started: float, hit: Hit | None, counts: Mapping[str, float]) -> bytes | str:
+        if self._verified.takes_next():  # it is compiled again, to compare
+            self._request.to_compare = found.value
             self._count(verified=1)
             return "check"
-        saved = meta.compile_seconds - (time.perf_counter() - started)
-        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
-        self._pending.add(Hit(entry_id, meta, len(content)), self._request_for_doctor(key, "hit"), counts)
-        return value
+        saved = found.meta.compile_seconds - (time.perf_counter() - started)
+        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(found.content), **counts}
+        self._pending.add(hit, self._request_for_doctor(found.meta.key, "hit"), counts)
+        return found.value
 
     def _miss(self, key: str, entry_id: EntryId, reason: str) -> None:
         if not reason:
@@ -253,7 +279,7 @@ class DiskCache:
         try:
             decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)
         except (OSError, EntryFault):  # get will find out, and warn
-            return False
+            return not self._closed and self._layers.find(entry_id, key) is not None
         return not self._closed
 
     def compiled(self) -> None:
@@ -302,7 +328,7 @@ class DiskCache:
         if self._request.key == key:
             self._compare(key, value)
             if self._request.served:  # JAX could not load what get returned
-                self._set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
+                self._writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
@@ -310,22 +336,7 @@ class DiskCache:
             return
         started = time.perf_counter()
         meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), float(int(time.time())))
-        content = encode(meta, value, self._trust.secret)
-        self.index.database.when_free(lambda: self._store(entry_id, meta, content, started))
-
-    def _store(self, entry_id: EntryId, meta: EntryMeta, content: bytes, started: float) -> None:
-        with self._faults.guarded("written"):
-            self._tidy()
-            evicted = None
-            self._pending.flush()  # who goes depends on it
-            with self._faults.index_guarded(), self.files.staged(content) as staged:
-                evicted = self.index.put(entry_id, meta, staged, len(content), self._limits)
-                if evicted is None:
-                    self._count(refused=1)
-            if evicted is not None:
-                spent = meta.compile_seconds + time.perf_counter() - started
-                self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
-                self._pending.flush()  # the compile took longer, and a worker that ends at once would lose it
+        self._writer.store(entry_id, meta, encode(meta, value, self._trust.secret), self._limits, started)
 
     def _compare(self, key: str, value: bytes) -> None:
         stored, self._request.to_compare = self._request.to_compare, None
@@ -334,41 +345,10 @@ class DiskCache:
         self._count(mismatched=1)
         self._faults.warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
 
-    def _is_sampled(self) -> bool:
-        """Return whether this hit is to be compiled again; such hits are spread evenly, and the first is among them."""
-        with self._lock:
-            self._sampled += 1
-            return math.ceil(self._sampled * self._verify) > math.ceil((self._sampled - 1) * self._verify)
-
     def _is_unstored(self, entry_id: EntryId) -> bool:
         with self._faults.index_guarded():
             return self.index.is_unstored(entry_id)
         return False
-
-    def _tidy(self) -> None:
-        """Remove, now and then, what killed writers left, and look for entries of other hosts."""
-        now = monotonic()
-        if now - self._cleaned >= _CLEAN_SECONDS:
-            self._cleaned = now
-            self.files.record_fingerprint(self.fingerprint.id, self.fingerprint.parts)
-            self.files.clean_staging()
-            with self._faults.index_guarded():
-                self.index.database.check()
-        if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
-            self._refreshed = now
-            with self._faults.index_guarded():
-                self.index.reconcile()
-
-    def _set_aside(self, entry_id: EntryId, fault: EntryFault) -> None:
-        self._count(quarantined=1)
-        self._faults.warn("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
-        try:
-            self.files.set_aside(entry_id, fault.reason)
-        except OSError as error:
-            self._faults.record(f"a bad entry cannot be moved away ({error})")
-            return
-        with self._faults.index_guarded():
-            self.index.forget(entry_id)
 
     def verify(self) -> Verification:
         """Check every byte of every entry, move what is bad to quarantine, and make the index equal to the directory.

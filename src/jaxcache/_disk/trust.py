@@ -45,13 +45,21 @@ class Trust:
         return hmac.new(self.secret, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
 
 
-def establish(root: Path, key_file: str | os.PathLike[str] | None = None) -> Trust:
+def establish(
+    root: Path,
+    key_file: str | os.PathLike[str] | None = None,
+    *,
+    owners: tuple[int, ...] | None = None,
+    argument: str = "path",
+) -> Trust:
     """Return how the entries of ``root``, which need not exist yet, are trusted.
 
     Args:
         root: The shared directory.
         key_file: A file with the shared key; by default the one that ``JAXCACHE_KEY_FILE`` names, or the key in
             ``JAXCACHE_KEY`` itself.
+        owners: Users of whom one may own the directory; this process's own alone by default.
+        argument: What the caller calls the directory, for messages.
 
     Raises:
         UntrustedDirectoryError: With the command that mends it.
@@ -64,22 +72,23 @@ def establish(root: Path, key_file: str | os.PathLike[str] | None = None) -> Tru
     except OSError:  # it does not exist yet, or cannot be read: nobody else may write to it
         return Trust(secret, 0o700, None if secret else os.geteuid(), private=True)
     if not stat.S_ISDIR(stat_result.st_mode):
-        raise NotADirectoryError(f"path must be a directory, but {root} is not one")
-    fault, remedy = fault_of(root, stat_result)
+        raise NotADirectoryError(f"{argument} must be a directory, but {root} is not one")
+    fault, remedy = fault_of(root, stat_result, owners or (os.geteuid(),))
     if secret is not None:
         return Trust(secret, stat.S_IMODE(stat_result.st_mode), None, private=fault is None)
     if fault is not None:
         raise UntrustedDirectoryError(
-            f"path {root} {fault}: whoever may write to it may run code in your process. Mend it with\n  {remedy}\n"
+            f"{argument} {root} {fault}: whoever may write to it may run code in your process. Mend it with\n"
+            f"  {remedy}\n"
             f"or, to share it with them, set {KEY_FILE_VARIABLE} to a file with a key that they and you have"
         )
     return Trust(None, 0o700, stat_result.st_uid, private=True)
 
 
-def fault_of(root: Path, stat_result: os.stat_result) -> tuple[str | None, str]:
+def fault_of(root: Path, stat_result: os.stat_result, owners: tuple[int, ...]) -> tuple[str | None, str]:
     """Return why a directory is not trusted without a key, and the command that mends it."""
     quoted = shlex.quote(str(root))
-    if stat_result.st_uid != os.geteuid():
+    if stat_result.st_uid not in owners:
         return f"belongs to user {stat_result.st_uid}, not to you", f"sudo chown -R {os.geteuid()} {quoted}"
     for folder in [root, root / "entries"]:
         try:

@@ -1,6 +1,7 @@
 """use_directory: a shared directory behind every ``jax.jit`` of the process."""
 
 import os
+from collections.abc import Sequence
 
 from .disk_cache import DiskCache
 from .jax_backend import plug
@@ -19,6 +20,8 @@ def use_directory(
     verify: bool | float = False,
     key_file: str | os.PathLike[str] | None = None,
     explain: bool = False,
+    layers: Sequence[str | os.PathLike[str]] = (),
+    copy_layer_hits: bool = False,
 ) -> DiskCache:
     """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
@@ -38,13 +41,17 @@ def use_directory(
         key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
             ``JAXCACHE_KEY`` holds the key.
         explain: Whether to record the parts of each key, for ``python -m jaxcache doctor``.
+        layers: Directories that are asked after ``path``, in order, such as one that came with a container image. They
+            are only read, without a lock or an index, and trusted as ``path`` is; they may also belong to root.
+        copy_layer_hits: Whether what a layer holds is written to ``path`` when it is read.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
 
     Raises:
         ValueError: If an argument is out of range.
-        UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
+        UntrustedDirectoryError: If others may write to the directory, or to a layer, and there is no key; says what
+            mends it.
     """
     cache = DiskCache(
         path,
@@ -57,6 +64,8 @@ def use_directory(
         wait_seconds=wait_seconds,
         verify=verify,
         key_file=key_file,
+        layers=layers,
+        copy_layer_hits=copy_layer_hits,
     )
     plug(cache, explain)
     return cache

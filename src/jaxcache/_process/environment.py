@@ -31,6 +31,10 @@ def _truth(text: str) -> bool:
     return text.strip().lower() not in ("", "0", "false", "no")
 
 
+def _folders(text: str) -> list[str]:
+    return [folder for folder in text.split(os.pathsep) if folder]
+
+
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "limit": str,
     "eviction": str,
@@ -42,6 +46,8 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "verify": float,
     "key_file": str,
     "explain": _truth,
+    "layers": _folders,
+    "copy_layer_hits": _truth,
 }
 
 
@@ -112,6 +118,8 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     if "key_file" in options:
         options["key_file"] = Path(options["key_file"]).absolute()
+    if layers := options.pop("layers", None):
+        options["layers"] = os.pathsep.join(str(Path(layer).absolute()) for layer in layers)
     for name in _OPTIONS.keys() - {"key_file"}:  # a key that the variable names goes on
         environment.pop(_variable(name), None)
     environment.update({_variable(name): str(value) for name, value in options.items()})
