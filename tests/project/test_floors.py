@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # bottom to top; a package imports from floors below its own, and from its neighbours without a circle
     {"_primitives"},
-    {"_jax", "_policies"},
+    {"_jax", "_policies", "_remote"},
     {"_calls", "_disk", "_replay"},
     {"_cache"},
     {"_loops", "_padding", "_process"},
@@ -22,6 +22,7 @@ FLOORS = [  # bottom to top; a package imports from floors below its own, and fr
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 EXTRA = {
     "_cache/settings_file.py": {"yaml"},
+    "_remote/object_store.py": {"obstore"},
     "_replay/trace_files.py": {"pyarrow"},
     "_replay/kernels/compiler.py": {"numba"},
 }

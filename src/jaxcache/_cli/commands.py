@@ -189,6 +189,7 @@ def _stats_lines(stats: DiskStats) -> list[str]:
         f"since           {datetime.fromtimestamp(stats.since, UTC):%Y-%m-%d %H:%M} UTC",
         f"hits            {stats.hits}" + (f" ({stats.hits / requests:.0%})" if requests else ""),
         *([f"  from layers   {stats.layer_hits}"] if stats.layer_hits else []),
+        *([f"  from remote   {stats.remote_hits}"] if stats.remote_hits else []),
         f"misses          {stats.misses}",
         *(f"  {reason.replace('_', ' '):<13} {count}" for reason, count in stats.misses_by_reason.items()),
         f"seconds saved   {stats.seconds_saved:.1f}",

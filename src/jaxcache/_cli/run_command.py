@@ -25,7 +25,7 @@ from .._process.run_program import ProgramNotFound, read_script, run_module, run
 from .._process.watch import Watch, watch
 
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
-                      "explain", "layers", "copy_layer_hits")  # fmt: skip
+                      "explain", "layers", "copy_layer_hits", "remote", "publish")  # fmt: skip
 
 
 class Refused(ValueError):
@@ -66,6 +66,10 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--layer", dest="layers", action="append", default=[], metavar="DIR",
                         help="to be read after --dir, such as one of a container image; several in order")  # fmt: skip
     shared.add_argument("--copy-layer-hits", action="store_true", help="write what a layer holds to --dir")
+    shared.add_argument(
+        "--remote", metavar="URL", help="an object store behind it: s3://bucket/prefix, gs://, az://, …"
+    )
+    shared.add_argument("--no-publish", dest="publish", action="store_false", help="only read --remote")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
 
@@ -143,8 +147,9 @@ def _check(parsed: argparse.Namespace) -> None:
     if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:
         known = ", ".join(STORED_POLICIES)
         raise ValueError(f"--eviction of a directory must be one of {known}, but is {parsed.eviction}")
-    if parsed.layers and parsed.dir is None:
-        raise ValueError(f"--layer is read after a directory: name it by --dir beside --layer {parsed.layers[0]}")
+    for option, value in [("--layer", parsed.layers and parsed.layers[0]), ("--remote", parsed.remote)]:
+        if value and parsed.dir is None:
+            raise ValueError(f"{option} is read after a directory: name it by --dir beside {option} {value}")
     if parsed.max_compiles is not None and parsed.max_compiles < 0:
         raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {parsed.max_compiles}")
     if parsed.profile is not None:
@@ -190,9 +195,11 @@ def _summary(watched: Watch, directory: DiskCache | None) -> list[str]:
         lines += [_memory_line(stats), *(f"suggested: {each.title}. {each.evidence}" for each in suggest(stats)[:2])]
     if directory is not None:
         counts = directory.stats().process
-        from_layers = f" ({counts.layer_hits} from layers)" if counts.layer_hits else ""
+        tiers = {"layers": counts.layer_hits, "the remote": counts.remote_hits}
+        below = ", ".join(f"{hits} from {tier}" for tier, hits in tiers.items() if hits)
         lines.append(
-            f"directory: {counts.hits} loaded{from_layers}, {counts.puts} written, {counts.seconds_saved:.1f} s saved"
+            f"directory: {counts.hits} loaded{f' ({below})' if below else ''}, {counts.puts} written, "
+            f"{counts.seconds_saved:.1f} s saved"
         )
     return [f"jaxcache: {line}" for line in lines]
 

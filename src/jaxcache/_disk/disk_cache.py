@@ -27,6 +27,7 @@ from .layers import Layers
 from .location import index_path, is_network
 from .pending import Batch, Hit, Pending, Request
 from .priority import check_stored_policy
+from .remote_tier import RemoteTier
 from .sampling import EvenSample
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
@@ -83,6 +84,8 @@ class DiskCache:
         fingerprint: Mapping[str, str] | None = None,
         layers: Sequence[str | os.PathLike[str]] = (),
         copy_layer_hits: bool = False,
+        remote: str | None = None,
+        publish: bool = True,
     ) -> None:
         """Use a directory; it is made with mode 0700 if there is none.
 
@@ -103,9 +106,13 @@ class DiskCache:
             fingerprint: Parts that must be equal for entries to be shared; by default those of this machine and JAX.
             layers: Directories that are asked after this one, in order; they are only read, without a lock or an index.
             copy_layer_hits: Whether what a layer holds is written to the directory when it is read.
+            remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…``
+                or, to be read alone, ``https://…``. What it holds is written to the directory when it is read.
+            publish: Whether what is compiled here is written to ``remote``, in the background.
 
         Raises:
             ValueError: If an argument is out of range.
+            ImportError: If ``remote`` is given and obstore is not installed.
             UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
         """
         self.path = Path(path).absolute()
@@ -132,6 +139,12 @@ class DiskCache:
             self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
         )
         self._layers = Layers(layers, key_file, self._faults, copies=copy_layer_hits)
+        self._remote = None
+        if remote is not None:
+            self._remote = RemoteTier(
+                remote, self._trust, self.files, self._faults, lambda name: self._count(**{name: 1}),
+                publish=publish, key_file=key_file,
+            )  # fmt: skip
         self._closed = False
         self.hooks = JaxHooks()
         _all.add(self)
@@ -164,6 +177,8 @@ class DiskCache:
     def close(self) -> None:
         """Stop using the directory: ``get`` returns None from here on, and ``put`` does nothing."""
         self._closed = True
+        if self._remote is not None:
+            self._remote.close()
         self._pending.flush()
         self._leases.release()
         self.hooks.closed()
@@ -197,29 +212,29 @@ class DiskCache:
 
     def _get(self, key: str) -> bytes | None:
         entry_id = entry_id_of(self.fingerprint.id, key)
-        value_or_reason = self._look_up(entry_id, key)
+        value_or_reason = self._read_below(self._layers, entry_id, key, self._read(entry_id, key))
         if isinstance(value_or_reason, bytes):
             return value_or_reason
-        if value_or_reason == "check" or not self._waits_for_others() or self._is_unstored(entry_id):
-            return self._miss(key, entry_id, value_or_reason)
+        if value_or_reason != "check" and self._waits_for_others() and not self._is_unstored(entry_id):
+            value_or_reason = self._wait_for_others(entry_id, key, value_or_reason)
+        value_or_reason = self._read_below(self._remote, entry_id, key, value_or_reason)
+        if isinstance(value_or_reason, bytes):
+            self._leases.release()
+            return value_or_reason
+        return self._miss(key, entry_id, value_or_reason)
+
+    def _wait_for_others(self, entry_id: EntryId, key: str, reason: str) -> bytes | str:
+        """Return the value that another thread or process has put meanwhile, or why this thread is to compile."""
         outcome = self._leases.acquire(
             entry_id, lambda: self.files.exists(entry_id) or self._is_unstored(entry_id), lambda: self._count(waited=1)
         )
-        if outcome is LeaseOutcome.ARRIVED and isinstance(value_or_reason := self._read(entry_id, key), bytes):
-            return value_or_reason
+        if outcome is LeaseOutcome.ARRIVED:
+            return self._read(entry_id, key)
         if outcome is LeaseOutcome.TIMED_OUT:
             self._count(wait_timeouts=1)
         if outcome is LeaseOutcome.ALONE:
             self._faults.warn("fault", f"{self._leases.fault}: equal programs are compiled by each process")
-        return self._miss(key, entry_id, value_or_reason)
-
-    def _look_up(self, entry_id: EntryId, key: str) -> bytes | str:
-        """Return the value from the directory or a layer, or the reason why the directory has none."""
-        value_or_reason = self._read(entry_id, key)
-        if isinstance(value_or_reason, bytes) or value_or_reason == "check":
-            return value_or_reason
-        below = self._read_from(self._layers, entry_id, key)
-        return value_or_reason if below is None else below
+        return reason
 
     def _waits_for_others(self) -> bool:
         return self._single_flight and not self.hooks.is_distributed()
@@ -240,12 +255,14 @@ class DiskCache:
             return "unreadable"
         return self._serve(FoundEntry(meta, value, content), started, Hit(entry_id, meta, len(content)), {})
 
-    def _read_from(self, tier: Tier, entry_id: EntryId, key: str) -> bytes | str | None:
-        """Return the value from a tier below the directory, ``check`` if it is to be compared, or None."""
+    def _read_below(self, tier: Tier | None, entry_id: EntryId, key: str, above: bytes | str) -> bytes | str:
+        """Return what the tiers above have returned or, if that is no value, the one of a tier below them."""
+        if tier is None or isinstance(above, bytes) or above == "check":
+            return above
         started = time.perf_counter()
         found = tier.find(entry_id, key)
         if found is None:
-            return None
+            return above
         if tier.copies:
             self._writer.store(entry_id, found.meta, found.content, self._limits)
         return self._serve(found, started, None, {tier.counter: 1})
@@ -336,7 +353,10 @@ class DiskCache:
             return
         started = time.perf_counter()
         meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), float(int(time.time())))
-        self._writer.store(entry_id, meta, encode(meta, value, self._trust.secret), self._limits, started)
+        content = encode(meta, value, self._trust.secret)
+        self._writer.store(entry_id, meta, content, self._limits, started)
+        if self._remote is not None:
+            self._remote.offer(entry_id, content, replace=self._request.key == key and self._request.served)
 
     def _compare(self, key: str, value: bytes) -> None:
         stored, self._request.to_compare = self._request.to_compare, None

@@ -22,6 +22,8 @@ def use_directory(
     explain: bool = False,
     layers: Sequence[str | os.PathLike[str]] = (),
     copy_layer_hits: bool = False,
+    remote: str | None = None,
+    publish: bool = True,
 ) -> DiskCache:
     """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
@@ -44,12 +46,16 @@ def use_directory(
         layers: Directories that are asked after ``path``, in order, such as one that came with a container image. They
             are only read, without a lock or an index, and trusted as ``path`` is; they may also belong to root.
         copy_layer_hits: Whether what a layer holds is written to ``path`` when it is read.
+        remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…`` or, to
+            be read alone, ``https://…``; needs ``jaxcache[remote]``. Credentials are the provider's own.
+        publish: Whether what is compiled here is written to ``remote``, in the background and within a bounded time.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
 
     Raises:
         ValueError: If an argument is out of range.
+        ImportError: If ``remote`` is given and obstore is not installed.
         UntrustedDirectoryError: If others may write to the directory, or to a layer, and there is no key; says what
             mends it.
     """
@@ -66,6 +72,8 @@ def use_directory(
         key_file=key_file,
         layers=layers,
         copy_layer_hits=copy_layer_hits,
+        remote=remote,
+        publish=publish,
     )
     plug(cache, explain)
     return cache

@@ -48,6 +48,8 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "explain": _truth,
     "layers": _folders,
     "copy_layer_hits": _truth,
+    "remote": str,
+    "publish": _truth,
 }
 
 
@@ -96,7 +98,7 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         if environment.get(MEMORY_VARIABLE) or environment.get(RECORD_VARIABLE):
             options = of_directory(options)
         use_directory(path, **options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
 
 
@@ -115,7 +117,11 @@ def _read(option: str, text: str) -> Any:
 
 def export(environment: MutableMapping[str, str], path: Path, options: Mapping[str, Any]) -> None:
     """Have the processes that this one starts use the directory, also if their programs do not know of jaxcache."""
-    options = {name: value for name, value in options.items() if value is not None and value is not False}
+    options = {
+        name: value
+        for name, value in options.items()
+        if value is not None and (value is not False or name == "publish")
+    }
     if "key_file" in options:
         options["key_file"] = Path(options["key_file"]).absolute()
     if layers := options.pop("layers", None):
