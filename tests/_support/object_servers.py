@@ -88,6 +88,7 @@ class Proxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.05)  # closed connections are told of in the next turns of the loop
 
         self._run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -95,36 +96,39 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self, reader, writer):
-        last = ["", ""]
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await asyncio.sleep(self.delay_seconds)
-            to_server, from_server = (None, None)
-            while piece := await reader.read(65536):
-                if match := _REQUEST.match(piece):
-                    last[:] = [match[1].decode(), match[2].decode()]
-                    self.requests.append(tuple(last))
-                    await asyncio.sleep(self.delay_seconds)
-                if self.behaviour == "hang":
-                    await asyncio.sleep(3600)
-                if self.behaviour == "drop":
-                    break
-                if self.behaviour == "refuse":
-                    writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-                    continue
-                if from_server is None:
-                    opened, from_server = await asyncio.open_connection("127.0.0.1", self.upstream)
-                    to_server = asyncio.ensure_future(self._answer(opened, writer, last))
-                from_server.write(piece)
-                await from_server.drain()
-            if to_server is not None:
-                to_server.cancel()
-            if from_server is not None:
-                from_server.close()
-        writer.close()
+        last, upstream = ["", ""], []
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self._pass_on(reader, writer, last, upstream)
+        finally:
+            for answering, to_server in upstream:
+                answering.cancel()
+                to_server.close()
+            writer.close()
 
-    async def _answer(self, opened, writer, last):
+    async def _pass_on(self, reader, writer, last, upstream):
+        await asyncio.sleep(self.delay_seconds)
+        while piece := await reader.read(65536):
+            if match := _REQUEST.match(piece):
+                last[:] = [match[1].decode(), match[2].decode()]
+                self.requests.append(tuple(last))
+                await asyncio.sleep(self.delay_seconds)
+            if self.behaviour == "hang":
+                await asyncio.sleep(3600)
+            if self.behaviour == "drop":
+                return
+            if self.behaviour == "refuse":
+                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                continue
+            if not upstream:
+                from_server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
+                upstream.append((asyncio.ensure_future(self._answer(from_server, writer, last)), to_server))
+            upstream[0][1].write(piece)
+            await upstream[0][1].drain()
+
+    async def _answer(self, from_server, writer, last):
         with contextlib.suppress(ConnectionError):
-            while piece := await opened.read(65536):
+            while piece := await from_server.read(65536):
                 piece = self.tamper(last[0], last[1], piece)
                 if self.behaviour == "hang":
                     await asyncio.sleep(3600)

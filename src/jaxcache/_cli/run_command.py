@@ -66,9 +66,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--layer", dest="layers", action="append", default=[], metavar="DIR",
                         help="to be read after --dir, such as one of a container image; several in order")  # fmt: skip
     shared.add_argument("--copy-layer-hits", action="store_true", help="write what a layer holds to --dir")
-    shared.add_argument(
-        "--remote", metavar="URL", help="an object store behind it: s3://bucket/prefix, gs://, az://, …"
-    )
+    shared.add_argument("--remote", metavar="URL", help="an object store behind it, such as s3://bucket/prefix")
     shared.add_argument("--no-publish", dest="publish", action="store_false", help="only read --remote")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
