@@ -22,6 +22,7 @@ FLOORS = [  # bottom to top; a package imports from floors below its own, and fr
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 EXTRA = {
     "_cache/settings_file.py": {"yaml"},
+    "_disk/key_ring.py": {"cryptography"},
     "_remote/object_store.py": {"obstore"},
     "_replay/trace_files.py": {"pyarrow"},
     "_replay/kernels/compiler.py": {"numba"},

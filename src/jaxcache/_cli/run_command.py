@@ -25,7 +25,8 @@ from .._process.run_program import ProgramNotFound, read_script, run_module, run
 from .._process.watch import Watch, watch
 
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
-                      "explain", "layers", "copy_layer_hits", "remote", "publish")  # fmt: skip
+                      "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
+                      "sign_key")  # fmt: skip
 
 
 class Refused(ValueError):
@@ -68,6 +69,9 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--copy-layer-hits", action="store_true", help="write what a layer holds to --dir")
     shared.add_argument("--remote", metavar="URL", help="an object store behind it, such as s3://bucket/prefix")
     shared.add_argument("--no-publish", dest="publish", action="store_false", help="only read --remote")
+    shared.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
+                        help="public, or a file with it: only entries signed with one such are loaded")  # fmt: skip
+    shared.add_argument("--sign-key", metavar="FILE", help="with the private key that signs what is compiled")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
 

@@ -18,11 +18,12 @@ from .._primitives.checks import check_not_empty, check_optional_whole_number, c
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
 from .compile_lease import CompileLeases, LeaseOutcome
-from .entry_format import EntryFault, EntryMeta, decode, encode
+from .entry_format import EntryFault, EntryMeta, decode, encode, origin_of
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .jax_hooks import JaxHooks
+from .key_ring import read_keys
 from .layers import Layers
 from .location import index_path, is_network
 from .pending import Batch, Hit, Pending, Request
@@ -86,6 +87,8 @@ class DiskCache:
         copy_layer_hits: bool = False,
         remote: str | None = None,
         publish: bool = True,
+        trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
+        sign_key: str | os.PathLike[str] | None = None,
     ) -> None:
         """Use a directory; it is made with mode 0700 if there is none.
 
@@ -109,6 +112,9 @@ class DiskCache:
             remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…``
                 or, to be read alone, ``https://…``. What it holds is written to the directory when it is read.
             publish: Whether what is compiled here is written to ``remote``, in the background.
+            trusted_keys: Public keys, or files with them: of layers and the remote, only entries that one of them has
+                signed are loaded; of the directory, also what this user has compiled.
+            sign_key: A file with a private key, as ``jaxcache keygen`` makes it, that signs what is compiled here.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -123,7 +129,8 @@ class DiskCache:
         self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
         self._verified = EvenSample(check_share(verify, "verify"))
-        self._trust = _trust.establish(self.path, key_file)
+        keys = read_keys(trusted_keys, sign_key)
+        self._trust = _trust.establish(self.path, key_file, key_ring=keys and keys.local)
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
@@ -138,12 +145,13 @@ class DiskCache:
         self._writer = EntryWriter(
             self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
         )
-        self._layers = Layers(layers, key_file, self._faults, copies=copy_layer_hits)
+        others = keys and keys.others
+        self._layers = Layers(layers, key_file, self._faults, key_ring=others, copies=copy_layer_hits)
         self._remote = None
         if remote is not None:
             self._remote = RemoteTier(
-                remote, self._trust, self.files, self._faults, lambda name: self._count(**{name: 1}),
-                publish=publish, key_file=key_file,
+                remote, others or self._trust.authentication, self.files, self._faults,
+                lambda name: self._count(**{name: 1}), publish=publish, key_file=key_file,
             )  # fmt: skip
         self._closed = False
         self.hooks = JaxHooks()
@@ -244,7 +252,7 @@ class DiskCache:
         started = time.perf_counter()
         try:
             content = self.files.read(entry_id)
-            meta, value = decode(content, key, entry_id.fingerprint, self._trust.secret)
+            meta, value = decode(content, key, entry_id.fingerprint, self._trust.authentication)
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
@@ -294,7 +302,7 @@ class DiskCache:
         check_not_empty(key, "key")
         entry_id = entry_id_of(self.fingerprint.id, key)
         try:
-            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)
+            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.authentication)
         except (OSError, EntryFault):  # get will find out, and warn
             return not self._closed and self._layers.find(entry_id, key) is not None
         return not self._closed
@@ -352,8 +360,9 @@ class DiskCache:
                 self.index.record_unstored(entry_id)
             return
         started = time.perf_counter()
-        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), float(int(time.time())))
-        content = encode(meta, value, self._trust.secret)
+        created, origin = float(int(time.time())), origin_of(self.fingerprint.parts)
+        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), created, origin)
+        content = encode(meta, value, self._trust.authentication)
         self._writer.store(entry_id, meta, content, self._limits, started)
         if self._remote is not None:
             self._remote.offer(entry_id, content, replace=self._request.key == key and self._request.served)
@@ -376,7 +385,7 @@ class DiskCache:
         Raises:
             IndexUnavailable: If the index cannot be used.
         """
-        return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
+        return verify_entries(self.files, self.index, self._trust.authentication, self._trust.key_id)
 
     # -- statistics
 

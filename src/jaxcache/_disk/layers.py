@@ -10,6 +10,7 @@ from pathlib import Path
 from .entry_format import EntryFault, decode
 from .faults import Faults
 from .files import EntryFiles, EntryId
+from .key_ring import KeyRing
 from .tier import FoundEntry
 from .trust import Trust, establish
 
@@ -27,6 +28,7 @@ class Layers:
         key_file: str | os.PathLike[str] | None,
         faults: Faults,
         *,
+        key_ring: KeyRing | None,
         copies: bool,
     ) -> None:
         """Use the layers that are there; one that is not is told of once, and left out.
@@ -44,7 +46,7 @@ class Layers:
             if not path.exists():
                 faults.record_of(f"layer {path}", "is not there, and is left out")
                 continue
-            trust = establish(path, key_file, owners=(os.geteuid(), ROOT_USER), argument="layers")
+            trust = establish(path, key_file, key_ring=key_ring, owners=(os.geteuid(), ROOT_USER), argument="layers")
             self._layers.append((EntryFiles(path, owner=trust.owner), trust))
 
     def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
@@ -52,7 +54,7 @@ class Layers:
         for files, trust in self._layers:
             try:
                 content = files.read(entry_id)
-                meta, value = decode(content, key, entry_id.fingerprint, trust.secret)
+                meta, value = decode(content, key, entry_id.fingerprint, trust.authentication)
             except FileNotFoundError:
                 continue
             except (EntryFault, OSError) as fault:

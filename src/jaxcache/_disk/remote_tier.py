@@ -8,12 +8,13 @@ from urllib.parse import unquote, urlsplit
 
 from .._remote.remote import Remote
 from .._remote.urls import check_url
-from .entry_format import EntryFault, decode
+from .entry_format import Authentication, EntryFault, decode
 from .faults import Faults
 from .files import EntryFiles, EntryId
+from .key_ring import KeyRing
 from .layers import ROOT_USER
 from .tier import FoundEntry
-from .trust import Trust, establish
+from .trust import establish
 
 
 class RemoteTier:
@@ -25,7 +26,7 @@ class RemoteTier:
     def __init__(
         self,
         url: str,
-        trust: Trust,
+        authentication: Authentication,
         files: EntryFiles,
         faults: Faults,
         count: Callable[[str], None],
@@ -37,7 +38,7 @@ class RemoteTier:
 
         Args:
             url: Address of the store.
-            trust: How entries are authenticated.
+            authentication: What authenticates entries.
             files: Of the local directory.
             faults: Of the local directory.
             count: Called with the name of a counter that rises by 1.
@@ -50,16 +51,18 @@ class RemoteTier:
             UntrustedDirectoryError: If the store is a folder that others may write to, and there is no key.
         """
         address = check_url(url)
+        key_ring = authentication if isinstance(authentication, KeyRing) else None
         if address.scheme == "file":
-            establish(Path(unquote(urlsplit(url).path)), key_file, owners=(os.geteuid(), ROOT_USER), argument="remote")
+            folder, owners = Path(unquote(urlsplit(url).path)), (os.geteuid(), ROOT_USER)
+            establish(folder, key_file, key_ring=key_ring, owners=owners, argument="remote")
         self._remote = Remote(
             address,
-            publish=publish,
+            publish=publish and (key_ring is None or key_ring.private is not None),
             program=program_name,
             count=count,
             report=lambda fault: faults.record_of(f"remote {address.text}", fault),
         )
-        self._secret, self._files, self._faults, self._count = trust.secret, files, faults, count
+        self._authentication, self._files, self._faults, self._count = authentication, files, faults, count
         self._bad: set[str] = set()
 
     def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
@@ -71,7 +74,7 @@ class RemoteTier:
         if content is None:
             return None
         try:
-            meta, value = decode(content, key, fingerprint, self._secret)
+            meta, value = decode(content, key, fingerprint, self._authentication)
         except EntryFault as fault:
             self._bad.add(entry_id.name)
             self._count("remote_faults")

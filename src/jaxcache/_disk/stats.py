@@ -12,6 +12,7 @@ FAULT_REASONS = (
     "signed",
     "unsigned",
     "wrong_signature",
+    "untrusted",
     "unreadable",
     "not_loadable",
 )

@@ -11,6 +11,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from .entry_format import Authentication
+from .key_ring import KeyRing
+
 KEY_VARIABLE = "JAXCACHE_KEY"
 KEY_FILE_VARIABLE = "JAXCACHE_KEY_FILE"
 _LEAST_KEY_BYTES = 16
@@ -26,29 +29,35 @@ class Trust:
     """Rules by which entries of a directory are trusted.
 
     Attributes:
-        secret: The key that authenticates entries; None where there is none.
+        authentication: The shared key, or the pairs of keys, that authenticate entries; None where nothing does.
         mode: Mode of the folders that are made in the directory.
         owner: The user whose files alone are read; None where signatures decide.
         private: Whether nobody else may write to the directory.
     """
 
-    secret: bytes | None
+    authentication: Authentication
     mode: int
     owner: int | None
     private: bool
 
     @property
     def key_id(self) -> str:
-        """Identifier of the key, which does not give the key away; ``none`` if there is none."""
-        if self.secret is None:
+        """Identifier of the way of authentication, which gives no key away; ``none`` if there is none.
+
+        It is the same for all pairs of keys, so that another key can be trusted beside the former one, or in its place.
+        """
+        if self.authentication is None:
             return "none"
-        return hmac.new(self.secret, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
+        if isinstance(self.authentication, KeyRing):
+            return "ed25519"
+        return hmac.new(self.authentication, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
 
 
 def establish(
     root: Path,
     key_file: str | os.PathLike[str] | None = None,
     *,
+    key_ring: KeyRing | None = None,
     owners: tuple[int, ...] | None = None,
     argument: str = "path",
 ) -> Trust:
@@ -58,15 +67,20 @@ def establish(
         root: The shared directory.
         key_file: A file with the shared key; by default the one that ``JAXCACHE_KEY_FILE`` names, or the key in
             ``JAXCACHE_KEY`` itself.
+        key_ring: Pairs of keys that authenticate entries in the place of a shared key.
         owners: Users of whom one may own the directory; this process's own alone by default.
         argument: What the caller calls the directory, for messages.
 
     Raises:
         UntrustedDirectoryError: With the command that mends it.
-        ValueError: If the key is too short, or others may read its file.
+        ValueError: If the key is too short, or others may read its file, or there are keys of both kinds.
         OSError: If the key file cannot be read.
     """
-    secret = _secret(key_file)
+    secret: Authentication = _secret(key_file)
+    if key_ring is not None:
+        if secret is not None:
+            raise ValueError(f"trusted_keys and sign_key go without key_file, {KEY_FILE_VARIABLE} and {KEY_VARIABLE}")
+        secret = key_ring
     try:
         stat_result = root.stat()
     except OSError:  # it does not exist yet, or cannot be read: nobody else may write to it

@@ -24,6 +24,8 @@ def use_directory(
     copy_layer_hits: bool = False,
     remote: str | None = None,
     publish: bool = True,
+    trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
+    sign_key: str | os.PathLike[str] | None = None,
 ) -> DiskCache:
     """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
@@ -49,6 +51,10 @@ def use_directory(
         remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…`` or, to
             be read alone, ``https://…``; needs ``jaxcache[remote]``. Credentials are the provider's own.
         publish: Whether what is compiled here is written to ``remote``, in the background and within a bounded time.
+        trusted_keys: Public keys, or files with them, such as ``["team.key.pub"]``: of layers and the remote, only
+            entries that one of them has signed are loaded. What is compiled here is signed by a key of this user's
+            own, loaded from ``path`` alone, and not published.
+        sign_key: A file with a private key, as ``python -m jaxcache keygen`` makes it, that signs what is compiled.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
@@ -74,6 +80,8 @@ def use_directory(
         copy_layer_hits=copy_layer_hits,
         remote=remote,
         publish=publish,
+        trusted_keys=trusted_keys,
+        sign_key=sign_key,
     )
     plug(cache, explain)
     return cache

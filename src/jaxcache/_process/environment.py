@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._disk.faults import DiskCacheWarning
+from .._disk.key_ring import key_text
 from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
 from .._jax.notices import warn
@@ -50,6 +51,8 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "copy_layer_hits": _truth,
     "remote": str,
     "publish": _truth,
+    "trusted_keys": lambda text: text.split(","),
+    "sign_key": str,
 }
 
 
@@ -122,8 +125,11 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
         for name, value in options.items()
         if value is not None and (value is not False or name == "publish")
     }
-    if "key_file" in options:
-        options["key_file"] = Path(options["key_file"]).absolute()
+    for name in ("key_file", "sign_key"):
+        if options.get(name):
+            options[name] = Path(options[name]).absolute()
+    if trusted_keys := options.pop("trusted_keys", None):
+        options["trusted_keys"] = ",".join(map(key_text, trusted_keys))
     if layers := options.pop("layers", None):
         options["layers"] = os.pathsep.join(str(Path(layer).absolute()) for layer in layers)
     for name in _OPTIONS.keys() - {"key_file"}:  # a key that the variable names goes on

@@ -120,22 +120,28 @@ class Remote:
         """Write what is waiting, within a bounded time, and give up what is left."""
         if self._loop.is_closed or self._process != os.getpid():
             return
-        if self._folder is not None and self.publishes and not self._breaker.is_off:
-            self._finish(self._folder)
+        if self._loop.has_begun and self.publishes and not self._breaker.is_off:
+            self._finish()
         self._loop.close()
         if self._folder is not None and self._folder.waiting:
             self._report(f"did not take {self._folder.waiting} entries in time: the command push sends them")
 
-    def _finish(self, folder: RemoteFolder) -> None:
-        done = self._loop.submit(folder.finish())
+    def _finish(self) -> None:
+        """Wait for what is being written, for as long as entries are taken, and no longer than the breaker allows."""
+
+        async def finish() -> None:
+            if self._folder is not None:
+                await self._folder.finish()
+
+        done = self._loop.submit(finish())
         started = progressed = monotonic()
-        patience, finished = self._breaker.patience_seconds(), folder.finished
+        patience, finished = self._breaker.patience_seconds(), 0
         while not done.done() and not self._breaker.is_off:
             now = monotonic()
-            if folder.finished != finished:
-                progressed, finished = now, folder.finished
-            allowed = patience + folder.largest_waiting_bytes / _LEAST_BYTES_A_SECOND
-            if now - progressed > allowed or now - started > _EXIT_SECONDS:
+            if self._folder is not None and self._folder.finished != finished:
+                progressed, finished = now, self._folder.finished
+            largest_bytes = 0 if self._folder is None else self._folder.largest_waiting_bytes
+            if now - progressed > patience + largest_bytes / _LEAST_BYTES_A_SECOND or now - started > _EXIT_SECONDS:
                 return
             try:
                 done.result(0.02)
