@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +39,9 @@ def quiet(logged_warnings):
 
 
 def ring(keys, *names, sign=None):
-    return read_keys([keys / f"{name}.pub" for name in names] or None, sign and keys / sign).others
+    read = read_keys([keys / f"{name}.pub" for name in names] or None, sign and keys / sign)
+    assert read is not None
+    return read.others
 
 
 def entry_of(root):
@@ -48,8 +51,9 @@ def entry_of(root):
 
 def test_a_signature_is_of_ed25519_as_any_other_program_checks_it(keys):
     content = encode(META, b"payload" * 9, ring(keys, sign="ours"))
-    public = serialization.load_pem_private_key((keys / "ours").read_bytes(), None).public_key()
-    public.verify(content[-SIGNATURE_BYTES:], content[:56])  # raises if it is none
+    private = serialization.load_pem_private_key((keys / "ours").read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    private.public_key().verify(content[-SIGNATURE_BYTES:], content[:56])  # raises if it is none
     meta, payload = decode(content, "jit_f-1", "0123", ring(keys, "ours"))
     assert (payload, meta.origin, meta.signer) == (b"payload" * 9, META.origin, (keys / "ours.pub").read_text().strip())
 

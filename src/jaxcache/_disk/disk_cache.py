@@ -6,7 +6,6 @@
 import atexit
 import contextlib
 import os
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from .._primitives.checks import check_not_empty, check_optional_whole_number, c
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
 from .compile_lease import CompileLeases, LeaseOutcome
-from .entry_format import EntryFault, EntryMeta, decode, encode, origin_of
+from .entry_format import Authentication, EntryFault, EntryMeta, decode, encode, origin_of
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
@@ -32,22 +31,13 @@ from .remote_tier import RemoteTier
 from .sampling import EvenSample
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
+from .thread_request import ThreadRequest
 from .tier import FoundEntry, Tier
 from .verify import Verification, verify_entries
 from .writer import EntryWriter
 
 _IMPORTED = "imported-from"
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
-
-
-class _Request(threading.local):
-    """Last request of this thread."""
-
-    key: str = ""
-    missed_at: float = 0.0
-    compiled_at: float | None = None
-    served: bool = False  # get returned an entry
-    to_compare: bytes | None = None
 
 
 _all: "weakref.WeakSet[DiskCache]" = weakref.WeakSet()
@@ -140,17 +130,17 @@ class DiskCache:
         is_shared = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=is_shared), self.files, eviction or "lru")
         self._pending = Pending(self._write_pending)
-        self._request = _Request()
+        self._request = ThreadRequest()
         self._faults = Faults(self.path, lambda: self._pending.count_here({"faults": 1}))
-        self._writer = EntryWriter(
+        self.writer = EntryWriter(
             self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
         )
-        others = keys and keys.others
-        self._layers = Layers(layers, key_file, self._faults, key_ring=others, copies=copy_layer_hits)
+        self._shared_keys = keys and keys.others
+        self._layers = Layers(layers, key_file, self._faults, key_ring=self._shared_keys, copies=copy_layer_hits)
         self._remote = None
         if remote is not None:
             self._remote = RemoteTier(
-                remote, others or self._trust.authentication, self.files, self._faults,
+                remote, self.shared_authentication, self.files, self._faults,
                 lambda name: self._count(**{name: 1}), publish=publish, key_file=key_file,
             )  # fmt: skip
         self._closed = False
@@ -205,7 +195,7 @@ class DiskCache:
         """
         check_not_empty(key, "key")
         request = self._request
-        request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
+        request.begin(key)
         value = None
         if not self._closed:
             try:
@@ -256,7 +246,7 @@ class DiskCache:
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
-            self._writer.set_aside(entry_id, fault)
+            self.writer.set_aside(entry_id, fault)
             return fault.reason
         except OSError as error:
             self._faults.record(f"the entry {entry_id.name} cannot be read ({error})")
@@ -272,7 +262,7 @@ class DiskCache:
         if found is None:
             return above
         if tier.copies:
-            self._writer.store(entry_id, found.meta, found.content, self._limits)
+            self.writer.store(entry_id, found.meta, found.content, self._limits)
         return self._serve(found, started, None, {tier.counter: 1})
 
     def _serve(self, found: FoundEntry, started: float, hit: Hit | None, counts: Mapping[str, float]) -> bytes | str:
@@ -336,24 +326,18 @@ class DiskCache:
         try:
             if not self._closed:
                 with self._faults.guarded("written"):
-                    self._put(key, bytes(value), self._took(key) if measured_seconds is None else measured_seconds)
+                    took = self._request.compile_seconds(key) if measured_seconds is None else measured_seconds
+                    self._put(key, bytes(value), took)
         finally:
             self._request.key = ""
             self._leases.release()
-
-    def _took(self, key: str) -> float:
-        request = self._request
-        if request.key != key:
-            return 0.0
-        until = request.compiled_at if request.compiled_at is not None else time.perf_counter()
-        return until - request.missed_at
 
     def _put(self, key: str, value: bytes, compile_seconds: float) -> None:
         entry_id = entry_id_of(self.fingerprint.id, key)
         if self._request.key == key:
             self._compare(key, value)
             if self._request.served:  # JAX could not load what get returned
-                self._writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
+                self.writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
@@ -363,7 +347,7 @@ class DiskCache:
         created, origin = float(int(time.time())), origin_of(self.fingerprint.parts)
         meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), created, origin)
         content = encode(meta, value, self._trust.authentication)
-        self._writer.store(entry_id, meta, content, self._limits, started)
+        self.writer.store(entry_id, meta, content, self._limits, started)
         if self._remote is not None:
             self._remote.offer(entry_id, content, replace=self._request.key == key and self._request.served)
 
@@ -403,6 +387,11 @@ class DiskCache:
     def key_id(self) -> str:
         """Identifier of the key that authenticates entries; ``none`` if there is none."""
         return self._trust.key_id
+
+    @property
+    def shared_authentication(self) -> Authentication:
+        """What authenticates the entries that come from other stores, or go there."""
+        return self._shared_keys or self._trust.authentication
 
     @property
     def fingerprint(self) -> Fingerprint:
