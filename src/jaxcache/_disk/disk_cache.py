@@ -4,15 +4,14 @@
 """
 
 import atexit
-import contextlib
 import os
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
-from .._primitives.atomic_files import write_file
 from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
@@ -22,6 +21,7 @@ from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .jax_hooks import JaxHooks
+from .key_probe import key_of
 from .key_ring import read_keys
 from .layers import Layers
 from .location import index_path, is_network
@@ -34,9 +34,9 @@ from .stats import DiskCounts, DiskStats, counts_from
 from .thread_request import ThreadRequest
 from .tier import FoundEntry, Tier
 from .verify import Verification, verify_entries
+from .would_hit import Finder, WouldHit, find_tier
 from .writer import EntryWriter
 
-_IMPORTED = "imported-from"
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
 
 
@@ -291,11 +291,28 @@ class DiskCache:
         """
         check_not_empty(key, "key")
         entry_id = entry_id_of(self.fingerprint.id, key)
+        found = self._peek(entry_id, key) or self._layers.find(entry_id, key)
+        return not self._closed and found is not None
+
+    def would_hit(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> WouldHit:
+        """Return where the program of a call is, if anywhere; it is traced and lowered, and neither compiled nor run.
+
+        JAX has to use this cache, as after ``use_directory``. ``fun`` is what ``jax.jit`` takes, or has returned.
+
+        Raises:
+            Exception: What ``jax.jit`` raises for such a call before it compiles.
+        """
+        finders: dict[str, Finder] = {"directory": self._peek}
+        finders |= {tier.name: tier.find for tier in (self._layers, self._remote) if tier is not None}
+        return find_tier(key_of(fun, args, kwargs) or "", self.fingerprint, finders)
+
+    def _peek(self, entry_id: EntryId, key: str) -> FoundEntry | None:
+        """Return the directory's own entry of a key if it is whole; what is not, ``get`` will find out, and warn."""
         try:
-            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.authentication)
-        except (OSError, EntryFault):  # get will find out, and warn
-            return not self._closed and self._layers.find(entry_id, key) is not None
-        return not self._closed
+            content = self.files.read(entry_id)
+            return FoundEntry(*decode(content, key, entry_id.fingerprint, self._trust.authentication), content)
+        except (OSError, EntryFault):
+            return None
 
     def compiled(self) -> None:
         """Record that the compile that this thread missed has just ended; otherwise it ends with ``put``."""
@@ -372,16 +389,6 @@ class DiskCache:
         return verify_entries(self.files, self.index, self._trust.authentication, self._trust.key_id)
 
     # -- statistics
-
-    def imported_from(self) -> str | None:
-        """Return the directory of JAX's own cache whose entries were imported, if any were."""
-        with contextlib.suppress(OSError):
-            return (self.path / _IMPORTED).read_text().strip() or None
-        return None
-
-    def record_import(self, source: str) -> None:
-        """Record which directory was imported: JAX's keys depend on its path."""
-        write_file(self.path / _IMPORTED, source + "\n", durable=False)
 
     @property
     def key_id(self) -> str:

@@ -20,7 +20,7 @@ ROOT_USER = 0  # may run code in everybody's processes anyway, and owns what con
 class Layers:
     """Layers of one directory, in the order in which they are asked; a tier of the local directory."""
 
-    counter = "layer_hits"
+    name, counter = "layer", "layer_hits"
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from .trust import establish
 class RemoteTier:
     """Object store as a tier: what it returns was verified, what is compiled here is offered to it."""
 
-    counter = "remote_hits"
+    name, counter = "remote", "remote_hits"
     copies = True  # a second request of this machine is not to cross the network again
 
     def __init__(

@@ -26,10 +26,12 @@ class Tier(Protocol):
     """Store of entries below the local directory. No fault of it is raised.
 
     Attributes:
+        name: Its kind, for people.
         counter: Name of the counter of :class:`DiskCounts` for its hits.
         copies: Whether what is found is written to the local directory.
     """
 
+    name: str
     counter: str
     copies: bool
 
