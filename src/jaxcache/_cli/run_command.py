@@ -26,7 +26,7 @@ from .._process.watch import Watch, watch
 
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
                       "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
-                      "sign_key")  # fmt: skip
+                      "sign_key", "portable")  # fmt: skip
 
 
 class Refused(ValueError):
@@ -72,6 +72,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
                         help="public, or a file with it: only entries signed with one such are loaded")  # fmt: skip
     shared.add_argument("--sign-key", metavar="FILE", help="with the private key that signs what is compiled")
+    shared.add_argument("--portable", metavar="LEVEL", help="compile for x86-64-v2, -v3 or -v4, for a mixed fleet")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
 

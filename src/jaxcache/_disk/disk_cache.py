@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
+from .._jax.portable import compile_for, level_parts
 from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
@@ -79,6 +80,7 @@ class DiskCache:
         publish: bool = True,
         trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
         sign_key: str | os.PathLike[str] | None = None,
+        portable: str | None = None,
     ) -> None:
         """Use a directory; it is made with mode 0700 if there is none.
 
@@ -105,12 +107,16 @@ class DiskCache:
             trusted_keys: Public keys, or files with them: of layers and the remote, only entries that one of them has
                 signed are loaded; of the directory, also what this user has compiled.
             sign_key: A file with a private key, as ``jaxcache keygen`` makes it, that signs what is compiled here.
+            portable: ``x86-64-v2``, ``x86-64-v3`` or ``x86-64-v4``: compile for this level of processors, and share
+                entries with all machines that do. To be given before JAX computes anything.
 
         Raises:
             ValueError: If an argument is out of range.
             ImportError: If ``remote`` is given and obstore is not installed.
             UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
         """
+        if portable is not None:
+            compile_for(portable)
         self.path = Path(path).absolute()
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
         self._limits = Limits(limit_bytes, check_optional_whole_number(max_entries, "max_entries"))
@@ -122,6 +128,7 @@ class DiskCache:
         keys = read_keys(trusted_keys, sign_key)
         self._trust = _trust.establish(self.path, key_file, key_ring=keys and keys.local)
         self._parts = None if fingerprint is None else dict(fingerprint)
+        self._portable: Mapping[str, str] = {} if portable is None else {"cpu": level_parts(portable)}
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
         self._leases = CompileLeases(
@@ -405,7 +412,7 @@ class DiskCache:
         """Fingerprint of the build and machine that share entries. Starts JAX's backend unless it was an argument."""
         if self._fingerprint is None:
             parts = machine_parts() if self._parts is None else self._parts
-            self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
+            self._fingerprint = fingerprint_of({**parts, **self._portable, "authentication": self._trust.key_id})
         return self._fingerprint
 
     def process_counts(self) -> DiskCounts:

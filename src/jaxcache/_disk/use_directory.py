@@ -26,6 +26,7 @@ def use_directory(
     publish: bool = True,
     trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
     sign_key: str | os.PathLike[str] | None = None,
+    portable: str | None = None,
 ) -> DiskCache:
     """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
@@ -55,6 +56,8 @@ def use_directory(
             entries that one of them has signed are loaded. What is compiled here is signed by a key of this user's
             own, loaded from ``path`` alone, and not published.
         sign_key: A file with a private key, as ``python -m jaxcache keygen`` makes it, that signs what is compiled.
+        portable: ``x86-64-v2``, ``x86-64-v3`` or ``x86-64-v4``: compile for this level of processors, and share entries
+            with all machines that do. To be given before JAX computes anything.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
@@ -82,6 +85,7 @@ def use_directory(
         publish=publish,
         trusted_keys=trusted_keys,
         sign_key=sign_key,
+        portable=portable,
     )
     plug(cache, explain)
     return cache

@@ -53,6 +53,7 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "publish": _truth,
     "trusted_keys": lambda text: text.split(","),
     "sign_key": str,
+    "portable": str,
 }
 
 
@@ -101,7 +102,7 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         if environment.get(MEMORY_VARIABLE) or environment.get(RECORD_VARIABLE):
             options = of_directory(options)
         use_directory(path, **options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
 
 
