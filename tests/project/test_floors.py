@@ -47,6 +47,7 @@ LAB_TAKES = {  # beside public names
     "jaxcache._primitives.atomic_files.write_file",
     "jaxcache._process.environment.VARIABLES",
     "jaxcache._process.measured_run.Settings",
+    "jaxcache._remote.urls.check_url",
 }
 
 

@@ -35,9 +35,7 @@ def compile_for(level: str) -> None:
     if other := [flag for flag in flags if flag.startswith(_FLAG)]:
         raise ValueError(f"portable={level!r} is {wanted}, but XLA_FLAGS has {other[-1]}: take one away")
     if _has_backend():
-        raise RuntimeError(
-            f"portable={level!r} must come before JAX computes anything: JAX has begun already"
-        )
+        raise RuntimeError(f"portable={level!r} must come before JAX computes anything: JAX has begun already")
     os.environ["XLA_FLAGS"] = " ".join([*flags, wanted])
 
 
