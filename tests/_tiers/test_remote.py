@@ -1,15 +1,20 @@
 """An object store behind the directory, over real S3 and a folder: hits, puts, what it costs, what may go wrong."""
 
+import functools
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from typing import ClassVar
 
 import pytest
 
 from jaxcache import DiskCache, DiskCacheWarning
 from jaxcache._remote.breaker import Breaker
+from jaxcache._tiers.sync import push
 
 pytest.importorskip("obstore")
 
@@ -31,8 +36,8 @@ def value_of(key):
 def publish(open_cache, name, remote, keys):
     with open_cache(name, remote=remote) as cache:
         for key in keys:
-            cache.get(key)
-            cache.put(key, value_of(key), 2.0)
+            if cache.get(key) is None:
+                cache.put(key, value_of(key), 2.0)
     return cache
 
 
@@ -65,6 +70,19 @@ def test_the_last_runs_programs_are_fetched_ahead(open_cache, bucket, proxy):
             time.sleep(0.01)
     assert proxy.count("GET", ".entry") == 10
     assert cache.process_counts().remote_hits == 1
+
+
+def test_a_machine_that_has_most_of_them_does_not_spoil_the_list_for_the_next(open_cache, bucket, proxy):
+    keys = [f"jit_f{number}-1" for number in range(6)]
+    publish(open_cache, "one", bucket, keys[:5])
+    publish(open_cache, "one", bucket, keys)  # has five itself, and asks the store for the sixth alone
+    proxy.requests.clear()
+    with open_cache("other", remote=bucket) as cache:
+        assert cache.get(keys[0]) == value_of(keys[0])
+        until = time.monotonic() + 30
+        while proxy.count("GET", ".entry") < 6 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert proxy.count("GET", ".entry") == 6
 
 
 def test_a_remote_that_is_only_read_is_not_written_to(open_cache, bucket, proxy):
@@ -127,15 +145,17 @@ def test_a_remote_that_is_dead_is_soon_left_alone_and_told_of_once(
     logged_warnings.clear()
 
 
-def test_a_remote_that_dies_meanwhile_is_left_alone(open_cache, bucket, proxy, logged_warnings):
+@pytest.mark.parametrize("behaviour", ["hang", "drop", "refuse"])  # the last: credentials that have expired
+def test_a_remote_that_dies_meanwhile_is_left_alone(open_cache, bucket, proxy, behaviour, logged_warnings):
     publish(open_cache, "one", bucket, [f"jit_f{number}-1" for number in range(4)])
     with open_cache("other", remote=bucket) as cache:
         assert cache.get("jit_g-1") is None
-        proxy.behaviour = "hang"
-        proxy.requests.clear()
+        proxy.behaviour = behaviour
         keys = [f"jit_f{number}-1" for number in range(4)]
         assert all(cache.get(key) in (None, value_of(key)) for key in keys)
         assert cache.get("jit_h-1") is None
+        cache.put("jit_h-1", b"value", 1.0)
+        assert cache.get("jit_h-1") == b"value"
     logged_warnings.clear()
 
 
@@ -207,6 +227,94 @@ def test_a_damaged_manifest_is_a_hint_and_no_more(open_cache, tmp_path):
         with open_cache(f"other-{len(content)}", remote=store.as_uri()) as cache:
             assert cache.get("jit_f-1") == value_of("jit_f-1")
             assert cache.process_counts().faults == 0
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_what_the_network_spoils_is_never_loaded(open_cache, bucket, proxy, how, logged_warnings):
+    publish(open_cache, "one", bucket, ["jit_f-1"])
+
+    def spoil(method, path, piece):
+        if method != "GET" or ".entry" not in path:
+            return piece
+        return None if how == "cut" else piece[:-1] + bytes([piece[-1] ^ 1])
+
+    proxy.tamper = spoil
+    with open_cache("other", remote=bucket) as cache:
+        assert cache.get("jit_f-1") is None
+        assert cache.process_counts().remote_faults >= 1
+    logged_warnings.clear()
+
+
+def test_many_writers_at_once_leave_one_whole_entry(open_cache, bucket, proxy):
+    caches = [open_cache(f"host-{number}", remote=bucket) for number in range(8)]
+    for number, cache in enumerate(caches):
+        for key in ["jit_f-1", "jit_g-1"]:
+            cache.put(key, bytes([number]) * 5000, 1.0)
+    for cache in caches:
+        cache.close()
+    assert sum(cache.process_counts().published for cache in caches) == 2
+    with open_cache("reader", remote=bucket) as reader:
+        assert reader.get("jit_f-1") in [bytes([number]) * 5000 for number in range(8)]
+
+
+def test_the_end_of_a_process_does_not_wait_for_a_remote_that_hangs(bucket, proxy, tmp_path):
+    proxy.behaviour = "hang"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, tmp_path / "one", bucket, "a-1", "b-1"],
+                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 0\n", "")
+
+
+def test_what_a_killed_program_had_put_is_whole(bucket, tmp_path, open_cache):
+    program = PROGRAM.replace("print(", "import os; os.kill(os.getpid(), 9); print(")
+    done = subprocess.run([sys.executable, "-c", program.replace("with DiskCache", "cache = DiskCache")
+                           .replace(") as cache:", ")\nif True:"), tmp_path / "one", bucket, *"abcdefgh"],
+                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    with open_cache("reader", remote=bucket) as reader:
+        assert all(reader.get(key) in (None, value_of(key)) for key in "abcdefgh")
+        assert reader.process_counts().remote_faults == 0
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder of files, and the address at which a web server has it."""
+    (tmp_path / "store").mkdir(mode=0o700)
+    handler = functools.partial(Quiet, directory=tmp_path / "store")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path / "store", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Server of files that says nothing, and counts what it was asked for."""
+
+    asked: ClassVar[list] = []
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        super().do_GET()
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_was_pushed_is_read_by_https_without_a_request_a_miss(open_cache, web, is_listed):
+    store, url = web
+    with open_cache("one") as one:
+        one.put("jit_f-1", value_of("jit_f-1"), 2.0)
+    push(one, store.as_uri())
+    if not is_listed:
+        next(store.rglob("listing.json")).unlink()
+    Quiet.asked.clear()
+    with open_cache("other", remote=url) as cache:
+        assert (cache.get("jit_f-1"), cache.get("jit_g-1")) == (value_of("jit_f-1"), None)
+        cache.put("jit_g-1", b"value", 1.0)
+    assert sum(path.endswith(".entry") for path in Quiet.asked) == (1 if is_listed else 2)
+    assert (cache.process_counts().remote_hits, cache.process_counts().faults) == (1, 0)
+    assert len(list(store.rglob("*.entry"))) == 1
 
 
 class TestBreaker:

@@ -40,7 +40,6 @@ from .writer import EntryWriter
 
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
 
-
 _all: "weakref.WeakSet[DiskCache]" = weakref.WeakSet()
 
 
@@ -157,11 +156,8 @@ class DiskCache:
         with self._faults.guarded("opened"):
             self.files.make(self.path)
             if self._eviction is not None:
-                self._use(self._eviction)
-
-    def _use(self, eviction: str) -> None:
-        with self._faults.index_guarded():
-            self.index.use(eviction, self._limits)
+                with self._faults.index_guarded():
+                    self.index.use(self._eviction, self._limits)
 
     def _after_fork(self) -> None:
         self._verified.forget()
@@ -217,6 +213,8 @@ class DiskCache:
 
     def _get(self, key: str) -> bytes | None:
         entry_id = entry_id_of(self.fingerprint.id, key)
+        if self._remote is not None:
+            self._remote.note(entry_id)
         value_or_reason = self._read_below(self._layers, entry_id, key, self._read(entry_id, key))
         if isinstance(value_or_reason, bytes):
             return value_or_reason

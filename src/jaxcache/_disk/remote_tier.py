@@ -65,6 +65,10 @@ class RemoteTier:
         self._authentication, self._files, self._faults, self._count = authentication, files, faults, count
         self._bad: set[str] = set()
 
+    def note(self, entry_id: EntryId) -> None:
+        """Note that this program asks for an entry, in whatever tier it is: its next run will, too."""
+        self._remote.note(entry_id.name)
+
     def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
         """Return the entry of a key, if the store has one that can be trusted and gives it in time."""
         fingerprint = entry_id.fingerprint

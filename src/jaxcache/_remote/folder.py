@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic  # bound now: a test may replace the clock that others look at
 from typing import Any
 
@@ -57,6 +57,7 @@ class RemoteFolder:
         folder: str,
         program: str,
         *,
+        asked: Mapping[str, None],
         is_listed_by_file: bool,
         is_local: Callable[[str], bool],
         count: Callable[[str], None],
@@ -69,6 +70,7 @@ class RemoteFolder:
             breaker: Told of every request.
             folder: Name of the folder.
             program: Whose manifest is read and written.
+            asked: Entries that this process has asked for, of this store or another tier; it grows meanwhile.
             is_listed_by_file: Whether the store has a file in the place of listings.
             is_local: Returns whether an entry need not be fetched ahead.
             count: Called with the name of a counter that rises by 1.
@@ -76,14 +78,14 @@ class RemoteFolder:
         """
         self._store, self._breaker, self._folder = store, breaker, folder
         self._manifest_name = manifest_object(folder, program)
-        self._is_listed_by_file = is_listed_by_file
+        self._asked, self._is_listed_by_file = asked, is_listed_by_file
         self._is_local, self._count, self._report = is_local, count, report
         self._downloads, self._uploads = asyncio.Semaphore(_DOWNLOADS), asyncio.Semaphore(_UPLOADS)
         self._listing: asyncio.Task[dict[str, int] | None] | None = None
         self._listed_at = 0.0
         self._ahead: dict[str, tuple[asyncio.Task[bytes | None], Transfer]] = {}
         self._former_run: list[str] | None = None
-        self._asked: dict[str, None] = {}
+        self._fetched: set[str] = set()
         self._waiting: dict[str, tuple[bytes, bool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.finished = 0  # uploads that ended, well or not
@@ -103,7 +105,7 @@ class RemoteFolder:
             RemoteUnavailable: If the store cannot be asked.
         """
         await self.begin()
-        self._asked[name] = None
+        self._fetched.add(name)
         sizes = await self._sizes()
         if sizes is not None and name not in sizes:
             self._relist()
@@ -161,7 +163,7 @@ class RemoteFolder:
             ahead_bytes += sizes.get(name, 0)
             if ahead_bytes > _AHEAD_BYTES:
                 return
-            if name in sizes and name not in self._ahead and name not in self._asked and not self._is_local(name):
+            if name in sizes and name not in self._ahead and name not in self._fetched and not self._is_local(name):
                 transfer = Transfer()
                 task = asyncio.get_running_loop().create_task(self._download(name, transfer))
                 task.add_done_callback(_look_at_exception)
@@ -223,10 +225,11 @@ class RemoteFolder:
         """Wait for what is being written, and write the manifest of this run if it differs from the last one's."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-        if self._breaker.is_off or not self._asked or list(self._asked) == self._former_run:
+        names = list(self._asked)
+        if self._breaker.is_off or not names or names == self._former_run:
             return
         try:
-            await self._store.put(self._manifest_name, encode_manifest(self._asked), replace=True)
+            await self._store.put(self._manifest_name, encode_manifest(names), replace=True)
         except RemoteUnavailable as error:
             self._failed(error)
 

@@ -46,8 +46,13 @@ class Remote:
         self._program, self._count, self._report_to = program, count, report
         self._store, self._breaker, self._loop = ObjectStore(url), Breaker(), EventLoop()
         self._folder: RemoteFolder | None = None
+        self._asked: dict[str, None] = {}
         self._probe: Future[None] | None = None
         self._process = os.getpid()
+
+    def note(self, name: str) -> None:
+        """Note that this program asks for an entry, in whatever tier it is: its next run will, too."""
+        self._asked[name] = None
 
     def find(self, folder: str, name: str, is_local: Callable[[str], bool]) -> bytes | None:
         """Return an entry's bytes; None if there is none, or the store is off or not waited for any longer.
@@ -100,8 +105,8 @@ class Remote:
         """Return the folder, in the thread of the event loop, so that there is one."""
         if self._folder is None:
             self._folder = RemoteFolder(
-                self._store, self._breaker, folder, self._program(), is_listed_by_file=self.url.is_read_only,
-                is_local=is_local, count=self._count, report=self._report,
+                self._store, self._breaker, folder, self._program(), asked=self._asked,
+                is_listed_by_file=self.url.is_read_only, is_local=is_local, count=self._count, report=self._report,
             )  # fmt: skip
         return self._folder
 
