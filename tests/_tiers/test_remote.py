@@ -14,6 +14,7 @@ import pytest
 
 from jaxcache import DiskCache, DiskCacheWarning
 from jaxcache._remote.breaker import Breaker
+from jaxcache._remote.object_store import first_line
 from jaxcache._tiers.sync import push
 
 pytest.importorskip("obstore")
@@ -315,6 +316,11 @@ def test_what_was_pushed_is_read_by_https_without_a_request_a_miss(open_cache, w
     assert sum(path.endswith(".entry") for path in Quiet.asked) == (1 if is_listed else 2)
     assert (cache.process_counts().remote_hits, cache.process_counts().faults) == (1, 0)
     assert len(list(store.rglob("*.entry"))) == 1
+
+
+def test_errors_are_told_without_what_an_address_may_hold_of_a_credential():
+    error = ValueError("GET https://host/x?sig=SECRET&sv=1 (403)\n\nDebug source:\nsig=SECRET")
+    assert first_line(error) == "GET https://host/x (403)"
 
 
 class TestBreaker:

@@ -5,6 +5,7 @@ Alone knows obstore. Credentials come from the provider's own chain: environment
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,7 @@ _REQUEST_SECONDS = 120.0
 _STALLED_SECONDS = 5.0
 _RETRIES = 1
 _CHUNK_BYTES = 1024**2
+_QUERY = re.compile(r"\?[^\s)]*")
 _ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"), "az": ("AZURE_ENDPOINT",)}
 
 
@@ -119,6 +121,6 @@ class ObjectStore:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error in one line: obstore's have many, with all of its own causes."""
+    """Return an error in one line, without what an address has after its question mark, which may be a credential."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return _QUERY.sub("", lines[0] if lines else type(error).__name__)[:300]

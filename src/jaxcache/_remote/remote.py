@@ -62,10 +62,10 @@ class Remote:
             name: Of the entry.
             is_local: Returns whether an entry is there already, and need not be fetched ahead.
         """
-        if not self._is_usable():
-            return None
         transfer = Transfer()
         try:
+            if not self._is_usable():
+                return None
             return self._wait(self._loop.submit(self._fetch(folder, name, is_local, transfer)), transfer)
         except RemoteUnavailable as error:
             self._report(str(error))
