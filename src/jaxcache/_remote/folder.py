@@ -130,7 +130,14 @@ class RemoteFolder:
     def _relist(self) -> None:
         """Look again, now and then, for what others have written."""
         if monotonic() - self._listed_at >= _RELIST_SECONDS:
-            self._list()
+            self._listed_at = monotonic()
+            self._start(self._replace_listing())
+
+    async def _replace_listing(self) -> None:
+        """Take a new listing in the place of the former one, which serves until it is there."""
+        listing = asyncio.get_running_loop().create_task(self._read_listing())
+        if await listing is not None:
+            self._listing = listing
 
     async def _sizes(self) -> dict[str, int] | None:
         assert self._listing is not None
