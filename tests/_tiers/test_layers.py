@@ -1,5 +1,6 @@
 """Layers: read after the directory, in order; never written; a bad entry of theirs is a miss."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -191,7 +192,17 @@ def test_layers_reach_the_processes_that_a_program_starts(tmp_path, monkeypatch)
     assert "JAXCACHE_LAYERS" not in environment
 
 
-def test_a_directory_of_a_program_is_the_layer_of_another(tmp_path):
+def test_the_remote_and_the_keys_reach_the_processes_that_a_program_starts(tmp_path, monkeypatch):
+    (tmp_path / "team.key.pub").write_text("ed25519:AAAA\n")
+    asked = {"remote": "s3://b/x", "publish": False, "trusted_keys": [tmp_path / "team.key.pub", "ed25519:BBBB"]}
+    environment, used = {}, []
+    export(environment, tmp_path / "local", asked)
+    monkeypatch.setattr("jaxcache._process.environment.use_directory", lambda path, **options: used.append(options))
+    use_directory_of_environment(environment)
+    assert used == [{"remote": "s3://b/x", "publish": False, "trusted_keys": ["ed25519:AAAA", "ed25519:BBBB"]}]
+
+
+def test_a_directory_of_a_program_is_the_layer_of_another_and_a_store_reaches_a_third(tmp_path):
     program = tmp_path / "program.py"
     program.write_text("import jax\nprint(float(jax.jit(lambda x: x * 3 + 1)(2.0)))\n")
     run = [sys.executable, "-m", "jaxcache", "run", "--summary"]
@@ -201,9 +212,13 @@ def test_a_directory_of_a_program_is_the_layer_of_another(tmp_path):
         assert (done.returncode, done.stdout) == (0, "7.0\n"), done.stderr
         return next(line for line in done.stderr.splitlines() if "directory:" in line)
 
-    assert " 0 loaded, 1 written" in summary("--dir", tmp_path / "image")
+    (tmp_path / "store").mkdir(mode=0o700)
+    remote = ["--remote", (tmp_path / "store").as_uri()] if importlib.util.find_spec("obstore") else []
+    assert " 0 loaded, 1 written" in summary("--dir", tmp_path / "image", *remote)
     layered = summary("--dir", tmp_path / "local", "--layer", tmp_path / "none", "--layer", tmp_path / "image")
     assert " 1 loaded (1 from layers), 0 written" in layered
+    if remote:
+        assert " 1 loaded (1 from the remote), 0 written" in summary("--dir", tmp_path / "elsewhere", *remote)
     refused = subprocess.run([*run, "--layer", "x", program], capture_output=True, text=True, timeout=120, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "name it by --dir beside --layer x" in refused.stderr
