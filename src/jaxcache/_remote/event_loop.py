@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from time import monotonic, sleep  # bound now: a test may replace the clock that others look at
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 _END_SECONDS = 0.5
+_LOOK_SECONDS = 0.005
 
 
 class EventLoop:
@@ -46,8 +48,8 @@ class EventLoop:
             request.close()
             raise
 
-    def close(self) -> None:
-        """Give up all requests, and end the thread."""
+    def close(self, is_idle: Callable[[], bool]) -> None:
+        """Give up all requests, end the thread, and wait a moment until ``is_idle`` says that they have ended."""
         with self._lock:
             self.is_closed = True
             loop, thread = self._loop, self._thread
@@ -56,6 +58,9 @@ class EventLoop:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_cancel_all, loop)
             thread.join(_END_SECONDS)
+            until = monotonic() + _END_SECONDS
+            while not is_idle() and monotonic() < until:
+                sleep(_LOOK_SECONDS)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

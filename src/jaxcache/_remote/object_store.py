@@ -6,6 +6,7 @@ Alone knows obstore. Credentials come from the provider's own chain: environment
 import contextlib
 import os
 import re
+import weakref
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,6 +53,7 @@ class ObjectStore:
         except ImportError as error:
             raise ImportError(f"remote={url.text!r} needs obstore: pip install 'jaxcache[remote]'") from error
         self._obstore: Any = obstore
+        self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
         self._exists: type[Exception] = AlreadyExistsError
         self._faults: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
         is_http = url.text.startswith("http:") or any(
@@ -84,19 +86,22 @@ class ObjectStore:
         """Yield the parts of an object, of which the first is empty; nothing if there is no object."""
         with self._told_as_unavailable(f"{name} cannot be read"):
             try:
-                result = await self._obstore.get_async(self._store, name)
+                result = await self._under(self._obstore.get_async(self._store, name))
             except FileNotFoundError:
                 return
             yield b""
-            async for part in result.stream(min_chunk_size=_CHUNK_BYTES):
-                yield bytes(part)
+            stream = result.stream(min_chunk_size=_CHUNK_BYTES)
+            with contextlib.suppress(StopAsyncIteration):
+                while True:
+                    yield bytes(await self._under(stream.__anext__()))
 
     async def put(self, name: str, content: bytes, *, replace: bool) -> bool:
         """Store an object in one step; return False if there is one and it is not to be replaced."""
         with self._told_as_unavailable(f"{name} cannot be written"):
             try:
                 mode = "overwrite" if replace else "create"
-                await self._obstore.put_async(self._store, name, content, mode=mode, use_multipart=False)
+                put = self._obstore.put_async(self._store, name, content, mode=mode, use_multipart=False)
+                await self._under(put)
             except self._exists:
                 return False
         return True
@@ -104,13 +109,27 @@ class ObjectStore:
     async def list(self, prefix: str) -> list[ObjectInfo]:
         """Return the objects of a folder, and of those in it."""
         with self._told_as_unavailable(f"{prefix or 'it'} cannot be listed"):
-            listed = await self._obstore.list(self._store, prefix or None).collect_async()
+            listed = await self._under(self._obstore.list(self._store, prefix or None).collect_async())
             return [ObjectInfo(each["path"], each["size"], each["last_modified"].timestamp()) for each in listed]
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that are gone are no fault."""
         with self._told_as_unavailable("objects cannot be deleted"), contextlib.suppress(FileNotFoundError):
-            await self._obstore.delete_async(self._store, list(names))
+            await self._under(self._obstore.delete_async(self._store, list(names)))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is known to obstore any more.
+
+        Its threads tell Python of the end of each request, of one that was given up too, and must not do so when the
+        interpreter has ended. They hold the request's future until then.
+        """
+        return not self._under_way
+
+    def _under(self, future: Any) -> Any:
+        """Return a request's future, and know of it for as long as anybody has it."""
+        self._under_way.add(future)
+        return future
 
     @contextlib.contextmanager
     def _told_as_unavailable(self, fault: str) -> Any:

@@ -127,7 +127,7 @@ class Remote:
             return
         if self._loop.has_begun and self.publishes and not self._breaker.is_off:
             self._finish()
-        self._loop.close()
+        self._loop.close(lambda: self._store.is_idle)
         if self._folder is not None and self._folder.waiting:
             self._report(f"did not take {self._folder.waiting} entries in time: the command push sends them")
 
