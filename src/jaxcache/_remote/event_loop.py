@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -61,6 +62,8 @@ class EventLoop:
             until = monotonic() + _END_SECONDS
             while not is_idle() and monotonic() < until:
                 sleep(_LOOK_SECONDS)
+                if until - monotonic() < _END_SECONDS / 2:
+                    gc.collect()  # what was given up may be held by its own traceback
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

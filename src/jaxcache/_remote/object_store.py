@@ -122,9 +122,9 @@ class ObjectStore:
         """Whether no request is known to obstore any more.
 
         Its threads tell Python of the end of each request, of one that was given up too, and must not do so when the
-        interpreter has ended. They hold the request's future until then.
+        interpreter has ended. They hold the future of such a request until then.
         """
-        return not self._under_way
+        return all(future.done() and not future.cancelled() for future in list(self._under_way))
 
     def _under(self, future: Any) -> Any:
         """Return a request's future, and know of it for as long as anybody has it."""
