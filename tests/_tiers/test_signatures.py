@@ -127,6 +127,18 @@ def test_what_was_planted_in_the_directory_itself_is_not_loaded(open_cache, tmp_
         assert local.process_counts().misses_by_reason == {"untrusted": 1}
 
 
+def test_keys_that_the_environment_names_are_as_those_of_an_argument(open_cache, tmp_path, keys, monkeypatch, quiet):
+    with open_cache("stranger", sign_key=keys / "stranger") as stranger:
+        stranger.put("jit_f-1", b"evil", 1.0)
+    monkeypatch.setenv("JAXCACHE_SIGN_KEY", str(keys / "ours"))
+    with open_cache("ours") as ours:
+        ours.put("jit_g-1", b"good", 1.0)
+    monkeypatch.delenv("JAXCACHE_SIGN_KEY")
+    monkeypatch.setenv("JAXCACHE_TRUSTED_KEYS", f"{keys / 'next.pub'},{keys / 'ours.pub'}")
+    with open_cache("reader", layers=[tmp_path / "stranger", tmp_path / "ours"]) as reader:
+        assert (reader.get("jit_f-1"), reader.get("jit_g-1")) == (None, b"good")
+
+
 def test_keys_are_rotated_by_trusting_both_for_a_while(open_cache, tmp_path, keys, quiet):
     for name in ("ours", "next"):
         with open_cache(name, sign_key=keys / name) as publisher:

@@ -13,6 +13,8 @@ from typing import Any
 
 from .._primitives.atomic_files import write_file
 
+TRUSTED_KEYS_VARIABLE = "JAXCACHE_TRUSTED_KEYS"  # with commas between them
+SIGN_KEY_VARIABLE = "JAXCACHE_SIGN_KEY"
 SIGNATURE_BYTES = 64
 PUBLIC_SUFFIX = ".pub"
 _PREFIX = "ed25519:"
@@ -72,7 +74,9 @@ class Keys:
 def read_keys(
     trusted_keys: Sequence[str | os.PathLike[str]] | None, sign_key: str | os.PathLike[str] | None
 ) -> Keys | None:
-    """Return the keys that a caller has named, or None if there are none.
+    """Return the keys that a caller has named, or else ``JAXCACHE_TRUSTED_KEYS`` and ``JAXCACHE_SIGN_KEY``.
+
+    None if nobody has named any.
 
     Without ``sign_key``, what is compiled here is signed by a key of this user's own, which is made when there is none
     and trusted in the local directory alone.
@@ -83,6 +87,9 @@ def read_keys(
         OSError: If a file cannot be read.
         ImportError: If cryptography is not installed.
     """
+    if trusted_keys is None and (listed := os.environ.get(TRUSTED_KEYS_VARIABLE)):
+        trusted_keys = listed.split(",")
+    sign_key = sign_key or os.environ.get(SIGN_KEY_VARIABLE) or None
     if trusted_keys is None and sign_key is None:
         return None
     if isinstance(trusted_keys, str | bytes | os.PathLike):

@@ -133,7 +133,7 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
         options["trusted_keys"] = ",".join(map(key_text, trusted_keys))
     if layers := options.pop("layers", None):
         options["layers"] = os.pathsep.join(str(Path(layer).absolute()) for layer in layers)
-    for name in _OPTIONS.keys() - {"key_file"}:  # a key that the variable names goes on
+    for name in _OPTIONS.keys() - {"key_file", "trusted_keys", "sign_key"}:  # keys that variables name go on
         environment.pop(_variable(name), None)
     environment.update({_variable(name): str(value) for name, value in options.items()})
     environment[DIRECTORY_VARIABLE] = str(path.absolute())
