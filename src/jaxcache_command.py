@@ -61,6 +61,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("import", "take over what JAX's own cache wrote"),
         Command("ci-key", "what a cache of CI has to be keyed by"),
     ),
+    "Share it": (
+        Command("push", "copy the entries to an object store"),
+        Command("pull", "copy the entries of an object store"),
+        Command("gc", "remove entries of an object store that no run has used lately"),
+        Command("bundle", "write entries to one file, or load such a file"),
+        Command("keygen", "make a pair of keys: one that signs entries, and one to trust"),
+    ),
     "Sweeps and tuning": (
         Command("sweep", "measure policies, limits and shapes, and report", "flows.sweep", extras=_ALL),
         Command("tune", "find the policy, the limit and the buckets for a program", "flows.tune", extras=_ALL),

@@ -261,11 +261,11 @@ _run_job = lambda *arguments: importlib.import_module("flows.workers.dask_task")
 
 
 def _with_absolute_directory(trial: Trial) -> Trial:
-    """Return the trial with its shared directory's absolute path, since a worker may run in another directory."""
+    """Return the trial with absolute paths of its directories, since a worker may run in another directory."""
     persistent = trial.persistent
-    if persistent.directory is None:
-        return trial
-    absolute = persistent.model_copy(update={"directory": persistent.directory.absolute()})
+    directory = persistent.directory and persistent.directory.absolute()
+    layers = tuple(layer.absolute() for layer in persistent.layers)
+    absolute = persistent.model_copy(update={"directory": directory, "layers": layers})
     return trial.model_copy(update={"persistent": absolute})
 
 

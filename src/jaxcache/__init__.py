@@ -14,6 +14,7 @@ from ._disk.faults import DiskCacheWarning
 from ._disk.stats import DiskCounts, DiskStats, FingerprintStats
 from ._disk.trust import UntrustedDirectoryError
 from ._disk.use_directory import use_directory
+from ._disk.would_hit import WouldHit
 from ._loops.benchmark import BenchmarkResult, benchmark
 from ._loops.gradient_steps import update_step, value_and_grad_step
 from ._loops.least_squares import LeastSquaresResult, least_squares
@@ -86,6 +87,7 @@ __all__ = [
     "Trace",
     "UntrustedDirectoryError",
     "Watch",
+    "WouldHit",
     "__version__",
     "benchmark",
     "bucketed",

@@ -95,7 +95,7 @@ def test_hosts_with_an_index_each_never_serve_wrong_bytes_and_learn_of_each_othe
     shared.chmod(0o777)
     key.write_text("k" * 32)
     key.chmod(0o600)
-    monkeypatch.setattr("jaxcache._disk.disk_cache.monotonic", lambda: now[0])
+    monkeypatch.setattr("jaxcache._disk.writer.monotonic", lambda: now[0])
 
     def host(name):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))

@@ -13,15 +13,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "src" / "jaxcache"
 FLOORS = [  # bottom to top; a package imports from floors below its own, and from its neighbours without a circle
     {"_primitives"},
-    {"_jax", "_policies"},
+    {"_jax", "_policies", "_remote"},
     {"_calls", "_disk", "_replay"},
-    {"_cache"},
+    {"_cache", "_tiers"},
     {"_loops", "_padding", "_process"},
     {"_advice", "_cli"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 EXTRA = {
     "_cache/settings_file.py": {"yaml"},
+    "_disk/key_ring.py": {"cryptography"},
+    "_remote/object_store.py": {"obstore"},
     "_replay/trace_files.py": {"pyarrow"},
     "_replay/kernels/compiler.py": {"numba"},
 }
@@ -45,6 +47,7 @@ LAB_TAKES = {  # beside public names
     "jaxcache._primitives.atomic_files.write_file",
     "jaxcache._process.environment.VARIABLES",
     "jaxcache._process.measured_run.Settings",
+    "jaxcache._remote.urls.check_url",
 }
 
 

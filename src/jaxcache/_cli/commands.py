@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +22,10 @@ from .._jax.fingerprint import fingerprint_of, machine_parts
 from .._primitives.sizes import format_size, parse_size
 from .._process.environment import DIRECTORY_VARIABLE
 from .._process.run_program import ProgramNotFound
-from . import run_command
+from .._remote.object_store import RemoteUnavailable
+from . import run_command, tier_commands
+from .durations import SECONDS, duration
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _ORDERS: dict[str, Callable[[Row], float]] = {
     "largest": lambda row: -row.size_bytes,
     "coldest": lambda row: row.used,
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, invocation: str = "python -m ja
     parsed = parser.parse_args(arguments)
     try:
         return parsed.command(parsed)
-    except (ValueError, OSError, IndexUnavailable, ProgramNotFound) as error:
+    except (ValueError, OSError, ImportError, IndexUnavailable, ProgramNotFound, RemoteUnavailable) as error:
         if parsed.command is run_command.run and not isinstance(error, _OURS):
             raise  # the program's own
         print(f"jaxcache: {error}", file=sys.stderr)
@@ -83,6 +83,10 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
             help=f"the shared directory (or {DIRECTORY_VARIABLE})",
         )
         subparser.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
+        if name != "run":  # which has them among its own
+            subparser.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
+                                   help="public, or a file with it: entries signed with one such are read")  # fmt: skip
+            subparser.add_argument("--sign-key", metavar="FILE", help="private; entries signed with it are read too")
         return subparser
 
     run = command(
@@ -96,6 +100,7 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
     stats = command("stats", _stats, "Hits, misses by reason, seconds saved and spent, bytes, by build and machine.")
     stats.add_argument("--json", action="store_true")
     stats.add_argument("--reset", action="store_true", help="begin counting anew, after printing")
+    stats.add_argument("--remote", metavar="URL", help="tell too what an object store holds")
 
     listed = command("list", _list, "The entries.")
     listed.add_argument("--sort", choices=_ORDERS, default="largest")
@@ -130,6 +135,8 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
     import_.add_argument("--limit", metavar="SIZE")
     import_.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
     import_.add_argument("--json", action="store_true")
+
+    tier_commands.add_commands(command, _open)
     return parser
 
 
@@ -150,7 +157,13 @@ def _count(text: str) -> int:
 def _open(parsed: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
     if not parsed.dir.is_dir():
         raise _Refused(f"--dir must be a shared directory, but there is none at {parsed.dir}")
-    cache = DiskCache(parsed.dir, eviction=None, key_file=parsed.key_file)
+    cache = DiskCache(
+        parsed.dir,
+        eviction=None,
+        key_file=parsed.key_file,
+        trusted_keys=parsed.trusted_keys,
+        sign_key=parsed.sign_key,
+    )
     database = cache.index.database
     is_shared_directory = cache.files.entries.is_dir() or os.path.lexists(database.path)
     database.is_read_only = only_looks or not is_shared_directory  # else it would become one
@@ -176,7 +189,11 @@ def _stats(parsed: argparse.Namespace) -> int:
         stats = cache.stats()
         fields = dataclasses.asdict(stats)
         del fields["process"]
-        _print_result(parsed, fields, *_stats_lines(stats))
+        lines = _stats_lines(stats)
+        if parsed.remote:
+            fields["remote"], remote = tier_commands.remote_lines(parsed.remote)
+            lines += remote
+        _print_result(parsed, fields, *lines)
         if parsed.reset:
             cache.index.reset_counters()
     return 0
@@ -188,6 +205,8 @@ def _stats_lines(stats: DiskStats) -> list[str]:
     lines = [
         f"since           {datetime.fromtimestamp(stats.since, UTC):%Y-%m-%d %H:%M} UTC",
         f"hits            {stats.hits}" + (f" ({stats.hits / requests:.0%})" if requests else ""),
+        *([f"  from layers   {stats.layer_hits}"] if stats.layer_hits else []),
+        *([f"  from remote   {stats.remote_hits}"] if stats.remote_hits else []),
         f"misses          {stats.misses}",
         *(f"  {reason.replace('_', ' '):<13} {count}" for reason, count in stats.misses_by_reason.items()),
         f"seconds saved   {stats.seconds_saved:.1f}",
@@ -232,8 +251,8 @@ def _short(key: str) -> str:
 
 def _ago(seconds: float) -> str:
     for unit in ("w", "d", "h", "m"):
-        if seconds >= 2 * _UNITS[unit]:
-            return f"{seconds / _UNITS[unit]:.0f}{unit} ago"
+        if seconds >= 2 * SECONDS[unit]:
+            return f"{seconds / SECONDS[unit]:.0f}{unit} ago"
     return f"{max(0.0, seconds):.0f}s ago"
 
 
@@ -255,7 +274,7 @@ def _prune(parsed: argparse.Namespace) -> int:
     if parsed.limit is None and parsed.max_entries is None and parsed.older_than is None:
         raise _Refused("prune needs --limit, --max-entries or --older-than")
     limits = Limits(None if parsed.limit is None else parse_size(parsed.limit, "--limit"), parsed.max_entries)
-    before = None if parsed.older_than is None else time.time() - _duration(parsed.older_than)
+    before = None if parsed.older_than is None else time.time() - duration(parsed.older_than, "--older-than")
     with _open(parsed, only_looks=parsed.dry_run) as cache:
         chosen = {} if before is None else {row.entry_id: row for row in cache.index.rows() if row.used < before}
         chosen |= {row.entry_id: row for row in cache.index.lowest(parsed.policy, limits, set(chosen))}
@@ -267,13 +286,6 @@ def _prune(parsed: argparse.Namespace) -> int:
     would = "would remove" if parsed.dry_run else "removed"
     _print_result(parsed, fields, f"{would} {len(chosen)} entries, {format_size(freed)}")
     return 0
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
-    if match is None:
-        raise _Refused(f"--older-than must be a time such as 30d, 12h or 90m, but is {text!r}")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _clear(parsed: argparse.Namespace) -> int:
@@ -306,7 +318,8 @@ def _doctor(parsed: argparse.Namespace) -> int:
 def _import(parsed: argparse.Namespace) -> int:
     if not parsed.source.is_dir():
         raise _Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {parsed.source}")
-    with DiskCache(parsed.dir, parsed.limit, parsed.eviction, key_file=parsed.key_file) as cache:
+    keys = {"key_file": parsed.key_file, "trusted_keys": parsed.trusted_keys, "sign_key": parsed.sign_key}
+    with DiskCache(parsed.dir, parsed.limit, parsed.eviction, **keys) as cache:
         results = list(import_entries(cache, parsed.source))
     failed = [result for result in results if not result.taken]
     _print_result(

@@ -25,7 +25,8 @@ from .._process.run_program import ProgramNotFound, read_script, run_module, run
 from .._process.watch import Watch, watch
 
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
-                      "explain")  # fmt: skip
+                      "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
+                      "sign_key", "portable")  # fmt: skip
 
 
 class Refused(ValueError):
@@ -63,6 +64,15 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--wait-seconds", type=float, default=600.0, metavar="S", help="for another's compile (600)")
     shared.add_argument("--verify", type=float, default=0.0, metavar="SHARE", help="of hits, to compile again")
     shared.add_argument("--explain", action="store_true", help="note what each key is made of, for doctor")
+    shared.add_argument("--layer", dest="layers", action="append", default=[], metavar="DIR",
+                        help="to be read after --dir, such as one of a container image; several in order")  # fmt: skip
+    shared.add_argument("--copy-layer-hits", action="store_true", help="write what a layer holds to --dir")
+    shared.add_argument("--remote", metavar="URL", help="an object store behind it, such as s3://bucket/prefix")
+    shared.add_argument("--no-publish", dest="publish", action="store_false", help="only read --remote")
+    shared.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
+                        help="public, or a file with it: only entries signed with one such are loaded")  # fmt: skip
+    shared.add_argument("--sign-key", metavar="FILE", help="with the private key that signs what is compiled")
+    shared.add_argument("--portable", metavar="LEVEL", help="compile for x86-64-v2, -v3 or -v4, for a mixed fleet")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
 
@@ -149,6 +159,9 @@ def _check(parsed: argparse.Namespace) -> None:
     if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:
         known = ", ".join(STORED_POLICIES)
         raise ValueError(f"--eviction of a directory must be one of {known}, but is {parsed.eviction}")
+    for option, value in [("--layer", parsed.layers and parsed.layers[0]), ("--remote", parsed.remote)]:
+        if value and parsed.dir is None:
+            raise ValueError(f"{option} is read after a directory: name it by --dir beside {option} {value}")
     if parsed.max_compiles is not None and parsed.max_compiles < 0:
         raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {parsed.max_compiles}")
     if parsed.profile is not None:
@@ -194,7 +207,12 @@ def _summary(watched: Watch, directory: DiskCache | None) -> list[str]:
         lines += [_memory_line(stats), *(f"suggested: {each.title}. {each.evidence}" for each in suggest(stats)[:2])]
     if directory is not None:
         counts = directory.stats().process
-        lines.append(f"directory: {counts.hits} loaded, {counts.puts} written, {counts.seconds_saved:.1f} s saved")
+        tiers = {"layers": counts.layer_hits, "the remote": counts.remote_hits}
+        below = ", ".join(f"{hits} from {tier}" for tier, hits in tiers.items() if hits)
+        lines.append(
+            f"directory: {counts.hits} loaded{f' ({below})' if below else ''}, {counts.puts} written, "
+            f"{counts.seconds_saved:.1f} s saved"
+        )
     return [f"jaxcache: {line}" for line in lines]
 
 

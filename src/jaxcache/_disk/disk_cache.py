@@ -4,49 +4,41 @@
 """
 
 import atexit
-import contextlib
-import math
 import os
-import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import monotonic  # bound now: a test may replace the clock that others look at
+from typing import Any
 
 from .._jax.fingerprint import Fingerprint, fingerprint_of, machine_parts
-from .._primitives.atomic_files import write_file
+from .._jax.portable import compile_for, level_parts
 from .._primitives.checks import check_not_empty, check_optional_whole_number, check_seconds, check_share
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
 from .compile_lease import CompileLeases, LeaseOutcome
-from .entry_format import EntryFault, EntryMeta, decode, encode
+from .entry_format import Authentication, EntryFault, EntryMeta, decode, encode, origin_of
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index, Limits
 from .jax_hooks import JaxHooks
+from .key_probe import key_of
+from .key_ring import read_keys
+from .layers import Layers
 from .location import index_path, is_network
 from .pending import Batch, Hit, Pending, Request
 from .priority import check_stored_policy
+from .remote_tier import RemoteTier
+from .sampling import EvenSample
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
+from .thread_request import ThreadRequest
+from .tier import FoundEntry, Tier
 from .verify import Verification, verify_entries
+from .would_hit import Finder, WouldHit, find_tier
+from .writer import EntryWriter
 
-_REFRESH_SECONDS = 600.0  # between looks for entries of hosts and users that have an index of their own
-_CLEAN_SECONDS = 60.0
-_IMPORTED = "imported-from"
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
-
-
-class _Request(threading.local):
-    """Last request of this thread."""
-
-    key: str = ""
-    missed_at: float = 0.0
-    compiled_at: float | None = None
-    served: bool = False  # get returned an entry
-    to_compare: bytes | None = None
-
 
 _all: "weakref.WeakSet[DiskCache]" = weakref.WeakSet()
 
@@ -81,6 +73,13 @@ class DiskCache:
         verify: bool | float = False,
         key_file: str | os.PathLike[str] | None = None,
         fingerprint: Mapping[str, str] | None = None,
+        layers: Sequence[str | os.PathLike[str]] = (),
+        copy_layer_hits: bool = False,
+        remote: str | None = None,
+        publish: bool = True,
+        trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
+        sign_key: str | os.PathLike[str] | None = None,
+        portable: str | None = None,
     ) -> None:
         """Use a directory; it is made with mode 0700 if there is none.
 
@@ -99,11 +98,24 @@ class DiskCache:
             key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
                 ``JAXCACHE_KEY`` holds the key.
             fingerprint: Parts that must be equal for entries to be shared; by default those of this machine and JAX.
+            layers: Directories that are asked after this one, in order; they are only read, without a lock or an index.
+            copy_layer_hits: Whether what a layer holds is written to the directory when it is read.
+            remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…``
+                or, to be read alone, ``https://…``. What it holds is written to the directory when it is read.
+            publish: Whether what is compiled here is written to ``remote``, in the background.
+            trusted_keys: Public keys, or files with them: of layers and the remote, only entries that one of them has
+                signed are loaded; of the directory, also what this user has compiled.
+            sign_key: A file with a private key, as ``jaxcache keygen`` makes it, that signs what is compiled here.
+            portable: ``x86-64-v2``, ``x86-64-v3`` or ``x86-64-v4``: compile for this level of processors, and share
+                entries with all machines that do. To be given before JAX computes anything.
 
         Raises:
             ValueError: If an argument is out of range.
+            ImportError: If ``remote`` is given and obstore is not installed.
             UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
         """
+        if portable is not None:
+            compile_for(portable)
         self.path = Path(path).absolute()
         limit_bytes = None if limit is None else min(parse_size(limit, "limit"), _MOST_BYTES)
         self._limits = Limits(limit_bytes, check_optional_whole_number(max_entries, "max_entries"))
@@ -111,37 +123,44 @@ class DiskCache:
         self.min_compile_seconds = check_seconds(min_compile_seconds, "min_compile_seconds")
         self.min_entry_bytes = 0 if min_entry_bytes == 0 else parse_size(min_entry_bytes, "min_entry_bytes")
         self._single_flight = single_flight
-        self._verify = check_share(verify, "verify")
-        self._trust = _trust.establish(self.path, key_file)
+        self._verified = EvenSample(check_share(verify, "verify"))
+        keys = read_keys(trusted_keys, sign_key)
+        self._trust = _trust.establish(self.path, key_file, key_ring=keys and keys.local)
         self._parts = None if fingerprint is None else dict(fingerprint)
+        self._portable: Mapping[str, str] = {} if portable is None else {"cpu": level_parts(portable)}
         self._fingerprint: Fingerprint | None = None
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
         self._leases = CompileLeases(
             self.path / "flights.lock", self._trust.mode & 0o666, check_seconds(wait_seconds, "wait_seconds")
         )
-        self._elsewhere = is_network(self.path) or not self._trust.private
-        self.index = Index(index_path(self.path, shared=self._elsewhere), self.files, eviction or "lru")
+        is_shared = is_network(self.path) or not self._trust.private
+        self.index = Index(index_path(self.path, shared=is_shared), self.files, eviction or "lru")
         self._pending = Pending(self._write_pending)
-        self._request = _Request()
-        self._lock = threading.RLock()  # a signal handler may ask while this thread holds it
+        self._request = ThreadRequest()
         self._faults = Faults(self.path, lambda: self._pending.count_here({"faults": 1}))
+        self.writer = EntryWriter(
+            self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
+        )
+        self._shared_keys = keys and keys.others
+        self._layers = Layers(layers, key_file, self._faults, key_ring=self._shared_keys, copies=copy_layer_hits)
+        self._remote = None
+        if remote is not None:
+            self._remote = RemoteTier(
+                remote, self.shared_authentication, self.files, self._faults,
+                lambda name: self._count(**{name: 1}), publish=publish, key_file=key_file,
+            )  # fmt: skip
         self._closed = False
-        self._cleaned, self._refreshed = -math.inf, monotonic()
-        self._sampled = 0
         self.hooks = JaxHooks()
         _all.add(self)
         atexit.register(self.close)
         with self._faults.guarded("opened"):
             self.files.make(self.path)
             if self._eviction is not None:
-                self._use(self._eviction)
-
-    def _use(self, eviction: str) -> None:
-        with self._faults.index_guarded():
-            self.index.use(eviction, self._limits)
+                with self._faults.index_guarded():
+                    self.index.use(self._eviction, self._limits)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self._verified.forget()
         self._pending.forget()
         self._faults.forget_locks()
         self._leases.forget()
@@ -159,6 +178,8 @@ class DiskCache:
     def close(self) -> None:
         """Stop using the directory: ``get`` returns None from here on, and ``put`` does nothing."""
         self._closed = True
+        if self._remote is not None:
+            self._remote.close()
         self._pending.flush()
         self._leases.release()
         self.hooks.closed()
@@ -177,7 +198,7 @@ class DiskCache:
         """
         check_not_empty(key, "key")
         request = self._request
-        request.key, request.served, request.to_compare, request.compiled_at = key, False, None, None
+        request.begin(key)
         value = None
         if not self._closed:
             try:
@@ -192,21 +213,31 @@ class DiskCache:
 
     def _get(self, key: str) -> bytes | None:
         entry_id = entry_id_of(self.fingerprint.id, key)
-        value_or_reason = self._read(entry_id, key)
+        if self._remote is not None:
+            self._remote.note(entry_id)
+        value_or_reason = self._read_below(self._layers, entry_id, key, self._read(entry_id, key))
         if isinstance(value_or_reason, bytes):
             return value_or_reason
-        if value_or_reason == "check" or not self._waits_for_others() or self._is_unstored(entry_id):
-            return self._miss(key, entry_id, value_or_reason)
+        if value_or_reason != "check" and self._waits_for_others() and not self._is_unstored(entry_id):
+            value_or_reason = self._wait_for_others(entry_id, key, value_or_reason)
+        value_or_reason = self._read_below(self._remote, entry_id, key, value_or_reason)
+        if isinstance(value_or_reason, bytes):
+            self._leases.release()
+            return value_or_reason
+        return self._miss(key, entry_id, value_or_reason)
+
+    def _wait_for_others(self, entry_id: EntryId, key: str, reason: str) -> bytes | str:
+        """Return the value that another thread or process has put meanwhile, or why this thread is to compile."""
         outcome = self._leases.acquire(
             entry_id, lambda: self.files.exists(entry_id) or self._is_unstored(entry_id), lambda: self._count(waited=1)
         )
-        if outcome is LeaseOutcome.ARRIVED and isinstance(value_or_reason := self._read(entry_id, key), bytes):
-            return value_or_reason
+        if outcome is LeaseOutcome.ARRIVED:
+            return self._read(entry_id, key)
         if outcome is LeaseOutcome.TIMED_OUT:
             self._count(wait_timeouts=1)
         if outcome is LeaseOutcome.ALONE:
             self._faults.warn("fault", f"{self._leases.fault}: equal programs are compiled by each process")
-        return self._miss(key, entry_id, value_or_reason)
+        return reason
 
     def _waits_for_others(self) -> bool:
         return self._single_flight and not self.hooks.is_distributed()
@@ -216,23 +247,38 @@ class DiskCache:
         started = time.perf_counter()
         try:
             content = self.files.read(entry_id)
-            meta, value = decode(content, key, entry_id.fingerprint, self._trust.secret)
+            meta, value = decode(content, key, entry_id.fingerprint, self._trust.authentication)
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
-            self._set_aside(entry_id, fault)
+            self.writer.set_aside(entry_id, fault)
             return fault.reason
         except OSError as error:
             self._faults.record(f"the entry {entry_id.name} cannot be read ({error})")
             return "unreadable"
-        if self._is_sampled():
-            self._request.to_compare = value
+        return self._serve(FoundEntry(meta, value, content), started, Hit(entry_id, meta, len(content)), {})
+
+    def _read_below(self, tier: Tier | None, entry_id: EntryId, key: str, above: bytes | str) -> bytes | str:
+        """Return what the tiers above have returned or, if that is no value, the one of a tier below them."""
+        if tier is None or isinstance(above, bytes) or above == "check":
+            return above
+        started = time.perf_counter()
+        found = tier.find(entry_id, key)
+        if found is None:
+            return above
+        if tier.copies:
+            self.writer.store(entry_id, found.meta, found.content, self._limits)
+        return self._serve(found, started, None, {tier.counter: 1})
+
+    def _serve(self, found: FoundEntry, started: float, hit: Hit | None, counts: Mapping[str, float]) -> bytes | str:
+        if self._verified.takes_next():  # it is compiled again, to compare
+            self._request.to_compare = found.value
             self._count(verified=1)
             return "check"
-        saved = meta.compile_seconds - (time.perf_counter() - started)
-        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
-        self._pending.add(Hit(entry_id, meta, len(content)), self._request_for_doctor(key, "hit"), counts)
-        return value
+        saved = found.meta.compile_seconds - (time.perf_counter() - started)
+        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(found.content), **counts}
+        self._pending.add(hit, self._request_for_doctor(found.meta.key, "hit"), counts)
+        return found.value
 
     def _miss(self, key: str, entry_id: EntryId, reason: str) -> None:
         if not reason:
@@ -250,11 +296,28 @@ class DiskCache:
         """
         check_not_empty(key, "key")
         entry_id = entry_id_of(self.fingerprint.id, key)
+        found = self._peek(entry_id, key) or self._layers.find(entry_id, key)
+        return not self._closed and found is not None
+
+    def would_hit(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> WouldHit:
+        """Return where the program of a call is, if anywhere; it is traced and lowered, and neither compiled nor run.
+
+        JAX has to use this cache, as after ``use_directory``. ``fun`` is what ``jax.jit`` takes, or has returned.
+
+        Raises:
+            Exception: What ``jax.jit`` raises for such a call before it compiles.
+        """
+        finders: dict[str, Finder] = {"directory": self._peek}
+        finders |= {tier.name: tier.find for tier in (self._layers, self._remote) if tier is not None}
+        return find_tier(key_of(fun, args, kwargs) or "", self.fingerprint, finders)
+
+    def _peek(self, entry_id: EntryId, key: str) -> FoundEntry | None:
+        """Return the directory's own entry of a key if it is whole; what is not, ``get`` will find out, and warn."""
         try:
-            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)
-        except (OSError, EntryFault):  # get will find out, and warn
-            return False
-        return not self._closed
+            content = self.files.read(entry_id)
+            return FoundEntry(*decode(content, key, entry_id.fingerprint, self._trust.authentication), content)
+        except (OSError, EntryFault):
+            return None
 
     def compiled(self) -> None:
         """Record that the compile that this thread missed has just ended; otherwise it ends with ``put``."""
@@ -285,47 +348,30 @@ class DiskCache:
         try:
             if not self._closed:
                 with self._faults.guarded("written"):
-                    self._put(key, bytes(value), self._took(key) if measured_seconds is None else measured_seconds)
+                    took = self._request.compile_seconds(key) if measured_seconds is None else measured_seconds
+                    self._put(key, bytes(value), took)
         finally:
             self._request.key = ""
             self._leases.release()
-
-    def _took(self, key: str) -> float:
-        request = self._request
-        if request.key != key:
-            return 0.0
-        until = request.compiled_at if request.compiled_at is not None else time.perf_counter()
-        return until - request.missed_at
 
     def _put(self, key: str, value: bytes, compile_seconds: float) -> None:
         entry_id = entry_id_of(self.fingerprint.id, key)
         if self._request.key == key:
             self._compare(key, value)
             if self._request.served:  # JAX could not load what get returned
-                self._set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
+                self.writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)
             with self._faults.index_guarded():
                 self.index.record_unstored(entry_id)
             return
         started = time.perf_counter()
-        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), float(int(time.time())))
-        content = encode(meta, value, self._trust.secret)
-        self.index.database.when_free(lambda: self._store(entry_id, meta, content, started))
-
-    def _store(self, entry_id: EntryId, meta: EntryMeta, content: bytes, started: float) -> None:
-        with self._faults.guarded("written"):
-            self._tidy()
-            evicted = None
-            self._pending.flush()  # who goes depends on it
-            with self._faults.index_guarded(), self.files.staged(content) as staged:
-                evicted = self.index.put(entry_id, meta, staged, len(content), self._limits)
-                if evicted is None:
-                    self._count(refused=1)
-            if evicted is not None:
-                spent = meta.compile_seconds + time.perf_counter() - started
-                self._count(puts=1, evictions=evicted, seconds_spent=spent, bytes_written=len(content))
-                self._pending.flush()  # the compile took longer, and a worker that ends at once would lose it
+        created, origin = float(int(time.time())), origin_of(self.fingerprint.parts)
+        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), created, origin)
+        content = encode(meta, value, self._trust.authentication)
+        self.writer.store(entry_id, meta, content, self._limits, started)
+        if self._remote is not None:
+            self._remote.offer(entry_id, content, replace=self._request.key == key and self._request.served)
 
     def _compare(self, key: str, value: bytes) -> None:
         stored, self._request.to_compare = self._request.to_compare, None
@@ -334,41 +380,10 @@ class DiskCache:
         self._count(mismatched=1)
         self._faults.warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
 
-    def _is_sampled(self) -> bool:
-        """Return whether this hit is to be compiled again; such hits are spread evenly, and the first is among them."""
-        with self._lock:
-            self._sampled += 1
-            return math.ceil(self._sampled * self._verify) > math.ceil((self._sampled - 1) * self._verify)
-
     def _is_unstored(self, entry_id: EntryId) -> bool:
         with self._faults.index_guarded():
             return self.index.is_unstored(entry_id)
         return False
-
-    def _tidy(self) -> None:
-        """Remove, now and then, what killed writers left, and look for entries of other hosts."""
-        now = monotonic()
-        if now - self._cleaned >= _CLEAN_SECONDS:
-            self._cleaned = now
-            self.files.record_fingerprint(self.fingerprint.id, self.fingerprint.parts)
-            self.files.clean_staging()
-            with self._faults.index_guarded():
-                self.index.database.check()
-        if self._elsewhere and now - self._refreshed >= _REFRESH_SECONDS:
-            self._refreshed = now
-            with self._faults.index_guarded():
-                self.index.reconcile()
-
-    def _set_aside(self, entry_id: EntryId, fault: EntryFault) -> None:
-        self._count(quarantined=1)
-        self._faults.warn("quarantine", f"an entry was not what it should be ({fault}), and was moved to quarantine")
-        try:
-            self.files.set_aside(entry_id, fault.reason)
-        except OSError as error:
-            self._faults.record(f"a bad entry cannot be moved away ({error})")
-            return
-        with self._faults.index_guarded():
-            self.index.forget(entry_id)
 
     def verify(self) -> Verification:
         """Check every byte of every entry, move what is bad to quarantine, and make the index equal to the directory.
@@ -376,19 +391,9 @@ class DiskCache:
         Raises:
             IndexUnavailable: If the index cannot be used.
         """
-        return verify_entries(self.files, self.index, self._trust.secret, self._trust.key_id)
+        return verify_entries(self.files, self.index, self._trust.authentication, self._trust.key_id)
 
     # -- statistics
-
-    def imported_from(self) -> str | None:
-        """Return the directory of JAX's own cache whose entries were imported, if any were."""
-        with contextlib.suppress(OSError):
-            return (self.path / _IMPORTED).read_text().strip() or None
-        return None
-
-    def record_import(self, source: str) -> None:
-        """Record which directory was imported: JAX's keys depend on its path."""
-        write_file(self.path / _IMPORTED, source + "\n", durable=False)
 
     @property
     def key_id(self) -> str:
@@ -396,11 +401,16 @@ class DiskCache:
         return self._trust.key_id
 
     @property
+    def shared_authentication(self) -> Authentication:
+        """What authenticates the entries that come from other stores, or go there."""
+        return self._shared_keys or self._trust.authentication
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the build and machine that share entries. Starts JAX's backend unless it was an argument."""
         if self._fingerprint is None:
             parts = machine_parts() if self._parts is None else self._parts
-            self._fingerprint = fingerprint_of({**parts, "authentication": self._trust.key_id})
+            self._fingerprint = fingerprint_of({**parts, **self._portable, "authentication": self._trust.key_id})
         return self._fingerprint
 
     def process_counts(self) -> DiskCounts:

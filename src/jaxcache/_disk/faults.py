@@ -54,6 +54,12 @@ class Faults:
         self._count()
         self.warn("fault", f"{fault}; the program goes on without it where need be")
 
+    def record_of(self, store: str, fault: str) -> None:
+        """Record a fault of a store beside the directory, such as a layer, and warn about the store's first."""
+        self.last = f"the {store} {fault}"
+        self._count()
+        self.warn(store, f"the {store} {fault}; the program goes on without it where need be")
+
     def warn(self, subject: str, text: str) -> None:
         """Warn, once for each subject."""
         with self._lock:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .disk_cache import DiskCache
+from .imported_from import record_import
 from .jax_backend import decompressed
 
 _SUFFIX = "-cache"
@@ -29,7 +30,7 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
         FileNotFoundError: If there is no such directory.
         NotADirectoryError: If it is none.
     """
-    cache.record_import(str(source.absolute()))
+    record_import(cache.path, str(source.absolute()))
     for path in sorted(source.iterdir()):
         if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
             continue

@@ -12,6 +12,7 @@ FAULT_REASONS = (
     "signed",
     "unsigned",
     "wrong_signature",
+    "untrusted",
     "unreadable",
     "not_loadable",
 )
@@ -24,6 +25,8 @@ class DiskCounts:
 
     Attributes:
         hits: ``get`` returned an entry.
+        layer_hits: Of these, those from a layer.
+        remote_hits: Of these, those from an object store; what is in neither is from the directory itself.
         misses: ``get`` returned none.
         misses_by_reason: How many for each of ``DISK_MISS_REASONS``.
         waited: Requests that waited for the compile of another thread or process, also in vain.
@@ -31,6 +34,9 @@ class DiskCounts:
         puts: Entries written.
         below_threshold: Programs not written since they compiled too fast or were too small.
         refused: Programs not written since they exceed the limit, or by the policy's admission.
+        copied: Entries of other tiers written to the directory.
+        published: Entries written to an object store.
+        remote_faults: Requests that an object store failed to serve, and bad entries in it.
         evictions: Entries removed to make room.
         quarantined: Files that were not what they should be, and were moved away.
         verified: Hits that were compiled again to compare.
@@ -43,6 +49,8 @@ class DiskCounts:
     """
 
     hits: int = 0
+    layer_hits: int = 0
+    remote_hits: int = 0
     misses: int = 0
     misses_by_reason: Mapping[str, int] = field(default_factory=dict)
     waited: int = 0
@@ -50,6 +58,9 @@ class DiskCounts:
     puts: int = 0
     below_threshold: int = 0
     refused: int = 0
+    copied: int = 0
+    published: int = 0
+    remote_faults: int = 0
     evictions: int = 0
     quarantined: int = 0
     verified: int = 0

@@ -11,6 +11,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from .entry_format import Authentication
+from .key_ring import KeyRing
+
 KEY_VARIABLE = "JAXCACHE_KEY"
 KEY_FILE_VARIABLE = "JAXCACHE_KEY_FILE"
 _LEAST_KEY_BYTES = 16
@@ -26,60 +29,80 @@ class Trust:
     """Rules by which entries of a directory are trusted.
 
     Attributes:
-        secret: The key that authenticates entries; None where there is none.
+        authentication: The shared key, or the pairs of keys, that authenticate entries; None where nothing does.
         mode: Mode of the folders that are made in the directory.
         owner: The user whose files alone are read; None where signatures decide.
         private: Whether nobody else may write to the directory.
     """
 
-    secret: bytes | None
+    authentication: Authentication
     mode: int
     owner: int | None
     private: bool
 
     @property
     def key_id(self) -> str:
-        """Identifier of the key, which does not give the key away; ``none`` if there is none."""
-        if self.secret is None:
+        """Identifier of the way of authentication, which gives no key away; ``none`` if there is none.
+
+        It is the same for all pairs of keys, so that another key can be trusted beside the former one, or in its place.
+        """
+        if self.authentication is None:
             return "none"
-        return hmac.new(self.secret, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
+        if isinstance(self.authentication, KeyRing):
+            return "ed25519"
+        return hmac.new(self.authentication, b"jaxcache key id", hashlib.sha256).hexdigest()[:16]
 
 
-def establish(root: Path, key_file: str | os.PathLike[str] | None = None) -> Trust:
+def establish(
+    root: Path,
+    key_file: str | os.PathLike[str] | None = None,
+    *,
+    key_ring: KeyRing | None = None,
+    owners: tuple[int, ...] | None = None,
+    argument: str = "path",
+) -> Trust:
     """Return how the entries of ``root``, which need not exist yet, are trusted.
 
     Args:
         root: The shared directory.
         key_file: A file with the shared key; by default the one that ``JAXCACHE_KEY_FILE`` names, or the key in
             ``JAXCACHE_KEY`` itself.
+        key_ring: Pairs of keys that authenticate entries in the place of a shared key.
+        owners: Users of whom one may own the directory; this process's own alone by default.
+        argument: What the caller calls the directory, for messages.
 
     Raises:
         UntrustedDirectoryError: With the command that mends it.
-        ValueError: If the key is too short, or others may read its file.
+        ValueError: If the key is too short, or others may read its file, or there are keys of both kinds.
         OSError: If the key file cannot be read.
     """
-    secret = _secret(key_file)
+    secret: Authentication = _secret(key_file)
+    if key_ring is not None:
+        if secret is not None:
+            raise ValueError(f"trusted_keys and sign_key go without key_file, {KEY_FILE_VARIABLE} and {KEY_VARIABLE}")
+        secret = key_ring
     try:
         stat_result = root.stat()
     except OSError:  # it does not exist yet, or cannot be read: nobody else may write to it
         return Trust(secret, 0o700, None if secret else os.geteuid(), private=True)
     if not stat.S_ISDIR(stat_result.st_mode):
-        raise NotADirectoryError(f"path must be a directory, but {root} is not one")
-    fault, remedy = fault_of(root, stat_result)
+        raise NotADirectoryError(f"{argument} must be a directory, but {root} is not one")
+    fault, remedy = fault_of(root, stat_result, owners or (os.geteuid(),))
     if secret is not None:
         return Trust(secret, stat.S_IMODE(stat_result.st_mode), None, private=fault is None)
     if fault is not None:
         raise UntrustedDirectoryError(
-            f"path {root} {fault}: whoever may write to it may run code in your process. Mend it with\n  {remedy}\n"
+            f"{argument} {root} {fault}: whoever may write to it may run code in your process. Mend it with\n"
+            f"  {remedy}\n"
             f"or, to share it with them, set {KEY_FILE_VARIABLE} to a file with a key that they and you have"
         )
     return Trust(None, 0o700, stat_result.st_uid, private=True)
 
 
-def fault_of(root: Path, stat_result: os.stat_result) -> tuple[str | None, str]:
+def fault_of(root: Path, stat_result: os.stat_result, owners: tuple[int, ...]) -> tuple[str | None, str]:
     """Return why a directory is not trusted without a key, and the command that mends it."""
     quoted = shlex.quote(str(root))
-    if stat_result.st_uid != os.geteuid():
+    if stat_result.st_uid not in owners:
         return f"belongs to user {stat_result.st_uid}, not to you", f"sudo chown -R {os.geteuid()} {quoted}"
     for folder in [root, root / "entries"]:
         try:

@@ -1,6 +1,7 @@
 """use_directory: a shared directory behind every ``jax.jit`` of the process."""
 
 import os
+from collections.abc import Sequence
 
 from .disk_cache import DiskCache
 from .jax_backend import plug
@@ -19,6 +20,13 @@ def use_directory(
     verify: bool | float = False,
     key_file: str | os.PathLike[str] | None = None,
     explain: bool = False,
+    layers: Sequence[str | os.PathLike[str]] = (),
+    copy_layer_hits: bool = False,
+    remote: str | None = None,
+    publish: bool = True,
+    trusted_keys: Sequence[str | os.PathLike[str]] | None = None,
+    sign_key: str | os.PathLike[str] | None = None,
+    portable: str | None = None,
 ) -> DiskCache:
     """Keep what XLA compiles in a directory, for every ``jax.jit`` of this process and of others that use it.
 
@@ -38,13 +46,27 @@ def use_directory(
         key_file: A file with the key that authenticates entries; by default ``JAXCACHE_KEY_FILE`` names it, or
             ``JAXCACHE_KEY`` holds the key.
         explain: Whether to record the parts of each key, for ``python -m jaxcache doctor``.
+        layers: Directories that are asked after ``path``, in order, such as one that came with a container image. They
+            are only read, without a lock or an index, and trusted as ``path`` is; they may also belong to root.
+        copy_layer_hits: Whether what a layer holds is written to ``path`` when it is read.
+        remote: An object store that is asked last: ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///…`` or, to
+            be read alone, ``https://…``; needs ``jaxcache[remote]``. Credentials are the provider's own.
+        publish: Whether what is compiled here is written to ``remote``, in the background and within a bounded time.
+        trusted_keys: Public keys, or files with them, such as ``["team.key.pub"]``: of layers and the remote, only
+            entries that one of them has signed are loaded. What is compiled here is signed by a key of this user's
+            own, loaded from ``path`` alone, and not published.
+        sign_key: A file with a private key, as ``python -m jaxcache keygen`` makes it, that signs what is compiled.
+        portable: ``x86-64-v2``, ``x86-64-v3`` or ``x86-64-v4``: compile for this level of processors, and share entries
+            with all machines that do. To be given before JAX computes anything.
 
     Returns:
         The cache, for its ``stats()``; ``close()`` gives JAX its own cache back.
 
     Raises:
         ValueError: If an argument is out of range.
-        UntrustedDirectoryError: If others may write to the directory and there is no key; says what mends it.
+        ImportError: If ``remote`` is given and obstore is not installed.
+        UntrustedDirectoryError: If others may write to the directory, or to a layer, and there is no key; says what
+            mends it.
     """
     cache = DiskCache(
         path,
@@ -57,6 +79,13 @@ def use_directory(
         wait_seconds=wait_seconds,
         verify=verify,
         key_file=key_file,
+        layers=layers,
+        copy_layer_hits=copy_layer_hits,
+        remote=remote,
+        publish=publish,
+        trusted_keys=trusted_keys,
+        sign_key=sign_key,
+        portable=portable,
     )
     plug(cache, explain)
     return cache

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .entry_format import EntryFault, EntryMeta, decode
+from .entry_format import Authentication, EntryFault, EntryMeta, decode
 from .files import EntryFiles, EntryId
 from .index import Index
 
@@ -32,7 +32,7 @@ class Verification:
     left_behind: int = 0
 
 
-def verify_entries(files: EntryFiles, index: Index, secret: bytes | None, key_id: str) -> Verification:
+def verify_entries(files: EntryFiles, index: Index, authentication: Authentication, key_id: str) -> Verification:
     """Read every entry of every build and machine; move bad files and strays to quarantine.
 
     Raises:
@@ -46,7 +46,7 @@ def verify_entries(files: EntryFiles, index: Index, secret: bytes | None, key_id
             continue
         try:
             content = files.read(entry_id)
-            meta, _ = decode(content, None, entry_id.fingerprint, secret)
+            meta, _ = decode(content, None, entry_id.fingerprint, authentication)
             if files.entry_name(meta.key) != entry_id.name:
                 raise EntryFault("foreign", "the entry is of another key")
             read[entry_id] = (meta, len(content))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._disk.faults import DiskCacheWarning
+from .._disk.key_ring import key_text
 from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
 from .._jax.notices import warn
@@ -31,6 +32,10 @@ def _truth(text: str) -> bool:
     return text.strip().lower() not in ("", "0", "false", "no")
 
 
+def _folders(text: str) -> list[str]:
+    return [folder for folder in text.split(os.pathsep) if folder]
+
+
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "limit": str,
     "eviction": str,
@@ -42,6 +47,13 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "verify": float,
     "key_file": str,
     "explain": _truth,
+    "layers": _folders,
+    "copy_layer_hits": _truth,
+    "remote": str,
+    "publish": _truth,
+    "trusted_keys": lambda text: text.split(","),
+    "sign_key": str,
+    "portable": str,
 }
 
 
@@ -90,7 +102,7 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         if environment.get(MEMORY_VARIABLE) or environment.get(RECORD_VARIABLE):
             options = of_directory(options)
         use_directory(path, **options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
 
 
@@ -109,10 +121,19 @@ def _read(option: str, text: str) -> Any:
 
 def export(environment: MutableMapping[str, str], path: Path, options: Mapping[str, Any]) -> None:
     """Have the processes that this one starts use the directory, also if their programs do not know of jaxcache."""
-    options = {name: value for name, value in options.items() if value is not None and value is not False}
-    if "key_file" in options:
-        options["key_file"] = Path(options["key_file"]).absolute()
-    for name in _OPTIONS.keys() - {"key_file"}:  # a key that the variable names goes on
+    options = {
+        name: value
+        for name, value in options.items()
+        if value is not None and (value is not False or name == "publish")
+    }
+    for name in ("key_file", "sign_key"):
+        if options.get(name):
+            options[name] = Path(options[name]).absolute()
+    if trusted_keys := options.pop("trusted_keys", None):
+        options["trusted_keys"] = ",".join(map(key_text, trusted_keys))
+    if layers := options.pop("layers", None):
+        options["layers"] = os.pathsep.join(str(Path(layer).absolute()) for layer in layers)
+    for name in _OPTIONS.keys() - {"key_file", "trusted_keys", "sign_key"}:  # keys that variables name go on
         environment.pop(_variable(name), None)
     environment.update({_variable(name): str(value) for name, value in options.items()})
     environment[DIRECTORY_VARIABLE] = str(path.absolute())

@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,8 @@ class Settings:
         directory: Directory of compiled programs; None turns off JAX's persistent cache.
         directory_limit: Its limit in bytes.
         directory_eviction: Its policy.
+        layers: Directories that are read after it.
+        remote: Object store that is asked last; None for none.
     """
 
     kind: str
@@ -69,6 +71,8 @@ class Settings:
     directory: str | None = None
     directory_limit: int | None = None
     directory_eviction: str = "lru"
+    layers: Sequence[str] = ()
+    remote: str | None = None
 
 
 class _Compiles:
@@ -130,12 +134,10 @@ def _use_directory(settings: Settings) -> DiskCache | None:
     jax.config.update("jax_enable_compilation_cache", settings.directory is not None)
     if settings.directory is None:
         return None
-    disk = use_directory(settings.directory, settings.directory_limit, settings.directory_eviction)
-    export(
-        os.environ,
-        Path(settings.directory),
-        {"limit": settings.directory_limit, "eviction": settings.directory_eviction},
-    )
+    tiers: dict[str, Any] = {"layers": settings.layers, "remote": settings.remote}
+    options = {"limit": settings.directory_limit, "eviction": settings.directory_eviction, **tiers}
+    disk = use_directory(settings.directory, **options)
+    export(os.environ, Path(settings.directory), options)
     return disk
 
 

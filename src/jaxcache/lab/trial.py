@@ -1,6 +1,7 @@
 """Trial: one run of one workload under one cache setting, with the models that it consists of, and the device."""
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 from .. import POLICIES, format_size, parse_size
 from .._disk.priority import STORED_POLICIES
+from .._remote.urls import check_url
 from .buckets import Buckets, Unbucketed
 from .environment import code_version
 from .shapes import Shapes
@@ -64,6 +66,15 @@ def _stored_policy(value: Any) -> Any:
     return value
 
 
+def _remote(value: Any) -> Any:
+    if value is None:
+        return None
+    address = check_url(value, "persistent.remote").text
+    if importlib.util.find_spec("obstore") is None:
+        raise ValueError(f"persistent.remote={value} needs obstore: pip install 'jaxcache[remote]'")
+    return address
+
+
 class Persistent(FrozenModel):
     """Directory of compiled programs during a trial, see :func:`jaxcache.use_directory`.
 
@@ -73,17 +84,23 @@ class Persistent(FrozenModel):
             it, since a directory has one limit and one policy.
         limit: Size limit of the directory, in bytes; None for no limit.
         eviction: Policy that decides which entries of the directory are evicted.
+        layers: Directories that are read after it, in order.
+        remote: Object store that is asked last, and written to: with ``fresh``, machines need share no file system.
     """
 
     mode: Literal["shared", "fresh", "off"]
     directory: Path | None = None
     limit: Annotated[int | None, BeforeValidator(_disk_limit)] = None
     eviction: Annotated[str, BeforeValidator(_stored_policy)] = "lru"
+    layers: tuple[Path, ...] = ()
+    remote: Annotated[str | None, BeforeValidator(_remote)] = None
 
     @model_validator(mode="after")
     def _check_directory(self) -> Self:
         if (self.mode == "shared") != (self.directory is not None):
             raise ValueError("persistent.directory must be given for shared, and only for shared")
+        if self.mode == "off" and (self.layers or self.remote):
+            raise ValueError("persistent.layers and persistent.remote go with persistent=fresh or persistent=shared")
         return self
 
     @property

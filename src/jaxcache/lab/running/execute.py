@@ -39,7 +39,8 @@ def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCach
         yield None
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with use_directory(directory, persistent.limit, persistent.eviction) as cache:
+    tiers: dict[str, Any] = {"layers": persistent.layers, "remote": persistent.remote}
+    with use_directory(directory, persistent.limit, persistent.eviction, **tiers) as cache:
         yield cache
 
 

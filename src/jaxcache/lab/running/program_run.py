@@ -94,7 +94,8 @@ def execute_program(job: TrialJob) -> tuple[Outcome, str, str | None]:
     persistent = trial.persistent
     settings: dict[str, Any] = {
         "limit": trial.memory_limit, "eviction": trial.eviction.name, "directory_limit": persistent.limit,
-        "directory_eviction": persistent.eviction,
+        "directory_eviction": persistent.eviction, "layers": [str(layer.absolute()) for layer in persistent.layers],
+        "remote": persistent.remote,
     }  # fmt: skip
     directory = job.scratch / "programs" if persistent.mode == "fresh" else persistent.shared_directory
     if directory is not None:

@@ -1,0 +1,40 @@
+"""Tier: a store of entries that is asked after the local directory."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .entry_format import EntryMeta
+from .files import EntryId
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEntry:
+    """Entry of a tier, after every byte of it has been verified.
+
+    Attributes:
+        meta: Its description.
+        value: The program.
+        content: All of the entry's bytes, as a file has them.
+    """
+
+    meta: EntryMeta
+    value: bytes
+    content: bytes
+
+
+class Tier(Protocol):
+    """Store of entries below the local directory. No fault of it is raised.
+
+    Attributes:
+        name: Its kind, for people.
+        counter: Name of the counter of :class:`DiskCounts` for its hits.
+        copies: Whether what is found is written to the local directory.
+    """
+
+    name: str
+    counter: str
+    copies: bool
+
+    def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
+        """Return the entry of a key, or None if there is none that can be trusted."""
+        ...

@@ -1,0 +1,82 @@
+"""EventLoop: a daemon thread in which requests run, so that they need no thread each and can be given up."""
+
+import asyncio
+import contextlib
+import gc
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from time import monotonic, sleep  # bound now: a test may replace the clock that others look at
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+_END_SECONDS = 0.5
+_LOOK_SECONDS = 0.005
+
+
+class EventLoop:
+    """Event loop in a daemon thread, which begins with the first request."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.RLock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.is_closed = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread is not None
+
+    def submit(self, request: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
+        """Start a request.
+
+        Raises:
+            RuntimeError: If the loop is closed, or no thread can be started any more.
+        """
+        try:
+            with self._lock:
+                if self.is_closed:
+                    raise RuntimeError("the event loop is closed")
+                if self._loop is None or self._thread is None:
+                    loop = asyncio.new_event_loop()
+                    self._thread = threading.Thread(target=_run, args=(loop,), name="jaxcache remote", daemon=True)
+                    self._thread.start()
+                    self._loop = loop
+                return asyncio.run_coroutine_threadsafe(request, self._loop)
+        except BaseException:
+            request.close()
+            raise
+
+    def close(self, is_idle: Callable[[], bool]) -> None:
+        """Give up all requests, end the thread, and wait a moment until ``is_idle`` says that they have ended."""
+        with self._lock:
+            self.is_closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_cancel_all, loop)
+            thread.join(_END_SECONDS)
+            until = monotonic() + _END_SECONDS
+            while not is_idle() and monotonic() < until:
+                sleep(_LOOK_SECONDS)
+                if until - monotonic() < _END_SECONDS / 2:
+                    gc.collect()  # what was given up may be held by its own traceback
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    with contextlib.suppress(Exception):
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    gathered = asyncio.gather(*tasks, return_exceptions=True)
+    gathered.add_done_callback(lambda _: loop.stop())

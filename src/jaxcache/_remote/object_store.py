@@ -1,0 +1,145 @@
+"""ObjectStore: the few requests to S3, GCS, Azure, HTTP or a folder that jaxcache makes, by obstore.
+
+Alone knows obstore. Credentials come from the provider's own chain: environment, workload identity, instance metadata.
+"""
+
+import contextlib
+import os
+import re
+import weakref
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from .urls import RemoteUrl
+
+_CONNECT_SECONDS = 1.0
+_REQUEST_SECONDS = 120.0
+_STALLED_SECONDS = 5.0
+_RETRIES = 1
+_CHUNK_BYTES = 1024**2
+_QUERY = re.compile(r"\?[^\s)]*")
+_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"), "az": ("AZURE_ENDPOINT",)}
+
+
+class RemoteUnavailable(Exception):
+    """An object store did not do what it was asked for; the message says why, without credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Object as a listing tells of it; ``modified`` is seconds since 1970 by the store's clock."""
+
+    name: str
+    size_bytes: int
+    modified: float
+
+
+class ObjectStore:
+    """One object store. Every method may raise :class:`RemoteUnavailable`."""
+
+    def __init__(self, url: RemoteUrl) -> None:
+        """Prepare requests to ``url``; nothing is asked yet.
+
+        Raises:
+            ImportError: If obstore is not installed; says how to install it.
+            ValueError: If the address or the provider's settings make no sense.
+        """
+        try:
+            import obstore
+            from obstore.exceptions import AlreadyExistsError, BaseError
+            from obstore.store import HTTPStore, LocalStore, from_url
+        except ImportError as error:
+            raise ImportError(f"remote={url.text!r} needs obstore: pip install 'jaxcache[remote]'") from error
+        self._obstore: Any = obstore
+        self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._exists: type[Exception] = AlreadyExistsError
+        self._faults: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
+        is_http = url.text.startswith("http:") or any(
+            os.environ.get(name, "").startswith("http:") for name in _ENDPOINTS.get(url.scheme, ())
+        )
+        client: Any = {
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "read_timeout": timedelta(seconds=_STALLED_SECONDS),
+            "timeout": timedelta(seconds=_REQUEST_SECONDS),
+            "allow_http": is_http,
+        }
+        retries: Any = {
+            "max_retries": _RETRIES,
+            "retry_timeout": timedelta(seconds=_REQUEST_SECONDS),
+            "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1), "base": 2},
+        }
+        try:
+            if url.scheme == "file":
+                self._store: Any = LocalStore.from_url(url.text, mkdir=True)
+            elif url.scheme == "memory":
+                self._store = from_url(url.text)
+            elif url.scheme == "https":
+                self._store = HTTPStore.from_url(url.text, client_options=client, retry_config=retries)
+            else:
+                self._store = from_url(url.text, client_options=client, retry_config=retries)
+        except (BaseError, OSError, TypeError) as error:
+            raise ValueError(f"remote={url.text!r} cannot be used: {first_line(error)}") from error
+
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield the parts of an object, of which the first is empty; nothing if there is no object."""
+        with self._told_as_unavailable(f"{name} cannot be read"):
+            try:
+                result = await self._under(self._obstore.get_async(self._store, name))
+            except FileNotFoundError:
+                return
+            yield b""
+            stream = result.stream(min_chunk_size=_CHUNK_BYTES)
+            with contextlib.suppress(StopAsyncIteration):
+                while True:
+                    yield bytes(await self._under(stream.__anext__()))
+
+    async def put(self, name: str, content: bytes, *, replace: bool) -> bool:
+        """Store an object in one step; return False if there is one and it is not to be replaced."""
+        with self._told_as_unavailable(f"{name} cannot be written"):
+            try:
+                mode = "overwrite" if replace else "create"
+                put = self._obstore.put_async(self._store, name, content, mode=mode, use_multipart=False)
+                await self._under(put)
+            except self._exists:
+                return False
+        return True
+
+    async def list(self, prefix: str) -> list[ObjectInfo]:
+        """Return the objects of a folder, and of those in it."""
+        with self._told_as_unavailable(f"{prefix or 'it'} cannot be listed"):
+            listed = await self._under(self._obstore.list(self._store, prefix or None).collect_async())
+            return [ObjectInfo(each["path"], each["size"], each["last_modified"].timestamp()) for each in listed]
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; those that are gone are no fault."""
+        with self._told_as_unavailable("objects cannot be deleted"), contextlib.suppress(FileNotFoundError):
+            await self._under(self._obstore.delete_async(self._store, list(names)))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is known to obstore any more.
+
+        Its threads tell Python of the end of each request, of one that was given up too, and must not do so when the
+        interpreter has ended. They hold the future of such a request until then.
+        """
+        return all(future.done() and not future.cancelled() for future in list(self._under_way))
+
+    def _under(self, future: Any) -> Any:
+        """Return a request's future, and know of it for as long as anybody has it."""
+        self._under_way.add(future)
+        return future
+
+    @contextlib.contextmanager
+    def _told_as_unavailable(self, fault: str) -> Any:
+        try:
+            yield
+        except self._faults as error:
+            raise RemoteUnavailable(f"{fault} ({first_line(error)})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error in one line, without what an address has after its question mark, which may be a credential."""
+    lines = str(error).strip().splitlines()
+    return _QUERY.sub("", lines[0] if lines else type(error).__name__)[:300]

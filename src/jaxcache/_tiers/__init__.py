@@ -1,0 +1,1 @@
+"""Whole stores at once: push, pull, clean up, and bundles of entries."""

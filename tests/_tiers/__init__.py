@@ -1,0 +1,1 @@
+"""Tiers below the local directory."""
