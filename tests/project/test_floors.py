@@ -15,6 +15,7 @@ FLOORS = [  # bottom to top; a package imports from floors below its own, and fr
     {"_primitives"},
     {"_jax", "_policies"},
     {"_calls", "_disk", "_replay"},
+    {"_code_key"},
     {"_cache"},
     {"_loops", "_padding", "_process"},
     {"_advice", "_cli"},

@@ -38,6 +38,7 @@ class _Build(threading.local):
     """Stand-ins of this thread's build under way, by the function that they stand for."""
 
     stand_ins: dict[Callable[..., Any], Callable[..., Any]] | None = None
+    anew = False  # whether the program's own functions have stand-ins too
 
 
 _build = _Build()
@@ -96,7 +97,7 @@ class _Patch:
     def stand_in(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         # Not for other threads, nor for what runs at once (the entry's own function, eager work on constants), nor for
         # the program's own functions: it may rely on their being traced once.
-        if _build.stand_ins is None or self._at_top() or self._folding.value or not _is_of_jax(fun):
+        if _build.stand_ins is None or self._at_top() or self._folding.value or not (_build.anew or _is_of_jax(fun)):
             return fun
         try:
             replacement = _build.stand_ins.get(fun)
@@ -160,20 +161,25 @@ _empty_value_caches = _bind_value_caches()
 
 
 @contextmanager
-def own_traces() -> Iterator[None]:
-    """Have what this thread traces belong to what it builds, while this is open."""
+def own_traces(*, anew: bool = False) -> Iterator[None]:
+    """Have what this thread traces belong to what it builds, while this is open.
+
+    Args:
+        anew: Whether the program's own functions are traced for this build alone as well, so that it depends on nothing
+            that they have seen before.
+    """
     if _patch is None or not _patch.may_apply():
         yield
         return
-    outer, build = _build.stand_ins, _Token()
+    outer, before, build = _build.stand_ins, _build.anew, _Token()
     try:
         with _lock:
             _under_way.append(weakref.ref(build))
             _patch.apply()
-        _build.stand_ins = {}
+        _build.stand_ins, _build.anew = {}, anew
         yield
     finally:
-        _build.stand_ins = outer
+        _build.stand_ins, _build.anew = outer, before
         with _lock:
             _under_way[:] = [other for other in _under_way if other() not in (None, build)]
             if not _under_way:

@@ -1,0 +1,75 @@
+"""Keys of whole programs in a shared directory: from the code of a function, and from one call of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from .._calls.signature import Key
+from .._jax import configuration
+from .digest import CannotBeKeyed, digest_of
+
+VERSION = 1  # of what a key stands for and an entry holds: raised with every change of either
+_NAME = "jaxcache-program"
+
+
+class ProgramKey(NamedTuple):
+    """Key of one program of a function.
+
+    Attributes:
+        code: Stands for the function with all that it reaches, under its options.
+        call: Stands for the arguments, the configuration and the devices.
+        stamp: Changes with every change of the user's files that were reached.
+    """
+
+    code: str
+    call: str
+    stamp: str
+
+    @property
+    def entry(self) -> str:
+        """Key of the entry that holds the program."""
+        return f"{prefix_of(self.code)}{self.call}"
+
+    @property
+    def verified(self) -> str:
+        """Key of the entry that says that the program was traced again for these very files, and was the same."""
+        return f"{prefix_of(self.code)}{self.call}-verified-{self.stamp}"
+
+
+def prefix_of(code: str) -> str:
+    """Return what the keys of all entries of a function's code begin with."""
+    return f"{_NAME}-{code}-"
+
+
+def refused_key(code: str) -> str:
+    """Return the key of the entry that says that programs of this code differed, so that it is always traced."""
+    return f"{_NAME}-refused-{code}"
+
+
+def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], key: Key) -> ProgramKey:
+    """Return the key of the program that a function gives for a call.
+
+    Args:
+        fun: The function.
+        name: What messages call it.
+        options: Those of ``jax.jit``.
+        key: Of the call in the memory tier; its first part stands for JAX's configuration, which is read here.
+
+    Raises:
+        CannotBeKeyed: With the name of what has no stable content, and why.
+    """
+    supervision = configuration.supervision()
+    if supervision is not None:
+        raise CannotBeKeyed(name, f"{supervision} is set, under which JAX traces each program itself")
+    if jax.process_count() > 1:
+        raise CannotBeKeyed(name, "the program runs over several processes")
+    code = digest_of([("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))])
+    call = digest_of(
+        [
+            ("arguments", key[1:]),
+            ("configuration", tuple(configuration.settings())),
+            ("devices", tuple(configuration.devices())),
+        ]
+    )
+    return ProgramKey(code.value.hex(), call.value.hex(), f"{code.stamp}{call.stamp}")

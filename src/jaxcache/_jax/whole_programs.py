@@ -1,0 +1,183 @@
+"""Whole executables as bytes, with what it takes to call them, and calls of such executables without any tracing.
+
+``jax.experimental.serialize_executable`` pickles an executable with the descriptions of its arguments; its ``Compiled``
+takes no static arguments and no keywords in other places, and is slower to call. So its pickler is used, and what is
+loaded is put behind JAX's own C++ dispatch, as ``fast_dispatch`` does for programs that were traced. Bytes are
+unpickled: only those of a directory that is trusted may come here.
+"""
+
+import dataclasses
+import hashlib
+import io
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.tree_util import tree_unflatten
+
+from . import interfaces
+
+# Custom calls that XLA itself or LAPACK serves; those of others are registered by code that need not run at a hit.
+_SERVED_BY_XLA = frozenset({"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "mhlo.topk", "chlo.top_k"})
+_LAPACK = "lapack_"
+_CUSTOM_CALL = re.compile(r"custom_call @\"?([\w.$:]+)")
+
+
+class Unstorable(Exception):
+    """A program cannot be kept as a whole; the message says why."""
+
+
+class WholeProgram(NamedTuple):
+    """An executable with what it takes to call it.
+
+    Attributes:
+        executable: JAX's ``MeshExecutable``.
+        out_tree: Tree of its results.
+    """
+
+    executable: Any
+    out_tree: Any
+
+
+def text_and_hash(lowered: Any) -> tuple[str, str]:
+    """Return a lowered program's custom calls, joined by commas, and a hash of all that decides what it computes.
+
+    Places in source files are left out of the hash.
+
+    Raises:
+        Exception: If this JAX does not show the program.
+    """
+    module = lowered._lowering._hlo
+    text = module.operation.get_asm(enable_debug_info=False, large_elements_limit=16)
+    targets = sorted(set(_CUSTOM_CALL.findall(text)))
+    digest = hashlib.blake2b(_bytecode(module), digest_size=16)
+    digest.update(str(lowered.out_tree).encode())
+    digest.update(repr(lowered._lowering.compile_args.get("donated_invars")).encode())
+    return ",".join(targets), digest.hexdigest()
+
+
+def _bytecode(module: Any) -> bytes:
+    """Return a module as bytes without the places in source files."""
+    import jax._src.lib.mlir as mlir
+
+    content = io.BytesIO()
+    with module.context:
+        clone: Any = module.operation.clone()
+        passes = getattr(mlir, "passmanager").PassManager  # noqa: B009  # no name that it exports
+        passes.parse("builtin.module(strip-debuginfo)").run(clone.operation)
+        clone.operation.write_bytecode(file=content)
+    return content.getvalue()
+
+
+def dump(compiled: Any, custom_calls: str) -> bytes:
+    """Return a compiled program as bytes.
+
+    Args:
+        compiled: JAX's ``Compiled``.
+        custom_calls: Of :func:`text_and_hash`.
+
+    Raises:
+        Unstorable: If it could not be called in another process.
+        Exception: If this JAX or the backend does not allow it.
+    """
+    from jax.experimental import serialize_executable
+
+    unloaded = compiled._executable._unloaded_executable
+    call = compiled._executable.unsafe_call
+    if unloaded.host_callbacks or unloaded.keepalive or call.has_host_callbacks:
+        raise Unstorable("it calls back into Python")
+    if unloaded.ordered_effects or unloaded.unordered_effects:
+        raise Unstorable("it has side effects")
+    if unloaded.mut is not None:
+        raise Unstorable("it changes references")
+    if unloaded.pgle_profiler is not None:
+        raise Unstorable("JAX profiles it")
+    if compiled._params.const_args:
+        raise Unstorable("it takes captured arrays as arguments")
+    unknown = [name for name in custom_calls.split(",") if name and not _is_served(name)]
+    if unknown:
+        raise Unstorable(f"it calls {', '.join(unknown)}, which other code has to register")
+    content = io.BytesIO()
+    parts = (dataclasses.replace(unloaded, all_args_info=None), compiled.out_tree, custom_calls)
+    try:
+        serialize_executable._JaxPjrtPickler(content).dump(parts)
+    except Exception as error:
+        raise Unstorable(f"it cannot be pickled ({type(error).__name__}: {error})") from error
+    return content.getvalue()
+
+
+def _is_served(name: str) -> bool:
+    return name in _SERVED_BY_XLA or name.startswith(_LAPACK)
+
+
+def load(content: bytes) -> WholeProgram:
+    """Return the program of :func:`dump`.
+
+    Raises:
+        Exception: If it cannot be loaded here.
+    """
+    from jax.experimental import serialize_executable
+
+    devices = jax.devices()
+    client = devices[0].client
+    unpickler = serialize_executable._JaxPjrtUnpickler(io.BytesIO(content), client, devices)
+    unloaded, out_tree, custom_calls = unpickler.load()
+    if _LAPACK in custom_calls:
+        import jax._src.lib as lib
+
+        getattr(lib, "lapack")._lapack.initialize()  # noqa: B009  # else its functions are null, and the process dies
+    return WholeProgram(unloaded.load(), out_tree)
+
+
+def caller(
+    program: WholeProgram, flatten: Callable[[tuple[Any, ...], dict[str, Any]], list[Any]]
+) -> Callable[..., tuple[Any, Any, bool]]:
+    """Return a function that calls a program as ``jax.jit`` does when C++ asks it.
+
+    Args:
+        program: The program.
+        flatten: Returns the leaves of a call's arguments without static ones, in JAX's order.
+
+    Returns:
+        A function that returns the result, the data of JAX's fast path or None, and that the call need not be
+        forgotten.
+    """
+    executable, out_tree = program
+
+    def call(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
+        leaves = flatten(args, kwargs)
+        results = executable.unsafe_call(*leaves)
+        return tree_unflatten(out_tree, results), _fast_path(program, results, len(leaves)), False
+
+    return call
+
+
+def _fast_path(program: WholeProgram, results: list[Any], leaves: int) -> Any:
+    """Return the data with which C++ calls the program alone, as JAX makes them of a program that it has traced."""
+    try:
+        from jax._src import core, dtypes, sharding_impls
+        from jax._src.interpreters import pxla
+
+        executable, out_tree = program
+        arrays, dispatch_tree = pxla.reflatten_outputs_for_dispatch(out_tree, results)
+        if not all(type(array) in interfaces.array_types for array in arrays):
+            return None
+
+        def physical(aval: Any, sharding: Any) -> Any:
+            extended = aval is not core.abstract_token and dtypes.issubdtype(aval.dtype, dtypes.extended)
+            return sharding_impls.physical_sharding(aval, sharding) if extended else sharding
+
+        return pxla.MeshExecutableFastpathData(
+            executable.xla_executable,
+            dispatch_tree,
+            list(map(physical, executable.in_avals, executable._in_shardings)),
+            list(map(physical, executable.out_avals, executable._out_shardings)),
+            [array.aval for array in arrays],
+            [interfaces.is_committed(array) for array in arrays],
+            [number in executable._kept_var_idx for number in range(leaves)],
+            executable._dispatch_in_layouts,
+            (),
+        )
+    except Exception:  # a JAX that calls programs otherwise: each call goes through Python
+        return None
