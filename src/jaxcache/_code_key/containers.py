@@ -23,7 +23,7 @@ def _module(walk: Walk, value: types.ModuleType) -> None:
     fault = purity.fault_of(origin, value.__name__, "")
     if fault is not None:
         raise walk.fault(fault)
-    walk.put("module", origin.identity, value.__name__)
+    walk.put("module", walk.owned(origin), value.__name__)
 
 
 @handles(tuple)
@@ -120,7 +120,7 @@ def _builtin_function(walk: Walk, value: Any) -> None:
     fault = purity.fault_of(origin, module, value.__qualname__)
     if fault is not None:
         raise walk.fault(fault)
-    walk.put("built-in", origin.identity, module, value.__qualname__)
+    walk.put("built-in", walk.owned(origin), module, value.__qualname__)
 
 
 @handles(

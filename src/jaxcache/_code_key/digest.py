@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from . import containers as _containers  # registers what it reads
 from . import jax_values as _jax_values
 from . import objects as _objects  # after the others: it reads any object
+from .patches import planted
 from .walk import CannotBeKeyed, Walk
 
 __all__ = ["CannotBeKeyed", "Digest", "digest_of"]
@@ -21,14 +22,21 @@ class Digest(NamedTuple):
     Attributes:
         value: Equal for values that a program would be traced alike from.
         stamp: Changes with every change of the user's files that were reached, also of a comment.
+        packages: Top-level names of the installed packages that were reached.
     """
 
     value: bytes
     stamp: str
+    packages: frozenset[str]
 
 
-def digest_of(values: Iterable[tuple[str, Any]]) -> Digest:
+def digest_of(values: Iterable[tuple[str, Any]], packages: frozenset[str] | None = None) -> Digest:
     """Return the digest of named values: functions with all that they reach, options, signatures.
+
+    Args:
+        values: The values.
+        packages: Installed packages in which functions of the user's count too, beside those that are reached; None
+            where only what is reached counts.
 
     Raises:
         CannotBeKeyed: With the name of what has none, and why.
@@ -39,13 +47,18 @@ def digest_of(values: Iterable[tuple[str, Any]]) -> Digest:
             walk._path = [name]
             walk.put(name)
             walk.value(value)
+        if packages is not None:
+            for name, value in planted(packages | walk.packages):
+                walk._path = [name]
+                walk.put("planted", name)
+                walk.value(value)
     except CannotBeKeyed:
         raise
     except RecursionError as error:
         raise CannotBeKeyed(name, "it reaches too deep") from error
     except Exception as error:  # of the caller's own attributes and methods
         raise CannotBeKeyed(name, f"reading it failed ({type(error).__name__}: {error})") from error
-    return Digest(walk.digest(), _stamp(walk.files))
+    return Digest(walk.digest(), _stamp(walk.files), frozenset(walk.packages))
 
 
 def _stamp(files: Iterable[str]) -> str:

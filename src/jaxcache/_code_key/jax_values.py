@@ -44,7 +44,7 @@ def _array(walk: Walk, value: NDArray[Any]) -> None:
 
 
 def _digest(value: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(memoryview(np.ascontiguousarray(value)).cast("B"), digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(value).data.cast("B"), digest_size=16).digest()
 
 
 @handles(np.ufunc)

@@ -11,6 +11,7 @@ from .digest import CannotBeKeyed, digest_of
 
 VERSION = 1  # of what a key stands for and an entry holds: raised with every change of either
 _NAME = "jaxcache-program"
+_ALWAYS = frozenset({"jax", "numpy"})  # packages that trace
 
 
 class ProgramKey(NamedTuple):
@@ -64,7 +65,6 @@ def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], 
         raise CannotBeKeyed(name, f"{supervision} is set, under which JAX traces each program itself")
     if jax.process_count() > 1:
         raise CannotBeKeyed(name, "the program runs over several processes")
-    code = digest_of([("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))])
     call = digest_of(
         [
             ("arguments", key[1:]),
@@ -72,4 +72,6 @@ def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], 
             ("devices", tuple(configuration.devices())),
         ]
     )
+    parts = [("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))]
+    code = digest_of(parts, call.packages | _ALWAYS)
     return ProgramKey(code.value.hex(), call.value.hex(), f"{code.stamp}{call.stamp}")

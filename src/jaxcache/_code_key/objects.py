@@ -45,7 +45,7 @@ def _class(walk: Walk, value: type) -> None:
         fault = purity.fault_of(origin, value.__module__, value.__qualname__)
         if fault is not None:
             raise walk.fault(fault)
-        walk.put("class of", origin.identity, value.__module__, value.__qualname__)
+        walk.put("class of", walk.owned(origin), value.__module__, value.__qualname__)
         return
     if value.__flags__ & _HEAP_TYPE == 0:
         raise walk.fault(f"{value.__qualname__} is a C type of unknown origin")

@@ -5,6 +5,7 @@ its name, its version and the hashes that its RECORD has of its files. A file of
 have been edited, so its content counts too.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_INFO = ".dist-info"
 _EDITED_AFTER_NS = 2 * 10**9  # an installer writes RECORD last, though not always with the clock of the file system
 
 
@@ -41,6 +43,7 @@ class _Distribution:
     recorded_ns: int
 
 
+OURS = __name__.partition(".")[0]
 _PYTHON = Origin("python", "python", f"python {sys.version}")
 
 
@@ -60,86 +63,103 @@ def origin_of_package(name: str) -> Origin | None:
     return _PYTHON if package in sys.stdlib_module_names else None
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=8192)
 def _origin(name: str, file: str | None) -> Origin | None:
     package = name.partition(".")[0]
     if name == "__main__":
         return None
     if file is None:
-        is_python = package in sys.stdlib_module_names
-        return _PYTHON if is_python else None
-    path = Path(os.path.abspath(file))
-    root = _root(path, name)
-    if root is None:
-        return None
-    if package in sys.stdlib_module_names and str(root) in _python_folders():
+        if package in sys.stdlib_module_names:
+            return _PYTHON
+        outer = name.rpartition(".")[0]  # modules of a library in C have no files of their own
+        return origin_of_module(outer) if outer else None
+    path = os.path.abspath(file)
+    if package in sys.stdlib_module_names and _is_of_python(path):
         return _PYTHON
-    found = _distribution(root, package)
-    if found is None:
-        return None
-    edited = _content(path) if path.stat().st_mtime_ns > found.recorded_ns + _EDITED_AFTER_NS else ""
-    return Origin("distribution", package, found.identity + edited)
+    if package == OURS:
+        return Origin("distribution", OURS, _own_identity())
+    for root in _roots(path, package):
+        distribution = _distribution(root, package)
+        if distribution is not None:
+            edited = os.stat(path).st_mtime_ns > distribution.recorded_ns + _EDITED_AFTER_NS
+            return Origin("distribution", package, distribution.identity + (_content(path) if edited else ""))
+    return None
 
 
 @functools.cache
-def _python_folders() -> frozenset[str]:
-    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
-    return frozenset(
-        os.path.abspath(each) for folder in folders if folder for each in (folder, os.path.join(folder, "lib-dynload"))
-    )
+def _python_folders() -> tuple[str, ...]:
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__)}
+    return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders if folder)
 
 
-def _root(path: Path, name: str) -> Path | None:
-    """Return the folder in which the import system has found the top-level package of a module."""
-    parts = name.split(".")
-    up = len(parts) if path.stem == "__init__" and parts[-1] != "__init__" else len(parts) - 1
-    try:
-        return path.parents[up]
-    except IndexError:
-        return None
+def _is_of_python(path: str) -> bool:
+    return path.startswith(_python_folders()) and not re.search(r"[/\\](site|dist)-packages[/\\]", path)
 
 
-@functools.lru_cache(maxsize=256)
-def _distribution(root: Path, package: str) -> _Distribution | None:
+def _roots(path: str, package: str) -> list[str]:
+    """Return the folders in which a file's top-level package may have been installed."""
+    parts = path.split(os.sep)
+    roots = [os.sep.join(parts[:number]) for number, part in enumerate(parts[:-1]) if part == package]
+    return roots[::-1] or [os.path.dirname(path)]
+
+
+@functools.cache
+def _own_identity() -> str:
+    """Return a text for the very code of this package, which may be a checkout."""
+    folder = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return f"{OURS} {digest.hexdigest()}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _distribution(root: str, package: str) -> _Distribution | None:
     """Return the distribution in a folder that has installed a top-level package."""
-    folders = _infos(str(root))
-    alike = [folder for folder in folders if _normal(folder.name.partition("-")[0]) == _normal(package)]
-    for folder in [*alike, *(other for other in folders if other not in alike)]:
+    folders = _infos(root)
+    alike = folders.get(_normal(package), [])
+    others = [folder for each in folders.values() for folder in each if folder not in alike]
+    for folder in [*alike, *others]:
         record = _record(folder)
-        if record is not None and re.search(rf"^{re.escape(package)}(/|\.|,)", record, re.MULTILINE):
+        if record is not None and re.search(rf"^{re.escape(package)}[/.,]", record, re.MULTILINE):
             hashes = sorted(line for line in record.splitlines() if "=" in line and _is_code(line))
-            digest = hashlib.blake2b("\n".join(hashes).encode(), digest_size=16).hexdigest()
-            version = folder.name.removesuffix(".dist-info")
-            return _Distribution(f"{version} {digest}", (folder / "RECORD").stat().st_mtime_ns)
+            digest = hashlib.blake2b("\n".join(hashes).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+            version = os.path.basename(folder).removesuffix(_INFO)
+            return _Distribution(f"{version} {digest}", os.stat(os.path.join(folder, "RECORD")).st_mtime_ns)
     return None
 
 
 def _is_code(line: str) -> bool:
     """Return whether a line of RECORD is of a file that programs run: scripts and notes differ between machines."""
-    return not line.startswith(("..", "/")) and ".dist-info/" not in line
+    return not line.startswith(("..", "/")) and f"{_INFO}/" not in line
 
 
-def _infos(root: str) -> list[Path]:
+@functools.cache
+def _infos(root: str) -> dict[str, list[str]]:
+    """Return the folders in which installers describe what they have put into ``root``, by the distribution's name."""
+    folders: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(root)):
+            if name.endswith(_INFO):
+                folders.setdefault(_normal(name.partition("-")[0]), []).append(os.path.join(root, name))
+    return folders
+
+
+@functools.cache
+def _record(folder: str) -> str | None:
     try:
-        return [Path(root, name) for name in sorted(os.listdir(root)) if name.endswith(".dist-info")]
-    except OSError:
-        return []
-
-
-def _record(folder: Path) -> str | None:
-    try:
-        return (folder / "RECORD").read_text(encoding="utf-8", errors="surrogateescape")
+        return Path(folder, "RECORD").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return None
 
 
 def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return name.replace("_", "-").replace(".", "-").lower()
 
 
-def _content(path: Path) -> str:
+def _content(path: str) -> str:
     try:
-        return " edited " + hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        return " edited " + hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except OSError:
         return " unreadable"
 

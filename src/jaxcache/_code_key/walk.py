@@ -61,11 +61,13 @@ class Walk:
 
     Attributes:
         files: Files of the user's modules that were reached.
+        packages: Top-level names of others' packages that were.
     """
 
     def __init__(self, name: str) -> None:
         """Begin; ``name`` is what messages call the first value."""
         self.files: set[str] = set()
+        self.packages: set[str] = set()
         self._hash = hashlib.blake2b(digest_size=16)
         self._path = [name]
         self._numbers: dict[int, int] = {}
@@ -85,6 +87,11 @@ class Walk:
         for part in parts:
             content = part.encode(errors="surrogatepass") if isinstance(part, str) else part
             self._hash.update(len(content).to_bytes(8, "little") + content)
+
+    def owned(self, origin: Origin) -> str:
+        """Return what stands for code of Python or of a distribution, which is remembered as reached."""
+        self.packages.add(origin.package)
+        return origin.identity
 
     def fault(self, because: str) -> CannotBeKeyed:
         """Return the error that says why what is being read has no digest."""
@@ -135,7 +142,7 @@ class Walk:
     def apart(self, value: object) -> bytes:
         """Return the digest of a value by itself: elements of a set have no order to number objects in."""
         other = Walk(".".join(self._path))
-        other.files = self.files
+        other.files, other.packages = self.files, self.packages
         other.value(value)
         self._parts += other._parts
         return other.digest()
@@ -172,7 +179,7 @@ class Walk:
         fault = purity.fault_of(origin, module, function.__code__.co_qualname)
         if fault is not None:
             raise self.fault(fault)
-        self.put("function of", origin.identity, module, name)
+        self.put("function of", self.owned(origin), module, name)
         if self._is_held(origin, function):
             return
         # Made by a function of theirs, such as a decorator: which one, and over what?
@@ -290,7 +297,7 @@ class Walk:
             if not _is_of(origin, value):
                 raise
             content = b"by its name"
-        self.put("held by", origin.identity, module.__name__, name, content)
+        self.put("held by", self.owned(origin), module.__name__, name, content)
 
     def _import(self, statement: Import, function: types.FunctionType) -> None:
         """Add what an import statement within a function brings."""
@@ -306,7 +313,7 @@ class Walk:
             origin = origin_of_package(name)
             if origin is None or purity.fault_of(origin, name, ""):
                 raise self.fault(f"it imports {name} while it is traced; import it at the top of the file")
-            self.put("import", origin.identity, name, *statement.names)
+            self.put("import", self.owned(origin), name, *statement.names)
             return
         if not statement.names and origin_of_module(name) is None:
             raise self.fault(f"it imports {name} while it is traced; import it at the top of the file")
