@@ -8,6 +8,7 @@ of the user's files. A program that differs is dropped with all others of that c
 
 import contextlib
 import dataclasses
+import functools
 import json
 import random
 import time
@@ -23,7 +24,7 @@ from .._code_key.background import background, context_of_new_thread
 from .._code_key.digest import CannotBeKeyed
 from .._code_key.keys import ProgramKey, prefix_of, program_key, refused_key
 from .._disk.disk_cache import DiskCache
-from .._disk.jax_backend import plugged_cache
+from .._disk.jax_backend import just_served, plugged_cache
 from .._disk.whole_programs import count_verified, drop_programs, get_program, has_note, put_note, put_program
 from .._jax import interfaces, whole_programs
 from .._jax.notices import warn
@@ -34,11 +35,18 @@ from .recorded_function import RecordedDispatcher
 
 _REASONS = 64  # of each function, for explanations
 _drawn = random.Random()  # of our own: the program's sequence of random numbers stays as it is
-_differed: set[str] = set()  # codes whose programs differed
+_differed: set[tuple[str, str]] = set()  # directories, and codes whose programs differed there
 
 
 class StaleProgramWarning(RuntimeWarning):
     """A program that was loaded without tracing differs from what its function is traced to."""
+
+
+_DIFFERED = "a program of this code differed from what it was traced to"
+
+
+def _has_differed(cache: DiskCache, code: ProgramKey) -> bool:
+    return (str(cache.path), code.code) in _differed or has_note(cache, refused_key(code.code))
 
 
 class _Loaded:
@@ -76,13 +84,20 @@ class CodeKeyedDispatcher(Dispatcher):
     """
 
     verify = 0.05
-    _reasons: dict[Key, str]
+
+    @functools.cached_property
+    def _reasons(self) -> dict[Key, str]:
+        """Why calls are traced, by their key."""
+        return {}
 
     def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         cache, code = plugged_cache(), None
         if cache is not None:
             code = self._code_of(key)
         if cache is None or code is None:
+            return super().program(key, args, kwargs)
+        if _has_differed(cache, code):
+            self._note(key, _DIFFERED)
             return super().program(key, args, kwargs)
         loaded = self._load(cache, code, key, args, kwargs)
         if loaded is not None:
@@ -106,10 +121,9 @@ class CodeKeyedDispatcher(Dispatcher):
 
     def _note(self, key: Key, reason: str) -> None:
         """Remember why a call is traced, for explanations."""
-        reasons = self.__dict__.setdefault("_reasons", {})
-        reasons[key] = reason
-        while len(reasons) > _REASONS:
-            reasons.pop(next(iter(reasons)), None)
+        self._reasons[key] = reason
+        while len(self._reasons) > _REASONS:
+            self._reasons.pop(next(iter(self._reasons)), None)
 
     def _code_of(self, key: Key) -> ProgramKey | None:
         """Return the key of a call's program; None, with a reason to remember, if there is none."""
@@ -121,10 +135,12 @@ class CodeKeyedDispatcher(Dispatcher):
         except Exception as error:  # a JAX that does not tell what its programs depend on
             self._note(key, f"JAX does not tell what the program depends on ({type(error).__name__}: {error})")
             return None
-        if code.code in _differed:
-            self._note(key, "a program of this code differed from what it was traced to")
-            return None
         return code
+
+    def _is_unchanged(self, key: Key, code: ProgramKey) -> bool:
+        """Return whether all that a program was keyed by is as it was then."""
+        now = self._code_of(key)
+        return now is not None and (now.stable, now.call) == (code.stable, code.call)
 
     # -- a hit
 
@@ -141,9 +157,6 @@ class CodeKeyedDispatcher(Dispatcher):
         self, cache: DiskCache, code: ProgramKey, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Executable | None:
         started = time.perf_counter()
-        if has_note(cache, refused_key(code.code)):
-            self._note(key, "a program of this code differed from what it was traced to")
-            return None
         value = get_program(cache, code.entry)
         if value is None:
             return None
@@ -217,11 +230,11 @@ class CodeKeyedDispatcher(Dispatcher):
     ) -> bool:
         """Trace a program that was loaded; return False if it differs, after everything of its code was dropped."""
         try:
-            if self._code_of(key) != code:
+            if not self._is_unchanged(key, code):
                 return True  # what it depends on has changed since: this call had its right program
             own_jit = self._own_jit()
             traced_hash = whole_programs.text_and_hash(own_jit.lower(own_jit.trace(args, kwargs)))[1]
-            if traced_hash != lowered_hash and self._code_of(key) != code:
+            if traced_hash != lowered_hash and not self._is_unchanged(key, code):
                 return True
         except Exception:  # it cannot be traced at all: no verdict
             return True
@@ -233,7 +246,7 @@ class CodeKeyedDispatcher(Dispatcher):
         return False
 
     def _drop_code(self, cache: DiskCache, code: ProgramKey) -> None:
-        _differed.add(code.code)
+        _differed.add((str(cache.path), code.code))
         put_note(cache, refused_key(code.code))
         dropped = drop_programs(cache, prefix_of(code.code))
         self.compiler.clear(self.function)
@@ -257,9 +270,14 @@ class CodeKeyedDispatcher(Dispatcher):
         lowered_hash: str,
         executable: Executable,
     ) -> None:
-        content = whole_programs.dump(program.lowered.compile(), custom_calls)
-        if self._code_of(key) != code:
-            self._note(key, self._reasons.get(key) or "tracing it changes what it reaches")
+        serialized = just_served(cache) if executable.from_disk else None
+        if executable.from_disk and serialized is None:
+            self._note(key, "the directory has lost it meanwhile")
+            return
+        content = whole_programs.dump(program.lowered.compile(), custom_calls, serialized)
+        if not self._is_unchanged(key, code):
+            if key not in self._reasons:
+                self._note(key, "tracing it changes what it reaches")
             return
         header = {
             "hash": lowered_hash,
@@ -286,7 +304,7 @@ class CodeKeyedDispatcher(Dispatcher):
         if cache is None:
             return "it is traced, since no shared directory is in use"
         code = self._code_of(key)
-        reason = self.__dict__.get("_reasons", {}).get(key)
+        reason = self._reasons.get(key)
         if code is None or reason is not None:
             return f"it is traced, since {reason}"
         if has_note(cache, code.entry):

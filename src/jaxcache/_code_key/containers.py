@@ -9,6 +9,9 @@ from .origins import origin_of_module
 from .plain import joined
 from .walk import Walk, handles
 
+_remembering_functions: dict[int, tuple[object, bytes]] = {}  # with their digest when they remembered nothing, by id
+_MOST_REMEMBERING = 4096
+
 
 @handles(types.FunctionType)
 def _function(walk: Walk, value: types.FunctionType) -> None:
@@ -102,8 +105,19 @@ def _partialmethod(walk: Walk, value: Any) -> None:
 
 @handles(type(functools.lru_cache(len)))
 def _remembering(walk: Walk, value: Any) -> None:
-    walk.put("lru_cache")
-    walk.value(value.__wrapped__)
+    """Add a function that remembers results: those must come from what it reaches now."""
+    content = walk.apart(value.__wrapped__)
+    known = _remembering_functions.get(id(value))
+    if value.cache_info().currsize:
+        if known is None or known[0] is not value:
+            raise walk.fault("it remembers results from before it was looked at first")
+        if known[1] != content:
+            raise walk.fault("what it reaches has changed since it remembers results")
+    else:
+        if len(_remembering_functions) >= _MOST_REMEMBERING:
+            _remembering_functions.clear()
+        _remembering_functions[id(value)] = (value, content)
+    walk.put("lru_cache", content)
 
 
 @handles(types.BuiltinFunctionType)

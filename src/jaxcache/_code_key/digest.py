@@ -21,11 +21,13 @@ class Digest(NamedTuple):
 
     Attributes:
         value: Equal for values that a program would be traced alike from.
+        stable: The same without what objects have computed from their attributes, and keep.
         stamp: Changes with every change of the user's files that were reached, also of a comment.
         packages: Top-level names of the installed packages that were reached.
     """
 
     value: bytes
+    stable: bytes
     stamp: str
     packages: frozenset[str]
 
@@ -58,7 +60,7 @@ def digest_of(values: Iterable[tuple[str, Any]], packages: frozenset[str] | None
         raise CannotBeKeyed(name, "it reaches too deep") from error
     except Exception as error:  # of the caller's own attributes and methods
         raise CannotBeKeyed(name, f"reading it failed ({type(error).__name__}: {error})") from error
-    return Digest(walk.digest(), _stamp(walk.files), frozenset(walk.packages))
+    return Digest(walk.digest(), walk.stable(), _stamp(walk.files), frozenset(walk.packages))
 
 
 def _stamp(files: Iterable[str]) -> str:

@@ -21,11 +21,13 @@ class ProgramKey(NamedTuple):
         code: Stands for the function with all that it reaches, under its options.
         call: Stands for the arguments, the configuration and the devices.
         stamp: Changes with every change of the user's files that were reached.
+        stable: Like ``code``, and the same before and after objects compute what they keep, such as cached properties.
     """
 
     code: str
     call: str
     stamp: str
+    stable: str
 
     @property
     def entry(self) -> str:
@@ -74,4 +76,4 @@ def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], 
     )
     parts = [("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))]
     code = digest_of(parts, call.packages | _ALWAYS)
-    return ProgramKey(code.value.hex(), call.value.hex(), f"{code.stamp}{call.stamp}")
+    return ProgramKey(code.value.hex(), call.value.hex(), f"{code.stamp}{call.stamp}", code.stable.hex())

@@ -16,7 +16,7 @@ from .._jax.trees import registered_functions
 from . import purity
 from .containers import mapping
 from .origins import origin_of_module
-from .walk import CannotBeKeyed, Walk, handles
+from .walk import DOCUMENTATION, CannotBeKeyed, Walk, handles
 
 _NOT_CONTENT = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__",
@@ -134,7 +134,7 @@ def _namespace(walk: Walk, value: Any) -> None:
         mapping(walk, vars(value))
 
 
-@handles(types.GenericAlias, type(list | int))
+@handles(types.GenericAlias, types.UnionType, exact=False)
 def _alias(walk: Walk, value: Any) -> None:
     walk.put("alias")
     walk.value(getattr(value, "__origin__", None))
@@ -181,8 +181,10 @@ def _instance(walk: Walk, value: Any) -> None:
         walk.named("default_factory", value.default_factory)
     attributes = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     attributes |= getattr(value, "__dict__", {})
-    for name in sorted(attributes, key=str):
-        if not isinstance(getattr(kind, str(name), None), _CACHED):
+    for name in sorted(attributes.keys() - DOCUMENTATION, key=str):
+        if isinstance(getattr(kind, str(name), None), _CACHED):
+            walk.computed(str(name), attributes[name])
+        else:
             walk.named(str(name), attributes[name])
 
 

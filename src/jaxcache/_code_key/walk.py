@@ -18,8 +18,9 @@ from typing import Any
 from . import purity
 from .bytecode import Import, Load, Reading, read
 from .origins import Origin, module_of, origin_of_module, origin_of_package
-from .plain import plain
+from .plain import joined, plain
 
+DOCUMENTATION = frozenset({"__doc__", "__annotations__", "__annotate__"})  # attributes that compute nothing
 _MOST_PARTS = 1_000_000
 
 
@@ -73,11 +74,18 @@ class Walk:
         self._numbers: dict[int, int] = {}
         self._kept: list[object] = []  # numbered by id, which must stay theirs
         self._parts = 0
+        self._computed: list[bytes] = []
         self._generated = False  # within a class, whose decorator may have made methods from text
 
-    def digest(self) -> bytes:
-        """Return the digest of what was read so far."""
+    def stable(self) -> bytes:
+        """Return the digest of what was read so far, without what objects have computed from it and keep."""
         return self._hash.digest()
+
+    def digest(self) -> bytes:
+        """Return the digest of all that was read so far."""
+        if not self._computed:
+            return self.stable()
+        return hashlib.blake2b(joined(self.stable(), self._computed), digest_size=16).digest()
 
     def put(self, *parts: bytes | str) -> None:
         """Add parts to the digest."""
@@ -115,6 +123,12 @@ class Walk:
         self.value(value)
         self._path.pop()
 
+    def computed(self, name: str, value: object) -> None:
+        """Add what an object has computed from its other attributes, and keeps."""
+        self._path.append(name)
+        self._computed.append(joined(b"%d" % len(self._numbers), [name.encode(errors="replace"), self.apart(value)]))
+        self._path.pop()
+
     def all_of(self, kind: str, values: Iterable[object]) -> None:
         """Add values in their order."""
         each = list(values)
@@ -144,8 +158,9 @@ class Walk:
         other = Walk(".".join(self._path))
         other.files, other.packages = self.files, self.packages
         other.value(value)
+        self._computed += other._computed
         self._parts += other._parts
-        return other.digest()
+        return other.stable()
 
     # -- functions
 
@@ -209,7 +224,7 @@ class Walk:
         self.value(function.__defaults__)
         self.value(function.__kwdefaults__)
         attributes = vars(function)
-        for name in sorted(attributes):
+        for name in sorted(attributes.keys() - DOCUMENTATION):
             self.named(name, attributes[name])
         self._loads(function, reading)
         for each in reading.imports:
@@ -294,7 +309,7 @@ class Walk:
         try:
             content = self.apart(value)
         except CannotBeKeyed:
-            if not _is_of(origin, value):
+            if not _is_of_a_distribution(value):
                 raise
             content = b"by its name"
         self.put("held by", self.owned(origin), module.__name__, name, content)
@@ -323,10 +338,10 @@ class Walk:
             self._loaded(Load("global", name, (attribute,)), module)
 
 
-def _is_of(origin: Origin, value: object) -> bool:
-    """Return whether a distribution's own code has defined the type of a value."""
-    other = origin_of_module(type(value).__module__)
-    return other is not None and other.kind == "distribution" and other.package == origin.package
+def _is_of_a_distribution(value: object) -> bool:
+    """Return whether the type of a value is defined in an installed distribution."""
+    origin = origin_of_module(type(value).__module__)
+    return origin is not None and origin.kind == "distribution"
 
 
 def _attribute_at(module: str, qualified_name: str) -> object:

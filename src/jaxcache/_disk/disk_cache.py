@@ -249,12 +249,16 @@ class DiskCache:
             ValueError: If ``key`` is empty.
         """
         check_not_empty(key, "key")
+        return self.peek(key) is not None
+
+    def peek(self, key: str) -> bytes | None:
+        """Return what :meth:`get` would, without a request: nothing is counted, and nobody waited for."""
         entry_id = entry_id_of(self.fingerprint.id, key)
         try:
-            decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)
+            value = decode(self.files.read(entry_id), key, entry_id.fingerprint, self._trust.secret)[1]
         except (OSError, EntryFault):  # get will find out, and warn
-            return False
-        return not self._closed
+            return None
+        return None if self._closed else value
 
     def compiled(self) -> None:
         """Record that the compile that this thread missed has just ended; otherwise it ends with ``put``."""

@@ -41,10 +41,11 @@ _plugged: "_Plug | None" = None
 
 
 class _CompiledByThread(threading.local):
-    """Executable that this thread has just compiled, and module of which it has just made a key."""
+    """Executable that this thread has just compiled, module of which it has just made a key, and key just served."""
 
     executable: Any = None
     module: Any = None
+    served_key: str | None = None
 
 
 _compiled = _CompiledByThread()
@@ -141,6 +142,16 @@ def plugged_cache() -> DiskCache | None:
     return None if plugged is None else plugged.cache
 
 
+def just_served(cache: DiskCache) -> bytes | None:
+    """Return the executable, as XLA serializes it, that JAX has last read from ``cache`` in this thread.
+
+    One that was loaded cannot be serialized again: XLA's CPU backend then leaves out its functions.
+    """
+    key = _compiled.served_key
+    value = None if key is None else cache.peek(key)
+    return None if value is None else decompressed(value)[0]
+
+
 def is_distributed() -> bool:
     """Return whether JAX runs one program over several processes."""
     try:
@@ -189,7 +200,9 @@ def _interface_of(cache: DiskCache, interface: Any) -> Any:
             self._path = Path(cache.path)  # JAX names it in its logs
 
         def get(self, key: str) -> bytes | None:
-            return cache.get(key)
+            value = cache.get(key)
+            _compiled.served_key = None if value is None else key
+            return value
 
         def put(self, key: str, value: bytes) -> None:
             cache.put(key, value)

@@ -70,19 +70,18 @@ def _bytecode(module: Any) -> bytes:
     return content.getvalue()
 
 
-def dump(compiled: Any, custom_calls: str) -> bytes:
+def dump(compiled: Any, custom_calls: str, serialized: bytes | None = None) -> bytes:
     """Return a compiled program as bytes.
 
     Args:
         compiled: JAX's ``Compiled``.
         custom_calls: Of :func:`text_and_hash`.
+        serialized: The executable as XLA has serialized it before; None to have that done.
 
     Raises:
         Unstorable: If it could not be called in another process.
         Exception: If this JAX or the backend does not allow it.
     """
-    from jax.experimental import serialize_executable
-
     unloaded = compiled._executable._unloaded_executable
     call = compiled._executable.unsafe_call
     if unloaded.host_callbacks or unloaded.keepalive or call.has_host_callbacks:
@@ -101,10 +100,62 @@ def dump(compiled: Any, custom_calls: str) -> bytes:
     content = io.BytesIO()
     parts = (dataclasses.replace(unloaded, all_args_info=None), compiled.out_tree, custom_calls)
     try:
-        serialize_executable._JaxPjrtPickler(content).dump(parts)
+        _pickler(content, serialized).dump(parts)
+        is_the_same = _is_the_same(parts, content.getvalue())
     except Exception as error:
         raise Unstorable(f"it cannot be pickled ({type(error).__name__}: {error})") from error
+    if not is_the_same:
+        raise Unstorable("what describes its results does not survive pickling")
     return content.getvalue()
+
+
+def _pickler(file: io.BytesIO, serialized: bytes | None) -> Any:
+    """Return a pickler to ``file`` that writes what lives in this process alone, such as devices, by name."""
+    from jax.experimental import serialize_executable
+
+    lone = _lone_objects()
+
+    class Pickler(serialize_executable._JaxPjrtPickler):
+        def persistent_id(self, obj: Any) -> Any:
+            for name, value in lone.items():
+                if obj is value:
+                    return "lone", name
+            if serialized is not None and type(obj).__name__ in ("LoadedExecutable", "Executable"):
+                return "exec", serialized
+            return super().persistent_id(obj)
+
+    return Pickler(file)
+
+
+def _unpickle(content: bytes, *, executable: bool = True) -> tuple[Any, Any, str]:
+    """Return the parts of :func:`dump`; without ``executable``, None is in its place."""
+    from jax.experimental import serialize_executable
+
+    lone, devices = _lone_objects(), jax.devices()
+
+    class Unpickler(serialize_executable._JaxPjrtUnpickler):
+        def persistent_load(self, pid: Any) -> Any:
+            if pid[0] == "lone":
+                return lone[pid[1]]
+            return None if pid[0] == "exec" and not executable else super().persistent_load(pid)
+
+    return Unpickler(io.BytesIO(content), devices[0].client, devices).load()
+
+
+def _lone_objects() -> dict[str, Any]:
+    """Return the objects that JAX compares by identity and that pickle would copy, by name."""
+    from jax._src import layout
+
+    automatic = getattr(layout, "AutoLayout", None)
+    return {} if automatic is None or isinstance(automatic, type) else {"AutoLayout": automatic}
+
+
+def _is_the_same(parts: tuple[Any, Any, str], content: bytes) -> bool:
+    """Return whether what describes a program's arguments and results is equal to itself after pickling."""
+    unloaded, out_tree, _ = parts
+    again, tree_again, _ = _unpickle(content, executable=False)
+    names = ("input_avals", "output_avals", "input_shardings", "output_shardings", "kept_var_idx", "committed")
+    return tree_again == out_tree and all(getattr(again, name) == getattr(unloaded, name) for name in names)
 
 
 def _is_served(name: str) -> bool:
@@ -117,12 +168,7 @@ def load(content: bytes) -> WholeProgram:
     Raises:
         Exception: If it cannot be loaded here.
     """
-    from jax.experimental import serialize_executable
-
-    devices = jax.devices()
-    client = devices[0].client
-    unpickler = serialize_executable._JaxPjrtUnpickler(io.BytesIO(content), client, devices)
-    unloaded, out_tree, custom_calls = unpickler.load()
+    unloaded, out_tree, custom_calls = _unpickle(content)
     if _LAPACK in custom_calls:
         import jax._src.lib as lib
 
