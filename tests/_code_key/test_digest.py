@@ -1,8 +1,19 @@
 """A digest changes with all that a program depends on, and with nothing else."""
 
+import functools
+import os
+import shutil
+import subprocess
 import sys
+import types
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from jaxcache._code_key.digest import CannotBeKeyed, digest_of
 
 from .program import PACKAGE, changed, digest, imported
 
@@ -141,7 +152,7 @@ REFUSED = {  # a statement at the top of the module, the body of the function, w
     "an environment variable": ("import os", "return x * float(os.environ['HOME'])", "environ"),
     "getenv": ("from os import getenv", "return x * len(getenv('HOME'))", "getenv"),
     "a file": ("", "return x * len(open('data').read())", "read"),
-    "a file by a path": ("from pathlib import Path", "return x * len(Path('a').read_text())", "Path"),
+    "a file by a path": ("from pathlib import Path", "return x * len(Path('a').read_text())", "read_text"),
     "an array in a file": ("import numpy as np", "return x * np.load('data.npy')", "numpy.load"),
     "the clock": ("import time", "return x * time.time()", "time.time"),
     "the clock by name": ("from time import monotonic as now", "return x * now()", "monotonic"),
@@ -192,9 +203,9 @@ REFUSED = {  # a statement at the top of the module, the body of the function, w
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_function_has_no_digest_if_it_depends_on(name, tmp_path):
     top, body, words = REFUSED[name]
-    with imported(tmp_path, {"__init__.py": "", "app.py": f"{top}\n\n\ndef program(x):\n    {body}\n"}) as app:
-        with pytest.raises(CannotBeKeyed, match=words) as error:
-            digest(app.program)
+    files = {"__init__.py": "", "app.py": f"{top}\n\n\ndef program(x):\n    {body}\n"}
+    with imported(tmp_path, files) as app, pytest.raises(CannotBeKeyed, match=words) as error:
+        digest(app.program)
     assert str(error.value).startswith("program")
 
 
@@ -221,13 +232,9 @@ def test_a_function_of_the_users_in_a_library_counts_wherever_it_is_called(owner
 
     before = digest(program)
     monkeypatch.setattr(owner, name, value, raising=False)
-    if owner is np:
-        before = digest_of([("program", program)], frozenset()).value
-        assert digest_of([("program", program)], frozenset({"numpy"})).value != before
-    else:
-        assert digest(program) != before
+    assert digest(program) != before
     monkeypatch.undo()
-    assert digest_of([("program", program)], frozenset()).value == digest_of([("program", program)]).value
+    assert digest(program) == before
 
 
 def library(folder, version="1.0", body="return x + 1", record=None):
@@ -285,7 +292,7 @@ def test_the_digest_is_the_same_in_every_process_with_and_without_compiled_files
         "from tests._code_key.program import digest\n"
         "print(digest(app.program).hex())"
     )
-    root = str(importlib.resources.files("tests").joinpath(".."))
+    root = str(Path(__file__).parents[2])
     for seed, options in (("1", []), ("2", ["-X", "pycache_prefix=" + str(tmp_path / "c")]), ("random", ["-B"])):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         command = [sys.executable, *options, "-c", script, str(tmp_path), root]
@@ -345,10 +352,11 @@ def test_slots_containers_and_named_tuples_count_by_their_content():
         pass
 
     values = [
-        Slotted(1), Slotted(2), Slotted(1, 1), Numbers([1]), Numbers([2]), [1], (1,), {1}, frozenset({1}), {1: 1}, {1: 2},
-        1, 1.0, True, "1", b"1", 1j, None, range(3), slice(3), np.float32(1), np.float64(1), np.ones(1), jnp.ones(1),
-        jnp.ones(1, jnp.int32), jax.device_put(jnp.ones(1), jax.devices()[0]), types.SimpleNamespace(a=1),
-        types.SimpleNamespace(a=2), functools.partial(mine, 1), functools.partial(mine, 2), np.dtype("i4"), jnp.float32,
+        Slotted(1), Slotted(2), Slotted(1, 1), Numbers([1]), Numbers([2]), [1], (1,), {1}, frozenset({1}), {1: 1},
+        {1: 2}, 1, 1.0, True, "1", b"1", 1j, None, range(3), slice(3), np.float32(1), np.float64(1), np.ones(1),
+        jnp.ones(1), jnp.ones(1, jnp.int32), jax.device_put(jnp.ones(1), jax.devices()[0]),
+        types.SimpleNamespace(a=1), types.SimpleNamespace(a=2), functools.partial(mine, 1), functools.partial(mine, 2),
+        np.dtype("i4"), jnp.float32,
         jax.random.key(0), jax.random.key(1), jax.sharding.PartitionSpec("a"), jax.sharding.PartitionSpec("b"),
     ]  # fmt: skip
     digests = [of(value) for value in values]

@@ -63,6 +63,10 @@ def _tracer(walk: Walk, value: Any) -> None:
 def _jax_array(walk: Walk, value: Any) -> None:
     if walk.is_known(value):
         return
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        walk.put("keys", str(jax.random.key_impl(value)))
+        walk.value(jax.random.key_data(value))
+        return
     if type(value) not in interfaces.array_types:
         raise walk.fault(f"{type(value).__qualname__} objects have no content that can be read")
     if not value.is_fully_addressable:
@@ -77,9 +81,7 @@ def _content(value: Any) -> bytes:
     known = _contents.get(id(value))
     if known is not None and known[0]() is value:
         return known[1]
-    is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
-    array = np.asarray(jax.random.key_data(value) if is_key else value)
-    content = _digest(array)
+    content = _digest(np.asarray(value))
     if len(_contents) >= _MOST_CONTENTS:
         _contents.clear()
     _contents[id(value)] = (weakref.ref(value), content)

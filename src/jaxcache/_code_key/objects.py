@@ -6,6 +6,7 @@ import datetime
 import enum
 import fractions
 import functools
+import operator
 import pathlib
 import re
 import types
@@ -125,6 +126,12 @@ def _pattern(walk: Walk, value: Any) -> None:
 @handles(pathlib.PurePath, fractions.Fraction, datetime.timedelta, exact=False)
 def _written(walk: Walk, value: Any) -> None:
     walk.put(type(value).__qualname__, repr(value))
+
+
+@handles(operator.itemgetter, operator.attrgetter, operator.methodcaller)
+def _getter(walk: Walk, value: Any) -> None:
+    walk.put("getter")
+    walk.all_of("parts", value.__reduce__())
 
 
 @handles(types.SimpleNamespace)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -100,7 +100,7 @@ def dump(compiled: Any, custom_calls: str, serialized: bytes | None = None) -> b
     content = io.BytesIO()
     parts = (dataclasses.replace(unloaded, all_args_info=None), compiled.out_tree, custom_calls)
     try:
-        _pickler(content, serialized).dump(parts)
+        _pickler(content, unloaded.device_list, serialized).dump(parts)
         is_the_same = _is_the_same(parts, content.getvalue())
     except Exception as error:
         raise Unstorable(f"it cannot be pickled ({type(error).__name__}: {error})") from error
@@ -109,8 +109,14 @@ def dump(compiled: Any, custom_calls: str, serialized: bytes | None = None) -> b
     return content.getvalue()
 
 
-def _pickler(file: io.BytesIO, serialized: bytes | None) -> Any:
-    """Return a pickler to ``file`` that writes what lives in this process alone, such as devices, by name."""
+def _pickler(file: io.BytesIO, devices: Iterable[Any], serialized: bytes | None) -> Any:
+    """Return a pickler to ``file`` that writes what lives in this process alone, such as devices, by name.
+
+    Args:
+        file: Where the pickle goes.
+        devices: Those of the executable.
+        serialized: The executable, if it has been serialized before.
+    """
     from jax.experimental import serialize_executable
 
     lone = _lone_objects()
@@ -120,9 +126,9 @@ def _pickler(file: io.BytesIO, serialized: bytes | None) -> Any:
             for name, value in lone.items():
                 if obj is value:
                     return "lone", name
-            if serialized is not None and type(obj).__name__ in ("LoadedExecutable", "Executable"):
-                return "exec", serialized
-            return super().persistent_id(obj)
+            if type(obj).__name__ not in ("LoadedExecutable", "Executable"):
+                return super().persistent_id(obj)
+            return "exec", serialized or super().persistent_id(obj)[1], [device.id for device in devices]
 
     return Pickler(file)
 
@@ -132,14 +138,25 @@ def _unpickle(content: bytes, *, executable: bool = True) -> tuple[Any, Any, str
     from jax.experimental import serialize_executable
 
     lone, devices = _lone_objects(), jax.devices()
+    client = devices[0].client
 
     class Unpickler(serialize_executable._JaxPjrtUnpickler):
         def persistent_load(self, pid: Any) -> Any:
             if pid[0] == "lone":
                 return lone[pid[1]]
-            return None if pid[0] == "exec" and not executable else super().persistent_load(pid)
+            if pid[0] != "exec":
+                return super().persistent_load(pid)
+            return _deserialize(client, pid[1], [by_id[number] for number in pid[2]]) if executable else None
 
-    return Unpickler(io.BytesIO(content), devices[0].client, devices).load()
+    by_id = {device.id: device for device in devices}
+    return Unpickler(io.BytesIO(content), client, devices).load()
+
+
+def _deserialize(client: Any, serialized: bytes, devices: list[Any]) -> Any:
+    import jax._src.lib as lib
+
+    device_list = getattr(lib, "xla_client").DeviceList(tuple(devices))  # noqa: B009  # no name that it exports
+    return client.deserialize_executable(serialized, executable_devices=device_list)
 
 
 def _lone_objects() -> dict[str, Any]:
