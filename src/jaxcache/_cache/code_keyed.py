@@ -36,6 +36,7 @@ from .recorded_function import RecordedDispatcher
 _REASONS = 64  # of each function, for explanations
 _drawn = random.Random()  # of our own: the program's sequence of random numbers stays as it is
 _differed: set[tuple[str, str]] = set()  # directories, and codes whose programs differed there
+_asked: set[tuple[str, str]] = set()  # likewise, of those that the directory was asked for
 
 
 class StaleProgramWarning(RuntimeWarning):
@@ -46,7 +47,16 @@ _DIFFERED = "a program of this code differed from what it was traced to"
 
 
 def _has_differed(cache: DiskCache, code: ProgramKey) -> bool:
-    return (str(cache.path), code.code) in _differed or has_note(cache, refused_key(code.code))
+    """Return whether a program of this code has differed in this process, or in another before this one asked.
+
+    The one that finds a difference drops the programs too, so that it is enough to ask once.
+    """
+    name = (str(cache.path), code.code)
+    if name not in _asked:
+        _asked.add(name)
+        if has_note(cache, refused_key(code.code)):
+            _differed.add(name)
+    return name in _differed
 
 
 class _Loaded:

@@ -11,7 +11,7 @@ from .digest import CannotBeKeyed, digest_of
 
 VERSION = 1  # of what a key stands for and an entry holds: raised with every change of either
 _NAME = "jaxcache-program"
-_ALWAYS = frozenset({"jax", "numpy"})  # packages that trace
+_ALWAYS = frozenset({"jax"})  # the package that traces
 
 
 class ProgramKey(NamedTuple):
@@ -50,6 +50,20 @@ def refused_key(code: str) -> str:
     return f"{_NAME}-refused-{code}"
 
 
+_last_surroundings: tuple[object, bytes] = (None, b"")
+
+
+def _surroundings() -> bytes:
+    """Return a digest of JAX's configuration and devices, which seldom change from call to call."""
+    global _last_surroundings
+    surroundings = (tuple(configuration.settings()), tuple(configuration.devices()))
+    last, digest = _last_surroundings
+    if surroundings != last:
+        digest = digest_of([("surroundings", surroundings)]).value
+        _last_surroundings = (surroundings, digest)
+    return digest
+
+
 def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], key: Key) -> ProgramKey:
     """Return the key of the program that a function gives for a call.
 
@@ -70,8 +84,7 @@ def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], 
     call = digest_of(
         [
             ("arguments", key[1:]),
-            ("configuration", tuple(configuration.settings())),
-            ("devices", tuple(configuration.devices())),
+            ("surroundings", _surroundings()),
         ]
     )
     parts = [("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))]

@@ -15,28 +15,79 @@ from .._jax import interfaces
 from .origins import OURS, origin_of_module
 
 _WRAPPERS = (types.MethodType, functools.partial, staticmethod, classmethod)
+_TELLING = frozenset({*_WRAPPERS, types.FunctionType, interfaces.jitted_type})  # what is in them decides
+_MOST = 16384
+
+_harmless: set[type] = set()  # types whose objects come from no user
+_theirs: dict[int, object] = {}  # namespaces and types that are not the user's, by id; they are kept, so that it stays
+_of_user: dict[int, tuple[object, bool]] = {}  # likewise, of all that were looked at
 
 
-class _Scan(NamedTuple):
-    """Last look at the namespace of a module or class.
+class _Namespace(NamedTuple):
+    """Module or class of a package.
 
     Attributes:
-        values: Those that it had.
-        classes: Of these, the classes that the module has defined.
-        planted: The names and values that are the user's.
+        name: Its full name.
+        module: Name of the module that has defined it.
+        own: The variables of that module.
+        held: Its variables or attributes, as they are.
     """
 
-    values: list[Any]
-    classes: list[type]
-    planted: list[tuple[str, Any]]
+    name: str
+    module: str
+    own: Mapping[str, Any]
+    held: Mapping[str, Any]
 
 
-_TELLING = frozenset({*_WRAPPERS, types.FunctionType, interfaces.jitted_type})  # what is in them decides
-_harmless: set[type] = set()  # types whose objects come from no user
-_scans: dict[str, _Scan] = {}  # by the name of the module or class
-_theirs: dict[int, object] = {}  # namespaces that are not the user's; likewise kept
-_of_user: dict[int, tuple[object, bool]] = {}  # of namespaces and types, by id; they are kept, so that it stays theirs
-_MOST = 16384
+class _Package:
+    """Namespaces of one package, as they were last looked at."""
+
+    def __init__(self) -> None:
+        self.modules: list[types.ModuleType] = []
+        self._namespaces: list[_Namespace] = []
+        self._held: list[Mapping[str, Any]] = []
+        self._values: list[dict[str, Any]] = []
+        self._planted: list[list[tuple[str, Any]]] = []
+
+    def planted(self, modules: list[types.ModuleType]) -> list[tuple[str, Any]]:
+        """Return what the user has put into the package's modules, and their classes; quick if nothing is new."""
+        same_modules = len(modules) == len(self.modules) and all(map(operator.is_, modules, self.modules))
+        if not same_modules or not self._is_unchanged():
+            self._watch(modules)
+        return [each for some in self._planted for each in some]
+
+    def _is_unchanged(self) -> bool:
+        """Return whether each namespace has the values that it had: one comparison in C, by identity first."""
+        try:
+            return all(map(operator.eq, self._held, self._values))
+        except Exception:  # of values whose comparison fails: they are not those that were there
+            return False
+
+    def _watch(self, modules: list[types.ModuleType]) -> None:
+        before = dict(
+            zip((each.name for each in self._namespaces), zip(self._values, self._planted, strict=True), strict=True)
+        )
+        self.modules, self._namespaces = modules, []
+        self._held, self._values, self._planted = [], [], []
+        for module in modules:
+            variables = vars(module)
+            self._add(_Namespace(module.__name__, module.__name__, variables, variables), before)
+            for kind in [value for value in variables.values() if isinstance(value, type)]:
+                if kind.__module__ == module.__name__:
+                    name = f"{module.__name__}.{kind.__qualname__}"
+                    self._add(_Namespace(name, module.__name__, variables, vars(kind)), before)
+
+    def _add(self, namespace: _Namespace, before: Mapping[str, tuple[dict[str, Any], list[tuple[str, Any]]]]) -> None:
+        known_values, known_planted = before.get(namespace.name, ({}, []))
+        values = dict(namespace.held)
+        same = len(values) == len(known_values) and all(map(operator.is_, values.values(), known_values.values()))
+        self._namespaces.append(namespace)
+        self._held.append(namespace.held)
+        self._values.append(values)
+        self._planted.append(known_planted if same and values else _planted_in(namespace, values))
+
+
+_packages: dict[str, _Package] = {}
 
 
 def planted(packages: frozenset[str]) -> list[tuple[str, Any]]:
@@ -44,47 +95,32 @@ def planted(packages: frozenset[str]) -> list[tuple[str, Any]]:
 
     Those that the packages themselves reach by no variable of a module, nor attribute of a class, are not found.
     """
-    found: list[tuple[str, Any]] = []
-    for module_name, module in sorted(sys.modules.items()):
-        if module_name.partition(".")[0] not in packages:
-            continue
-        namespace = getattr(module, "__dict__", None)
-        if namespace is None:
-            continue
-        of_module = _scan(namespace, namespace, module_name, module_name)
-        found += of_module.planted
-        for kind in of_module.classes:
-            found += _scan(vars(kind), namespace, module_name, f"{module_name}.{kind.__qualname__}").planted
-    return found
+    modules: dict[str, list[types.ModuleType]] = {package: [] for package in sorted(packages)}
+    for name, module in list(sys.modules.items()):
+        of_package = modules.get(name.partition(".")[0])
+        if of_package is not None and isinstance(module, types.ModuleType):
+            of_package.append(module)
+    return [
+        each for package, held in modules.items() for each in _packages.setdefault(package, _Package()).planted(held)
+    ]
 
 
-def _scan(held: Mapping[str, Any], own: Mapping[str, Any], module: str, holder: str) -> _Scan:
-    """Look at a namespace, unless each of its values is still the same object."""
-    last = _scans.get(holder)
-    if last is not None and len(last.values) == len(held) and all(map(operator.is_, held.values(), last.values)):
-        return last
-    classes: list[type] = []
+def _planted_in(namespace: _Namespace, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the user's among the values of a namespace."""
     taken: list[tuple[str, Any]] = []
-    of_module = held is own
-    for name, value in list(held.items()):
+    for name, value in values.items():
         kind = type(value)
         if kind in _harmless:
             continue
-        if kind is types.FunctionType:
-            globals_of = value.__globals__
-            if globals_of is own or id(globals_of) in _theirs:
-                continue
-        elif of_module and isinstance(value, type) and value.__module__ == module:
-            classes.append(value)
+        if kind is types.FunctionType and (value.__globals__ is namespace.own or id(value.__globals__) in _theirs):
             continue
-        if _is_planted(value, own):
-            taken.append((f"{holder}.{name}", value))
+        if isinstance(value, type) and value.__module__ == namespace.module:
+            continue
+        if _is_planted(value, namespace.own):
+            taken.append((f"{namespace.name}.{name}", value))
         elif kind not in _TELLING and not isinstance(value, type):
             _harmless.add(kind)
-    if len(_scans) >= _MOST:
-        _scans.clear()
-    scan = _scans[holder] = _Scan([*held.values()], classes, taken)
-    return scan
+    return taken
 
 
 def _is_planted(value: Any, own: Mapping[str, Any]) -> bool:
