@@ -23,20 +23,26 @@ from .._calls.signature import Key, abstract_leaf, placement
 from .._code_key.background import background, context_of_new_thread
 from .._code_key.digest import CannotBeKeyed
 from .._code_key.keys import ProgramKey, prefix_of, program_key, refused_key
+from .._code_key.walk import Walk, handles
 from .._disk.disk_cache import DiskCache
 from .._disk.jax_backend import just_served, plugged_cache
 from .._disk.whole_programs import count_verified, drop_programs, get_program, has_note, put_note, put_program
 from .._jax import interfaces, whole_programs
 from .._jax.notices import warn
 from .._policies.bounded_set import Weight
-from .cached_function import Dispatcher
+from .cached_function import CachedFunction, Dispatcher
 from .executable import Executable, OwnJit, Program
-from .recorded_function import RecordedDispatcher
+from .recorded_function import RecordedDispatcher, RecordedFunction
 
 _REASONS = 64  # of each function, for explanations
 _drawn = random.Random()  # of our own: the program's sequence of random numbers stays as it is
 _differed: set[tuple[str, str]] = set()  # directories, and codes whose programs differed there
 _asked: set[tuple[str, str]] = set()  # likewise, of those that the directory was asked for
+
+
+@handles(CachedFunction, RecordedFunction)
+def _cached_function(walk: Walk, value: Any) -> None:
+    walk.value(value._jaxcache.plain)
 
 
 class StaleProgramWarning(RuntimeWarning):

@@ -16,6 +16,7 @@ from .origins import OURS, origin_of_module
 
 _WRAPPERS = (types.MethodType, functools.partial, staticmethod, classmethod)
 _TELLING = frozenset({*_WRAPPERS, types.FunctionType, interfaces.jitted_type})  # what is in them decides
+_VALUES = operator.methodcaller("values")
 _MOST = 16384
 
 _harmless: set[type] = set()  # types whose objects come from no user
@@ -39,55 +40,57 @@ class _Namespace(NamedTuple):
     held: Mapping[str, Any]
 
 
-class _Package:
-    """Namespaces of one package, as they were last looked at."""
+class _Look(NamedTuple):
+    """Look at all namespaces of one package.
 
-    def __init__(self) -> None:
-        self.modules: list[types.ModuleType] = []
-        self._namespaces: list[_Namespace] = []
-        self._held: list[Mapping[str, Any]] = []
-        self._values: list[dict[str, Any]] = []
-        self._planted: list[list[tuple[str, Any]]] = []
+    Attributes:
+        modules: The modules of the package.
+        held: Its namespaces.
+        values: What each of them held.
+        by_name: That, and the user's in it, by the name of the namespace.
+        planted: The user's in all of them.
+    """
 
-    def planted(self, modules: list[types.ModuleType]) -> list[tuple[str, Any]]:
-        """Return what the user has put into the package's modules, and their classes; quick if nothing is new."""
-        same_modules = len(modules) == len(self.modules) and all(map(operator.is_, modules, self.modules))
-        if not same_modules or not self._is_unchanged():
-            self._watch(modules)
-        return [each for some in self._planted for each in some]
+    modules: list[types.ModuleType]
+    held: list[Mapping[str, Any]]
+    values: list[list[Any]]
+    by_name: dict[str, tuple[list[Any], list[tuple[str, Any]]]]
+    planted: list[tuple[str, Any]]
 
-    def _is_unchanged(self) -> bool:
-        """Return whether each namespace has the values that it had: one comparison in C, by identity first."""
+    def is_still_so(self, modules: list[types.ModuleType]) -> bool:
+        """Return whether each namespace has the values that it had: compared in C, by identity first."""
+        if len(modules) != len(self.modules) or not all(map(operator.is_, modules, self.modules)):
+            return False
         try:
-            return all(map(operator.eq, self._held, self._values))
+            return all(map(operator.eq, map(list, map(_VALUES, self.held)), self.values))
         except Exception:  # of values whose comparison fails: they are not those that were there
             return False
 
-    def _watch(self, modules: list[types.ModuleType]) -> None:
-        before = dict(
-            zip((each.name for each in self._namespaces), zip(self._values, self._planted, strict=True), strict=True)
-        )
-        self.modules, self._namespaces = modules, []
-        self._held, self._values, self._planted = [], [], []
-        for module in modules:
-            variables = vars(module)
-            self._add(_Namespace(module.__name__, module.__name__, variables, variables), before)
-            for kind in [value for value in variables.values() if isinstance(value, type)]:
-                if kind.__module__ == module.__name__:
-                    name = f"{module.__name__}.{kind.__qualname__}"
-                    self._add(_Namespace(name, module.__name__, variables, vars(kind)), before)
 
-    def _add(self, namespace: _Namespace, before: Mapping[str, tuple[dict[str, Any], list[tuple[str, Any]]]]) -> None:
-        known_values, known_planted = before.get(namespace.name, ({}, []))
-        values = dict(namespace.held)
-        same = len(values) == len(known_values) and all(map(operator.is_, values.values(), known_values.values()))
-        self._namespaces.append(namespace)
-        self._held.append(namespace.held)
-        self._values.append(values)
-        self._planted.append(known_planted if same and values else _planted_in(namespace, values))
+def _look(modules: list[types.ModuleType], last: _Look) -> _Look:
+    """Look at modules and the classes that they define; namespaces that have not changed need no second look."""
+    look = _Look(modules, [], [], {}, [])
+    for module in modules:
+        name, variables = module.__name__, vars(module)
+        namespaces = [_Namespace(name, name, variables, variables)]
+        for value in list(variables.values()):
+            if isinstance(value, type) and value.__module__ == name:
+                namespaces.append(_Namespace(f"{name}.{value.__qualname__}", name, variables, vars(value)))
+        for namespace in namespaces:
+            if namespace.name in look.by_name:  # a class under two names
+                continue
+            values = [*namespace.held.values()]
+            known, planted = last.by_name.get(namespace.name, ([], []))
+            if not values or len(values) != len(known) or not all(map(operator.is_, values, known)):
+                planted = _planted_in(namespace)
+            look.held.append(namespace.held)
+            look.values.append(values)
+            look.by_name[namespace.name] = (values, planted)
+            look.planted.extend(planted)
+    return look
 
 
-_packages: dict[str, _Package] = {}
+_looks: dict[str, _Look] = {}  # the last, by package; each is replaced as a whole, for other threads
 
 
 def planted(packages: frozenset[str]) -> list[tuple[str, Any]]:
@@ -100,26 +103,32 @@ def planted(packages: frozenset[str]) -> list[tuple[str, Any]]:
         of_package = modules.get(name.partition(".")[0])
         if of_package is not None and isinstance(module, types.ModuleType):
             of_package.append(module)
-    return [
-        each for package, held in modules.items() for each in _packages.setdefault(package, _Package()).planted(held)
-    ]
-
-
-def _planted_in(namespace: _Namespace, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the user's among the values of a namespace."""
     taken: list[tuple[str, Any]] = []
-    for name, value in values.items():
+    for package, of_package in modules.items():
+        look = _looks.get(package) or _Look([], [], [], {}, [])
+        if not look.is_still_so(of_package):
+            look = _looks[package] = _look(of_package, look)
+        taken += look.planted
+    return taken
+
+
+def _planted_in(namespace: _Namespace) -> list[tuple[str, Any]]:
+    """Return the user's among the values of a namespace."""
+    kinds = set(map(type, namespace.held.values())) - _harmless
+    if not kinds:
+        return []
+    taken: list[tuple[str, Any]] = []
+    for name, value in list(namespace.held.items()):
         kind = type(value)
-        if kind in _harmless:
+        if kind not in kinds or (kind is types.FunctionType and id(value.__globals__) in _theirs):
             continue
-        if kind is types.FunctionType and (value.__globals__ is namespace.own or id(value.__globals__) in _theirs):
-            continue
-        if isinstance(value, type) and value.__module__ == namespace.module:
+        if isinstance(value, type) and (value.__module__ == namespace.module or id(value) in _theirs):
             continue
         if _is_planted(value, namespace.own):
             taken.append((f"{namespace.name}.{name}", value))
         elif kind not in _TELLING and not isinstance(value, type):
             _harmless.add(kind)
+            kinds.discard(kind)
     return taken
 
 

@@ -15,7 +15,7 @@ import functools
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,18 @@ _VALUE_CACHES = (
     ("interpreters.pxla", "is_default_layout"),
     ("sharding", "_common_shard_shape"),
     ("api", "_check_sharding"),
+)
+
+
+_TRACES = (  # JAX's memories of traced functions beside the one that is patched
+    ("ad_checkpoint", "_trace_to_jaxpr"),
+    ("compute_on", "_trace_to_jaxpr"),
+    ("custom_derivatives", "_closure_convert_for_avals"),
+    ("interpreters.partial_eval", "_cached_trace_to_jaxpr"),
+    ("lax.lax", "_reduction_jaxpr"),
+    ("lax.lax", "_trace_composite_to_jaxpr"),
+    ("lax.lax", "_variadic_reduction_jaxpr"),
+    ("state.discharge", "_initial_style_jaxpr"),
 )
 
 
@@ -144,11 +156,11 @@ def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     return stand_in
 
 
-def _bind_value_caches() -> list[Callable[[], None]]:
+def _bind_caches(names: Iterable[tuple[str, str]]) -> list[Callable[[], None]]:
     import importlib
 
     clears = []
-    for module, name in _VALUE_CACHES:
+    for module, name in names:
         try:
             clears.append(getattr(importlib.import_module(f"jax._src.{module}"), name).cache_clear)
         except Exception:  # another version: a little more memory stays behind
@@ -157,7 +169,8 @@ def _bind_value_caches() -> list[Callable[[], None]]:
 
 
 _patch, FAULT = _bind()
-_empty_value_caches = _bind_value_caches()
+_empty_value_caches = _bind_caches(_VALUE_CACHES)
+_forget_traces = _bind_caches(_TRACES)
 
 
 @contextmanager
@@ -177,6 +190,9 @@ def own_traces(*, anew: bool = False) -> Iterator[None]:
             _under_way.append(weakref.ref(build))
             _patch.apply()
         _build.stand_ins, _build.anew = {}, anew
+        if anew:
+            for forget in _forget_traces:  # nothing is compiled again for it
+                forget()
         yield
     finally:
         _build.stand_ins, _build.anew = outer, before
