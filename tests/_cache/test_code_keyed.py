@@ -1,5 +1,6 @@
 """Functions under ``code_key=True``: loaded without tracing, equal to ``jax.jit``, and never stale."""
 
+import importlib
 import json
 import re
 import sys
@@ -98,8 +99,7 @@ def test_an_entry_is_compared_again_once_files_have_changed(shared, tmp_path, mo
 
     def call():
         sys.modules.pop("written", None)
-        import written
-
+        written = importlib.import_module("written")
         result = first_call(written.f, (array(3),))[1]
         background.wait()
         return result, shared.stats().process.verified

@@ -141,7 +141,10 @@ def _namespace(walk: Walk, value: Any) -> None:
         mapping(walk, vars(value))
 
 
-@handles(types.GenericAlias, types.UnionType, exact=False)
+_ALIASES: list[Any] = [types.GenericAlias, types.UnionType]
+
+
+@handles(*_ALIASES, exact=False)
 def _alias(walk: Walk, value: Any) -> None:
     walk.put("alias")
     walk.value(getattr(value, "__origin__", None))

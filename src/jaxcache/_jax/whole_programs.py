@@ -128,7 +128,8 @@ def _pickler(file: io.BytesIO, devices: Iterable[Any], serialized: bytes | None)
                     return "lone", name
             if type(obj).__name__ not in ("LoadedExecutable", "Executable"):
                 return super().persistent_id(obj)
-            return "exec", serialized or super().persistent_id(obj)[1], [device.id for device in devices]
+            named: Any = ("exec", serialized) if serialized else super().persistent_id(obj)
+            return (*named, [device.id for device in devices])
 
     return Pickler(file)
 
