@@ -194,6 +194,11 @@ REFUSED = {  # a statement at the top of the module, the body of the function, w
         "remembers results",
     ),
     "what a class knows of its subclasses": ("class A:\n    pass", "return x * len(A.__subclasses__())", "subclasses"),
+    "a primitive of the users": (
+        "from jax.extend.core import Primitive\nMINE = Primitive('mine')",
+        "return MINE.bind(x)",
+        "rules of a primitive",
+    ),
     "an iterator": ("import itertools\nCOUNT = itertools.count()", "return x * next(COUNT)", "count"),
     "an array of objects": ("import numpy as np\nA = np.array([print], object)", "return x * len(A)", "objects"),
     "C code of unknown origin": ("import ctypes\nC = ctypes.CDLL(None).abs", "return x * C(1)", "ctypes|FuncPtr"),
@@ -362,3 +367,29 @@ def test_slots_containers_and_named_tuples_count_by_their_content():
     digests = [of(value) for value in values]
     assert len(set(digests)) == len(values)
     assert [of(value) for value in values] == digests
+
+
+def test_the_fields_that_a_class_is_registered_with_count(tmp_path):
+    source = """
+import jax
+from dataclasses import dataclass
+
+
+@dataclass
+class State:
+    a: object
+    b: object
+
+
+jax.tree_util.register_dataclass(State, data_fields=["a"{}], meta_fields=[{}])
+
+
+def program(x):
+    return State(x, 1)
+"""
+    digests = []
+    for number, fields in enumerate([("", '"b"'), (', "b"', ""), ("", '"b"')]):
+        files = {"__init__.py": "", "app.py": source.format(*fields)}
+        with imported(tmp_path / str(number), files) as app:
+            digests.append(digest(app.program))
+    assert digests[0] == digests[2] != digests[1]

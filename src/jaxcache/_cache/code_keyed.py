@@ -107,9 +107,9 @@ class CodeKeyedDispatcher(Dispatcher):
         return {}
 
     def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        cache, code = plugged_cache(), None
-        if cache is not None:
-            code = self._code_of(key)
+        cache = plugged_cache()
+        self._reasons.pop(key, None)
+        code = None if cache is None else self._code_of(key)
         if cache is None or code is None:
             return super().program(key, args, kwargs)
         if _has_differed(cache, code):
@@ -286,6 +286,9 @@ class CodeKeyedDispatcher(Dispatcher):
         lowered_hash: str,
         executable: Executable,
     ) -> None:
+        if _has_differed(cache, code):  # this very program, before it was to be served
+            self._note(key, _DIFFERED)
+            return
         serialized = just_served(cache) if executable.from_disk else None
         if executable.from_disk and serialized is None:
             self._note(key, "the directory has lost it meanwhile")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray, Tracer
 from jax.experimental.layout import Format, Layout
+from jax.extend.core import Primitive
 from jax.tree_util import PyTreeDef
 from numpy.typing import NDArray
 
@@ -170,6 +171,13 @@ def _tree(walk: Walk, value: Any) -> None:
             walk.put("leaf")
         else:
             walk.all_of("node", kind_and_metadata)
+
+
+@handles(Primitive, exact=False)
+def _primitive(walk: Walk, value: Any) -> None:
+    if getattr(jax.lax, f"{value.name}_p", None) is not value:
+        raise walk.fault("the rules of a primitive cannot be read")
+    walk.put("primitive", value.name)
 
 
 @handles(interfaces.jitted_type, exact=False)

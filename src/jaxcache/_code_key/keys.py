@@ -1,13 +1,16 @@
 """Keys of whole programs in a shared directory: from the code of a function, and from one call of it."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from .._calls.signature import Key
 from .._jax import configuration
 from .digest import CannotBeKeyed, digest_of
+from .origins import origin_of_module
 
 VERSION = 1  # of what a key stands for and an entry holds: raised with every change of either
 _NAME = "jaxcache-program"
@@ -87,6 +90,7 @@ def program_key(fun: Callable[..., Any], name: str, options: Mapping[str, Any], 
             ("surroundings", _surroundings()),
         ]
     )
-    parts = [("version", VERSION), (name, fun), ("options", dict(sorted(options.items())))]
+    versions = (VERSION, sys.version, np.__version__, str(origin_of_module("jax")))
+    parts = [("versions", versions), (name, fun), ("options", dict(sorted(options.items())))]
     code = digest_of(parts, call.packages | _ALWAYS)
     return ProgramKey(code.value.hex(), call.value.hex(), f"{code.stamp}{call.stamp}", code.stable.hex())
