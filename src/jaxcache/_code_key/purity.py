@@ -39,13 +39,14 @@ def fault_of_attribute(names: frozenset[str]) -> str | None:
     return f"it reads .{refused[0]}, which may differ from run to run" if refused else None
 
 
-def fault_of(origin: Origin, module: str, name: str) -> str | None:
+def fault_of(origin: Origin, module: str, name: str, *, is_module: bool = False) -> str | None:
     """Return why something of Python or of a distribution cannot be reached by code with a key; None if it can.
 
     Args:
         origin: Of the module.
         module: Its full name.
         name: Name in it; empty for the module itself.
+        is_module: Whether what is reached is a module.
     """
     dotted = f"{module}.{name}" if name else module
     if origin.kind == "python":
@@ -53,6 +54,6 @@ def fault_of(origin: Origin, module: str, name: str) -> str | None:
         return None if allowed else f"{dotted} may differ from run to run"
     if dotted.startswith(_RANDOM):
         return f"{dotted} draws random numbers"
-    if _READS.match(name.rpartition(".")[2]):
+    if not is_module and _READS.match(name.rpartition(".")[2]):
         return f"{dotted} may read a file"
     return None

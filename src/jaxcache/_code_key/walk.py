@@ -21,6 +21,7 @@ from .origins import Origin, module_of, origin_of_module, origin_of_package
 from .plain import joined, plain
 
 DOCUMENTATION = frozenset({"__doc__", "__annotations__", "__annotate__"})  # attributes that compute nothing
+_STEADY = frozenset({"jax", "numpy"})  # packages whose own objects are what their names say
 _MOST_PARTS = 1_000_000
 
 
@@ -290,15 +291,15 @@ class Walk:
             if name not in vars(module):
                 raise self.fault(f"{module.__name__} has no {name} of its own")
             return vars(module)[name]
-        fault = purity.fault_of(origin, module.__name__, name)
-        if fault is not None:
-            value = getattr(module, name, None)
-            if not (origin.kind == "distribution" and isinstance(value, types.ModuleType)) or "random" in fault:
-                raise self.fault(fault)
         try:
-            return getattr(module, name)
+            value = getattr(module, name)
         except AttributeError as error:
             raise self.fault(f"{module.__name__} has no {name}") from error
+        is_module = isinstance(value, types.ModuleType)
+        fault = purity.fault_of(origin, module.__name__, name, is_module=is_module)
+        if fault is not None:
+            raise self.fault(fault)
+        return value
 
     def _held(self, module: types.ModuleType, name: str, value: object) -> None:
         """Add a value that a module holds under a name."""
@@ -309,7 +310,7 @@ class Walk:
         try:
             content = self.apart(value)
         except CannotBeKeyed:
-            if not _is_of_a_distribution(value):
+            if origin.package not in _STEADY or not _is_of_a_distribution(value):
                 raise
             content = b"by its name"
         self.put("held by", self.owned(origin), module.__name__, name, content)
