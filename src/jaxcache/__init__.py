@@ -3,6 +3,7 @@
 from ._advice.suggestion import Suggestion
 from ._advice.suggestions import suggest
 from ._cache.cached_function import CachedFunction
+from ._cache.code_keyed import StaleProgramWarning
 from ._cache.compiler import CompileLimitExceeded
 from ._cache.jit_cache import JitCache
 from ._cache.stats import CacheStats, FunctionStats
@@ -83,6 +84,7 @@ __all__ = [
     "ProcessCache",
     "ReplayResult",
     "SolveResult",
+    "StaleProgramWarning",
     "Suggestion",
     "Trace",
     "UntrustedDirectoryError",

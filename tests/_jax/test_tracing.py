@@ -176,7 +176,7 @@ def test_programs_are_the_same_text_as_under_jit():
     from jaxcache._cache.executable import Program
 
     x = np.ones(3, np.float32)
-    mine = Program(program, {}, (x,), {})._lowered.as_text()
+    mine = Program(program, {}, (x,), {}).lowered.as_text()
     assert mine == jax.jit(program).lower(x).as_text()
 
 

@@ -15,7 +15,8 @@ FLOORS = [  # bottom to top; a package imports from floors below its own, and fr
     {"_primitives"},
     {"_jax", "_policies", "_remote"},
     {"_calls", "_disk", "_replay"},
-    {"_cache", "_tiers"},
+    {"_code_key", "_tiers"},
+    {"_cache"},
     {"_loops", "_padding", "_process"},
     {"_advice", "_cli"},
 ]

@@ -16,7 +16,7 @@ from .._jax.notices import warn
 from .._primitives.sizes import format_size
 from .bypasses import end_of_bypasses
 from .entries import Entry, FunctionEntries, FunctionRecord, PendingCompile
-from .executable import Executable, NotLowerable, Program
+from .executable import Buildable, Executable, NotLowerable
 from .recorder import Recorder
 from .state import CacheState
 
@@ -48,7 +48,7 @@ class Compilable(Protocol):
         """Describe a call that is looked up by ``key``."""
         ...
 
-    def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+    def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Buildable:
         """Trace and lower for a key that has no entry."""
         ...
 

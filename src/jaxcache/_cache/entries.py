@@ -19,7 +19,7 @@ from .._calls.identity import combine
 from .._calls.misses import Miss, listed
 from .._calls.signature import Key
 from .._jax.compile_events import Cause
-from .._jax.fast_dispatch import NO_TABLE, Table, with_fast_path
+from .._jax.fast_dispatch import NO_TABLE, Ask, Table, with_fast_path
 from .._policies.bounded_set import Weight
 from .._replay.costs import Cost, name_of_signature
 from .prepared import Prepared
@@ -57,11 +57,11 @@ class Entry:
 
     __slots__ = ("__weakref__", "call", "in_table", "jitted", "key", "record", "retired")
 
-    def __init__(self, record: EntryRecord, key: Key, call: Callable[..., Any]) -> None:
+    def __init__(self, record: EntryRecord, key: Key, call: Callable[..., Any], ask_for: Ask | None = None) -> None:
         self.record = record
         self.key = key
         self.jitted = call  # behaves as ``jax.jit`` does, also for tracers
-        self.call = with_fast_path(call)  # tells which of JAX's fast paths it took
+        self.call = with_fast_path(call, ask_for)  # tells which of JAX's fast paths it took
         self.in_table = False  # whether it may be added to the function's table
         self.retired = NO_TABLE  # the table that it was in, to be freed with it
         record.entry = weakref.ref(self)

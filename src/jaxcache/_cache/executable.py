@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import jax
 
 from .._calls.signature import Uncacheable
 from .._jax import interfaces, tracing
-from .._jax.fast_dispatch import jit_like
+from .._jax.fast_dispatch import Ask, jit_like
 from .._policies.bounded_set import Weight
 
 # The model of what a process gains for one held executable, fitted on CPU to what benchmarks/memory.py measures: a base
@@ -59,6 +59,7 @@ class Executable:
         compile_seconds: Compiling, or loading if ``from_disk``.
         storing_seconds: Of these, writing to the persistent cache.
         from_disk: Whether JAX's persistent cache served it.
+        ask_for: Serves a call in the place of ``call`` where the program was loaded without tracing.
     """
 
     call: Callable[..., Any]
@@ -68,6 +69,7 @@ class Executable:
     compile_seconds: float
     storing_seconds: float
     from_disk: bool
+    ask_for: Ask | None = None
 
     @property
     def seconds(self) -> float:
@@ -132,13 +134,15 @@ class OwnJit:
     Attributes:
         call: Takes the function's arguments; behaves as ``jax.jit`` does, also for tracers.
         seconds: Spent so far on tracing and lowering here.
+        anew: Whether functions within it are traced again too, whenever JAX has traced them before.
     """
 
-    __slots__ = ("call", "seconds")
+    __slots__ = ("anew", "call", "seconds")
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call: Any = call
         self.seconds = 0.0
+        self.anew = False
 
     @classmethod
     def over(cls, fun: Callable[..., Any], options: Mapping[str, Any], jitted: Any = None) -> Self:
@@ -174,7 +178,7 @@ class OwnJit:
         """
         started = time.perf_counter()
         try:
-            with tracing.own_traces():
+            with tracing.own_traces(anew=self.anew):
                 return self.call.trace(*args, **kwargs)
         finally:
             self.seconds += time.perf_counter() - started
@@ -189,7 +193,7 @@ class OwnJit:
         constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
         apart = sum(int(getattr(constant, "nbytes", 0)) for constant in constants) >= LARGE_CONSTANTS_BYTES
         try:
-            with tracing.own_traces(), tracing.own_module_context() if apart else nullcontext():
+            with tracing.own_traces(anew=self.anew), tracing.own_module_context() if apart else nullcontext():
                 return jax.stages.Traced.lower(traced)
         except Exception as error:
             raise NotLowerable from error
@@ -197,8 +201,20 @@ class OwnJit:
             self.seconds += time.perf_counter() - started
 
 
+class Buildable(Protocol):
+    """Program of one signature that is to be compiled, or was loaded."""
+
+    def compile(self) -> Executable:
+        """Return the executable."""
+        ...
+
+
 class Program:
-    """A function traced and lowered for one signature, to be compiled."""
+    """A function traced and lowered for one signature, to be compiled.
+
+    Attributes:
+        lowered: JAX's ``Lowered``.
+    """
 
     def __init__(
         self,
@@ -215,7 +231,7 @@ class Program:
             Exception: Whatever ``jax.jit(fun)(*args, **kwargs)`` raises before it compiles.
         """
         self._own_jit = own_jit or OwnJit.over(fun, options)
-        self._lowered = self._own_jit.lower(self._own_jit.trace(args, kwargs))
+        self.lowered = self._own_jit.lower(self._own_jit.trace(args, kwargs))
 
     def compile(self) -> Executable:
         """Compile; other threads may lower and compile meanwhile.
@@ -228,10 +244,10 @@ class Program:
             interfaces.persistent_hits(),
             interfaces.stored_seconds(),
         )
-        compiled = self._lowered.compile()
+        compiled = self.lowered.compile()
         compile_seconds = time.perf_counter() - started
-        weight, constants_bytes = _weigh(compiled, interfaces.constant_arguments_bytes(self._lowered))
-        interfaces.forget_module(self._lowered)
+        weight, constants_bytes = _weigh(compiled, interfaces.constant_arguments_bytes(self.lowered))
+        interfaces.forget_module(self.lowered)
         tracing.forget_values()
         return Executable(
             call=self._own_jit.call,

@@ -8,10 +8,11 @@ from typing import Any, Self, overload
 from .._calls.misses import Explanation
 from .._policies import Policy, policy_maker
 from .._policies.bounded_set import BoundedSet
-from .._primitives.checks import check_optional_whole_number
+from .._primitives.checks import check_optional_whole_number, check_share
 from .._primitives.sizes import format_size, parse_size
 from .._replay.costs import Cost, CostTable
 from .cached_function import CachedFunction, Dispatcher
+from .code_keyed import CodeKeyedDispatcher, RecordedCodeKeyedDispatcher
 from .compiler import Compiler
 from .executable import mappings_limit
 from .front import call_behind, dispatcher_behind
@@ -116,6 +117,8 @@ class JitCache:
         *,
         key: Callable[..., Any] | None = None,
         max_compiles: int | None = None,
+        code_key: bool = False,
+        verify: float = 0.05,
         **options: Any,
     ) -> CachedFunction | Callable[[Callable[..., Any]], CachedFunction]:
         """Return ``fun`` as a function compiled on demand and held by this cache.
@@ -127,18 +130,41 @@ class JitCache:
             key: Replaces the signature: called with the arguments, it returns something hashable. Calls with equal
                 keys share an entry; if they differ in shape, that entry compiles for each and weighs more than it says.
             max_compiles: As for the cache, but for this function.
+            code_key: Whether programs are looked up in the shared directory by the function's code and all that it
+                reaches, before anything is traced. Needs ``jaxcache.use_directory``; what cannot be looked up so is
+                traced, and :meth:`explain` says why.
+            verify: Of ``code_key``: share of the programs loaded that are traced in the background and compared, from 0
+                to 1. Each is so once for every state of the source files, whatever the share.
             **options: Options of ``jax.jit``: ``static_argnums``, ``static_argnames``, ``donate_argnums``, …
         """
         if fun is _DECORATOR:
-            return functools.partial(self.jit, key=key, max_compiles=max_compiles, **options)
+            return functools.partial(
+                self.jit, key=key, max_compiles=max_compiles, code_key=code_key, verify=verify, **options
+            )
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
-        max_compiles = _check_max_compiles(max_compiles)
+        max_compiles, verify = _check_max_compiles(max_compiles), check_share(verify, "verify")
+        if code_key:
+            return self._code_keyed(fun, key, max_compiles, verify, options)
         if self._recorder is None:
             return CachedFunction(Dispatcher(self._compiler, fun, key, max_compiles, options), fun)
         return RecordedFunction(
             RecordedDispatcher(self._compiler, fun, key, max_compiles, options, self._recorder), fun
         )
+
+    def _code_keyed(
+        self, fun: Any, key: object, max_compiles: int | None, verify: float, options: dict[str, Any]
+    ) -> CachedFunction:
+        if key is not None:
+            raise ValueError("key must be None with code_key=True, which looks programs up by their whole signature")
+        dispatcher: CodeKeyedDispatcher
+        if self._recorder is None:
+            dispatcher, face = CodeKeyedDispatcher(self._compiler, fun, None, max_compiles, options), CachedFunction
+        else:
+            face = RecordedFunction
+            dispatcher = RecordedCodeKeyedDispatcher(self._compiler, fun, None, max_compiles, options, self._recorder)
+        dispatcher.verify = verify
+        return face(dispatcher, fun)
 
     def stats(self) -> CacheStats:
         """Return the counts so far, as one consistent snapshot."""

@@ -312,7 +312,7 @@ class CacheState:
             dropped: list[object] = [self._flush_and_reap()]
             miss = self.diagnose(function, description, own_key) if requested else None
             record = self._record_of(function, description, executable)
-            entry = Entry(record, key, executable.call)
+            entry = Entry(record, key, executable.call, executable.ask_for)
             function.forget_ghost(description)
             self._count(function, record.cost, executable, miss)
             self._sources.add_call(function, description)

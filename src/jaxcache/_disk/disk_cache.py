@@ -295,9 +295,13 @@ class DiskCache:
             ValueError: If ``key`` is empty.
         """
         check_not_empty(key, "key")
+        return self.peek(key) is not None
+
+    def peek(self, key: str) -> bytes | None:
+        """Return what :meth:`get` would, without a request: nothing is counted, and nobody waited for."""
         entry_id = entry_id_of(self.fingerprint.id, key)
         found = self._peek(entry_id, key) or self._layers.find(entry_id, key)
-        return not self._closed and found is not None
+        return None if self._closed or found is None else found.value
 
     def would_hit(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> WouldHit:
         """Return where the program of a call is, if anywhere; it is traced and lowered, and neither compiled nor run.

@@ -43,10 +43,11 @@ _plugged: "_Plug | None" = None
 
 
 class _CompiledByThread(threading.local):
-    """Executable that this thread has just compiled, and module of which it has just made a key."""
+    """Executable that this thread has just compiled, module of which it has just made a key, and key just served."""
 
     executable: Any = None
     module: Any = None
+    served_key: str | None = None
 
 
 _compiled = _CompiledByThread()
@@ -143,6 +144,16 @@ def plugged_cache() -> DiskCache | None:
     return None if plugged is None else plugged.cache
 
 
+def just_served(cache: DiskCache) -> bytes | None:
+    """Return the executable, as XLA serializes it, that JAX has last read from ``cache`` in this thread.
+
+    One that was loaded cannot be serialized again: XLA's CPU backend then leaves out its functions.
+    """
+    key = _compiled.served_key
+    value = None if key is None else cache.peek(key)
+    return None if value is None else decompressed(value)[0]
+
+
 def is_distributed() -> bool:
     """Return whether JAX runs one program over several processes."""
     try:
@@ -192,7 +203,9 @@ def _interface_of(cache: DiskCache, interface: Any) -> Any:
 
         def get(self, key: str) -> bytes | None:
             answer_probe(key)
-            return cache.get(key)
+            value = cache.get(key)
+            _compiled.served_key = None if value is None else key
+            return value
 
         def put(self, key: str, value: bytes) -> None:
             cache.put(key, value)

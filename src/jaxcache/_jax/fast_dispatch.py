@@ -87,11 +87,19 @@ def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:
     return copied
 
 
-def with_fast_path(jitted: Any) -> Callable[..., dict[FastPath | None, Any]]:
-    """Return ``jitted`` with results ``{fast path: result}``; the path is None where JAX keeps none for the call."""
+Ask = Callable[..., tuple[Any, Any, bool]]  # returns a call's result, the data of its fast path, and if to forget it
+
+
+def with_fast_path(jitted: Any, ask_for: Ask | None = None) -> Callable[..., dict[FastPath | None, Any]]:
+    """Return ``jitted`` with results ``{fast path: result}``; the path is None where JAX keeps none for the call.
+
+    Args:
+        jitted: The jitted function.
+        ask_for: Serves, in the place of JAX, a call that C++ does not know.
+    """
     try:
         state = jitted.__getstate__()
-        ask_jax, fun, registry = state["cache_miss"], state["fun"], state["pytree_registry"]
+        ask_jax, fun, registry = ask_for or state["cache_miss"], state["fun"], state["pytree_registry"]
     except Exception:
         return lambda *args, **kwargs: {None: jitted(*args, **kwargs)}
 

@@ -15,7 +15,7 @@ import functools
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,10 +34,23 @@ _VALUE_CACHES = (
 )
 
 
+_TRACES = (  # JAX's memories of traced functions beside the one that is patched
+    ("ad_checkpoint", "_trace_to_jaxpr"),
+    ("compute_on", "_trace_to_jaxpr"),
+    ("custom_derivatives", "_closure_convert_for_avals"),
+    ("interpreters.partial_eval", "_cached_trace_to_jaxpr"),
+    ("lax.lax", "_reduction_jaxpr"),
+    ("lax.lax", "_trace_composite_to_jaxpr"),
+    ("lax.lax", "_variadic_reduction_jaxpr"),
+    ("state.discharge", "_initial_style_jaxpr"),
+)
+
+
 class _Build(threading.local):
     """Stand-ins of this thread's build under way, by the function that they stand for."""
 
     stand_ins: dict[Callable[..., Any], Callable[..., Any]] | None = None
+    anew = False  # whether the program's own functions have stand-ins too
 
 
 _build = _Build()
@@ -96,7 +109,7 @@ class _Patch:
     def stand_in(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         # Not for other threads, nor for what runs at once (the entry's own function, eager work on constants), nor for
         # the program's own functions: it may rely on their being traced once.
-        if _build.stand_ins is None or self._at_top() or self._folding.value or not _is_of_jax(fun):
+        if _build.stand_ins is None or self._at_top() or self._folding.value or not (_build.anew or _is_of_jax(fun)):
             return fun
         try:
             replacement = _build.stand_ins.get(fun)
@@ -143,11 +156,11 @@ def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     return stand_in
 
 
-def _bind_value_caches() -> list[Callable[[], None]]:
+def _bind_caches(names: Iterable[tuple[str, str]]) -> list[Callable[[], None]]:
     import importlib
 
     clears = []
-    for module, name in _VALUE_CACHES:
+    for module, name in names:
         try:
             clears.append(getattr(importlib.import_module(f"jax._src.{module}"), name).cache_clear)
         except Exception:  # another version: a little more memory stays behind
@@ -156,24 +169,33 @@ def _bind_value_caches() -> list[Callable[[], None]]:
 
 
 _patch, FAULT = _bind()
-_empty_value_caches = _bind_value_caches()
+_empty_value_caches = _bind_caches(_VALUE_CACHES)
+_forget_traces = _bind_caches(_TRACES)
 
 
 @contextmanager
-def own_traces() -> Iterator[None]:
-    """Have what this thread traces belong to what it builds, while this is open."""
+def own_traces(*, anew: bool = False) -> Iterator[None]:
+    """Have what this thread traces belong to what it builds, while this is open.
+
+    Args:
+        anew: Whether the program's own functions are traced for this build alone as well, so that it depends on nothing
+            that they have seen before.
+    """
     if _patch is None or not _patch.may_apply():
         yield
         return
-    outer, build = _build.stand_ins, _Token()
+    outer, before, build = _build.stand_ins, _build.anew, _Token()
     try:
         with _lock:
             _under_way.append(weakref.ref(build))
             _patch.apply()
-        _build.stand_ins = {}
+        _build.stand_ins, _build.anew = {}, anew
+        if anew:
+            for forget in _forget_traces:  # nothing is compiled again for it
+                forget()
         yield
     finally:
-        _build.stand_ins = outer
+        _build.stand_ins, _build.anew = outer, before
         with _lock:
             _under_way[:] = [other for other in _under_way if other() not in (None, build)]
             if not _under_way:
