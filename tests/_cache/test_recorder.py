@@ -22,19 +22,20 @@ from jaxcache._replay.trace import Event
 
 PARTS = "part-*.parquet"
 LENGTHS = np.random.default_rng(7).zipf(1.4, 90) % 9 + 1
-COSTS = CostTable({f"double(float32[{n}])": Cost(1 + n * 7 % 5, (1 + n * 11 % 7) / 4) for n in range(1, 10)})
+COSTS = CostTable({f"column(float32[{n}])": Cost(1 + n * 7 % 5, (1 + n * 11 % 7) / 4) for n in range(1, 10)})
 
 
-def double(x):
-    return x * 2
+def column(x):
+    """Return the vector as a column, which XLA compiles in a third of the time that arithmetic takes."""
+    return x.reshape(-1, 1)
 
 
-def triple(x):
-    return x * 3
+def row(x):
+    return x.reshape(1, -1)
 
 
 def run(cache, lengths=LENGTHS):
-    function = cache.jit(double)
+    function = cache.jit(column)
     for length in lengths:
         function(np.ones(length, np.float32))
     return cache.stats()
@@ -68,9 +69,9 @@ def test_the_replay_of_one_recorded_run_is_every_run_with_another_setting(name, 
 
 
 def test_a_part_that_is_closed_in_time_changes_no_decision(tmp_path):
-    with JitCache(4, "lru", costs=CostTable({f"{name}(float32[{n}])": Cost(1, 1.0) for name in ("double", "triple")
+    with JitCache(4, "lru", costs=CostTable({f"{name}(float32[{n}])": Cost(1, 1.0) for name in ("column", "row")
                                              for n in range(9)}), record=tmp_path / "t") as cache:  # fmt: skip
-        functions = [cache.jit(double), cache.jit(triple)]
+        functions = [cache.jit(column), cache.jit(row)]
         for step, length in enumerate(LENGTHS[:40]):
             functions[step % 2](np.ones(length % 3 + 1, np.float32))
             cache._state._recorder._hand_over_in_time()  # as its thread does now and then
@@ -82,11 +83,11 @@ def test_a_part_that_is_closed_in_time_changes_no_decision(tmp_path):
 
 def test_a_row_says_what_a_call_weighed_and_cost(unbounded):
     assert unbounded.requests == len(LENGTHS)
-    assert [f"double(float32[{n}])" for n in LENGTHS] == unbounded.labels[unbounded.signatures].tolist()
+    assert [f"column(float32[{n}])" for n in LENGTHS] == unbounded.labels[unbounded.signatures].tolist()
     assert unbounded.size_bytes.tolist() == [COSTS[text].size_bytes for text in unbounded.labels]
     assert unbounded.compile_seconds.tolist() == [COSTS[text].seconds for text in unbounded.labels]
     columns = unbounded.columns
-    assert set(columns["function"]) == {"double"}
+    assert set(columns["function"]) == {"column"}
     missed = columns["tier"] == "compiled"
     assert missed.sum() == len(unbounded.labels)
     for name in ("lowering_seconds", "backend_seconds"):
@@ -104,7 +105,7 @@ def test_a_row_says_what_a_call_weighed_and_cost(unbounded):
 
 def test_the_replay_of_a_run_of_several_threads_is_that_run(tmp_path):
     with JitCache(costs=COSTS, record=tmp_path / "t") as cache:
-        function = cache.jit(double)
+        function = cache.jit(column)
 
         def work(seed):
             draw = np.random.default_rng(seed)
@@ -125,7 +126,7 @@ def test_the_replay_of_a_run_of_several_threads_is_that_run(tmp_path):
 
 def test_what_is_warmed_and_cleared_is_replayed_too(tmp_path):
     with JitCache(9, "lru", costs=COSTS, record=tmp_path / "t") as cache:
-        function = cache.jit(double)
+        function = cache.jit(column)
         function.warm(jax.ShapeDtypeStruct((3,), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.float32))
         run(cache, [3, 5, 1])
         cache.clear(function)
@@ -152,17 +153,17 @@ def test_equal_calls_of_two_functions_are_two_signatures(tmp_path):
 
 def test_the_lengths_of_bucketed_calls_are_kept(tmp_path):
     with JitCache(record=tmp_path / "t") as cache:
-        function = bucketed(double, cache=cache, buckets=[4, 8], check=False)
+        function = bucketed(column, cache=cache, buckets=[4, 8], check=False)
         for length in (3, 4, 7, 3, 20):
             function(np.ones(length, np.float32))
-        cache.jit(double)(np.ones(2, np.float32))
+        cache.jit(column)(np.ones(2, np.float32))
     trace = Trace.load(tmp_path / "t")
     assert trace.columns["lengths"].tolist() == [[3], [4], [7], [3], [20], [0]]
 
 
 def test_many_hits_are_several_parts_in_order(tmp_path):
     with JitCache(record=tmp_path / "t") as cache:
-        function, x = cache.jit(double), jnp.ones(3)
+        function, x = cache.jit(column), jnp.ones(3)
         for _ in range(PART_ROWS + 2000):
             function(x)
         live = cache.stats()
@@ -243,7 +244,7 @@ def test_a_directory_that_cannot_be_written_ends_the_recording_and_not_the_progr
     shutil.rmtree(tmp_path / "t")
     (tmp_path / "t").write_text("in the way")
     with pytest.warns(RuntimeWarning, match=r"recording to .*t ended after 0 parts"), cache:
-        assert cache.jit(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+        assert cache.jit(column)(np.ones(2, np.float32)).tolist() == [[1], [1]]
 
 
 def test_what_is_there_already_is_refused(tmp_path):
@@ -275,7 +276,7 @@ def test_a_recording_in_numpys_format_needs_no_pyarrow_and_is_the_same(tmp_path,
                 without.setitem(sys.modules, "pyarrow", None)
             with JitCache(costs=COSTS, record=tmp_path / name) as cache:
                 run(cache)
-                padded = bucketed(double, cache=cache, buckets=(4, 8), axes=0)
+                padded = bucketed(column, cache=cache, buckets=(4, 8), axes=0)
                 padded(np.ones(3, np.float32))
         traces[name] = Trace.load(tmp_path / name)
     ours, theirs = traces.values()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 
 from jaxcache import POLICIES, Trace, optimum, replay
 from jaxcache._replay.bound import _compress, _deflect, _lagrangian, find_intervals, pack_intervals
@@ -15,6 +14,8 @@ from jaxcache._replay.compiled_loops import deflect, lagrangian, pack
 
 from .._policies.test_contract import REQUESTS
 from .test_replay import hide_numba, trace_of, zipf
+
+linprog = pytest.importorskip("scipy.optimize").linprog  # imported, basedpyright infers its types for ten seconds
 
 
 def exact_relaxation(trace, limit):

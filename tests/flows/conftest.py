@@ -9,7 +9,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("eviction=lru,gdsf", "workload=monte_carlo,iterative_solver")
-SMALL = ("workload.requests=12", "shapes.distinct=4", "shapes.largest=24", "memory_limit=8MiB")
+SMALL = ("workload.requests=8", "shapes.distinct=4", "shapes.largest=24", "memory_limit=8MiB")
 
 
 @pytest.fixture(scope="session")

@@ -217,10 +217,15 @@ def test_a_worker_that_comes_later_and_differs_is_given_nothing(prefect_home, sc
         until_ready(first)
         assert listening(dask_processes(first)[0]) == {"127.0.0.1"}  # as the scheduler; else anyone could run code
         sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
-        wait_for(lambda: trials_of(first))
+        under_way = wait_for(lambda: trials_of(first))
+        for trial in under_way:
+            trial.suspend()  # or the sweep may have ended before the other worker is there
         with started(*one, **other_sources) as wrong:
             until_ready(wrong)
             first.terminate()
+            for trial in under_way:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    trial.resume()
             refused = "runs other sources than this; check out the same commit: it is given nothing."
             assert refused in wait_for_line(sweep.stderr, "it is given nothing")
             with host(address, tmp_path / "b"):
