@@ -3,8 +3,8 @@
     python -m benchmarks.warm_start [--rounds 7] [--workloads transformer …]
 
 Fresh processes, interleaved: JAX's own persistent cache, our directory, and our directory under ``code_key=True``,
-which starts without tracing. The clock runs from before the first call of the first function until all results are there;
-importing JAX and making its backend, which all have in common, comes before.
+which starts without tracing. The clock runs from before the first call of the first function until all results are
+there; importing JAX and making its backend, which all have in common, comes before.
 """
 
 import argparse
