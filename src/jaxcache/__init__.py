@@ -3,13 +3,13 @@
 from ._advice.suggestion import Suggestion
 from ._advice.suggestions import suggest
 from ._cache.cached_function import CachedFunction
-from ._cache.code_keyed import StaleProgramWarning
 from ._cache.compiler import CompileLimitExceeded
 from ._cache.jit_cache import JitCache
 from ._cache.stats import CacheStats, FunctionStats
 from ._calls.description import Difference
 from ._calls.misses import Explanation, Miss, MissStormWarning
 from ._calls.signature import Call
+from ._code_key.stale import StaleProgramWarning
 from ._disk.disk_cache import DiskCache
 from ._disk.faults import DiskCacheWarning
 from ._disk.stats import DiskCounts, DiskStats, FingerprintStats

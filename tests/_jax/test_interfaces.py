@@ -71,7 +71,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import jaxcache
     cache = jaxcache.JitCache("1MiB")
-    f = cache.jit(lambda x: x + 1)
+    f = cache.jit(lambda x: x + 1, code_key=True)
     try:
         assert f(np.ones(3)).tolist() == [2, 2, 2]
     except AttributeError:  # jax itself misses what was taken away

@@ -23,6 +23,7 @@ from .._calls.signature import Key, abstract_leaf, placement
 from .._code_key.background import background, context_of_new_thread
 from .._code_key.digest import CannotBeKeyed
 from .._code_key.keys import ProgramKey, prefix_of, program_key, refused_key
+from .._code_key.stale import StaleProgramWarning
 from .._code_key.walk import Walk, handles
 from .._disk.disk_cache import DiskCache
 from .._disk.jax_backend import just_served, plugged_cache
@@ -31,8 +32,10 @@ from .._jax import interfaces, whole_programs
 from .._jax.notices import warn
 from .._policies.bounded_set import Weight
 from .cached_function import CachedFunction, Dispatcher
+from .compiler import Compiler
 from .executable import Executable, OwnJit, Program
 from .recorded_function import RecordedDispatcher, RecordedFunction
+from .recorder import Recorder
 
 _REASONS = 64  # of each function, for explanations
 _drawn = random.Random()  # of our own: the program's sequence of random numbers stays as it is
@@ -43,10 +46,6 @@ _asked: set[tuple[str, str]] = set()  # likewise, of those that the directory wa
 @handles(CachedFunction, RecordedFunction)
 def _cached_function(walk: Walk, value: Any) -> None:
     walk.value(value._jaxcache.plain)
-
-
-class StaleProgramWarning(RuntimeWarning):
-    """A program that was loaded without tracing differs from what its function is traced to."""
 
 
 _DIFFERED = "a program of this code differed from what it was traced to"
@@ -341,3 +340,20 @@ def _description(leaf: Any) -> Any:
     if not hasattr(leaf, "shape"):
         return leaf
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=placement(leaf), weak_type=aval.weak_type)
+
+
+def code_keyed_function(
+    compiler: Compiler,
+    fun: Any,
+    max_compiles: int | None,
+    verify: float,
+    options: dict[str, Any],
+    recorder: Recorder | None,
+) -> CachedFunction:
+    """Return ``fun`` as a function whose programs the shared directory is asked for before anything is traced."""
+    if recorder is None:
+        dispatcher = CodeKeyedDispatcher(compiler, fun, None, max_compiles, options)
+    else:
+        dispatcher = RecordedCodeKeyedDispatcher(compiler, fun, None, max_compiles, options, recorder)
+    dispatcher.verify = verify
+    return CachedFunction(dispatcher, fun) if recorder is None else RecordedFunction(dispatcher, fun)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, overload
 
 from .._calls.misses import Explanation
+from .._jax import interfaces
 from .._policies import Policy, policy_maker
 from .._policies.bounded_set import BoundedSet
 from .._primitives.checks import check_optional_whole_number, check_share
 from .._primitives.sizes import format_size, parse_size
 from .._replay.costs import Cost, CostTable
 from .cached_function import CachedFunction, Dispatcher
-from .code_keyed import CodeKeyedDispatcher, RecordedCodeKeyedDispatcher
 from .compiler import Compiler
 from .executable import mappings_limit
 from .front import call_behind, dispatcher_behind
@@ -144,27 +144,17 @@ class JitCache:
         if key is not None and not callable(key):
             raise TypeError(f"key must be a function of the arguments, but is {key!r}")
         max_compiles, verify = _check_max_compiles(max_compiles), check_share(verify, "verify")
-        if code_key:
-            return self._code_keyed(fun, key, max_compiles, verify, options)
+        if code_key and key is not None:
+            raise ValueError("key must be None with code_key=True, which looks programs up by their whole signature")
+        if code_key and interfaces.FAULT is None:
+            from .code_keyed import code_keyed_function  # here: few programs need what it imports
+
+            return code_keyed_function(self._compiler, fun, max_compiles, verify, options, self._recorder)
         if self._recorder is None:
             return CachedFunction(Dispatcher(self._compiler, fun, key, max_compiles, options), fun)
         return RecordedFunction(
             RecordedDispatcher(self._compiler, fun, key, max_compiles, options, self._recorder), fun
         )
-
-    def _code_keyed(
-        self, fun: Any, key: object, max_compiles: int | None, verify: float, options: dict[str, Any]
-    ) -> CachedFunction:
-        if key is not None:
-            raise ValueError("key must be None with code_key=True, which looks programs up by their whole signature")
-        dispatcher: CodeKeyedDispatcher
-        if self._recorder is None:
-            dispatcher, face = CodeKeyedDispatcher(self._compiler, fun, None, max_compiles, options), CachedFunction
-        else:
-            face = RecordedFunction
-            dispatcher = RecordedCodeKeyedDispatcher(self._compiler, fun, None, max_compiles, options, self._recorder)
-        dispatcher.verify = verify
-        return face(dispatcher, fun)
 
     def stats(self) -> CacheStats:
         """Return the counts so far, as one consistent snapshot."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .._remote.remote import Remote
 from .._remote.urls import check_url
 from .entry_format import Authentication, EntryFault, decode
 from .faults import Faults
@@ -55,6 +54,8 @@ class RemoteTier:
         if address.scheme == "file":
             folder, owners = Path(unquote(urlsplit(url).path)), (os.geteuid(), ROOT_USER)
             establish(folder, key_file, key_ring=key_ring, owners=owners, argument="remote")
+        from .._remote.remote import Remote  # here: it imports asyncio
+
         self._remote = Remote(
             address,
             publish=publish and (key_ring is None or key_ring.private is not None),
