@@ -141,7 +141,7 @@ def test_killed_workers_and_killed_sweeps_lose_no_trial_and_leave_no_process(pre
         wait_for(lambda: not trials_of(first) and not trials_of(second))
 
         sweep = sweeping(prefect_home, tmp_path / "outputs", *words)
-        wait_for(lambda: trials_of(first) and trials_of(second))
+        wait_for(lambda: trials_of(first) or trials_of(second))  # the other trial may have ended before the interrupt
         sweep.kill()
         sweep.communicate()
         wait_for(lambda: not trials_of(first) and not trials_of(second))

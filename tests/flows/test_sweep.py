@@ -20,7 +20,7 @@ from .conftest import PROGRAMS, PROJECT, SMALL, command, environment, newest, pe
 
 # Trials of some seconds: every miss compiles, so that there is time to end them.
 COMPILING = ("workload=monte_carlo", "persistent=off", "shapes.distinct=4", "shapes.largest=24",
-             "workload.requests=10", "memory_limit=8MiB")  # fmt: skip
+             "workload.requests=15", "memory_limit=8MiB")  # fmt: skip
 
 OPTIONS = ", ".join(sorted(POLICIES))
 
