@@ -117,3 +117,19 @@ def test_a_worker_of_multiprocessing_counts_its_last_hit(tmp_path):
     command = [sys.executable, "-W", "ignore", tmp_path / "program.py", tmp_path / "shared"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "2\n"
+
+
+def test_a_pause_waits_for_a_batch_that_the_timer_is_writing():
+    began, goes_on, written = threading.Event(), threading.Event(), []
+
+    def write(batch):
+        began.set()
+        goes_on.wait(30)
+        written.append(dict(batch.counts))
+
+    pending = Pending(write)
+    pending.add(counts={"hits": 1})
+    assert began.wait(30)
+    threading.Timer(0.2, goes_on.set).start()
+    pending.pause()
+    assert written == [{"hits": 1}]

@@ -62,6 +62,7 @@ class Pending:
         self._batch = Batch()
         self.process_counts: Counter[str] = Counter()  # of this process, since it began
         self._timer: threading.Timer | None = None
+        self._fired: threading.Thread | None = None  # the last timer that may still be writing
         self._ends_as_worker = False
 
     def add(
@@ -94,9 +95,11 @@ class Pending:
     def pause(self) -> None:
         """Write what is pending, and leave no thread that a fork could find at work."""
         timer, self._timer = self._timer, None
-        if timer is not None and timer is not threading.current_thread():
+        if timer is not None:
             timer.cancel()
-            timer.join(_LONGEST_WAIT_SECONDS)
+        for thread in (timer, self._fired):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(_LONGEST_WAIT_SECONDS)
         self.flush()
 
     def _start_timer(self) -> bool:
@@ -116,8 +119,8 @@ class Pending:
         if util is None or self._ends_as_worker or sys.modules["multiprocessing.process"].parent_process() is None:
             return
         self._ends_as_worker = True
-        util.Finalize(None, self.flush, exitpriority=0)
+        util.Finalize(None, self.pause, exitpriority=0)
 
     def _flush_in_time(self) -> None:
-        self._timer = None
+        self._fired, self._timer = threading.current_thread(), None
         self.flush()
