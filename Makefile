@@ -83,6 +83,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.buckets
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
+	$(BIN)/python -m benchmarks.warm_start
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers
