@@ -16,15 +16,13 @@ from .connection import check_process
 from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from .files import EntryFiles, EntryId
-from .integrity import have_right_totals
 from .pending import Batch, Hit
-from .priority import RERANKED_BY_HITS, EntryCost, priority
+from .priority import EntryCost, priority
 from .ranking import dearest, lowest_first, rank_all, record_past
 from .runs import Runs
+from .statements import add_counts, delete, insert, look_up, mend_totals, next_number, was_hit
 
 _MANY_VICTIMS = 8  # of one put: before so many go, the totals that ask for it are added up again
-
-Counts = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +92,8 @@ class Index:
         self, db: sqlite3.Connection, fingerprint: str, batch: Batch, settings: Mapping[str, object]
     ) -> list[Hit]:
         """Return the hits of entries that the index does not know."""
-        unknown = [hit for hit in batch.hits if not _was_hit(db, hit.entry_id)]
-        _count(db, fingerprint, batch.counts)
+        unknown = [hit for hit in batch.hits if not was_hit(db, hit.entry_id)]
+        add_counts(db, fingerprint, batch.counts)
         for request in batch.requests:
             self.runs.record_request(fingerprint, settings, request)
         return unknown
@@ -103,11 +101,11 @@ class Index:
     def _adopt(self, db: sqlite3.Connection, hit: Hit) -> None:
         """Insert a row for a file that another host has put, or that is older than the index."""
         if self._files.exists(hit.entry_id):
-            _insert(db, hit.entry_id, hit.meta, hit.size_bytes, time.time(), frequency=1, pending=None)
+            insert(db, hit.entry_id, hit.meta, hit.size_bytes, time.time(), frequency=1, pending=None)
 
     def why_absent(self, entry_id: EntryId) -> str:
         """Return why an entry is absent; a row without a file is deleted."""
-        row, past, other = self.database.change(_look_up, entry_id)
+        row, past, other = self.database.change(look_up, entry_id)
         if row == (None,):
             self.forget(entry_id)
             return "vanished"
@@ -116,12 +114,12 @@ class Index:
         return "other_fingerprint" if other else "new"
 
     def is_unstored(self, entry_id: EntryId) -> bool:
-        return self.database.change(_look_up, entry_id)[1] == ("not_stored",)
+        return self.database.change(look_up, entry_id)[1] == ("not_stored",)
 
     def record_unstored(self, entry_id: EntryId) -> None:
         """Record that a program was compiled and is not to be stored, so that nobody waits for it."""
         self.database.when_free(
-            lambda: self.database.change(lambda db: record_past(db, entry_id, 0, "not_stored", _next(db)[0]))
+            lambda: self.database.change(lambda db: record_past(db, entry_id, 0, "not_stored", next_number(db)[0]))
         )
 
     # -- changes of the entries
@@ -148,7 +146,7 @@ class Index:
     def _make_room(
         self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
     ) -> list[EntryId] | None:
-        number, clock, eviction = _next(db)
+        number, clock, eviction = next_number(db)
         old = db.execute(
             "SELECT frequency, size_bytes FROM entries WHERE fingerprint = ? AND name = ?", entry_id
         ).fetchone()
@@ -176,15 +174,15 @@ class Index:
             victims.append(row)
             entries, total, clock = entries - 1, total - row[2], row[3]
         is_strange = len(victims) > _MANY_VICTIMS or min(entries, total) < 0
-        if (is_strange or limits.exceeded(entries + 1, total + size_bytes)) and _mend_totals(db):
+        if (is_strange or limits.exceeded(entries + 1, total + size_bytes)) and mend_totals(db):
             return self._make_room(db, entry_id, meta, size_bytes, limits)
         for row in victims:
             db.execute("UPDATE entries SET pending = 'evict' WHERE fingerprint = ? AND name = ?", row[:2])
             record_past(db, EntryId(*row[:2]), row[4], "evicted", number)
         db.execute("UPDATE state SET clock = ?", (clock,))
         db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", entry_id)
-        _delete(db, entry_id)
-        _insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
+        delete(db, entry_id)
+        insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
         return [EntryId(*row[:2]) for row in victims]
 
     def settle(self) -> None:
@@ -203,7 +201,7 @@ class Index:
                     (size, *entry_id),
                 )
             else:
-                _delete(db, entry_id)
+                delete(db, entry_id)
 
     def forget(self, entry_id: EntryId) -> None:
         """Delete the row of an entry whose file no longer exists."""
@@ -211,17 +209,17 @@ class Index:
 
     def _forget(self, db: sqlite3.Connection, entry_id: EntryId) -> None:
         if not self._files.exists(entry_id):
-            _delete(db, entry_id)
+            delete(db, entry_id)
 
     def remove(self, rows: Iterable[Row], reason: str = "removed") -> int:
         """Remove entries; return how many."""
         return self.database.locked(self.database.change, self._remove, list(rows), reason)
 
     def _remove(self, db: sqlite3.Connection, rows: list[Row], reason: str) -> int:
-        number = _next(db)[0]
+        number = next_number(db)[0]
         for row in rows:
             self._files.remove(row.entry_id)
-            _delete(db, row.entry_id)
+            delete(db, row.entry_id)
             record_past(db, row.entry_id, row.frequency, reason, number)
         return len(rows)
 
@@ -273,7 +271,7 @@ class Index:
         indexed = {EntryId(*row) for row in db.execute("SELECT fingerprint, name FROM entries")}
         stored = set(self._files.walk())
         for entry_id in indexed - stored:
-            _delete(db, entry_id)
+            delete(db, entry_id)
         adopted = self._adopt_all(db, stored - indexed)
         for entry_id, (meta, size_bytes) in read.items():
             if _size(self._files.path(entry_id)) == size_bytes:  # else it was replaced meanwhile
@@ -296,8 +294,8 @@ class Index:
             if not self.database.is_read_only:
                 self._files.set_aside(entry_id, "damaged")
             return False
-        _next(db)  # so that each has another number, by which lru and fifo order
-        _insert(db, entry_id, header.meta, stat_result.st_size, stat_result.st_mtime, frequency=1, pending=None)
+        next_number(db)  # so that each has another number, by which lru and fifo order
+        insert(db, entry_id, header.meta, stat_result.st_size, stat_result.st_mtime, frequency=1, pending=None)
         return True
 
     def _fill(self, db: sqlite3.Connection, salvaged: Salvaged) -> None:
@@ -348,14 +346,6 @@ def _make_folder(folder: Path, files: EntryFiles | None) -> None:
         files.make(folder)
 
 
-def _look_up(db: sqlite3.Connection, entry_id: EntryId) -> tuple[Any, Any, Any]:
-    """Return the row of an entry, its past, and whether another fingerprint has one of its name; each may be None."""
-    row = db.execute("SELECT pending FROM entries WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
-    past = db.execute("SELECT reason FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
-    other = db.execute("SELECT 1 FROM entries WHERE name = ? AND fingerprint != ?", entry_id[::-1]).fetchone()
-    return row, past, other
-
-
 def _state(db: sqlite3.Connection) -> dict[str, object]:
     cursor = db.execute("SELECT * FROM state, totals")
     return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
@@ -376,72 +366,9 @@ def _reset_counters(db: sqlite3.Connection) -> None:
     db.execute("UPDATE state SET since = ?", (time.time(),))
 
 
-def _delete(db: sqlite3.Connection, entry_id: EntryId) -> None:
-    db.execute("DELETE FROM entries WHERE fingerprint = ? AND name = ?", entry_id)
-
-
-def _next(db: sqlite3.Connection) -> tuple[int, float, str]:
-    (row,) = db.execute("UPDATE state SET number = number + 1 RETURNING number, clock, eviction").fetchall()
-    return row
-
-
-def _was_hit(db: sqlite3.Connection, entry_id: EntryId) -> bool:
-    """Record that an entry was read; return False if it has no row."""
-    number, clock, eviction = _next(db)
-    row = db.execute(
-        "SELECT size_bytes, compile_seconds, frequency FROM entries WHERE fingerprint = ? AND name = ?", entry_id
-    ).fetchone()
-    if row is None:
-        return False
-    cost = EntryCost(row[0], row[1], row[2] + 1)
-    db.execute(
-        "UPDATE entries SET frequency = ?, used = ? WHERE fingerprint = ? AND name = ?",
-        (cost.frequency, time.time(), *entry_id),
-    )
-    if eviction in RERANKED_BY_HITS:
-        db.execute(
-            "UPDATE entries SET priority = ?, number = ? WHERE fingerprint = ? AND name = ?",
-            (priority(eviction, clock, number, cost), number, *entry_id),
-        )
-    return True
-
-
-def _count(db: sqlite3.Connection, fingerprint: str, counts: Counts) -> None:
-    db.executemany(
-        "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
-        [(fingerprint, counter, value) for counter, value in counts.items()],
-    )
-
-
 def _corrected(entry_id: EntryId, meta: EntryMeta, size_bytes: int) -> tuple[object, ...]:
     about = (meta.key, size_bytes, meta.compile_seconds)
     return (*about, meta.created, *entry_id, *about)
-
-
-def _mend_totals(db: sqlite3.Connection) -> bool:
-    """Add the totals up again if they are wrong; return whether they were."""
-    if have_right_totals(db):
-        return False
-    db.execute("UPDATE totals SET (entries, bytes) = (SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM entries)")
-    return True
-
-
-def _insert(
-    db: sqlite3.Connection,
-    entry_id: EntryId,
-    meta: EntryMeta,
-    size_bytes: int,
-    used: float,
-    *,
-    frequency: int,
-    pending: str | None,
-) -> None:
-    ((number, clock, eviction),) = db.execute("SELECT number, clock, eviction FROM state")
-    rank = priority(eviction, clock, number, EntryCost(size_bytes, meta.compile_seconds, frequency))
-    row = (
-        *entry_id, meta.key, size_bytes, meta.compile_seconds, frequency, rank, number, meta.created, used, pending
-    )  # fmt: skip
-    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
 
 
 def _size(path: Path, modified: bool = False) -> int | None:
