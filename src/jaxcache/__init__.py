@@ -6,6 +6,7 @@ from ._cache.cached_function import CachedFunction
 from ._cache.compiler import CompileLimitExceeded
 from ._cache.jit_cache import JitCache
 from ._cache.stats import CacheStats, FunctionStats
+from ._cache.warm_from import Warming, warm_from
 from ._calls.description import Difference
 from ._calls.misses import Explanation, Miss, MissStormWarning
 from ._calls.signature import Call
@@ -88,6 +89,7 @@ __all__ = [
     "Suggestion",
     "Trace",
     "UntrustedDirectoryError",
+    "Warming",
     "Watch",
     "WouldHit",
     "__version__",
@@ -121,6 +123,7 @@ __all__ = [
     "update_step",
     "use_directory",
     "value_and_grad_step",
+    "warm_from",
     "watch",
 ]
 

@@ -1,6 +1,7 @@
 """install: every jax.jit made after it is that of one cache, and uninstall gives everything back."""
 
 import functools
+import importlib
 import pickle
 import sys
 import types
@@ -134,6 +135,36 @@ def test_a_limit_that_makes_no_sense_is_refused_and_nothing_installed(limit, err
         jaxcache.install(limit)
     assert jax.jit is jit
     jaxcache.uninstall()  # nothing to take back
+
+
+@pytest.mark.parametrize("wrap", [lambda f: jax.jit(f), lambda f: jax.jit(static_argnums=())(f),
+                                  lambda f: jax.jit(functools.partial(f))])  # fmt: skip
+def test_only_functions_of_the_named_packages_start_without_tracing(tmp_path, logged_warnings, wrap):
+    traced = []
+    for name, shape in (("users", "-1, 1"), ("users_other", "1, -1")):
+        (tmp_path / f"{name}.py").write_text(f"def f(x):\n    return x.reshape({shape})\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with jaxcache.use_directory(tmp_path / "shared"):
+            for _ in range(2):
+                with jaxcache.installed(code_key=["users"]) as cache:
+                    functions = [wrap(importlib.import_module(name).f) for name in ("users", "users_other")]
+                    for f in functions:
+                        f(np.ones(2))
+                    reasons = [cache.explain(f, np.ones(3)).reason for f in functions]
+                    traced.append([reason.partition("; ")[2] for reason in reasons])
+                    assert cache.stats().disk_hits == (0 if len(traced) == 1 else 2)
+    finally:
+        sys.path.remove(str(tmp_path))
+    absent = "it is traced, since the shared directory has no program of its code for this call"
+    assert traced == [[absent, ""], [absent, ""]]
+    logged_warnings.clear()
+
+
+@pytest.mark.parametrize("names", ["users", [1]])
+def test_packages_are_named_in_a_list(names):
+    with pytest.raises(TypeError, match="code_key must be a list of names"):
+        jaxcache.install(code_key=names)
 
 
 def test_options_that_only_the_cache_has_are_refused_as_jax_does(cache):

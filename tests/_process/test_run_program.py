@@ -45,6 +45,21 @@ if __name__ == "__main__":
 """
 
 
+TRACING = """
+import jax, numpy as np
+import jaxcache
+
+@jax.jit
+def f(x):
+    y = x.reshape(-1, 1)
+    print("traced", y.aval.str_short())
+    return y
+
+first, second = f(np.zeros(2, np.float32)), f(np.ones(3, np.float32))
+print(np.sum(first), np.sum(second))
+"""
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("programs") / "program.py"
@@ -129,6 +144,16 @@ def test_what_a_tuning_recommends_can_be_put_in_front_of_a_program(program, tmp_
     assert "directory: 0 loaded, 4 written" in ours.stderr
 
 
+def test_an_unchanged_program_starts_without_tracing_what_its_last_run_had(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(TRACING)
+    options = ("--dir", tmp_path / "shared", "--code-key", "__main__")
+    runs = [done(command(script, *options, *more)) for more in ([], ["--warm"], ["--warm"])]
+    assert [(run.returncode, run.stderr) for run in runs] == [(0, "")] * 3
+    # What is loaded for the first time is traced once, to compare, after the program.
+    assert [run.stdout.splitlines()[0] for run in runs] == ["traced float32[2,1]", "0.0 3.0", "0.0 3.0"]
+
+
 def test_no_more_programs_than_allowed_are_compiled(program):
     ours = done(command(program, "--max-compiles", 2, arguments=[0]))
     assert ours.returncode == 1
@@ -138,7 +163,9 @@ def test_no_more_programs_than_allowed_are_compiled(program):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--memory-limit", "0"], "--memory-limit must be positive"), (["--memory-limit", "9KiB"], "at least the small"),
+    [(["--code-key", "mypkg"], "--code-key mypkg finds programs in a directory: name one by --dir"),
+     (["--warm"], "--warm loads programs of packages under --code-key: name one, such as --code-key __main__"),
+     (["--memory-limit", "0"], "--memory-limit must be positive"), (["--memory-limit", "9KiB"], "at least the small"),
      (["--record", "{folder}"], "--record must be a directory that is new or empty"),
      (["--settings", "{folder}/program.py"], "--settings must be a YAML file"),
      (["--profile", "{folder}/none/page.html"], "--profile must"),

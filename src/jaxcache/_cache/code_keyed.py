@@ -9,7 +9,6 @@ of the user's files. A program that differs is dropped with all others of that c
 import contextlib
 import dataclasses
 import functools
-import json
 import random
 import time
 from collections.abc import Callable
@@ -27,15 +26,25 @@ from .._code_key.stale import StaleProgramWarning
 from .._code_key.walk import Walk, handles
 from .._disk.disk_cache import DiskCache
 from .._disk.jax_backend import just_served, plugged_cache
-from .._disk.whole_programs import count_verified, drop_programs, get_program, has_note, put_note, put_program
+from .._disk.whole_programs import (
+    count_hit,
+    count_verified,
+    drop_programs,
+    get_program,
+    has_note,
+    put_note,
+    put_program,
+)
 from .._jax import interfaces, whole_programs
 from .._jax.notices import warn
-from .._policies.bounded_set import Weight
 from .cached_function import CachedFunction, Dispatcher
 from .compiler import Compiler
 from .executable import Executable, OwnJit, Program
+from .last_run import note_request
 from .recorded_function import RecordedDispatcher, RecordedFunction
 from .recorder import Recorder
+from .stored_program import decode_program, encode_program
+from .warm_from import take_warmed
 
 _REASONS = 64  # of each function, for explanations
 _drawn = random.Random()  # of our own: the program's sequence of random numbers stays as it is
@@ -114,6 +123,7 @@ class CodeKeyedDispatcher(Dispatcher):
         if _has_differed(cache, code):
             self._note(key, _DIFFERED)
             return super().program(key, args, kwargs)
+        note_request(cache, code.entry)
         loaded = self._load(cache, code, key, args, kwargs)
         if loaded is not None:
             return _Loaded(loaded)
@@ -172,18 +182,22 @@ class CodeKeyedDispatcher(Dispatcher):
         self, cache: DiskCache, code: ProgramKey, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Executable | None:
         started = time.perf_counter()
-        value = get_program(cache, code.entry)
-        if value is None:
-            return None
-        header_json, _, content = value.partition(b"\n")
-        header = json.loads(header_json)
-        whole = whole_programs.load(content)
-        if not self._is_to_be_trusted(cache, code, key, header["hash"], args, kwargs):
+        warmed = take_warmed(cache, code.entry)
+        if warmed is not None:
+            stored, whole = warmed.stored, warmed.whole
+            count_hit(cache, warmed.found, time.perf_counter() - started)
+        else:
+            value = get_program(cache, code.entry)
+            if value is None:
+                return None
+            stored = decode_program(value)
+            whole = stored.load()
+        if not self._is_to_be_trusted(cache, code, key, stored.lowered_hash, args, kwargs):
             return None
         return Executable(
             call=self._own_jit().call,
-            weight=Weight(header["size_bytes"], header["mappings"]),
-            constants_bytes=header["constants_bytes"],
+            weight=stored.weight,
+            constants_bytes=stored.constants_bytes,
             lowering_seconds=0.0,
             compile_seconds=time.perf_counter() - started,
             storing_seconds=0.0,
@@ -297,14 +311,8 @@ class CodeKeyedDispatcher(Dispatcher):
             if key not in self._reasons:
                 self._note(key, "tracing it changes what it reaches")
             return
-        header = {
-            "hash": lowered_hash,
-            "size_bytes": executable.weight.size_bytes,
-            "mappings": executable.weight.mappings,
-            "constants_bytes": executable.constants_bytes,
-        }
         seconds = executable.seconds - executable.storing_seconds
-        put_program(cache, code.entry, json.dumps(header).encode() + b"\n" + content, seconds)
+        put_program(cache, code.entry, encode_program(lowered_hash, executable, content), seconds)
 
     # -- explanations
 

@@ -12,6 +12,7 @@ from typing import Any
 from .._advice.suggestions import suggest
 from .._cache.settings_file import read_directory, read_settings
 from .._cache.stats import CacheStats
+from .._cache.warm_from import warm_from
 from .._disk.disk_cache import DiskCache
 from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
@@ -72,6 +73,10 @@ def add_options(run: argparse.ArgumentParser) -> None:
     shared.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
                         help="public, or a file with it: only entries signed with one such are loaded")  # fmt: skip
     shared.add_argument("--sign-key", metavar="FILE", help="with the private key that signs what is compiled")
+    shared.add_argument("--code-key", action="append", default=[], metavar="PACKAGE",
+                        help="whose functions start without tracing, or __main__, the script; several")  # fmt: skip
+    shared.add_argument("--warm", action="store_true",
+                        help="load what the last run had under --code-key, from the first line on")  # fmt: skip
     shared.add_argument("--portable", metavar="LEVEL", help="compile for x86-64-v2, -v3 or -v4, for a mixed fleet")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="module", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help="a script and its arguments")
@@ -97,11 +102,16 @@ def run(parsed: argparse.Namespace) -> int:
         raise Refused(_by_option(str(error), parsed)) from error
     end = _watch(parsed, directory)
     show_own_frames_no_more()
+
+    def before() -> None:
+        if directory is not None and parsed.warm:
+            warm_from(directory)
+
     try:
         if parsed.module:
-            run_module(program[0], program[1:])
+            run_module(program[0], program[1:], before)
         else:
-            run_script(program[0], program[1:], code)
+            run_script(program[0], program[1:], code, before)
     except ProgramNotFound:
         atexit.unregister(end)
         raise
@@ -133,8 +143,8 @@ def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
         directory = use_directory(parsed.dir, **options)
         export(os.environ, parsed.dir, options)
     if _is_in_memory(parsed):
-        install(**settings, record=parsed.record)
-        export_install(os.environ, settings["limit"], str(settings["eviction"]), parsed.record)
+        install(**settings, record=parsed.record, code_key=parsed.code_key)
+        export_install(os.environ, settings["limit"], str(settings["eviction"]), parsed.record, parsed.code_key)
     if parsed.max_compiles is not None:
         guard = no_compiles(parsed.max_compiles)
         guard.__enter__()
@@ -147,7 +157,7 @@ _KEPT: list[Any] = []  # what lasts as long as the process
 
 def _is_in_memory(parsed: argparse.Namespace) -> bool:
     """Say whether a cache is asked for, beside or without a directory."""
-    return bool(parsed.memory_limit or parsed.settings or parsed.record)
+    return bool(parsed.memory_limit or parsed.settings or parsed.record or parsed.code_key)
 
 
 def _check(parsed: argparse.Namespace) -> None:
@@ -159,6 +169,10 @@ def _check(parsed: argparse.Namespace) -> None:
     if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:
         known = ", ".join(STORED_POLICIES)
         raise ValueError(f"--eviction of a directory must be one of {known}, but is {parsed.eviction}")
+    if parsed.code_key and parsed.dir is None:
+        raise ValueError(f"--code-key {parsed.code_key[0]} finds programs in a directory: name one by --dir")
+    if parsed.warm and not parsed.code_key:
+        raise ValueError("--warm loads programs of packages under --code-key: name one, such as --code-key __main__")
     for option, value in [("--layer", parsed.layers and parsed.layers[0]), ("--remote", parsed.remote)]:
         if value and parsed.dir is None:
             raise ValueError(f"{option} is read after a directory: name it by --dir beside {option} {value}")

@@ -10,6 +10,7 @@ from .disk_cache import DiskCache
 from .entry_format import EntryFault, EntryMeta, decode, encode
 from .files import entry_id_of
 from .pending import Hit
+from .tier import FoundEntry
 
 
 def get_program(cache: DiskCache, key: str) -> bytes | None:
@@ -27,11 +28,28 @@ def get_program(cache: DiskCache, key: str) -> bytes | None:
         except EntryFault as fault:
             cache.writer.set_aside(entry_id, fault)
             return None
-        saved = meta.compile_seconds - (time.perf_counter() - started)
-        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(content)}
-        cache._pending.add(Hit(entry_id, meta, len(content)), None, counts)
+        count_hit(cache, FoundEntry(meta, value, content), time.perf_counter() - started)
         return value
     return None
+
+
+def find_program(cache: DiskCache, key: str) -> FoundEntry | None:
+    """Return the entry of ``key``, every byte of it verified, without a request: nothing is counted."""
+    return None if cache._closed else cache._peek(entry_id_of(cache.fingerprint.id, key), key)
+
+
+def count_hit(cache: DiskCache, found: FoundEntry, seconds: float) -> None:
+    """Count an entry as served.
+
+    Args:
+        cache: Of the directory.
+        found: The entry.
+        seconds: That the program waited for it.
+    """
+    with cache._faults.guarded("read"):
+        meta, size_bytes = found.meta, len(found.content)
+        counts = {"hits": 1, "seconds_saved": meta.compile_seconds - seconds, "bytes_read": size_bytes}
+        cache._pending.add(Hit(entry_id_of(meta.fingerprint, meta.key), meta, size_bytes), None, counts)
 
 
 def put_program(cache: DiskCache, key: str, value: bytes, seconds: float) -> None:

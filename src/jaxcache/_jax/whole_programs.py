@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -134,7 +135,7 @@ def _pickler(file: io.BytesIO, devices: Iterable[Any], serialized: bytes | None)
     return Pickler(file)
 
 
-def _unpickle(content: bytes, *, executable: bool = True) -> tuple[Any, Any, str]:
+def _unpickle(content: bytes, *, executable: bool = True, imports: bool = True) -> tuple[Any, Any, str]:
     """Return the parts of :func:`dump`; without ``executable``, None is in its place."""
     from jax.experimental import serialize_executable
 
@@ -142,6 +143,11 @@ def _unpickle(content: bytes, *, executable: bool = True) -> tuple[Any, Any, str
     client = devices[0].client
 
     class Unpickler(serialize_executable._JaxPjrtUnpickler):
+        def find_class(self, module_name: str, global_name: str, /) -> Any:
+            if not imports and not _is_imported(module_name):
+                raise ImportError(f"{module_name} is not imported yet")
+            return super().find_class(module_name, global_name)
+
         def persistent_load(self, pid: Any) -> Any:
             if pid[0] == "lone":
                 return lone[pid[1]]
@@ -151,6 +157,14 @@ def _unpickle(content: bytes, *, executable: bool = True) -> tuple[Any, Any, str
 
     by_id = {device.id: device for device in devices}
     return Unpickler(io.BytesIO(content), client, devices).load()
+
+
+def _is_imported(module: str) -> bool:
+    """Return whether a module was imported to its end, or is JAX's own, which may be at any time."""
+    if module.partition(".")[0] in ("jax", "jaxlib", "numpy", "builtins"):
+        return True
+    imported = sys.modules.get(module)
+    return imported is not None and not getattr(imported.__spec__, "_initializing", False)
 
 
 def _deserialize(client: Any, serialized: bytes, devices: list[Any]) -> Any:
@@ -180,13 +194,17 @@ def _is_served(name: str) -> bool:
     return name in _SERVED_BY_XLA or name.startswith(_LAPACK)
 
 
-def load(content: bytes) -> WholeProgram:
+def load(content: bytes, *, imports: bool = True) -> WholeProgram:
     """Return the program of :func:`dump`.
+
+    Args:
+        content: The bytes.
+        imports: Whether modules may be imported for it that the process has not imported yet.
 
     Raises:
         Exception: If it cannot be loaded here.
     """
-    unloaded, out_tree, custom_calls = _unpickle(content)
+    unloaded, out_tree, custom_calls = _unpickle(content, imports=imports)
     if _LAPACK in custom_calls:
         import jax._src.lib as lib
 

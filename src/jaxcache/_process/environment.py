@@ -2,13 +2,13 @@
 
 They are read when jaxcache is imported, such as by workers that a program starts. ``JAXCACHE_DIR`` names a shared
 directory; ``JAXCACHE_LIMIT``, ``JAXCACHE_EVICTION`` and the other arguments of :func:`jaxcache.use_directory` by their
-names in capitals go with it. ``JAXCACHE_MEMORY_LIMIT`` and ``JAXCACHE_RECORD`` install a cache, with the policy of
-``JAXCACHE_EVICTION``.
+names in capitals go with it. ``JAXCACHE_MEMORY_LIMIT``, ``JAXCACHE_RECORD`` and ``JAXCACHE_CODE_KEY``, names of
+packages with commas between them, install a cache, with the policy of ``JAXCACHE_EVICTION``.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ VARIABLES = "JAXCACHE_"  # what the names of all of them begin with
 DIRECTORY_VARIABLE = f"{VARIABLES}DIR"
 MEMORY_VARIABLE = f"{VARIABLES}MEMORY_LIMIT"
 RECORD_VARIABLE = f"{VARIABLES}RECORD"
+CODE_KEY_VARIABLE = f"{VARIABLES}CODE_KEY"
 EVICTION_VARIABLE = f"{VARIABLES}EVICTION"
 START = Path(__file__).parent / "start"
 _COMMAND = "jaxcache_command"  # the module of the installed command
@@ -70,17 +71,26 @@ def use_environment(environment: Mapping[str, str] = os.environ) -> None:
 
 def install_of_environment(environment: Mapping[str, str]) -> None:
     """Install a cache as the variables ask for; what is wrong with them is a warning."""
-    limit, record = environment.get(MEMORY_VARIABLE) or None, environment.get(RECORD_VARIABLE) or None
-    if limit is None and record is None:
+    if not _installs(environment):
         return
+    limit, record = environment.get(MEMORY_VARIABLE) or None, environment.get(RECORD_VARIABLE) or None
+    packages = environment.get(CODE_KEY_VARIABLE) or None
     try:
         install(
-            limit, environment.get(EVICTION_VARIABLE) or "gdsf", record=None if record is None else _own_record(record)
+            limit,
+            environment.get(EVICTION_VARIABLE) or "gdsf",
+            record=None if record is None else _own_record(record),
+            code_key=[] if packages is None else packages.split(","),
         )
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        variables = {MEMORY_VARIABLE: limit, RECORD_VARIABLE: record}
+        variables = {MEMORY_VARIABLE: limit, RECORD_VARIABLE: record, CODE_KEY_VARIABLE: packages}
         named = ", ".join(f"{name}={value}" for name, value in variables.items() if value is not None)
         warn(f"{named} installs no cache: {error}", RuntimeWarning)
+
+
+def _installs(environment: Mapping[str, str]) -> bool:
+    """Return whether the variables ask for a cache in memory, whose policy is then that of ``JAXCACHE_EVICTION``."""
+    return any(environment.get(name) for name in (MEMORY_VARIABLE, RECORD_VARIABLE, CODE_KEY_VARIABLE))
 
 
 def _own_record(record: str) -> Path:
@@ -99,7 +109,7 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         options = {
             name: _read(name, environment[_variable(name)]) for name in _OPTIONS if environment.get(_variable(name))
         }
-        if environment.get(MEMORY_VARIABLE) or environment.get(RECORD_VARIABLE):
+        if _installs(environment):
             options = of_directory(options)
         use_directory(path, **options)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -141,11 +151,17 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
 
 
 def export_install(
-    environment: MutableMapping[str, str], limit: str | int | None, eviction: str, record: str | Path | None
+    environment: MutableMapping[str, str],
+    limit: str | int | None,
+    eviction: str,
+    record: str | Path | None,
+    code_key: Sequence[str] = (),
 ) -> None:
     """Have the processes that this one starts install a cache too."""
-    environment.pop(MEMORY_VARIABLE, None)
-    environment.pop(RECORD_VARIABLE, None)
+    for name in (MEMORY_VARIABLE, RECORD_VARIABLE, CODE_KEY_VARIABLE):
+        environment.pop(name, None)
+    if code_key:
+        environment[CODE_KEY_VARIABLE] = ",".join(code_key)
     if limit is not None:
         environment[MEMORY_VARIABLE] = str(limit)
     if record is not None:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,10 +51,10 @@ class ProcessCache(JitCache):
 class _Installation:
     """A cache in the place of ``jax.jit``, and what stood there before."""
 
-    def __init__(self, cache: ProcessCache) -> None:
+    def __init__(self, cache: ProcessCache, packages: Sequence[str]) -> None:
         self.cache = cache
         self.original = jax.jit
-        self.jit = _stand_in(cache, self.original)
+        self.jit = _stand_in(cache, self.original, tuple(packages))
         self.names: list[BoundName] = []
 
     def begin(self) -> None:
@@ -74,17 +75,28 @@ class _Installation:
             bound.rebind(with_function(bound.value, self.original) if before is None else before.value, bound.value)
 
 
-def _stand_in(cache: ProcessCache, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what is called, looks and travels as ``jax.jit``, and is ``cache.jit``."""
+def _stand_in(cache: ProcessCache, original: Callable[..., Any], packages: tuple[str, ...]) -> Callable[..., Any]:
+    """Return what is called, looks and travels as ``jax.jit``, and is ``cache.jit``, by code for some packages."""
+
+    def cached(fun: Any, **options: Any) -> Any:
+        return cache.jit(fun, code_key=_is_of(fun, packages), **options)
 
     @functools.wraps(original)
     def jit(*fun: Any, **options: Any) -> Any:
         if len(fun) > 1 or options.keys() & _OF_THE_CACHE:
             return original(*fun, **options)  # which refuses it
-        return cache.jit(*fun, **options)
+        return cached(*fun, **options) if fun else functools.partial(cached, **options)
 
     jit.__module__, jit.__qualname__ = "jax", "jit"  # under which pickle finds it, and in other processes their own
     return jit
+
+
+def _is_of(fun: Any, packages: tuple[str, ...]) -> bool:
+    """Return whether a function, or what a partial of it calls, was defined in one of some packages or modules."""
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    module = getattr(inspect.unwrap(fun) if callable(fun) else fun, "__module__", None)
+    return isinstance(module, str) and any(f"{module}.".startswith(f"{package}.") for package in packages)
 
 
 def _warn_of(served: list[BoundName], others: list[BoundName], jitted: list[BoundName]) -> None:
@@ -109,6 +121,7 @@ def install(
     seed: int = 0,
     costs: Mapping[str, Cost] | str | os.PathLike[str] | None = None,
     max_compiles: int | None = None,
+    code_key: Sequence[str] = (),
     enabled: bool = True,
 ) -> ProcessCache:
     """Put a cache behind every ``jax.jit`` that is made from now on, whichever library makes it.
@@ -124,6 +137,8 @@ def install(
         costs: A cost table, or the path of one.
         max_compiles: The most programs that functions of the cache may make; ``no_compiles(allow=…)`` bounds those of
             the whole process.
+        code_key: Packages or modules, such as ``["mypkg", "__main__"]``, whose functions start without tracing where
+            the shared directory has their programs, as those of ``cache.jit(…, code_key=True)``.
         enabled: False hands every call to ``jax.jit`` itself.
 
     Returns:
@@ -132,7 +147,7 @@ def install(
     Raises:
         RuntimeError: If there is one already, or the call is within a function that JAX traces.
         ValueError: If an argument is out of range, or no program fits the limit.
-        TypeError: If ``eviction`` is neither a name nor a policy.
+        TypeError: If ``eviction`` is neither a name nor a policy, or ``code_key`` is no sequence of names.
         OSError: If a file cannot be read, or what ``record`` names is there already or cannot be made.
         ImportError: If ``record`` is given and pyarrow is missing.
     """
@@ -148,10 +163,12 @@ def install(
                 "start of the program"
             )
         check_limit(limit, "limit")
+        if isinstance(code_key, str) or not all(isinstance(package, str) for package in code_key):
+            raise TypeError(f'code_key must be a list of names, such as ["mypkg"], but is {code_key!r}')
         cache = ProcessCache(
             limit, eviction, record=record, seed=seed, costs=costs, max_compiles=max_compiles, enabled=enabled
         )
-        installation = _installed = _Installation(cache)
+        installation = _installed = _Installation(cache, code_key)
         installation.begin()
         return cache
 

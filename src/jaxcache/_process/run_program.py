@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
@@ -33,13 +33,20 @@ def read_script(script: str) -> CodeType:
         raise ProgramNotFound(f"{script} cannot be run: {error}") from error
 
 
-def run_script(script: str, args: Sequence[str], code: CodeType | None = None) -> None:
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def run_script(
+    script: str, args: Sequence[str], code: CodeType | None = None, before: Callable[[], object] = _nothing
+) -> None:
     """Run a script, a folder or a zip file, as ``python script args`` does.
 
     Args:
         script: Path of it.
         args: Its arguments.
         code: What :func:`read_script` has returned; None if it was not called.
+        before: Called right before the first line of the program, which is ``__main__`` by then.
 
     Raises:
         ProgramNotFound: If it cannot be read or is no Python.
@@ -49,14 +56,19 @@ def run_script(script: str, args: Sequence[str], code: CodeType | None = None) -
     if (importer := _importer(script)) is not None:
         _look_first_in(os.path.abspath(script))
         spec = importer.find_spec("__main__")
-        _run(code, [script, *args], str(spec and spec.origin), spec)
+        _run(code, [script, *args], str(spec and spec.origin), spec, before)
         return
     _look_first_in(os.path.dirname(os.path.realpath(script)))
-    _run(code, [script, *args], os.path.abspath(script), None)
+    _run(code, [script, *args], os.path.abspath(script), None, before)
 
 
-def run_module(name: str, args: Sequence[str]) -> None:
+def run_module(name: str, args: Sequence[str], before: Callable[[], object] = _nothing) -> None:
     """Run a module, as ``python -m name args`` does.
+
+    Args:
+        name: Name of the module, or of a package with a ``__main__``.
+        args: Its arguments.
+        before: Called right before the first line of the program, which is ``__main__`` by then.
 
     Raises:
         ProgramNotFound: If there is none of that name.
@@ -69,7 +81,7 @@ def run_module(name: str, args: Sequence[str]) -> None:
     code = _code_of(spec) if spec is not None else None
     if spec is None or code is None or spec.origin is None:
         raise ProgramNotFound(f"there is no module {name} that can be run")
-    _run(code, [spec.origin, *args], spec.origin, spec)
+    _run(code, [spec.origin, *args], spec.origin, spec, before)
 
 
 def _importer(script: str) -> Any:
@@ -97,7 +109,13 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
         return None
 
 
-def _run(code: CodeType, argv: list[str], file: str, spec: importlib.machinery.ModuleSpec | None) -> None:
+def _run(
+    code: CodeType,
+    argv: list[str],
+    file: str,
+    spec: importlib.machinery.ModuleSpec | None,
+    before: Callable[[], object],
+) -> None:
     main = ModuleType("__main__")
     main.__dict__.update(__file__=file, __builtins__=builtins, __spec__=spec, __cached__=None)
     if spec is not None:
@@ -106,6 +124,7 @@ def _run(code: CodeType, argv: list[str], file: str, spec: importlib.machinery.M
         main.__dict__.update(__loader__=importlib.machinery.SourceFileLoader("__main__", file))
     sys.modules["__main__"] = main
     sys.argv[:] = argv
+    before()
     exec(code, main.__dict__)
 
 
