@@ -23,6 +23,7 @@ from .errors import UsageError
 from .programs import PROGRAM_WORKLOADS, with_program
 
 _OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
+_OF_A_PROGRAM = "bucket_lengths"  # of a best.yaml, for jaxcache.bucketed; trials have their own buckets
 
 
 def _memory_limit(value: Any) -> Any:
@@ -96,7 +97,7 @@ def validate(config: dict[str, Any]) -> ComposedConfig:
     """
     config = with_program(config)
     shared = {key: value for key, value in config.items() if key in _OF_THE_SWEEP}
-    trial = {key: value for key, value in config.items() if key not in shared}
+    trial = {key: value for key, value in config.items() if key not in shared and key != _OF_A_PROGRAM}
     try:
         return ComposedConfig.model_validate({**shared, "trial": trial})
     except ValidationError as error:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -27,9 +26,7 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     assert done.returncode == 0, done.stderr
     (place,) = outputs.glob("tune_*")
     assert f"Setting: {place / 'best.yaml'}" in done.stdout
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it may have been found for buckets
-        cache = JitCache.from_file(place / "best.yaml")
+    cache = JitCache.from_file(place / "best.yaml")
     assert cache.limit_bytes is not None
     for words, workload in ((("experiment=best", "workload=monte_carlo"), "monte_carlo"), (("experiment=best",), None)):
         (planned,) = make_plan(words, "sweep", str(place)).trials
