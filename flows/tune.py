@@ -1,7 +1,8 @@
 """``python -m flows.tune workload=gradient_optimization``: record one run, replay every setting, verify the best.
 
 One unbounded run of the program is recorded for each set of buckets. Every policy at every limit is replayed on these;
-the best few, and the present setting, are run for real. The program is described by the overrides of a sweep.
+the best few, and the present setting if one is named, are run for real. The program is described by the overrides of a
+sweep.
 """
 
 import sys
@@ -15,11 +16,11 @@ HELP = """\
 Find the eviction policy, the memory limit and the buckets for a program.
 
     {tune} workload=gradient_optimization shapes=zipf       record, replay, verify, recommend
-    {tune} workload=monte_carlo eviction=lru memory_limit=32MiB tune.memory_limit=16MiB
+    {tune} workload=monte_carlo memory_limit=16MiB present.eviction=lru present.memory_limit=32MiB
     {tune} trace=path/to/trace.parquet                      of your own program: replay, recommend
 
-Everything that `{sweep} --help` lists says what the program and the present setting are; one value each.
-Besides:
+Everything that `{sweep} --help` lists says what the program is; one value each. memory_limit= is the limit to keep to;
+present.memory_limit=, present.eviction= and present.buckets= say what the program has today. Besides:
 
 {settings}
 Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and with tune.html and tune.md.
@@ -71,6 +72,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
         replay_recorded,
     )
     from .tuning.settings import new_directory
+    from .tuning.words import names_present_limit
 
     plan = make_plan(tuple(program))  # it names the directory
     trace = load_trace(settings.trace)
@@ -78,7 +80,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial
     recordings, lengths, no_buckets_reason = derive_recordings(settings, trace)
-    is_named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
+    is_named = names_present_limit(program)
     present_limit = present.memory_limit if is_named else recorded_limit(recordings[0].trace)
     tuning = find_setting(settings, recordings, present.seed, present_limit)
     replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
