@@ -20,7 +20,8 @@ Find the eviction policy, the memory limit and the buckets for a program.
     {tune} trace=path/to/trace.parquet                      of your own program: replay, recommend
 
 Everything that `{sweep} --help` lists says what the program is; one value each. memory_limit= is the limit to keep to;
-present.memory_limit=, present.eviction= and present.buckets= say what the program has today. Besides:
+present.memory_limit=, present.eviction= and present.buckets= say what the program has today; --config-dir names a
+directory in which configs are looked for first. Besides:
 
 {settings}
 Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and with tune.html and tune.md.
@@ -33,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     from .planning.composition import compose
     from .planning.errors import UsageError
-    from .tuning.words import split_words
+    from .tuning.words import split_words, take_config_dir
 
     if {"-h", "--help"} & set(words):
         from .tuning.settings import CONFIG
@@ -42,12 +43,14 @@ def main(words: list[str] | None = None) -> int:
         print(HELP.format(tune=command_of("tune"), sweep=command_of("sweep"), settings=lines))
         return 0
     try:
-        compose(tuple(split_words(words)[1]))  # before JAX is imported, which takes longer
+        settings_words, config_dir = take_config_dir(words)
+        compose(tuple(split_words(settings_words)[1]), config_dir=config_dir)  # before JAX is imported: it takes longer
 
         from .tuning.settings import read_settings
 
-        settings, program = read_settings(words)
-        return (_tune_trace if settings.trace else _tune_program)(settings, program, words)
+        settings, program = read_settings(settings_words)
+        tune = _tune_trace if settings.trace else _tune_program
+        return tune(settings, program, _command(words), config_dir)
     except UsageError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2
@@ -56,7 +59,7 @@ def main(words: list[str] | None = None) -> int:
         return 130
 
 
-def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
+def _tune_trace(settings: Any, program: list[str], command: str, config_dir: str | None) -> int:
     from jaxcache.lab.tuning.report import Tuned, Verified
 
     from .planning.errors import UsageError
@@ -74,7 +77,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     from .tuning.settings import new_directory
     from .tuning.words import names_present_limit
 
-    plan = make_plan(tuple(program))  # it names the directory
+    plan = make_plan(tuple(program), config_dir=config_dir)  # it names the directory
     trace = load_trace(settings.trace)
     if len({(each.trial.eviction.name, each.trial.memory_limit, each.trial.seed) for each in plan.trials}) > 1:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
@@ -86,7 +89,7 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
     baseline = None if replayed is None else Verified(replayed, None)
     padding = advise_padding(settings, tuning, present.seed) if no_buckets_reason else None
-    tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths, padding=padding)
+    tuned = Tuned(f"the trace {settings.trace}", command, tuning, (), baseline, None, lengths, padding=padding)
     _finish(tuned, new_directory(plan))
     if share := loaded_share(trace):
         print(
@@ -98,13 +101,13 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     return 0
 
 
-def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
+def _tune_program(settings: Any, program: list[str], command: str, config_dir: str | None) -> int:
     started = time.perf_counter()
     from .planning.errors import UsageError
     from .planning.plan import check_directories, make_plan
     from .prefect_server.connect import find_server
 
-    plan = make_plan(tuple(program))
+    plan = make_plan(tuple(program), config_dir=config_dir)
     check_directories(plan)
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
@@ -125,7 +128,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
     directory = new_directory(plan)
     try:
-        tuned = tune_flow(program, settings, str(directory), _command(words))
+        tuned = tune_flow(program, settings, str(directory), command, config_dir)
     except RunFailed as error:
         print(f"tune: {error}", file=sys.stderr)
         return 130 if error.interrupted else 1

@@ -112,7 +112,10 @@ def check_shared_settings(composed: list[ComposedConfig]) -> None:
     """
     for setting in _OF_THE_SWEEP:
         if any(getattr(config, setting) != getattr(composed[0], setting) for config in composed):
-            raise UsageError(f"{setting} is the same for all trials of a sweep; give it one value")
+            raise UsageError(
+                f"{setting} is the same for all trials of a sweep; give it one value, and quotes of its own to one "
+                f"with a comma, such as \"{setting}.key='a,b'\""
+            )
 
 
 def _message(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ from ..planning.compose import did_you_mean
 from ..planning.errors import UsageError
 
 _PRESENT = "present."
+_CONFIG_DIR = "--config-dir"
 _OF_A_SETTING = ("memory_limit", "eviction", "buckets")
 _NO_LIMIT = "null"
 
@@ -25,6 +26,28 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
     if not any(word.startswith("memory_limit=") for word in present):
         present.append(f"memory_limit={_NO_LIMIT}")
     return [*tuning, *_limits(wanted, tuning)], [*program, *present]
+
+
+def take_config_dir(words: list[str]) -> tuple[list[str], str | None]:
+    """Return the words without ``--config-dir``, and the directory that it names, or None.
+
+    Raises:
+        UsageError: If it names none, or there is another option.
+    """
+    kept: list[str] = []
+    directory: str | None = None
+    rest = iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option == _CONFIG_DIR:
+            directory = value if equals else next(rest, "")
+            if not directory:
+                raise UsageError(f"{_CONFIG_DIR} must name a directory, such as {_CONFIG_DIR} myconf")
+        elif word.startswith("-"):
+            raise UsageError(f"there is no option {word}, see --help; settings are written without dashes")
+        else:
+            kept.append(word)
+    return kept, directory
 
 
 def names_present_limit(program: list[str]) -> bool:

@@ -224,6 +224,25 @@ def test_a_directory_with_a_comma_and_a_quote_is_written_so_that_hydra_reads_it_
     assert str(planned.trial.persistent.directory) == directory
 
 
+def test_a_config_directory_of_ones_own_comes_first(heavy, tmp_path, capsys):
+    (tmp_path / "conf" / "workload").mkdir(parents=True)
+    mine = "name: monte_carlo\nrequests: 7\npaths: 8\nsteps: 2\nvolatility: 0.2\n"
+    (tmp_path / "conf" / "workload" / "mine.yaml").write_text(mine)
+    directory = str(tmp_path / "conf")
+    described = describe_program(["workload=mine"], directory)
+    assert described["workload"] == "mine"
+    assert make_plan(("workload=mine",), config_dir=directory).trials[0].trial.workload.requests == 7
+    assert main(["--config-dir", directory, f"trace={heavy}", f"sweep.directory={tmp_path}/out"]) == 0
+    capsys.readouterr()
+    for words, message in (
+        (["--config-dir"], "--config-dir must name a directory"),
+        ([f"--config-dir={tmp_path}/nowhere", "workload=mine"], "nowhere is not a directory"),
+        (["--verify", "1"], "there is no option --verify"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_help_says_what_can_be_set(capsys):
     assert main(["--help"]) == 0
     assert "memory_limit: null # the limit to find the best setting for" in capsys.readouterr().out
