@@ -101,7 +101,7 @@ def compare(checked: Sequence[Checked], reference: Reference) -> dict[str, Any]:
 def measure(root: Path, program: list[str], policies: str, limits: str) -> dict[str, Any]:
     """Tune, then execute the grid; return the figures."""
     load = [os.getloadavg()[0]]
-    present = [f"memory_limit={limits.split(',')[0]}", f"sweep.directory={root}/tuned"]
+    present = [f"present.memory_limit={limits.split(',')[0]}", f"sweep.directory={root}/tuned"]
     asked = [f"tune.policies={policies}", f"tune.limits={limits}", "tune.buckets=none", "tune.verify=1"]
     tune_seconds = run("tune", *program, *present, *asked)
     load.append(os.getloadavg()[0])

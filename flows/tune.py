@@ -1,7 +1,8 @@
 """``python -m flows.tune workload=gradient_optimization``: record one run, replay every setting, verify the best.
 
 One unbounded run of the program is recorded for each set of buckets. Every policy at every limit is replayed on these;
-the best few, and the present setting, are run for real. The program is described by the overrides of a sweep.
+the best few, and the present setting if one is named, are run for real. The program is described by the overrides of a
+sweep.
 """
 
 import sys
@@ -15,11 +16,12 @@ HELP = """\
 Find the eviction policy, the memory limit and the buckets for a program.
 
     {tune} workload=gradient_optimization shapes=zipf       record, replay, verify, recommend
-    {tune} workload=monte_carlo eviction=lru memory_limit=32MiB tune.memory_limit=16MiB
+    {tune} workload=monte_carlo memory_limit=16MiB present.eviction=lru present.memory_limit=32MiB
     {tune} trace=path/to/trace.parquet                      of your own program: replay, recommend
 
-Everything that `{sweep} --help` lists says what the program and the present setting are; one value each.
-Besides:
+Everything that `{sweep} --help` lists says what the program is; one value each. memory_limit= is the limit to keep to;
+present.memory_limit=, present.eviction= and present.buckets= say what the program has today; --config-dir names a
+directory in which configs are looked for first. Besides:
 
 {settings}
 Ends with best.yaml, for JitCache.from_file and as a Hydra experiment, and with tune.html and tune.md.
@@ -32,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     from .planning.composition import compose
     from .planning.errors import UsageError
-    from .tuning.words import split_words
+    from .tuning.words import split_words, take_config_dir
 
     if {"-h", "--help"} & set(words):
         from .tuning.settings import CONFIG
@@ -41,12 +43,14 @@ def main(words: list[str] | None = None) -> int:
         print(HELP.format(tune=command_of("tune"), sweep=command_of("sweep"), settings=lines))
         return 0
     try:
-        compose(tuple(split_words(words)[1]))  # before JAX is imported, which takes longer
+        settings_words, config_dir = take_config_dir(words)
+        compose(tuple(split_words(settings_words)[1]), config_dir=config_dir)  # before JAX is imported: it takes longer
 
         from .tuning.settings import read_settings
 
-        settings, program = read_settings(words)
-        return (_tune_trace if settings.trace else _tune_program)(settings, program, words)
+        settings, program = read_settings(settings_words)
+        tune = _tune_trace if settings.trace else _tune_program
+        return tune(settings, program, _command(words), config_dir)
     except UsageError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2
@@ -55,7 +59,7 @@ def main(words: list[str] | None = None) -> int:
         return 130
 
 
-def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
+def _tune_trace(settings: Any, program: list[str], command: str, config_dir: str | None) -> int:
     from jaxcache.lab.tuning.report import Tuned, Verified
 
     from .planning.errors import UsageError
@@ -71,20 +75,21 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
         replay_recorded,
     )
     from .tuning.settings import new_directory
+    from .tuning.words import names_present_limit
 
-    plan = make_plan(tuple(program))  # it names the directory
+    plan = make_plan(tuple(program), config_dir=config_dir)  # it names the directory
     trace = load_trace(settings.trace)
     if len({(each.trial.eviction.name, each.trial.memory_limit, each.trial.seed) for each in plan.trials}) > 1:
         raise UsageError("trace= takes one present setting; give one value each, such as eviction=lru")
     present = plan.trials[0].trial
     recordings, lengths, no_buckets_reason = derive_recordings(settings, trace)
-    is_named = any(word.partition("=")[0] in ("eviction", "memory_limit") for word in program)
+    is_named = names_present_limit(program)
     present_limit = present.memory_limit if is_named else recorded_limit(recordings[0].trace)
     tuning = find_setting(settings, recordings, present.seed, present_limit)
     replayed = replay_present(tuning, present) if is_named else replay_recorded(tuning)
     baseline = None if replayed is None else Verified(replayed, None)
     padding = advise_padding(settings, tuning, present.seed) if no_buckets_reason else None
-    tuned = Tuned(f"the trace {settings.trace}", _command(words), tuning, (), baseline, None, lengths, padding=padding)
+    tuned = Tuned(f"the trace {settings.trace}", command, tuning, (), baseline, None, lengths, padding=padding)
     _finish(tuned, new_directory(plan))
     if share := loaded_share(trace):
         print(
@@ -96,13 +101,13 @@ def _tune_trace(settings: Any, program: list[str], words: list[str]) -> int:
     return 0
 
 
-def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
+def _tune_program(settings: Any, program: list[str], command: str, config_dir: str | None) -> int:
     started = time.perf_counter()
     from .planning.errors import UsageError
     from .planning.plan import check_directories, make_plan
     from .prefect_server.connect import find_server
 
-    plan = make_plan(tuple(program))
+    plan = make_plan(tuple(program), config_dir=config_dir)
     check_directories(plan)
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
@@ -123,7 +128,7 @@ def _tune_program(settings: Any, program: list[str], words: list[str]) -> int:
 
     directory = new_directory(plan)
     try:
-        tuned = tune_flow(program, settings, str(directory), _command(words))
+        tuned = tune_flow(program, settings, str(directory), command, config_dir)
     except RunFailed as error:
         print(f"tune: {error}", file=sys.stderr)
         return 130 if error.interrupted else 1

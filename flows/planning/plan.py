@@ -62,6 +62,10 @@ class Plan:
         """Number of programs, each of which has a reference run."""
         return len({planned.program_id for planned in self.trials})
 
+    def trials_of(self, program_id: str) -> list[Trial]:
+        """Return the trials of a program."""
+        return [planned.trial for planned in self.trials if planned.program_id == program_id]
+
     @property
     def process_limits(self) -> ProcessLimits:
         """Limits of each trial's process, beside its time."""

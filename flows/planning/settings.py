@@ -23,6 +23,7 @@ from .errors import UsageError
 from .programs import PROGRAM_WORKLOADS, with_program
 
 _OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
+_OF_A_PROGRAM = "bucket_lengths"  # of a best.yaml, for jaxcache.bucketed; trials have their own buckets
 
 
 def _memory_limit(value: Any) -> Any:
@@ -96,7 +97,7 @@ def validate(config: dict[str, Any]) -> ComposedConfig:
     """
     config = with_program(config)
     shared = {key: value for key, value in config.items() if key in _OF_THE_SWEEP}
-    trial = {key: value for key, value in config.items() if key not in shared}
+    trial = {key: value for key, value in config.items() if key not in shared and key != _OF_A_PROGRAM}
     try:
         return ComposedConfig.model_validate({**shared, "trial": trial})
     except ValidationError as error:
@@ -111,7 +112,10 @@ def check_shared_settings(composed: list[ComposedConfig]) -> None:
     """
     for setting in _OF_THE_SWEEP:
         if any(getattr(config, setting) != getattr(composed[0], setting) for config in composed):
-            raise UsageError(f"{setting} is the same for all trials of a sweep; give it one value")
+            raise UsageError(
+                f"{setting} is the same for all trials of a sweep; give it one value, and quotes of its own to one "
+                f"with a comma, such as \"{setting}.key='a,b'\""
+            )
 
 
 def _message(error: ValidationError) -> str:

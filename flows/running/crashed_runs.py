@@ -22,7 +22,8 @@ _UNFINISHED = TaskRunFilter(
     state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
 )
 _PROJECT = Path(__file__).resolve().parents[2]
-_KILLED = "its process was killed; another run went on with the sweep"
+_RESUMED = "its process was killed; another run went on with the sweep"
+KILLED = "its process was killed; sweep.resume= goes on with the sweep"
 _LEFT = "left at once, by a second interrupt"
 
 
@@ -34,7 +35,7 @@ def close_from_elsewhere(run_url: str) -> None:
     )  # fmt: skip
 
 
-def close(run_url: str, why: str = _KILLED) -> None:
+def close(run_url: str, why: str = _RESUMED) -> None:
     """Set a run and its tasks to crashed unless they have ended. Runs of another server are left alone."""
     try:
         with get_client(sync_client=True) as client:

@@ -100,6 +100,8 @@ def _begin_run(directory: Path) -> tuple[Manifest, Manifest]:
         raise UsageError(f"directory={directory} is not the directory of a sweep; leave it empty, and one is made")
     if before.run_url is not None:
         crashed_runs.close(before.run_url)  # before the manifest is overwritten, which alone names that run
+    for run_url in resume.abandoned_runs(directory):
+        crashed_runs.close(run_url, crashed_runs.KILLED)
     manifest = before.model_copy(update={"run_url": flow_run.ui_url, "ended": None, "reported": False})
     write_json(directory / MANIFEST, manifest)
     return before, manifest

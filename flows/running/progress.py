@@ -113,16 +113,16 @@ class Progress:
         with self._lock:
             self._running.pop(name, None)
 
-    def reference_done(self, name: str, reference: Reference) -> None:
-        """Count a reference run that gave its measurements."""
+    def reference_done(self, name: str, reference: Reference, first_look: str = "") -> None:
+        """Count a reference run that gave its measurements, and print what they predict of its trials, if anything."""
         with self._lock:
             self._references += 1
             done = self._references
-        if not self._console.is_terminal:
-            self.say(
-                f"[{done}/{self._programs}] {name}: {reference.requests} requests, {reference.distinct} programs, "
-                f"{reference.unbounded_cost_seconds:.1f} s to compile each once"
-            )
+        predicted = f"; {first_look}" if first_look else ""
+        self.say(
+            f"[{done}/{self._programs}] {name}: {reference.requests} requests, {reference.distinct} programs, "
+            f"{reference.unbounded_cost_seconds:.1f} s to compile each once{predicted}"
+        )
 
     def trial_started(self, name: str, directory: Path, device: str) -> None:
         """Count a trial that was started, with its directory and its device."""

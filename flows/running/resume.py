@@ -5,6 +5,7 @@ process that works in a directory holds a lock on it, which the system releases 
 """
 
 import contextlib
+import itertools
 import shlex
 import shutil
 import sys
@@ -27,6 +28,7 @@ from ..planning.plan import Plan
 
 _RESUME = "sweep.resume="
 _INTERRUPTED = (None, "interrupted")
+_MOST_OTHERS = 20  # sweeps that are looked through for runs of killed processes
 
 
 def claim(plan: Plan) -> Path:
@@ -102,6 +104,29 @@ def hold(directory: Path) -> None:
 
 
 _held: list[FileLock] = []  # a lock without a reference would be released
+
+
+def abandoned_runs(directory: Path) -> list[str]:
+    """Return the Prefect runs of unfinished sweeps beside a directory whose process is gone, of the newest few."""
+    others = (path.parent for path in sorted(directory.parent.glob(f"*/{MANIFEST}"), reverse=True))
+    newest = itertools.islice((other for other in others if other != directory), _MOST_OTHERS)
+    manifests = {other: read_manifest(other) for other in newest}
+    return [
+        manifest.run_url
+        for other, manifest in manifests.items()
+        if manifest is not None and manifest.run_url is not None and manifest.ended is None and not _is_held(other)
+    ]
+
+
+def _is_held(directory: Path) -> bool:
+    """Return whether a process works in a sweep's directory."""
+    lock = FileLock(directory / SWEEP_LOCK, is_singleton=False)
+    try:
+        lock.acquire(blocking=False)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
 
 
 def read_manifest(directory: Path) -> Manifest | None:

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from jaxcache import format_size
+from jaxcache.lab.analysis.first_look import first_look
 from jaxcache.lab.files import write_file
 from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
 from jaxcache.lab.result import TrialResult
@@ -45,7 +46,8 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     finally:
         session.progress.reference_ended(name)
     session.add_reference(reference)
-    session.progress.reference_done(name, reference)
+    look = first_look(session.directory, planned.program_id, session.plan.trials_of(planned.program_id), session.costs)
+    session.progress.reference_done(name, reference, look)
     get_run_logger().info(
         "%d signatures, %s, %.2f s to compile each once", reference.distinct, format_size(reference.unbounded_bytes),
         reference.unbounded_cost_seconds,

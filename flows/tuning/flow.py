@@ -18,7 +18,7 @@ from jaxcache.lab.tuning.report import Tuned, Verified
 from jaxcache.lab.tuning.search import Candidate, Recording
 
 from ..planning.overrides import join_lists
-from ..planning.plan import make_plan
+from ..planning.plan import Plan, make_plan
 from ..running import resume
 from ..running.flow import sweep
 from .program import describe_program
@@ -38,7 +38,9 @@ class RunFailed(Exception):
 
 
 @flow(name="tune", flow_run_name="{directory}", persist_result=False, validate_parameters=False)
-def tune_flow(program: list[str], settings: TuneSettings, directory: str, command: str) -> Tuned:
+def tune_flow(
+    program: list[str], settings: TuneSettings, directory: str, command: str, config_dir: str | None = None
+) -> Tuned:
     """Record the program, replay every setting, choose, and verify the best.
 
     Args:
@@ -46,21 +48,23 @@ def tune_flow(program: list[str], settings: TuneSettings, directory: str, comman
         settings: Settings of the tuning.
         directory: Existing directory for the tuning's files.
         command: Command that was typed.
+        config_dir: Directory in which configs are looked for first.
 
     Raises:
         RunFailed: If a run did not succeed.
     """
     home = Path(directory)
-    present = make_plan(tuple(program)).trials[0].trial
+    runs = _Runs(config_dir)
+    present = runs.plan(program).trials[0].trial
     fixed = [word for word in program if word.partition("=")[0].partition(".")[0] not in _SETTING_KEYS]
     named = ["none"] if present.program is not None else settings.buckets  # which lengths it has nobody knows ahead
     sets = list(dict.fromkeys([*named, present.buckets.name]))
-    recorded = _record_sets(fixed, sets, home)
+    recorded = _record_sets(runs, fixed, sets, home)
     tuning = find_setting(settings, [recorded[name].recording for name in sets], present.seed, present.memory_limit)
     now = replay_present(tuning, present)
     contenders = tuning.contenders(settings.verify)
     checked = list({each.setting: each for each in [*contenders, *([now] if now else [])]}.values())
-    results = _verify(checked, fixed, recorded, home / VERIFIED) if checked else {}
+    results = _verify(runs, checked, fixed, recorded, home / VERIFIED) if checked else {}
     optimal = recorded["optimal"].trial.buckets if "optimal" in sets else None
     return Tuned(
         what=present.program_name,
@@ -71,7 +75,7 @@ def tune_flow(program: list[str], settings: TuneSettings, directory: str, comman
         reference=recorded[sets[0]].reference,
         lengths=_lengths({name: recorded[name].trial for name in sets}),
         optimal=optimal if isinstance(optimal, Optimal) else None,
-        program=describe_program(program),
+        program=describe_program(program, config_dir),
         padding=advise_padding(settings, tuning, present.seed) if present.program is not None else None,
     )
 
@@ -87,9 +91,9 @@ class _Recorded:
     directory: Path
 
 
-def _record_sets(fixed: Sequence[str], sets: Sequence[str], home: Path) -> dict[str, _Recorded]:
+def _record_sets(runs: "_Runs", fixed: Sequence[str], sets: Sequence[str], home: Path) -> dict[str, _Recorded]:
     """Record a program with each set of buckets; first without, which measures the prices of the optimal set."""
-    first = _record({"none": ("buckets=none",)}, fixed, home / RECORDED)
+    first = _record(runs, {"none": ("buckets=none",)}, fixed, home / RECORDED)
     others = {
         name: (f"buckets={name}", *(_prices(first["none"]) if name == "optimal" else ()))
         for name in sets if name != "none"
@@ -97,15 +101,17 @@ def _record_sets(fixed: Sequence[str], sets: Sequence[str], home: Path) -> dict[
     if not others:
         return first
     costs = f"costs={home / RECORDED / COSTS}"
-    return {**first, **_record(others, [*fixed, costs], home / RECORDED_WITH_BUCKETS)}
+    return {**first, **_record(runs, others, [*fixed, costs], home / RECORDED_WITH_BUCKETS)}
 
 
-def _record(sets: Mapping[str, tuple[str, ...]], fixed: Sequence[str], directory: Path) -> dict[str, _Recorded]:
+def _record(
+    runs: "_Runs", sets: Mapping[str, tuple[str, ...]], fixed: Sequence[str], directory: Path
+) -> dict[str, _Recorded]:
     """Run the reference of each program, without trials, which would only repeat it."""
     overrides = join_lists([*fixed, "eviction=none", "memory_limit=null", *buckets] for buckets in sets.values())
-    _run(overrides, directory, trials=False)
+    runs.run(overrides, directory, trials=False)
     recorded: dict[str, _Recorded] = {}
-    for trial in (planned.trial for planned in make_plan(tuple(overrides)).trials):
+    for trial in (planned.trial for planned in runs.plan(overrides).trials):
         name, reference = trial.buckets.name, _reference(directory, trial.program_id)
         recording = Recording(name, load_requests(directory, trial.program_id), reference.run_seconds)
         recorded[name] = _Recorded(sets[name], trial, reference, recording, directory)
@@ -126,7 +132,11 @@ def _prices(recorded: _Recorded) -> tuple[str, ...]:
 
 
 def _verify(
-    candidates: Sequence[Candidate], fixed: Sequence[str], recorded: Mapping[str, _Recorded], directory: Path
+    runs: "_Runs",
+    candidates: Sequence[Candidate],
+    fixed: Sequence[str],
+    recorded: Mapping[str, _Recorded],
+    directory: Path,
 ) -> dict[tuple[str, str, int], TrialResult]:
     """Run settings for real, as one sweep; return the results by setting.
 
@@ -145,19 +155,36 @@ def _verify(
         ]
         for candidate in candidates
     ]
-    _run(join_lists(lists), directory, trials=True)
+    runs.run(join_lists(lists), directory, trials=True)
     ran = [(result.config, result) for result in read_sweep(directory).results]
     return {(config.buckets.name, config.eviction.name, config.memory_limit or 0): result for config, result in ran}
 
 
-def _run(overrides: list[str], directory: Path, *, trials: bool) -> None:
-    resume.begin(make_plan(tuple(overrides)), directory)
-    state: Any = sweep(overrides, str(directory), quiet=False, trials=trials, return_state=True)
-    if state.is_completed():
-        return
-    failed = read_sweep(directory).failed
-    reason = failed[0].reason if failed else state.message
-    raise RunFailed(f"{' '.join(overrides)}: {reason}; see {directory}", state.is_cancelled())
+@dataclass(frozen=True)
+class _Runs:
+    """Plans and sweeps of a tuning, whose configs are looked for in one directory first."""
+
+    config_dir: str | None
+
+    def plan(self, overrides: Sequence[str]) -> Plan:
+        """Return the plan of overrides."""
+        return make_plan(tuple(overrides), config_dir=self.config_dir)
+
+    def run(self, overrides: list[str], directory: Path, *, trials: bool) -> None:
+        """Run a sweep.
+
+        Raises:
+            RunFailed: If it did not succeed.
+        """
+        resume.begin(self.plan(overrides), directory)
+        state: Any = sweep(
+            overrides, str(directory), config_dir=self.config_dir, quiet=False, trials=trials, return_state=True
+        )
+        if state.is_completed():
+            return
+        failed = read_sweep(directory).failed
+        reason = failed[0].reason if failed else state.message
+        raise RunFailed(f"{' '.join(overrides)}: {reason}; see {directory}", state.is_cancelled())
 
 
 def _reference(recorded: Path, program_id: str) -> Reference:

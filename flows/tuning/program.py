@@ -15,17 +15,18 @@ _NOT_THE_PROGRAM = ("eviction", "memory_limit", "buckets", "costs", "runner", "s
 _PLAIN = re.compile(r"[A-Za-z_./-][\w./-]*")
 
 
-def describe_program(program: Sequence[str]) -> dict[str, str]:
+def describe_program(program: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
     """Return the program as overrides by key: options of groups, and the values that differ from theirs.
 
     The settings that tuning chooses (policy, limit, buckets, costs), and those of a sweep as a whole, are left out.
     """
-    config = make_plan(tuple(program)).trials[0].config
+    config = make_plan(tuple(program), config_dir=config_dir).trials[0].config
     chosen = {key: value for key, _, value in (word.partition("=") for word in program)}
     options = {group: chosen.get(group, str(config[group].get("name", config[group].get("mode")))) for group in _GROUPS}
     if "program" in config:
         return _describe_users_program(config, options)
-    defaults = make_plan(tuple(f"{group}={option}" for group, option in options.items())).trials[0].config
+    plain = tuple(f"{group}={option}" for group, option in options.items())
+    defaults = make_plan(plain, config_dir=config_dir).trials[0].config
     overrides = dict(options)
     for key in (key for key in config if key not in _NOT_THE_PROGRAM):
         parts = config[key].items() if isinstance(config[key], dict) else [("", config[key])]

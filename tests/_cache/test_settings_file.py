@@ -1,11 +1,13 @@
 """JitCache.from_file takes what flows.tune writes, and says what is wrong with anything else."""
 
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from jaxcache import JitCache
+from jaxcache import JitCache, bucketed
 
 BEST = """\
 # @package _global_
@@ -18,6 +20,14 @@ hydra: # the program that this was found for; a cache does not read it
     params:
       workload: "monte_carlo"
 """
+
+
+def double(x):
+    return 2 * x
+
+
+def halve(x):
+    return x / 2
 
 
 @pytest.fixture
@@ -33,6 +43,27 @@ def test_the_limit_and_the_policy_come_from_the_file_and_arguments_win(file):
     assert type(cache._state.residents._policy).__name__ == "Gdsf"
     file.write_text(BEST.replace("optimal", "none"))
     assert JitCache.from_file(str(file), limit="8MiB").limit_bytes == 8 * 1024**2
+
+
+def test_the_buckets_come_from_the_file_and_a_bucketed_function_takes_those_of_its_name(file):
+    file.write_text(BEST + 'bucket_lengths:\n  "*": [4, 8]\n  double: [16]\n')
+
+    cache = JitCache.from_file(file)  # a warning would be an error: functions can pad
+    assert dict(cache.buckets) == {"*": (4, 8), "double": (16,)}
+    functions = [bucketed(fun, cache=cache, check=False) for fun in (double, halve)]
+    for function in (*functions, pickle.loads(pickle.dumps(functions[0]))):
+        np.testing.assert_array_equal(function(np.arange(1.0, 4.0)), function.__wrapped__(np.arange(1.0, 4.0)))
+    assert [dict(function.stats().by_bucket) for function in functions] == [{(16,): 1}, {(4,): 1}]
+    assert JitCache.from_file(file, buckets={"halve": (32,)}).buckets == {"halve": (32,)}
+
+
+def test_a_function_without_buckets_is_refused_in_one_line():
+    with pytest.raises(
+        ValueError, match=r"buckets must be given for <lambda>, such as \(64, 128, 256\), or be those of its ca"
+    ):
+        bucketed(lambda x: x, cache=JitCache(buckets={"g": (8,)}))
+    with pytest.raises(ValueError, match="which has none; it has some for g"):
+        bucketed(abs, cache=JitCache(buckets={"g": (8,)}))
 
 
 def test_plain_settings_do_too(file):
@@ -51,6 +82,9 @@ def test_plain_settings_do_too(file):
         ("- 3\n", r"holds \[3\]"),
         ("a: [\n", "cannot be read"),
         ("defaults: 3\neviction: lru\nmemory_limit: 1MiB\n", "defaults must be a list such as .*, but is 3"),
+        ("eviction: lru\nmemory_limit: 1MiB\nbucket_lengths: 8\n", "bucket_lengths must be lengths by function"),
+        ("eviction: lru\nmemory_limit: 1MiB\nbucket_lengths: {f: 8}\n", r"bucket_lengths\['f'\] must be ascending"),
+        ("eviction: lru\nmemory_limit: 1MiB\nbucket_lengths: {f: [8, 4]}\n", r"\['f'\] must be ascending whole"),
         ("eviction: lruu\nmemory_limit: 1MiB\n", "eviction must be"),
         ("eviction: lru\nmemory_limit: -1\n", "limit must be positive"),
     ],

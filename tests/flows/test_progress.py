@@ -40,10 +40,12 @@ def test_references_show_how_far_they_are_and_how_many_are_done(tmp_path, capsys
     assert "0 of 2 done; then 5 trials" in totals
     progress.reference_ended("reference monte_carlo")
     reference = read_sweep(write_sweep(tmp_path / "sweep", [result()])).references
-    progress.reference_done("reference monte_carlo", next(iter(reference.values())))
+    progress.reference_done("reference monte_carlo", next(iter(reference.values())), "predicted: lru 8 MiB 3.0 s")
     assert "1 of 2 done; then 5 trials" in shown(progress)
     said = capsys.readouterr().err
-    assert said == "[1/2] reference monte_carlo: 50 requests, 6 programs, 2.0 s to compile each once\n"
+    assert said == (
+        "[1/2] reference monte_carlo: 50 requests, 6 programs, 2.0 s to compile each once; predicted: lru 8 MiB 3.0 s\n"
+    )
 
 
 def test_the_time_that_is_left_counts_down_between_trials_that_end(tmp_path, monkeypatch):

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from flows.planning.errors import UsageError
 from flows.planning.plan import make_plan
-from flows.running.resume import claim, mark_reported, saved_words
+from flows.running.resume import abandoned_runs, claim, mark_reported, saved_words
 from flows.sweep import main
+from jaxcache.lab.analysis.sweep import Manifest
 from jaxcache.lab.files import write_json
-from jaxcache.lab.layout import RESULT
+from jaxcache.lab.layout import MANIFEST, RESULT, SWEEP_LOCK
 from jaxcache.lab.running.earlier_results import known_result
 from tests._support.results import failed, result
 
@@ -220,6 +222,18 @@ def test_a_run_that_is_closed_from_elsewhere_takes_along_the_run_that_it_is_a_pa
     )  # fmt: skip
     assert [api(server, f"/flow_runs/{run}")["state"]["type"] for run in (whole, part)] == ["CRASHED"] * 2
     assert api(server, f"/task_runs/{task['id']}")["state"]["type"] == "CRASHED"
+
+
+def test_the_run_of_a_killed_sweep_is_found_by_the_next_one_and_that_of_one_under_way_is_not(tmp_path):
+    """Each sweep closes the runs that this finds, or they would say running until somebody resumes the sweep."""
+    ends = {"killed": None, "under way": None, "interrupted": "interrupted", "completed": "completed", "mine": None}
+    for name, ended in ends.items():
+        (tmp_path / name).mkdir()
+        manifest = Manifest(command="c", order=(), persistent=(), started_at="s", run_url=f"run/{name}", ended=ended)
+        write_json(tmp_path / name / MANIFEST, manifest)
+    with FileLock(tmp_path / "under way" / SWEEP_LOCK):
+        assert abandoned_runs(tmp_path / "mine") == ["run/killed"]
+    assert set(abandoned_runs(tmp_path / "mine")) == {"run/killed", "run/under way"}
 
 
 def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):

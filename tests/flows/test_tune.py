@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from jaxcache import JitCache, Trace, replay
 from .conftest import command
 
 SMALL = ("workload=gradient_optimization", "workload.requests=16", "shapes.distinct=5", "shapes.largest=40",
-         "memory_limit=6MiB", "persistent=off", "tune.buckets=none,optimal", "tune.verify=1")  # fmt: skip
+         "present.memory_limit=6MiB", "persistent=off", "tune.buckets=none,optimal", "tune.verify=1")  # fmt: skip
 
 
 def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_home, tmp_path, capsys):
@@ -27,9 +26,7 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     assert done.returncode == 0, done.stderr
     (place,) = outputs.glob("tune_*")
     assert f"Setting: {place / 'best.yaml'}" in done.stdout
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it may have been found for buckets
-        cache = JitCache.from_file(place / "best.yaml")
+    cache = JitCache.from_file(place / "best.yaml")
     assert cache.limit_bytes is not None
     for words, workload in ((("experiment=best", "workload=monte_carlo"), "monte_carlo"), (("experiment=best",), None)):
         (planned,) = make_plan(words, "sweep", str(place)).trials
@@ -55,8 +52,8 @@ def test_the_present_setting_is_run_once_where_it_is_the_recommended_one_and_see
     prefect_home, tmp_path
 ):
     words = ["workload=gradient_optimization", "workload.requests=30", "shapes.distinct=10", "shapes.largest=40"]
-    done = command(prefect_home, "tune", *words, "persistent=off", "seed=3", "eviction=random", "memory_limit=4MiB",
-                   "tune.policies=random", "tune.memory_limit=4MiB", "tune.buckets=none",
+    done = command(prefect_home, "tune", *words, "persistent=off", "seed=3", "present.eviction=random",
+                   "present.memory_limit=4MiB", "tune.policies=random", "memory_limit=4MiB", "tune.buckets=none",
                    f"sweep.directory={tmp_path}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (place,) = tmp_path.glob("tune_*")
@@ -101,8 +98,8 @@ def test_what_a_trace_cannot_answer_is_refused(heavy, words, message, tmp_path, 
 
 
 def test_a_trace_is_held_against_the_present_setting_where_one_is_named(heavy, tmp_path, capsys):
-    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "eviction=lru", "memory_limit=8MiB",
-                 "tune.memory_limit=12MiB"]) == 0  # fmt: skip
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "present.eviction=lru",
+                 "present.memory_limit=8MiB", "memory_limit=12MiB"]) == 0  # fmt: skip
     assert "less than with eviction=lru, memory_limit=8 MiB" in " ".join(capsys.readouterr().out.split())
     assert "| not run |" in next(tmp_path.glob("tune_*/tune.md")).read_text()
 
@@ -117,7 +114,7 @@ def test_a_trace_is_held_against_the_setting_that_it_was_recorded_with(heavy, tm
 
 
 def test_a_present_limit_above_the_recommended_one_is_told_with_what_it_holds(heavy, tmp_path, capsys):
-    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "eviction=lru", "memory_limit=16MiB",
+    assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "present.memory_limit=16MiB",
                  "tune.memory_limit=8MiB"]) == 0  # fmt: skip
     assert re.search(
         r"memory_limit=16 MiB takes \d+\.\d s less, for 8 MiB more", " ".join(capsys.readouterr().out.split())
@@ -156,6 +153,13 @@ def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path,
         ("workload=monte_carlo tune.buckets=some", "tune.buckets must be among linear, .*, but is 'some'"),
         ("workload=monte_carlo tune.verify=-1", "tune.verify: .* but is '-1'"),
         ("workload=monte_carlo tune.limits=1MiB tune.memory_limit=1MiB", "tune.memory_limit and tune.limits say both"),
+        ("workload=monte_carlo memory_limit=1MiB,1", "tune.limits must be at least 256 KiB, .*, but is 1 B"),
+        (
+            "workload=monte_carlo memory_limit=1MiB tune.memory_limit=2MiB",
+            "memory_limit=1MiB and tune.memory_limit=2MiB say both .*; give one, and what you have as present.mem",
+        ),
+        ("trace=t present.limit=1MiB", "there is no setting present.limit; did you mean present.memory_limit"),
+        ("trace=t present.speed", "there is no setting present.speed; there are: present.memory_limit, present.evi"),
         ("workload=monte_carlo buckets=linear buckets.count=4", "buckets.count=4: sets of buckets are compared as"),
         ("workload=monte_carlo costs=c.json", "costs=c.json: tuning measures what programs cost"),
         ("workload=monte_carlo tune.nope=1", "tune.nope=1: there is no setting tune.nope; there are: trace, tune.pol"),
@@ -164,6 +168,15 @@ def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path,
 def test_bad_settings_are_one_line(words, message):
     with pytest.raises(UsageError, match=message):
         read_settings(words.split())
+
+
+def test_the_limit_to_keep_to_is_apart_from_the_one_that_the_program_has():
+    settings, program = read_settings(["workload=monte_carlo", "memory_limit=8MiB", "present.memory_limit=32MiB"])
+    assert settings.memory_limit == 8 * 1024**2
+    assert make_plan(tuple(program)).trials[0].trial.memory_limit == 32 * 1024**2
+    settings, program = read_settings(["workload=monte_carlo", "memory_limit=8MiB,16MiB"])
+    assert settings.limits == [8 * 1024**2, 16 * 1024**2]
+    assert make_plan(tuple(program)).trials[0].trial.memory_limit is None  # nothing is said of today
 
 
 @pytest.mark.parametrize(
@@ -209,6 +222,25 @@ def test_a_directory_with_a_comma_and_a_quote_is_written_so_that_hydra_reads_it_
     described = describe_program(["workload=monte_carlo", f"persistent.directory='{escaped}'"])
     (planned,) = make_plan(tuple(f"{key}={value}" for key, value in described.items())).trials
     assert str(planned.trial.persistent.directory) == directory
+
+
+def test_a_config_directory_of_ones_own_comes_first(heavy, tmp_path, capsys):
+    (tmp_path / "conf" / "workload").mkdir(parents=True)
+    mine = "name: monte_carlo\nrequests: 7\npaths: 8\nsteps: 2\nvolatility: 0.2\n"
+    (tmp_path / "conf" / "workload" / "mine.yaml").write_text(mine)
+    directory = str(tmp_path / "conf")
+    described = describe_program(["workload=mine"], directory)
+    assert described["workload"] == "mine"
+    assert make_plan(("workload=mine",), config_dir=directory).trials[0].trial.workload.requests == 7
+    assert main(["--config-dir", directory, f"trace={heavy}", f"sweep.directory={tmp_path}/out"]) == 0
+    capsys.readouterr()
+    for words, message in (
+        (["--config-dir"], "--config-dir must name a directory"),
+        ([f"--config-dir={tmp_path}/nowhere", "workload=mine"], "nowhere is not a directory"),
+        (["--verify", "1"], "there is no option --verify"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_help_says_what_can_be_set(capsys):

@@ -10,15 +10,16 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jaxcache import POLICIES, optimum, replay
+from jaxcache import POLICIES, CostTable, optimum, replay
 from jaxcache.lab.analysis.findings import Findings
+from jaxcache.lab.analysis.first_look import first_look
 from jaxcache.lab.analysis.map_choice import CLOSE
 from jaxcache.lab.analysis.other_seeds import SEEDS, find_other_seeds, padded_lengths, predict_buckets, read_recipe
 from jaxcache.lab.analysis.policy_map import limits_between
 from jaxcache.lab.analysis.recorded import RecordedProgram
 from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.buckets import PowersOfTwo
-from jaxcache.lab.layout import REFERENCES, REPORT, REQUESTS, RESULTS_PARQUET
+from jaxcache.lab.layout import COSTS, REFERENCES, REPORT, REQUESTS, RESULTS_PARQUET
 from jaxcache.lab.report.markdown import markdown
 from jaxcache.lab.report.page import page
 from jaxcache.lab.report.terminal import print_summary
@@ -100,6 +101,19 @@ def test_a_prediction_that_is_not_met_is_said_first_and_the_measured_trials_are_
     assert text_of(findings).startswith("Only 3 of 4 measured trials")
     table = pq.read_table(findings.sweep.directory / RESULTS_PARQUET)
     assert set(table["status"].to_pylist()) == {"completed"}  # no prediction is handed on that is not met
+
+
+def test_the_first_look_at_a_program_predicts_what_its_trials_will_measure(written):
+    prices = CostTable.load(written / COSTS)
+    measured = mapped_grid()
+    look = first_look(written, measured[0].program_id, [result.config for result in measured], prices)
+    seconds = {(result.config.eviction.name, result.config.memory_limit): result.statistics.cost_seconds
+               for result in measured}  # fmt: skip
+    least = sorted(seconds.values())[:3]
+    assert re.findall(r"(\d+\.\d) s", look) == [f"{each:.1f}" for each in least]
+    assert look.startswith("predicted: ")
+    assert look.endswith("; the fewest of 4 settings")
+    assert first_look(written, "unknown", [result.config for result in measured], prices) == ""
 
 
 def test_predictions_are_rows_of_the_table_marked_as_such(written):

@@ -2,7 +2,6 @@
 
 import io
 import re
-import warnings
 
 import numpy as np
 import pytest
@@ -136,9 +135,10 @@ def test_the_files_say_the_setting_and_a_cache_takes_it(recordings, tmp_path):
     tuning = search(recordings, ["lru", "gdsf"])
     tuned = Tuned("a program", "python -m flows.tune x", tuning, (), None, None, {"pow2": (8, 16)})
     write_tuning(tuned, tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it may have been found for buckets
-        assert JitCache.from_file(tmp_path / "best.yaml").limit_bytes == tuning.best.limit_bytes
+    cache = JitCache.from_file(tmp_path / "best.yaml")  # without a warning: the buckets are there
+    assert cache.limit_bytes == tuning.best.limit_bytes
+    assert tuning.best.buckets == "pow2"
+    assert dict(cache.buckets) == {"*": (8, 16)}
     text = (tmp_path / "tune.md").read_text()
     assert f"eviction={tuning.best.replayed.policy}" in text.splitlines()[2]
     assert "| pow2 |" in text

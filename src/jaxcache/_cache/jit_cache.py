@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, overload
 
 from .._calls.misses import Explanation
@@ -18,7 +18,7 @@ from .executable import mappings_limit
 from .front import call_behind, dispatcher_behind
 from .recorded_function import RecordedDispatcher, RecordedFunction
 from .recorder import Recorder
-from .settings_file import read_settings
+from .settings_file import check_buckets, read_settings
 from .state import CacheState
 from .stats import CacheStats
 
@@ -45,6 +45,7 @@ class JitCache:
         max_compiles: int | None = None,
         enabled: bool = True,
         record: str | os.PathLike[str] | None = None,
+        buckets: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -64,6 +65,8 @@ class JitCache:
                 :meth:`jaxcache.Trace.load`, until the cache is left as a context manager or the program ends. A
                 crash loses the requests of the last half minute. Needs pyarrow, unless its name ends in ``.npz``; to
                 load it takes pyarrow either way. None for no recording.
+            buckets: Lengths that :func:`jaxcache.bucketed` pads a function to where it is not given any, by the
+                function's name; ``"*"`` is any other function.
 
         Raises:
             ValueError: If an argument is out of range; the message says what to write.
@@ -75,6 +78,7 @@ class JitCache:
         cost_table = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
         residents = BoundedSet(policy_maker(eviction, seed), limit_bytes, mappings_limit())
         max_compiles = _check_max_compiles(max_compiles)
+        self._buckets = check_buckets(buckets, "buckets")
         name = eviction if isinstance(eviction, str) else type(eviction).__name__
         setting = {"eviction": name, "limit_bytes": limit_bytes, "mappings_limit": mappings_limit(), "seed": seed}
         self._recorder = None if record is None else Recorder(record, setting)
@@ -83,7 +87,9 @@ class JitCache:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
-        """Make a cache with the limit and the policy that a file recommends, such as the best.yaml of ``flows.tune``.
+        """Make a cache with the settings that a file recommends, such as the best.yaml of ``flows.tune``.
+
+        They are its limit, its policy, and the buckets that :func:`jaxcache.bucketed` takes from it.
 
         Args:
             path: Of the file, see ``_cache/settings_file.py``.
@@ -100,6 +106,11 @@ class JitCache:
     def limit_bytes(self) -> int | None:
         """The limit; None if there is none."""
         return self._state.residents.limit_bytes
+
+    @property
+    def buckets(self) -> Mapping[str, tuple[int, ...]]:
+        """Lengths to pad to by a function's name, as given; ``"*"`` is any other function."""
+        return self._buckets
 
     @property
     def recording_fault(self) -> str | None:

@@ -1,23 +1,32 @@
 """Settings of a cache from a file, such as the best.yaml of ``flows.tune``."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .._jax.notices import warn
+from .._primitives.checks import check_ascending
 
-_KNOWN = ("eviction", "memory_limit", "buckets", "directory")
+OF_ANY_FUNCTION = "*"  # among buckets, those of functions that are not named
+_KNOWN = ("eviction", "memory_limit", "buckets", "bucket_lengths", "directory")
 _OF_A_SWEEP = "hydra"  # the program that the file was tuned for, which a cache need not know
 
 
-def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return ``limit`` and ``eviction`` for :class:`JitCache`.
+def read_settings(path: str | os.PathLike[str], *, pads: bool = True) -> dict[str, Any]:
+    """Return ``limit``, ``eviction`` and ``buckets`` for :class:`JitCache`.
 
     The file is a Hydra experiment: ``memory_limit``, and the policy as ``override /eviction`` among its ``defaults``,
-    or plainly as ``eviction``. The program that it was tuned for, under ``hydra``, is ignored. Buckets are an argument
-    of :func:`jaxcache.bucketed`: a warning names them.
+    or plainly as ``eviction``. The program that it was tuned for, under ``hydra``, is ignored. ``bucket_lengths`` are
+    those that :func:`jaxcache.bucketed` takes from the cache. Where the limit was found for buckets, and nothing can
+    pad to them, a warning says so.
 
     A ``directory``, for :func:`jaxcache.use_directory`, is for :func:`read_directory`.
+
+    Args:
+        path: Of the file.
+        pads: Whether the program can pad, which one that is run unchanged cannot.
 
     Raises:
         ImportError: If PyYAML is missing; the message names the extra to install.
@@ -28,13 +37,31 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     missing = [key for key in ("eviction", "memory_limit") if key not in settings]
     if missing:
         raise ValueError(f"{os.fspath(path)} has no {missing[0]}; write it as the best.yaml of flows.tune does")
-    if settings.get("buckets", "none") != "none":
+    buckets = check_buckets(settings.get("bucket_lengths"), f"{os.fspath(path)}: bucket_lengths")
+    if settings.get("buckets", "none") != "none" and not (buckets and pads):
+        lengths = "" if buckets else ", buckets=…"
         warn(
             f"{os.fspath(path)} was found for buckets, {settings['buckets']}: without "
-            "jaxcache.bucketed(f, cache=cache, buckets=…) its limit holds less",
+            f"jaxcache.bucketed(f, cache=cache{lengths}) its limit holds less",
             UserWarning,
         )
-    return {"limit": settings["memory_limit"], "eviction": settings["eviction"]}
+    return {"limit": settings["memory_limit"], "eviction": settings["eviction"], "buckets": buckets}
+
+
+def check_buckets(buckets: Any, name: str) -> Mapping[str, tuple[int, ...]]:
+    """Return lengths to pad to by the name of a function; None is for no function.
+
+    Raises:
+        ValueError: If they are anything else; the message names the argument.
+    """
+    if buckets is None:
+        return MappingProxyType({})
+    if not isinstance(buckets, Mapping) or not all(isinstance(key, str) for key in buckets):
+        raise ValueError(f"{name} must be lengths by function, such as {{'*': [64, 128]}}, but is {buckets!r}")
+    for key, lengths in buckets.items():
+        if isinstance(lengths, str) or not isinstance(lengths, Iterable):
+            raise ValueError(f"{name}[{key!r}] must be ascending lengths, such as [64, 128], but is {lengths!r}")
+    return MappingProxyType({key: check_ascending(lengths, f"{name}[{key!r}]") for key, lengths in buckets.items()})
 
 
 def read_directory(path: str | os.PathLike[str]) -> str | None:

@@ -130,7 +130,7 @@ def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
     _check(parsed)
     settings: dict[str, Any] = {"limit": None, "eviction": "gdsf"}
     if parsed.settings is not None:
-        settings = read_settings(parsed.settings)
+        settings = read_settings(parsed.settings, pads=False)
         parsed.dir = parsed.dir or (Path(named) if (named := read_directory(parsed.settings)) else None)
     settings = {"limit": parsed.memory_limit or settings["limit"], "eviction": parsed.eviction or settings["eviction"]}
     check_limit(settings["limit"], "--memory-limit" if parsed.memory_limit else "memory_limit")

@@ -17,12 +17,13 @@ from jax.tree_util import tree_leaves
 from .._cache.cached_function import CachedFunction, dispatcher_of
 from .._cache.front import FrontFunction
 from .._cache.jit_cache import JitCache
+from .._cache.settings_file import OF_ANY_FUNCTION
 from .._calls.signature import Key
 from .._jax import interfaces as _jax
-from .._primitives.checks import as_real_number
+from .._primitives.checks import as_real_number, check_ascending
 from .arguments import Arguments, AxesOfArgument, DynamicArguments
 from .check import has_negative
-from .choose import BucketChoice, check_ascending
+from .choose import BucketChoice
 from .comparison import PaddingComparison
 from .trimming import Bucket, PaddingError, Rule, declared_rules, prove_rules, trim
 
@@ -61,7 +62,7 @@ def bucketed(
     /,
     *,
     cache: JitCache,
-    buckets: Sequence[int] | Sequence[Sequence[int]] | BucketChoice,
+    buckets: Sequence[int] | Sequence[Sequence[int]] | BucketChoice | None = None,
     axes: int | Sequence[int] | Mapping[str, AxesOfArgument] = 0,
     out_axes: Any = None,
     max_deviation: float | None = None,
@@ -83,7 +84,8 @@ def bucketed(
     Args:
         fun: A function of arrays. Works as a decorator with arguments too.
         cache: The cache that compiles it.
-        buckets: Ascending lengths; for several dimensions, tuples of lengths; or a :class:`BucketChoice`.
+        buckets: Ascending lengths; for several dimensions, tuples of lengths; or a :class:`BucketChoice`. If not given,
+            those of ``cache.buckets`` for a function of this name, such as ``JitCache.from_file`` has them.
         axes: The dynamic axis of every array argument (0-d ones excepted); a tuple of them for several dimensions; or,
             by name of the argument, the axis or axes of some, None where an argument lacks a dimension. Arguments that
             are not named are passed as they are.
@@ -137,6 +139,7 @@ class BucketedFunction(FrontFunction):
         self._cached: CachedFunction = cache.jit(fun, **options)
         self._dispatcher = dispatcher_of(self._cached)
         self._limit_bytes = cache.limit_bytes
+        buckets = _buckets_of(cache, self.__name__) if buckets is None else buckets
         self._settings = {
             "buckets": buckets, "axes": axes, "out_axes": out_axes, "max_deviation": max_deviation,
             "pad_value": pad_value, "check": check, **options,
@@ -299,6 +302,21 @@ def _copy(leaf: Any) -> Any:
 
 def _formatted(lengths: Bucket) -> str:
     return str(lengths[0]) if len(lengths) == 1 else str(lengths)
+
+
+def _buckets_of(cache: JitCache, name: str) -> tuple[int, ...]:
+    """Return the buckets that a cache has for a function.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    for key in (name, OF_ANY_FUNCTION):
+        if key in cache.buckets:
+            return cache.buckets[key]
+    known = f"; it has some for {', '.join(cache.buckets)}" if cache.buckets else ""
+    raise ValueError(
+        f"buckets must be given for {name}, such as (64, 128, 256), or be those of its cache, which has none{known}"
+    )
 
 
 def _check_max_deviation(value: object) -> float | None:

@@ -1,6 +1,5 @@
 """Choice of the lengths to pad to: the set of buckets of least cost."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._primitives.checks import as_whole_number, check_optional_whole_number, check_whole_number
+from .._primitives.checks import check_ascending, check_optional_whole_number, check_whole_number
 
 Price = Callable[[Any], Any] | float  # of a length, or of an array of them; or the same for all
 
@@ -109,17 +108,6 @@ def linear_buckets(lengths: ArrayLike, count: int) -> tuple[int, ...]:
     largest = int(different[-1])
     count = check_whole_number(count, "count")
     return tuple(sorted({-(-largest * step // count) for step in range(1, count + 1)}))
-
-
-def check_ascending(buckets: Sequence[int]) -> tuple[int, ...]:
-    """Return lengths to pad to as a tuple, if they are that."""
-    listed = tuple(buckets)
-    numbers = tuple(number for length in listed if (number := as_whole_number(length)) is not None and number >= 1)
-    if not listed or len(numbers) < len(listed) or any(a >= b for a, b in itertools.pairwise(numbers)):
-        raise ValueError(
-            f"buckets must be ascending whole numbers, 1 or more, such as (64, 128, 256), but is {buckets}"
-        )
-    return numbers
 
 
 def _count(lengths: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

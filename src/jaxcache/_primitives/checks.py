@@ -4,8 +4,10 @@ NumPy's numbers are taken as Python's are; truth values are no numbers. Each err
 what was expected.
 """
 
+import itertools
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 _REAL = "iuf"  # the kinds of dtypes that are real numbers
@@ -83,6 +85,19 @@ def check_not_empty(text: str, name: str) -> None:
     """
     if not text:
         raise ValueError(f"{name} must not be empty, but is {text!r}")
+
+
+def check_ascending(lengths: Iterable[object], name: str = "buckets") -> tuple[int, ...]:
+    """Return lengths to pad to as a tuple, if they are that.
+
+    Raises:
+        ValueError: If they are not whole numbers of 1 or more, each larger than the one before.
+    """
+    listed = tuple(lengths)
+    numbers = tuple(number for length in listed if (number := as_whole_number(length)) is not None and number >= 1)
+    if not listed or len(numbers) < len(listed) or any(a >= b for a, b in itertools.pairwise(numbers)):
+        raise ValueError(f"{name} must be ascending whole numbers, 1 or more, such as (64, 128, 256), but is {lengths}")
+    return numbers
 
 
 def as_whole_number(value: object) -> int | None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ... import find_knee
 from ..trial import Trial
+from .blocks import Blocks, find_blocks
 from .choice import told_by
 from .other_seeds import OtherSeeds, find_other_seeds
 from .paired_tests import Comparison, compare
@@ -34,7 +35,8 @@ class Point(NamedTuple):
         seconds: Compile seconds a run, replayed.
         baseline_seconds: The same of the baseline policy.
         bound_seconds: What no policy is below at this limit.
-        against: The policy held against the baseline over seeds that were replayed; None where that cannot be.
+        against: The policy held against the baseline over seeds, or blocks, that were replayed; None where that
+            cannot be.
         measured_seconds: What trials of this very setting took; None where none ran for all programs.
     """
 
@@ -147,6 +149,7 @@ class MapChoice:
         settings_run: How many settings ran for all programs and seeds.
         settings_tried: How many have a successful trial at all.
         other_seeds: By program, the seeds that were replayed without being run; empty where that cannot be.
+        blocks: Of the recordings, where there are no other seeds.
     """
 
     joint: Joint
@@ -159,6 +162,7 @@ class MapChoice:
     settings_run: int
     settings_tried: int
     other_seeds: Mapping[Program, OtherSeeds]
+    blocks: Blocks
 
     @property
     def setting(self) -> Setting:
@@ -182,8 +186,9 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
     baseline = "lru" if "lru" in joint.policies else joint.policies[0]
     trials = trials_by_program(sweep, joint.buckets)
     other_seeds = _other_seeds(joint, trials)
+    blocks = Blocks() if other_seeds else find_blocks(joint.maps)
     measured = _measured(sweep.groups, joint)
-    chooser = _Chooser(joint, baseline, {setting.eviction for setting in tried}, other_seeds, measured)
+    chooser = _Chooser(joint, baseline, {setting.eviction for setting in tried}, other_seeds, blocks, measured)
     limit = joint.recommended_bytes(wanted_limits)
     reasons = _limits_of_interest(joint, tried, limit)
     points = tuple(chooser.point(limit, reason) for limit, reason in reasons.items())
@@ -200,6 +205,7 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
         settings_run=len(measured),
         settings_tried=len({group.setting for group in sweep.groups}),
         other_seeds=other_seeds,
+        blocks=blocks,
     )
 
 
@@ -276,46 +282,61 @@ def _order_of(setting: Setting, seconds: float) -> tuple[float, float, bool, str
 
 @dataclass(frozen=True)
 class _Chooser:
-    """Chooses the policy at a limit: by the seeds replayed where there are some, else by the map itself."""
+    """Chooses the policy at a limit: by seeds or blocks replayed where there are some, else by the map itself."""
 
     joint: Joint
     baseline: str
     run: Collection[str]
     other_seeds: Mapping[Program, OtherSeeds]
+    blocks: Blocks
     measured: Mapping[Setting, float]
 
     def point(self, limit_bytes: int | None, reason: str) -> Point:
         joint = self.joint
-        policy, against = joint.ranked(limit_bytes)[0], None
-        if limit_bytes is not None and limit_bytes < joint.working_set_bytes and self.other_seeds:
-            seconds = self._over_seeds(limit_bytes)
-            # A point that is said to be near no limit has a policy that is, on the recorded seeds too.
-            mean = {
-                name: fmean(each.values()) for name, each in seconds.items()
-                if NEAR not in reason or joint.is_close(name, limit_bytes)
-            }  # fmt: skip
-            policy = min(mean, key=lambda name: (round(mean[name], 9), name != self.baseline, name))
-            if policy != self.baseline:
-                pairs = told_by(policy, compare(seconds))
-                against = next((pair for pair in pairs if pair.second == self.baseline), None)
-                if against is not None and against.verdict != "less" and self.baseline in mean:
-                    policy = self.baseline  # what was not shown to be better is no reason to leave what people know
+        policy, against = self._choose(limit_bytes, reason)
         measured = self.measured.get(Setting(policy, limit_bytes, joint.buckets))
         return Point(
             limit_bytes, reason, policy, joint.seconds(policy, limit_bytes), joint.seconds(self.baseline, limit_bytes),
             joint.bound_seconds(limit_bytes), against, measured,
         )  # fmt: skip
 
-    def _over_seeds(self, limit_bytes: int) -> dict[str, dict[tuple[Program, int], float]]:
-        """Return the seconds of the policies worth a look by program and seed."""
+    def _choose(self, limit_bytes: int | None, reason: str) -> tuple[str, Comparison | None]:
+        """Return the policy to take at a limit, and how it compares with the baseline over what else was replayed."""
+        joint = self.joint
+        if limit_bytes is None or limit_bytes >= joint.working_set_bytes:
+            return joint.ranked(limit_bytes)[0], None
+        if not (self.other_seeds or self.blocks.recordings):
+            return joint.ranked(limit_bytes)[0], None
+        candidates = self._candidates(limit_bytes)
+        seconds = self._over_seeds(candidates, limit_bytes)
+        # A point that is said to be near no limit has a policy that is, on the recorded seeds too.
+        mean = {
+            name: fmean(seconds[name].values()) if seconds else joint.seconds(name, limit_bytes) for name in candidates
+            if NEAR not in reason or joint.is_close(name, limit_bytes)
+        }  # fmt: skip
+        policy = min(mean, key=lambda name: (round(mean[name], 9), name != self.baseline, name))
+        if policy == self.baseline:
+            return policy, None
+        compared = compare(seconds) if seconds else self.blocks.compare(candidates, limit_bytes)
+        against = next((pair for pair in told_by(policy, compared) if pair.second == self.baseline), None)
+        if against is not None and against.verdict != "less" and self.baseline in mean:
+            policy = self.baseline  # what was not shown to be better is no reason to leave what people know
+        return policy, against
+
+    def _candidates(self, limit_bytes: int) -> list[str]:
+        """Return the policies worth a look at a limit."""
         ranked = self.joint.ranked(limit_bytes)
         wanted = {self.baseline, *self.run} & set(ranked)
         more = [name for name in ranked if name not in wanted][: max(2, _MOST_CANDIDATES - len(wanted))]
+        return sorted({*wanted, *more})
+
+    def _over_seeds(self, policies: Sequence[str], limit_bytes: int) -> dict[str, dict[tuple[Program, int], float]]:
+        """Return the seconds of policies by program and seed; empty where no other seeds can be replayed."""
         return {
             name: {
                 (program, seed): recording.predict(name, limit_bytes, seed).compile_seconds
                 for program, each in self.other_seeds.items()
                 for seed, recording in each.programs.items()
             }
-            for name in sorted({*wanted, *more})
-        }
+            for name in policies if self.other_seeds
+        }  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ... import POLICIES, format_size
 from .answer import describe_ratio, listed
+from .blocks import BLOCKS
 from .map_choice import MapChoice, Point
 from .policy_map import Check, ProgramMap
 
@@ -127,6 +128,8 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
     """Yield how the answer is known, how sure it is, and what other limits say, one sentence each."""
     yield unlimited_of(choice)
     yield _basis(choice)
+    if unsure := _unsure(choice):
+        yield unsure
     seconds = choice.joint.seconds
     if len(choice.joint.maps) > 1 and point_is_limited(choice):
         apart = {program_map.program: program_map.best(choice.point.limit_bytes) for program_map in choice.joint.maps}
@@ -135,9 +138,10 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
             yield f"For each program apart, the fewest seconds at that limit are of {listed(others)}."
     least = choice.joint.ranked(choice.point.limit_bytes)[0]
     if seconds(least, choice.point.limit_bytes) < choice.point.seconds - _LEAST_SHOWN:
+        holds = "takes the fewest" if choice.other_seeds else "is not shown to take more"
         yield (
             f"On the recorded requests {least} takes fewer there, {seconds(least, choice.point.limit_bytes):.1f} s; "
-            f"over the other seeds {choice.point.policy} takes the fewest."
+            f"over {'the other seeds' if choice.other_seeds else 'its blocks'} {choice.point.policy} {holds}."
         )
 
 
@@ -155,16 +159,24 @@ def _basis(choice: MapChoice) -> str:
     return f"{where}; {sure}." if sure else f"{where}."
 
 
+def _unsure(choice: MapChoice) -> str:
+    """Return why nothing is said of requests that were not recorded; empty if something is, or nothing is evicted."""
+    if choice.other_seeds or not choice.blocks.reason or not point_is_limited(choice):
+        return ""
+    return f"How far that holds for other requests is not known: {choice.blocks.reason}."
+
+
 def _how_sure(choice: MapChoice, point: Point) -> str:
-    """Return the policy against the baseline over the seeds replayed; empty where there is nothing to compare."""
+    """Return the policy against the baseline over what was replayed; empty where there is nothing to compare."""
     pair = point.against
     if pair is None:
         return ""
     ratio = f"{pair.first} takes {describe_ratio(pair.ratio)} of {pair.second}"
     seeds = f"replayed over {pair.repeats} seeds, of which {_run_of(choice)} run"
+    repeats = seeds if choice.other_seeds else f"by a bootstrap over blocks, each {1 / BLOCKS:.0%} of a recording"
     if pair.verdict == "less":
-        return f"{ratio}, {seeds}"
-    return f"no policy is shown to take less than {pair.second}, {seeds}"
+        return f"{ratio}, {repeats}"
+    return f"no policy is shown to take less than {pair.second}, {repeats}"
 
 
 def _run_of(choice: MapChoice) -> str:
@@ -175,7 +187,11 @@ def _run_of(choice: MapChoice) -> str:
 def how_chosen(choice: MapChoice) -> str:
     """Return how the policy of each limit was chosen, and of which seeds its seconds are."""
     if not choice.other_seeds:
-        return "The policy of each limit is the one with the fewest seconds on the recorded requests."
+        or_baseline = (
+            f", or {choice.baseline} where none is shown to take less over blocks of the recording"
+            if choice.blocks.recordings else ""
+        )  # fmt: skip
+        return f"The policy of each limit is the one with the fewest seconds on the recorded requests{or_baseline}."
     seeds = max(len(each.programs) for each in choice.other_seeds.values())
     return (
         f"The policy of each limit is the one with the fewest seconds over {seeds} seeds replayed, or "

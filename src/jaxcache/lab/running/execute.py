@@ -26,6 +26,8 @@ from .profiling import ProfilingCache, profiler_trace
 from .progress_file import ProgressWriter
 from .timeline import TimelineRecorder
 
+_PROGRAMS = "programs"  # in a job's scratch directory
+
 
 @contextmanager
 def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCache | None]:
@@ -34,7 +36,7 @@ def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCach
     A fresh directory is in ``scratch``, which the parent process removes, since this process may be killed.
     """
     jax.config.update("jax_enable_compilation_cache", persistent.mode != "off")
-    directory = scratch / "programs" if persistent.mode == "fresh" else persistent.shared_directory
+    directory = scratch / _PROGRAMS if persistent.mode == "fresh" else persistent.shared_directory
     if directory is None:
         yield None
         return
@@ -42,6 +44,24 @@ def persistent_cache(persistent: Persistent, scratch: Path) -> Iterator[DiskCach
     tiers: dict[str, Any] = {"layers": persistent.layers, "remote": persistent.remote}
     with use_directory(directory, persistent.limit, persistent.eviction, **tiers) as cache:
         yield cache
+
+
+@contextmanager
+def _leaving_programs(persistent: Persistent, scratch: Path) -> Iterator[None]:
+    """Load what a reference has compiled into ``scratch``, and write what is loaded to the trials' shared directory.
+
+    So no trial compiles again, on the way, what its reference has measured. Other tiers behind the shared directory are
+    the trials' own to fill.
+    """
+    directory = persistent.shared_directory
+    if directory is None or persistent.layers or persistent.remote is not None:
+        with persistent_cache(Persistent(mode="fresh"), scratch):
+            yield
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    compiled = {"layers": [scratch / _PROGRAMS], "copy_layer_hits": True}
+    with use_directory(directory, persistent.limit, persistent.eviction, **compiled):
+        yield
 
 
 @dataclass
@@ -158,8 +178,9 @@ def execute_reference(job: TrialJob, device: str) -> Reference:
     """Run a trial's program without a limit, and under ``jax.jit`` itself.
 
     First an unbounded cache compiles every signature in full, which measures its bytes and its cost. Then ``jax.jit``
-    computes the output that every trial must equal; it loads what the first pass compiled. Signatures that an earlier
-    reference of the sweep measured keep its values. The requests are saved as a trace, for the bound.
+    computes the output that every trial must equal; it loads what the first pass compiled, and leaves that in the
+    directory that the trials share. Signatures that an earlier reference of the sweep measured keep its values. The
+    requests are saved as a trace, for the bound.
     """
     trial, requests = job.trial, job.scratch / "requests"
     with persistent_cache(Persistent(mode="fresh"), job.scratch):
@@ -168,6 +189,7 @@ def execute_reference(job: TrialJob, device: str) -> Reference:
             served = serve(trial, cache, progress.after_request)
             stats, costs = cache.stats(), cache.costs()
         Trace.load(requests).save(job.directory / REQUESTS)
+    with _leaving_programs(trial.persistent, job.scratch):
         plain = serve(trial, JitCache(enabled=False), progress.after_request)
     for name, run in (("an unbounded cache", served), ("jax.jit", plain)):
         if not run.answer.right:

@@ -57,7 +57,7 @@ def leave_the_terminal() -> None:
 
 def _forget_variables(job: TrialJob) -> None:
     """Drop the variables that the user set for other programs; a shared directory may need the user's key."""
-    is_shared = job.kind == "trial" and job.trial.persistent.mode == "shared"
+    is_shared = job.trial.persistent.mode == "shared"
     kept = {KEY_VARIABLE, KEY_FILE_VARIABLE} if is_shared else set()
     for name in [name for name in os.environ if name.startswith(VARIABLES) and name not in kept]:
         del os.environ[name]

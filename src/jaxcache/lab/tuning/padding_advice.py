@@ -39,10 +39,15 @@ class PaddedFunction:
     more_elements: float
 
     @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.signature.partition("(")[0]
+
+    @property
     def call(self) -> str:
         """Call that pads the function, with what it pads."""
         return (
-            f"jaxcache.bucketed({self.signature.partition('(')[0]}, cache=cache, buckets={self.buckets})"
+            f"jaxcache.bucketed({self.name}, cache=cache, buckets={self.buckets})"
             f"  # {self.signature}, {self.more_elements:.0%} more elements"
         )
 

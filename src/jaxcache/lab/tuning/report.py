@@ -163,8 +163,6 @@ def _best(tuned: Tuned) -> Iterator[str]:
     yield "# @package _global_"
     yield f"# {tuned.what}: compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the bound."
     yield f"# Found by: {tuned.command}"
-    if lengths := tuned.lengths.get(best.buckets):
-        yield f"# In a program: bucketed(fun, cache=cache, buckets={lengths})"
     for function in () if tuned.padding is None else tuned.padding.functions:
         yield f"# It would compile less with: {function.call}"
     yield "defaults:"
@@ -176,11 +174,22 @@ def _best(tuned: Tuned) -> Iterator[str]:
         yield f"  compile_seconds: {tuned.optimal.compile_seconds} # of a length's programs, as measured"
         yield f"  seconds_per_element: {tuned.optimal.seconds_per_element}"
     yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
+    if lengths := bucket_lengths(tuned):
+        yield 'bucket_lengths: # of bucketed(f, cache=JitCache.from_file(…)) by function; "*" is any other function'
+        yield from (f"  {json.dumps(name)}: {list(each)}" for name, each in lengths.items())
     if tuned.program:
         yield "hydra: # the program that this was found for; a cache does not read it"
         yield "  sweeper:"
         yield "    params:"
         yield from (f"      {key}: {json.dumps(value)}" for key, value in tuned.program.items())
+
+
+def bucket_lengths(tuned: Tuned) -> dict[str, tuple[int, ...]]:
+    """Return the lengths to pad to by function: those of the recommended set for all, or those that padding advises."""
+    lengths = tuned.lengths.get(tuned.tuning.best.buckets)
+    if lengths is not None:
+        return {"*": lengths}
+    return {} if tuned.padding is None else {each.name: each.buckets for each in tuned.padding.functions}
 
 
 def print_tuning(tuned: Tuned, console: Console) -> None:
