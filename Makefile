@@ -17,7 +17,7 @@ DB =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
-.PHONY: docs lock release clean
+.PHONY: docs examples lock release clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -66,6 +66,13 @@ docs: $(READY) ## Build the site into outputs/site, to be opened from disk
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "outputs/site/index.html"
 
+examples: $(VENV)/.examples ## Run the programs of examples/ again, and keep what they print
+	$(BIN)/python docs/gallery.py
+
+$(VENV)/.examples: requirements-examples.lock $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-examples.lock
+	@touch $@
+
 ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)
 	@$(BIN)/python -m flows.server open $(if $(HOST),--host '$(HOST)') $(if $(DB),--database '$(DB)')
 
@@ -99,6 +106,8 @@ figures: $(READY) ## Make the README's answer and pictures again, from conf/expe
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra examples --universal --python-version 3.11 --constraints requirements.lock \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-examples.lock
 
 release: $(READY) ## Build dist/, and try the wheel in a fresh environment of each Python that is here
 	VENV=$(VENV) .ci/release

@@ -1,4 +1,4 @@
-"""Pages of the site that come from elsewhere: README, the commands' own help, the settings in ``conf``.
+"""Pages of the site that come from elsewhere: README, gallery, the commands' own help, the settings in ``conf``.
 
 A hook of MkDocs, used by ``make docs``. Links from the README into ``docs`` and from there to files above are turned.
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gallery
 from mkdocs.structure.files import File, Files
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -21,8 +22,9 @@ def on_files(files: Files, *, config: Any) -> Files:
     """Add the generated pages, and the examples that pages link to."""
     generated = {"index.md": _from_above(PROJECT / "README.md"), "commands.md": _commands(), "settings.md": _settings()}
     generated |= {name: _from_above(PROJECT / name) for name in _ABOVE}
+    generated |= {"gallery.md": gallery.gallery_page(), "tour.md": gallery.tour_page()}
     generated["LICENSE.txt"] = (PROJECT / "LICENSE").read_text()
-    for example in sorted((PROJECT / "examples").glob("*.py")):
+    for example in sorted([*gallery.EXAMPLES.glob("*.py"), gallery.NOTEBOOK]):
         generated[f"examples/{example.name}"] = example.read_text()
     for name, content in generated.items():
         files.append(File.generated(config, name, content=content))
