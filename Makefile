@@ -16,7 +16,7 @@ HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
+.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
 .PHONY: docs examples lock release clean
 
 help: ## This list
@@ -82,7 +82,7 @@ stop: $(READY) ## End the project's Prefect server
 deploy: $(READY) ## Offer the sweep to the Prefect server, to start and schedule it from the UI (POOL=name)
 	$(BIN)/python -m flows.deploy $(if $(POOL),--pool $(POOL))
 
-bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
+bench: $(READY) ## Run the benchmarks; they print ratios, and write benchmarks/results/ and docs/measured.md
 	$(BIN)/python -m benchmarks.hit_path
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.policies
@@ -91,10 +91,16 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.warm_start
+	$(BIN)/python -m benchmarks.process
+	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers
 	$(BIN)/python -m benchmarks.tune
+	$(BIN)/python docs/measured.py
+
+measured: $(READY) ## Write docs/measured.md and the README's figures from benchmarks/results/
+	$(BIN)/python docs/measured.py
 
 bench-gpu: ## Run the library's benchmarks on a GPU; needs only jax[cuda] and numpy for PYTHON
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu

@@ -10,12 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import gallery
+import measured
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 PROJECT = Path(__file__).resolve().parent.parent
 _ABOVE = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 _STATEFUL = ("stats", "list", "verify", "prune", "clear", "doctor", "import", "run", "ci-key")
 _FLOWS = ("sweep", "tune", "report", "server", "deploy", "worker")
+
+
+def on_pre_build(**_: Any) -> None:
+    """End the build where README or docs/measured.md have figures that no file of benchmarks/results holds."""
+    try:
+        wrong = measured.differences(measured.read_results())
+    except measured.MissingFigure as error:
+        raise PluginError(str(error)) from error
+    if wrong:
+        raise PluginError("\n".join(["no file of benchmarks/results has these figures; see make measured", *wrong]))
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -31,8 +43,10 @@ def on_files(files: Files, *, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn links to files above ``docs``, which the site has beside its pages."""
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Turn links to files above ``docs``, which the site has beside its pages; tell the age of figures as of now."""
+    if page.file.src_uri == measured.PAGE.name:
+        return measured.page(measured.read_results())
     return re.sub(rf"\]\(\.\./({'|'.join(_ABOVE)})", r"](\1", markdown)
 
 
