@@ -17,7 +17,7 @@ DB =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
-.PHONY: docs examples lock release clean
+.PHONY: docs diagrams examples lock release clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ format: $(READY) ## Format the code and sort imports
 docs: $(READY) ## Build the site into outputs/site, to be opened from disk
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "outputs/site/index.html"
+
+diagrams: $(READY) ## Draw the documents' diagrams that were changed (needs npm and Chromium)
+	@$(BIN)/python docs/diagrams.py
 
 examples: $(VENV)/.examples ## Run the programs of examples/ again, and keep what they print
 	$(BIN)/python docs/gallery.py

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diagrams
 import gallery
 import measured
 from mkdocs.exceptions import PluginError
@@ -44,9 +45,13 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Turn links to files above ``docs``, which the site has beside its pages; tell the age of figures as of now."""
+    """Turn links to files above ``docs``, which the site has beside its pages; show diagrams, and figures' age."""
     if page.file.src_uri == measured.PAGE.name:
         return measured.page(measured.read_results())
+    try:
+        markdown = diagrams.with_pictures(PROJECT / "docs" / page.file.src_uri, markdown)
+    except LookupError as error:
+        raise PluginError(str(error)) from error
     return re.sub(rf"\]\(\.\./({'|'.join(_ABOVE)})", r"](\1", markdown)
 
 
