@@ -12,7 +12,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXAMPLES = PROJECT / "examples"
@@ -149,7 +148,7 @@ def main(names: list[str]) -> int:
     return 0
 
 
-def _keep(example: Example) -> Any:
+def _keep(example: Example) -> str:
     printed = run(example)
     if example is SUITE:  # without the costliest tests, which are others in each run
         printed = re.sub(r"; costliest: .*", "", printed)
