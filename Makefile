@@ -16,8 +16,8 @@ HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu figures
-.PHONY: docs lock release clean
+.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
+.PHONY: docs diagrams examples lock release clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -66,6 +66,16 @@ docs: $(READY) ## Build the site into outputs/site, to be opened from disk
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "outputs/site/index.html"
 
+diagrams: $(READY) ## Draw the documents' diagrams that were changed (needs npm and Chromium)
+	@$(BIN)/python docs/diagrams.py
+
+examples: $(VENV)/.examples ## Run the programs of examples/ again, and keep what they print
+	$(BIN)/python docs/gallery.py
+
+$(VENV)/.examples: requirements-examples.lock $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-examples.lock
+	@touch $@
+
 ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)
 	@$(BIN)/python -m flows.server open $(if $(HOST),--host '$(HOST)') $(if $(DB),--database '$(DB)')
 
@@ -75,7 +85,7 @@ stop: $(READY) ## End the project's Prefect server
 deploy: $(READY) ## Offer the sweep to the Prefect server, to start and schedule it from the UI (POOL=name)
 	$(BIN)/python -m flows.deploy $(if $(POOL),--pool $(POOL))
 
-bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/results/
+bench: $(READY) ## Run the benchmarks; they print ratios, and write benchmarks/results/ and docs/measured.md
 	$(BIN)/python -m benchmarks.hit_path
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.policies
@@ -84,10 +94,16 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.warm_start
+	$(BIN)/python -m benchmarks.process
+	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers
 	$(BIN)/python -m benchmarks.tune
+	$(BIN)/python docs/measured.py
+
+measured: $(READY) ## Write docs/measured.md and the README's figures from benchmarks/results/
+	$(BIN)/python docs/measured.py
 
 bench-gpu: ## Run the library's benchmarks on a GPU; needs only jax[cuda] and numpy for PYTHON
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
@@ -99,6 +115,8 @@ figures: $(READY) ## Make the README's answer and pictures again, from conf/expe
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra examples --universal --python-version 3.11 --constraints requirements.lock \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-examples.lock
 
 release: $(READY) ## Build dist/, and try the wheel in a fresh environment of each Python that is here
 	VENV=$(VENV) .ci/release

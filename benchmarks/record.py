@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def record(
     now = datetime.now(UTC)
     device = jax.devices()[0]
     path = folder / f"{name}_{now:%Y-%m-%d}_jax-{jax.__version__}_{label or device.platform}.json"
-    processor = platform.processor() or platform.machine()
+    processor = _processor()
     content = {
         "benchmark": name,
         "measured": measured,
@@ -44,3 +45,10 @@ def record(
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def _processor() -> str:
+    """Return the model's name, which Python does not know on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
+    return models[0] if models else platform.processor() or platform.machine()

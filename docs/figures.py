@@ -4,10 +4,11 @@ Run by ``make figures``. What stands between the two markers in README.md is rep
 there is none, the old one stays.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
+
+from headless import headless_browser
 
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.sweep import Sweep, read_sweep
@@ -39,21 +40,13 @@ def section(sweep: Sweep) -> str:
 
 def photograph(page: Path, picture: Path) -> bool:
     """Take a picture of the top of a page as a browser shows it; return whether there is a browser."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        return False
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+    with headless_browser() as browser:
+        if browser is None:
+            return False
         opened = browser.new_page(viewport={"width": 1180, "height": 1120})
         opened.goto(page.resolve().as_uri())
         opened.wait_for_selector("#map svg")
         opened.screenshot(path=picture)
-        browser.close()
     return True
 
 

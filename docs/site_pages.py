@@ -1,4 +1,4 @@
-"""Pages of the site that come from elsewhere: README, the commands' own help, the settings in ``conf``.
+"""Pages of the site that come from elsewhere: README, gallery, the commands' own help, the settings in ``conf``.
 
 A hook of MkDocs, used by ``make docs``. Links from the README into ``docs`` and from there to files above are turned.
 """
@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diagrams
+import gallery
+import measured
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -17,20 +21,37 @@ _STATEFUL = ("stats", "list", "verify", "prune", "clear", "doctor", "import", "r
 _FLOWS = ("sweep", "tune", "report", "server", "deploy", "worker")
 
 
+def on_pre_build(**_: Any) -> None:
+    """End the build where README or docs/measured.md have figures that no file of benchmarks/results holds."""
+    try:
+        wrong = measured.differences(measured.read_results())
+    except measured.MissingFigure as error:
+        raise PluginError(str(error)) from error
+    if wrong:
+        raise PluginError("\n".join(["no file of benchmarks/results has these figures; see make measured", *wrong]))
+
+
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the generated pages, and the examples that pages link to."""
     generated = {"index.md": _from_above(PROJECT / "README.md"), "commands.md": _commands(), "settings.md": _settings()}
     generated |= {name: _from_above(PROJECT / name) for name in _ABOVE}
+    generated |= {"gallery.md": gallery.gallery_page(), "tour.md": gallery.tour_page()}
     generated["LICENSE.txt"] = (PROJECT / "LICENSE").read_text()
-    for example in sorted((PROJECT / "examples").glob("*.py")):
+    for example in sorted([*gallery.EXAMPLES.glob("*.py"), gallery.NOTEBOOK]):
         generated[f"examples/{example.name}"] = example.read_text()
     for name, content in generated.items():
         files.append(File.generated(config, name, content=content))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn links to files above ``docs``, which the site has beside its pages."""
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Turn links to files above ``docs``, which the site has beside its pages; show diagrams, and figures' age."""
+    if page.file.src_uri == measured.PAGE.name:
+        return measured.page(measured.read_results())
+    try:
+        markdown = diagrams.with_pictures(PROJECT / "docs" / page.file.src_uri, markdown)
+    except LookupError as error:
+        raise PluginError(str(error)) from error
     return re.sub(rf"\]\(\.\./({'|'.join(_ABOVE)})", r"](\1", markdown)
 
 

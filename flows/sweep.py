@@ -221,7 +221,7 @@ def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | 
         retry = f"To run the failed trials again: {resume.command(directory, retry_failed=True)}"
         console.print(retry, highlight=False, soft_wrap=True)
     if ended == "interrupted":
-        console.print(f"Interrupted; the results of {len(results.results)} trials are kept. To go on:", highlight=False)
+        console.print(f"Interrupted; results kept: {len(results.results)}. To go on:", highlight=False)
         console.print(resume.command(directory), highlight=False, soft_wrap=True)
         return 130
     return 0 if ended == "completed" and problem is None else 1

@@ -79,14 +79,15 @@ class Progress:
 
     def announce(self, run_url: str | None) -> None:
         """Print the address at which the run can be watched."""
-        start = f"{self._trials} trials, watch them" if self._trials else "Recording, watch it"
+        trials = "1 trial, watch it" if self._trials == 1 else f"{self._trials} trials, watch them"
+        start = trials if self._trials else "Recording the program without a limit, watch it"
         self.say(f"{start} at {run_url}")
 
     def resuming(self, directory: Path, finished: int) -> None:
         """Print that an unfinished sweep is resumed, and count its finished trials."""
         with self._lock:
             self._known = finished
-        self.say(f"Going on in {directory}: {finished} of {self._trials} trials are finished.")
+        self.say(f"Going on in {directory}: {finished} of {self._trials} trials are finished already.")
 
     def trial_known(self, result: TrialResult) -> None:
         """Count a trial that an earlier run finished."""

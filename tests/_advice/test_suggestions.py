@@ -366,7 +366,7 @@ def test_what_calls_compiled_past_the_cache_is_said_though_nothing_else_was_call
     one = FunctionStats(bypassed=60, bypassed_programs={"jax.grad(loss)": 120}, bypassed_seconds=12.0)
     (found,) = suggest(CacheStats(bypassed=60, by_function={"loss": one}))
     assert (found.rule, found.python, found.saved_seconds) == ("bypassed", "cache.jit(jax.grad(loss))", 12.0)
-    assert "60 calls of loss were bypassed, and 120 programs compiled for them in 12.0 s" in found.evidence
+    assert "60 calls of loss bypassed the cache, and 120 programs compiled for that in 12.0 s" in found.evidence
     few = FunctionStats(bypassed=3, bypassed_programs={"jax.grad(loss)": 3}, bypassed_seconds=0.3)
     assert suggest(CacheStats(bypassed=3, by_function={"loss": few})) == []
 

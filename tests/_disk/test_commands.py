@@ -68,13 +68,17 @@ def test_prune_keeps_to_a_limit_and_can_be_tried(shared, capsys):
 
 
 def test_prune_removes_what_was_not_used_for_long(shared, capsys):
-    assert "removed 0 entries" in told(capsys, "prune", "--dir", shared, "--older-than", "1h")[1]
+    assert "nothing to remove" in told(capsys, "prune", "--dir", shared, "--older-than", "1h")[1]
     assert "removed 4 entries" in told(capsys, "prune", "--dir", shared, "--older-than", "0s")[1]
 
 
 def test_clear_removes_everything(shared, capsys):
+    assert told(capsys, "list", "--dir", shared, "--top", "3")[1].endswith("and 1 more: --top 0 lists all\n")
     assert "removed 4 entries" in told(capsys, "clear", "--dir", shared)[1]
     assert not list(shared.rglob("*.entry"))
+    assert told(capsys, "list", "--dir", shared)[1].startswith("no entries yet: ")
+    assert json.loads(told(capsys, "list", "--dir", shared, "--json")[1]) == []
+    assert told(capsys, "verify", "--dir", shared)[1] == "0 entries checked: none damaged\n"
 
 
 def test_verify_ends_with_1_if_anything_was_bad(shared, capsys):
@@ -82,7 +86,7 @@ def test_verify_ends_with_1_if_anything_was_bad(shared, capsys):
     os.truncate(next(shared.rglob("*.entry")), 100)
     code, text = told(capsys, "verify", "--dir", shared)
     assert code == 1
-    assert "3 entries are whole, 1 were not" in text
+    assert "4 entries checked: 1 damaged, moved to quarantine" in text
     assert "truncated: 1" in text
     assert told(capsys, "verify", "--dir", shared)[0] == 0
 
@@ -94,8 +98,8 @@ def test_doctor_tells_what_keeps_programs_from_being_shared(shared, capsys):
     assert code == 1
     assert "no entry is of this machine and JAX" in text
     assert "differs in authentication" not in text
-    assert "1 entries of the index have no file" in text
-    assert "1 files among the entries are none" in text
+    assert "1 entry is in the index without a file" in text
+    assert "1 stray file among the entries" in text
     shared.chmod(0o777)
     assert "chmod -R go-w" in told(capsys, "doctor", "--dir", shared)[1]
 
@@ -121,7 +125,8 @@ def test_a_wrong_command_says_what_is_wrong_and_ends_with_2(tmp_path, capsys, ar
 
 
 @pytest.mark.parametrize(
-    ("program", "said"), [(["no.py"], "cannot be run"), (["-m", "no_such_module"], "no module no_such_module")]
+    ("program", "said"),
+    [(["no.py"], "there is no program no.py"), (["-m", "no_such_module"], "no module no_such_module")],
 )
 def test_a_program_that_is_not_there_is_named_without_a_traceback(tmp_path, program, said):
     command = [sys.executable, "-m", "jaxcache", "run", "--dir", tmp_path, *program]

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,49 @@ def test_the_changelog_tells_of_the_version_at_hand_in_sixty_lines():
 def test_the_license_files_are_there():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     assert all((PROJECT / name).is_file() for name in project["license-files"])
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "docs")
+    import measured
+
+    return measured
+
+
+def test_every_figure_of_readme_and_measured_page_is_one_of_the_files_of_the_benchmarks(measured):
+    assert measured.differences(measured.read_results()) == []
+
+
+def test_a_figure_that_is_changed_by_hand_or_that_no_file_holds_is_named(measured, monkeypatch, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(measured.README.read_text().replace("613", "631"))
+    monkeypatch.setattr(measured, "README", readme)
+    (line,) = measured.differences(measured.read_results())
+    assert line.startswith("README.md: | about")
+    assert "(under `jax.jit` 631)" in line
+    without = [result for result in measured.read_results() if result.benchmark != "memory"]
+    with pytest.raises(measured.MissingFigure, match="no figure memory / growth / jaxcache"):
+        measured.differences(without)
+
+
+def test_of_each_version_the_newest_file_that_has_a_figure_counts(measured):
+    def result(day, jax, **values):
+        return measured.Result("loops", jax, datetime(2026, 1, day, tzinfo=UTC), "a machine", values)
+
+    figures = measured.Figures([result(4, "0.10", b=4), result(3, "0.10", a=3), result(2, "0.9", a=2)])
+    assert figures.versions("loops") == ["0.9", "0.10"]
+    assert [figures.value("loops", "a", jax=jax) for jax in (None, "0.10", "0.9")] == [3, 3, 2]
+    assert figures.value("loops", "b") == 4
+    assert figures.dates() == "2026-01-02 to 2026-01-04"
+    with pytest.raises(measured.MissingFigure, match=r"loops / b on JAX 0\.9"):
+        figures.value("loops", "b", jax="0.9")
+
+
+def test_figures_older_than_their_code_are_marked(measured):
+    assert measured.commits_since(datetime(2090, 1, 1, tzinfo=UTC), ("_cache",)) == 0
+    if (PROJECT / ".git").exists():
+        assert measured.commits_since(datetime(2000, 1, 1, tzinfo=UTC), ("_cache", "_jax")) > 0
+    assert {result.benchmark for result in measured.read_results()} <= set(measured.CODE)
+    folders = {name if name == "flows" else f"src/jaxcache/{name}" for code in measured.CODE.values() for name in code}
+    assert [folder for folder in folders if not (PROJECT / folder).exists()] == []

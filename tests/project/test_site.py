@@ -49,6 +49,23 @@ def test_every_command_and_every_setting_is_on_the_site(site):
     assert "--memory-limit" in commands
 
 
+def test_every_diagram_is_a_picture_of_its_text(site, monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "docs")
+    import diagrams
+
+    pictures = {
+        picture: source for page in PROJECT.glob("docs/*.md") for picture, source in diagrams.diagrams(page).items()
+    }
+    assert [picture.name for picture, source in pictures.items() if not diagrams.is_current(picture, source)] == []
+    assert {path.name for path in diagrams.PICTURES.iterdir()} == {picture.name for picture in pictures}
+    page = (site / "architecture.html").read_text()
+    assert [picture.name for picture in pictures if f'src="diagrams/{picture.name}"' not in page] == []
+    assert "flowchart LR" not in page
+    monkeypatch.setattr(diagrams, "MERMAID", "of another version")
+    with pytest.raises(LookupError, match=r"architecture-1\.svg, .*; run make diagrams"):
+        diagrams.with_pictures(PROJECT / "docs" / "architecture.md", "")
+
+
 def test_the_search_works_from_disk_and_nothing_is_asked_of_elsewhere(site):
     asked = []
     with chromium() as browser:

@@ -1,21 +1,32 @@
-"""The tour runs, and each of its sections says what it should."""
+"""The tour runs as its notebook, which is made from it, and each of its sections says what it should."""
 
-import re
-import subprocess
-import sys
+import json
 from pathlib import Path
+
+import pytest
+
+import jaxcache
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_the_tour_walks_through_every_section():
-    command = [sys.executable, str(PROJECT / "examples" / "tour.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    parts = re.split(r"\n== (.*?) ==\n", done.stdout)[1:]
-    sections = dict(zip(parts[::2], parts[1::2], strict=True))
-    assert len(sections) == 8
-    text = "\n".join(sections.values())
+@pytest.fixture
+def notebook(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "docs")
+    import tour_notebook
+
+    return tour_notebook
+
+
+def test_the_notebook_is_made_from_the_tour_and_walks_through_every_section(notebook):
+    cells = notebook.from_program((PROJECT / "examples" / "tour.py").read_text())
+    kept = json.loads((PROJECT / "examples" / "tour.ipynb").read_text())["cells"]
+    assert [cell["source"] for cell in kept] == [cell["source"] for cell in cells], "make examples makes it again"
+    with pytest.warns(jaxcache.MissStormWarning, match="missed 30 times"):
+        ran = notebook.run(cells)
+    texts = ["".join(output["text"]) for cell in ran for output in cell.get("outputs", [])]
+    assert len(texts) == 8
+    assert all(len(text.splitlines()) <= 24 for text in texts)  # one screen each
     for words in ("CONVERGED after", "residual", "least squares: [3", "±", "refused: padding changes the answer",
                   "misses: new shape: x axis 1: was 100, is 7", "raise the limit"):  # fmt: skip
-        assert words in text, words
-    assert all(len(section.splitlines()) <= 24 for section in sections.values())  # one screen each
+        assert words in "".join(texts), words

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from .._cache.bypasses import MANY_PROGRAMS, in_cache, most_called, remedy
 from .._cache.stats import CacheStats, FunctionStats
 from .._calls.misses import NEW_CAUSES, Miss, listed, way_out
+from .._primitives.counted import counted
 from .bucket_lengths import bucket_proposal
 from .suggestion import WORTH_SECONDS, Suggestion
 
@@ -122,7 +123,7 @@ def _pad(name: str, function: FunctionStats, count: int, seconds: float, stats: 
     proposal = bucket_proposal(name, stats.recent_misses)
     evidence = (
         f"{count} of its {function.misses} misses were new shapes, {seconds:.1f} s of compiling; it was hit "
-        f"{function.hits} times{of_the_run(stats)}"
+        f"{counted(function.hits, 'time')}{of_the_run(stats)}"
     )
     title = f"{name} compiles for many shapes that are called a few times each: pad them to a few buckets"
     if proposal is None or proposal.count >= count:
@@ -150,8 +151,8 @@ def past_the_cache(stats: CacheStats) -> Iterator[Suggestion]:
         yield Suggestion(
             "bypassed",
             f"{called} is compiled by jax.jit itself, past the cache: {remedy(name, called)}",
-            f"{function.bypassed} calls of {name} were bypassed, and {programs} programs compiled for them in "
-            f"{seconds:.1f} s, which the cache does not hold and its limit does not bound",
+            f"{counted(function.bypassed, 'call')} of {name} bypassed the cache, and {counted(programs, 'program')} "
+            f"compiled for that in {seconds:.1f} s, which the cache does not hold and its limit does not bound",
             "one program a signature instead of one for each step of the transformation, held within the limit",
             "",
             in_cache(name, called) if called != name else remedy(name, called),

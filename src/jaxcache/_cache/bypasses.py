@@ -16,6 +16,7 @@ from jax.tree_util import tree_leaves
 from .._calls.misses import MissStormWarning
 from .._jax import interfaces
 from .._jax.notices import warn
+from .._primitives.counted import counted
 from .entries import FunctionEntries, FunctionRecord
 from .state import CacheState
 
@@ -151,9 +152,10 @@ def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) ->
         return ""
     called = most_called(programs)
     calls = f"calls of {called}" if called != name else f"calls of {name} that no executable can be looked up for"
+    compiled = counted(sum(programs.values()), "program")
     return (
-        f"{calls} have gone to jax.jit itself, which has compiled {sum(programs.values())} programs for them in "
-        f"{seconds:.1f} s; this cache holds none of them, and its limit bounds none: {remedy(name, called)}"
+        f"{calls} have gone to jax.jit itself, which has compiled {compiled} for them "
+        f"in {seconds:.1f} s; this cache holds none of them, and its limit bounds none: {remedy(name, called)}"
     )
 
 

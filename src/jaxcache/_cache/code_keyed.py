@@ -37,6 +37,7 @@ from .._disk.whole_programs import (
 )
 from .._jax import interfaces, whole_programs
 from .._jax.notices import warn
+from .._primitives.counted import counted_entries
 from .cached_function import CachedFunction, Dispatcher
 from .compiler import Compiler
 from .executable import Executable, OwnJit, Program
@@ -281,9 +282,9 @@ class CodeKeyedDispatcher(Dispatcher):
         self.compiler.clear(self.function)
         warn(
             f"jaxcache: {self.function.name} was served a program, loaded without tracing, that differs from what it "
-            f"is traced to now. Its {dropped} entries were dropped, and it is traced from here on; results of this "
-            "process so far may be stale. It depends on something that its code does not show: pass that as an "
-            "argument, or leave code_key out",
+            f"is traced to now. What was stored of it is dropped ({counted_entries(dropped)}), and it is traced from "
+            "here on; results of this process so far may be stale. It depends on something that its code does not "
+            "show: pass that as an argument, or leave code_key out",
             StaleProgramWarning,
         )
 

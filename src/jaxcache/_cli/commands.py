@@ -18,7 +18,9 @@ from .._disk.index import Limits, Row
 from .._disk.jax_import import import_entries
 from .._disk.priority import STORED_POLICIES
 from .._disk.stats import DiskStats
+from .._disk.verify import Verification
 from .._jax.fingerprint import fingerprint_of, machine_parts
+from .._primitives.counted import counted, counted_entries
 from .._primitives.sizes import format_size, parse_size
 from .._process.environment import DIRECTORY_VARIABLE
 from .._process.run_program import ProgramNotFound
@@ -213,23 +215,26 @@ def _stats_lines(stats: DiskStats) -> list[str]:
         f"seconds spent   {stats.seconds_spent:.1f}",
         f"entries         {stats.entries}, {format_size(stats.size_bytes)} of {limit}, eviction {stats.eviction}",
         f"written         {stats.puts}, {format_size(stats.bytes_written)}; evicted {stats.evictions}, "
-        f"refused {stats.refused}, below the thresholds {stats.below_threshold}",
-        f"waited          {stats.waited} for another's compile, {stats.wait_timeouts} in vain",
+        f"refused {stats.refused}, too fast or too small to keep {stats.below_threshold}",
+        f"waited          {counted(stats.waited, 'time')} for another process's compile, {stats.wait_timeouts} in vain",
         f"quarantined     {stats.quarantined}",
     ]
     if stats.verified:
         lines.append(f"verified        {stats.verified}, of which {stats.mismatched} differed")
     for name, counts in stats.by_fingerprint.items():
-        about = ", ".join(counts.parts[part] for part in ("jax", "platform", "device_kinds") if counts.parts.get(part))
-        lines.append(f"{name}  {counts.entries} entries, {format_size(counts.size_bytes)}, {counts.hits} hits, "
-                     f"{counts.misses} misses  {about}")  # fmt: skip
+        held = f"{counted_entries(counts.entries)}, {format_size(counts.size_bytes)}"
+        requests = f"{counted(counts.hits, 'hit')}, {counted(counts.misses, 'miss', 'misses')}"
+        lines.append(f"{name}  {held}, {requests}  {tier_commands.about(counts.parts)}")
     return lines
 
 
 def _list(parsed: argparse.Namespace) -> int:
     with _open(parsed, only_looks=True) as cache:
         rows = sorted(cache.index.rows(), key=_ORDERS[parsed.sort])
-    rows = rows[: parsed.top or None]
+    if not rows and not parsed.json:
+        print("no entries yet: jaxcache.use_directory, or run --dir, in a program that compiles makes some")
+        return 0
+    left_out = len(rows) - len(rows := rows[: parsed.top or None])
     now = time.time()
     _print_result(
         parsed,
@@ -240,6 +245,7 @@ def _list(parsed: argparse.Namespace) -> int:
             f"{_ago(now - row.used):>10}  {_short(row.key)}"
             for row in rows
         ),
+        *([f"and {left_out:,} more: --top 0 lists all"] if left_out else []),
     )
     return 0
 
@@ -262,17 +268,27 @@ def _verify(parsed: argparse.Namespace) -> int:
     _print_result(
         parsed,
         dataclasses.asdict(checked),
-        f"{checked.good} entries are whole, {checked.bad} were not and went to quarantine"
-        + "".join(f"\n  {reason.replace('_', ' ')}: {count}" for reason, count in checked.reasons.items()),
-        f"the index had not known {checked.unknown} entries, and knew {checked.gone} that are gone; "
-        f"{checked.left_behind} files of dead writers were removed",
+        f"{counted_entries(checked.good + checked.bad)} checked: "
+        + (f"{checked.bad} damaged, moved to quarantine" if checked.bad else "none damaged"),
+        *(f"  {reason.replace('_', ' ')}: {count}" for reason, count in checked.reasons.items()),
+        *_index_lines(checked),
     )
     return 1 if checked.bad else 0
 
 
+def _index_lines(checked: Verification) -> list[str]:
+    """Return what has been put right beside the entries."""
+    mended = {
+        f"{counted_entries(checked.unknown)} added to the index": checked.unknown,
+        f"{counted_entries(checked.gone)} without a file taken out of the index": checked.gone,
+        f"{counted(checked.left_behind, 'file')} removed that a process left as it was killed": checked.left_behind,
+    }
+    return [line for line, count in mended.items() if count]
+
+
 def _prune(parsed: argparse.Namespace) -> int:
     if parsed.limit is None and parsed.max_entries is None and parsed.older_than is None:
-        raise _Refused("prune needs --limit, --max-entries or --older-than")
+        raise _Refused("prune needs --limit SIZE, --max-entries N or --older-than TIME, such as --older-than 30d")
     limits = Limits(None if parsed.limit is None else parse_size(parsed.limit, "--limit"), parsed.max_entries)
     before = None if parsed.older_than is None else time.time() - duration(parsed.older_than, "--older-than")
     with _open(parsed, only_looks=parsed.dry_run) as cache:
@@ -284,7 +300,8 @@ def _prune(parsed: argparse.Namespace) -> int:
     fields = {"removed": len(chosen), "bytes": freed, "dry_run": parsed.dry_run,
             "keys": [row.key for row in chosen.values()]}  # fmt: skip
     would = "would remove" if parsed.dry_run else "removed"
-    _print_result(parsed, fields, f"{would} {len(chosen)} entries, {format_size(freed)}")
+    line = f"{would} {counted_entries(len(chosen))}, {format_size(freed)}" if chosen else "nothing to remove"
+    _print_result(parsed, fields, line)
     return 0
 
 
@@ -294,7 +311,9 @@ def _clear(parsed: argparse.Namespace) -> int:
         cache.index.remove(rows)
         cache.files.clean_staging()
     freed = sum(row.size_bytes for row in rows)
-    _print_result(parsed, {"removed": len(rows), "bytes": freed}, f"removed {len(rows)} entries, {format_size(freed)}")
+    _print_result(
+        parsed, {"removed": len(rows), "bytes": freed}, f"removed {counted_entries(len(rows))}, {format_size(freed)}"
+    )
     return 0
 
 
@@ -325,7 +344,8 @@ def _import(parsed: argparse.Namespace) -> int:
     _print_result(
         parsed,
         {"imported": len(results) - len(failed), "failed": {result.path.name: result.reason for result in failed}},
-        f"imported {len(results) - len(failed)} entries",
-        *(f"{result.path.name} {result.reason}" for result in failed),
+        f"imported {counted_entries(len(results) - len(failed))}"
+        + (f"; {len(failed)} could not be:" if failed else "" if results else f": {parsed.source} holds none of JAX's"),
+        *(f"  {result.path.name} {result.reason}" for result in failed),
     )
     return 1 if failed else 0

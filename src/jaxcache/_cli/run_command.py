@@ -17,6 +17,7 @@ from .._disk.disk_cache import DiskCache
 from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
 from .._policies import POLICIES
+from .._primitives.counted import counted
 from .._primitives.sizes import format_size
 from .._process.compile_groups import summary
 from .._process.environment import export, export_install, of_directory
@@ -147,7 +148,7 @@ def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
         export_install(os.environ, settings["limit"], str(settings["eviction"]), parsed.record, parsed.code_key)
     if parsed.max_compiles is not None:
         guard = no_compiles(parsed.max_compiles)
-        guard.__enter__()
+        guard.__enter__().rule = f"--max-compiles {parsed.max_compiles}"
         _KEPT.append(guard)
     return directory
 
@@ -232,6 +233,7 @@ def _summary(watched: Watch, directory: DiskCache | None) -> list[str]:
 
 def _memory_line(stats: CacheStats) -> str:
     limit = "no limit" if stats.limit_bytes is None else format_size(stats.limit_bytes)
-    held = f"{stats.variants} programs, {format_size(stats.live_bytes)} of {limit}; {stats.evictions} evicted"
-    outside = f"JAX itself holds {stats.jax_programs}, {format_size(stats.jax_bytes)}"
-    return f"memory: {held}; {outside}" + (f", times let go: {stats.jax_releases}" if stats.jax_releases else "")
+    held = f"{counted(stats.variants, 'program')}, {format_size(stats.live_bytes)} of {limit}"
+    outside = f"JAX itself holds {counted(stats.jax_programs, 'program')}, {format_size(stats.jax_bytes)}"
+    let_go = f", and let go of all of them {counted(stats.jax_releases, 'time')}" if stats.jax_releases else ""
+    return f"memory: {held}; {stats.evictions} evicted; {outside}{let_go}"

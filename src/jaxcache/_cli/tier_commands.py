@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from .._disk.disk_cache import DiskCache
 from .._disk.files import EntryId, entry_id_of
 from .._disk.index import Limits
 from .._disk.key_ring import PUBLIC_SUFFIX, make_key
+from .._primitives.counted import counted_entries
 from .._primitives.sizes import format_size, parse_size
 from .._tiers.bundle import create_bundle, load_bundle
 from .._tiers.sync import Synchronised, clean, pull, push, remote_stats
@@ -62,10 +63,17 @@ def add_commands(command: Adder, open_directory: Opener) -> None:
 def remote_lines(url: str) -> tuple[dict[str, object], list[str]]:
     """Return what a store holds, as fields and as lines for people."""
     stats = remote_stats(url)
-    lines = [f"remote          {stats.entries} entries, {format_size(stats.size_bytes)}"]
+    lines = [f"remote          {counted_entries(stats.entries)}, {format_size(stats.size_bytes)}"]
     for fingerprint, (entries, size_bytes) in stats.by_fingerprint.items():
-        lines.append(f"  {fingerprint}  {entries} entries, {format_size(size_bytes)}")
+        lines.append(f"  {fingerprint}  {counted_entries(entries)}, {format_size(size_bytes)}")
     return dataclasses.asdict(stats), lines
+
+
+def about(parts: Mapping[str, str]) -> str:
+    """Return in words which build and machine a fingerprint is of."""
+    devices, platform = parts.get("device_kinds", ""), parts.get("platform", "")
+    jax_version = f"JAX {parts['jax']}" if parts.get("jax") else ""
+    return ", ".join(dict.fromkeys(filter(None, (jax_version, platform, devices))))
 
 
 def _print(parsed: argparse.Namespace, fields: object, line: str) -> None:
@@ -83,8 +91,8 @@ def _pull(parsed: argparse.Namespace, open_directory: Opener) -> int:
 
 
 def _tell(parsed: argparse.Namespace, did: str, result: Synchronised) -> int:
-    line = f"{did} {result.copied} entries, {format_size(result.size_bytes)}; {result.present} were there already"
-    refused = f"; {result.refused} were left, damaged or authenticated otherwise" if result.refused else ""
+    line = f"{did} {counted_entries(result.copied)}, {format_size(result.size_bytes)}; already there: {result.present}"
+    refused = f"; left out, damaged or not trusted: {result.refused}" if result.refused else ""
     _print(parsed, dataclasses.asdict(result), line + refused)
     return 1 if result.refused else 0
 
@@ -105,8 +113,9 @@ def _clean(parsed: argparse.Namespace) -> int:
     limit_bytes = None if parsed.limit is None else parse_size(parsed.limit, "--limit")
     result = clean(parsed.url, older, limit_bytes, dry_run=parsed.dry_run)
     would = "would remove" if parsed.dry_run else "removed"
-    line = f"{would} {result.removed} entries, {format_size(result.removed_bytes)}; {result.kept} stay"
-    _print(parsed, dataclasses.asdict(result), f"{line}, {format_size(result.kept_bytes)}")
+    line = f"{would} {counted_entries(result.removed)}, {format_size(result.removed_bytes)}"
+    kept = f"{counted_entries(result.kept)}, {format_size(result.kept_bytes)}"
+    _print(parsed, dataclasses.asdict(result), f"{line}; kept: {kept}")
     return 0
 
 
@@ -116,15 +125,19 @@ def _bundle(parsed: argparse.Namespace, open_directory: Opener) -> int:
     with open_directory(parsed) as cache:
         if parsed.action == "load":
             loaded = load_bundle(cache, parsed.file, _limits(cache, None))
-            line = f"loaded {loaded.loaded} entries; {loaded.present} were there already, {loaded.refused} were left"
+            line = f"loaded {counted_entries(loaded.loaded)}; already there: {loaded.present}"
+            line += f"; left out, damaged, not trusted or beyond the limit: {loaded.refused}" if loaded.refused else ""
             for fingerprint, parts in loaded.fingerprints.items():
-                about = ", ".join(parts[part] for part in ("jax", "platform", "device_kinds") if parts.get(part))
-                line += f"\n  of {fingerprint}  {about}"
+                line += f"\n  of {fingerprint}  {about(parts)}"
             _print(parsed, dataclasses.asdict(loaded), line)
             return 1 if loaded.refused else 0
         written = create_bundle(cache, parsed.file, _chosen(cache, parsed.used_since, last_run=parsed.last_run))
     size = format_size(parsed.file.stat().st_size)
-    _print(parsed, {"entries": written, "file": str(parsed.file)}, f"{parsed.file} holds {written} entries, {size}")
+    _print(
+        parsed,
+        {"entries": written, "file": str(parsed.file)},
+        f"{parsed.file} holds {counted_entries(written)}, {size}",
+    )
     return 0
 
 

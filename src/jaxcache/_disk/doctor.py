@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from .._jax.fingerprint import Fingerprint
+from .._primitives.counted import counted, counted_entries
 from .._primitives.sizes import format_size
 from .connection import IndexUnavailable
 from .disk_cache import DiskCache
@@ -47,7 +48,7 @@ def examine(cache: DiskCache, current: Fingerprint | None, invocation: str = "py
         current: The fingerprint of this machine; None where it is not to be asked for.
         invocation: How the user starts jaxcache's commands, for advice.
     """
-    findings = [*_permissions(cache), *_index(cache, f"{invocation} verify")]
+    findings = [*_permissions(cache), *_index(cache, f"run {invocation} verify")]
     try:
         runs = cache.index.runs.last()
         findings += [*_fingerprints(cache, current), *_misses(cache, f"{invocation} run"), *_runs(runs)]
@@ -74,33 +75,32 @@ def _index(cache: DiskCache, verify: str) -> Iterator[Finding]:
     try:
         size_by_entry = {row.entry_id: row.size_bytes for row in cache.index.rows()}
     except IndexUnavailable as error:
-        yield Finding("fault", f"the index cannot be used: {error}", "it is made anew once it is removed")
+        yield Finding("fault", f"the index cannot be used: {error}", "remove it: it is made again from the entries")
         return
     stored = set(cache.files.walk())
     strays = list(cache.files.strays())
     if unknown := stored - size_by_entry.keys():
-        yield Finding("note", f"{len(unknown)} entries are not in the index", verify)
+        yield Finding("note", f"{_are(len(unknown))} not in the index", verify)
     if missing := size_by_entry.keys() - stored:
-        yield Finding("note", f"{len(missing)} entries of the index have no file", verify)
+        yield Finding("note", f"{_are(len(missing))} in the index without a file", verify)
     if strays:
-        yield Finding("note", f"{len(strays)} files among the entries are none, such as {strays[0]}",
-                      verify)  # fmt: skip
+        yield Finding("note", f"{counted(len(strays), 'stray file')} among the entries, such as {strays[0]}", verify)
     staged = [path for path in _paths_in(cache.files.staging) if time.time() - path.stat().st_mtime > 60]
     if staged:
-        yield Finding("note", f"{len(staged)} files were left behind by writers that died",
-                      "the next program that writes removes them")  # fmt: skip
+        left = f"{counted(len(staged), 'file')} left half-written by a process that was killed"
+        yield Finding("note", left, "the next program that writes removes them")
     if bad := _paths_in(cache.files.quarantine):
         reasons = Counter(path.name.split("-")[1] for path in bad if path.name.count("-") > 1)
-        yield Finding("note", f"the quarantine holds {len(bad)} files: {_listing(reasons)}",
-                      "look at the disk if they become more")  # fmt: skip
+        yield Finding("note", f"the quarantine holds {counted(len(bad), 'damaged file')}: {_listing(reasons)}",
+                      "look at the disk if there are more of them next time")  # fmt: skip
 
 
 def _fingerprints(cache: DiskCache, current: Fingerprint | None) -> Iterator[Finding]:
     held = cache.index.held()
     if current is None or not held or current.id in held:
         return
-    yield Finding("fault", f"no entry is of this machine and JAX ({current.id}); there are {len(held)} others",
-                  "programs are compiled once for each, and shared from then on")  # fmt: skip
+    yield Finding("fault", f"no entry is of this machine and JAX ({current.id}), but of {counted(len(held), 'other')}",
+                  "each compiles its programs once, and shares them from then on")  # fmt: skip
     for other in list(held)[:_SHOWN]:
         parts = cache.files.about(other)
         if differing := differing_parts(current.parts, parts):
@@ -121,26 +121,28 @@ def _misses(cache: DiskCache, run: str) -> Iterator[Finding]:
                       "a program starts use it where JAXCACHE_DIR names it")  # fmt: skip
         return
     by_reason = stats.misses_by_reason
-    yield Finding("fine", f"{stats.hits} hits, {stats.misses} misses: {_listing(by_reason)}")
+    yield Finding("fine", f"{counted(stats.hits, 'hit')}, {counted(stats.misses, 'miss', 'misses')}"
+                  + (f": {_listing(by_reason)}" if stats.misses else ""))  # fmt: skip
     advice = {
-        "evicted": "raise the limit, or choose another policy",
-        "refused": "raise the limit, or choose a policy that admits everything",
+        "evicted": "raise limit=, or choose another eviction=",
+        "refused": "raise limit=, or choose an eviction= that admits everything, such as lru",
         "not_stored": "lower min_compile_seconds or min_entry_bytes" + _CALLBACKS,
-        "other_fingerprint": "the same program is there for another machine or build, and rightly not shared",
-        "index_unavailable": "see above",
+        "other_fingerprint": "they are there for another machine or build, and rightly not shared: nothing to do",
+        "index_unavailable": "see the fault of the index",
     }
     for reason in DISK_MISS_REASONS:
         if by_reason.get(reason) and reason in advice:
-            yield Finding("note", f"{by_reason[reason]} misses: {reason.replace('_', ' ')}", advice[reason])
+            number = counted(by_reason[reason], "miss", "misses")
+            yield Finding("note", f"{number}: {reason.replace('_', ' ')}", advice[reason])
     if broken := sum(by_reason.get(reason, 0) for reason in FAULT_REASONS):
-        yield Finding("fault", f"{broken} entries were not what they should be; each was compiled again",
+        yield Finding("fault", f"{counted(broken, 'damaged entry', 'damaged entries')} found, and compiled again",
                       "look at the disk, and at who writes to the directory")  # fmt: skip
     if stats.below_threshold:
-        yield Finding("note", f"{stats.below_threshold} programs compiled too fast or were too small to be kept",
+        yield Finding("note", f"{counted(stats.below_threshold, 'program')} compiled too fast or too small to be kept",
                       "lower min_compile_seconds or min_entry_bytes")  # fmt: skip
     if stats.wait_timeouts:
-        yield Finding("note", f"{stats.wait_timeouts} requests gave up waiting for another process's compile",
-                      "raise wait_seconds")  # fmt: skip
+        yield Finding("note", f"gave up {counted(stats.wait_timeouts, 'time')} waiting for another process's compile",
+                      "raise wait_seconds=")  # fmt: skip
 
 
 def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -160,11 +162,15 @@ def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:
     new = {name: [key for key in keys if key not in keys_before[name]] for name, keys in keys_now.items()}
     new = {name: keys for name, keys in new.items() if keys}
     if new and before["program"] != last["program"]:
-        yield Finding("note", f"{sum(map(len, new.values()))} programs were new to {last['program']!r} after "
+        yield Finding("note", f"{counted(sum(map(len, new.values())), 'program')} new to {last['program']!r} after "
                       f"{before['program']!r}", _AS_ARGUMENTS)  # fmt: skip
     parts = {key: key_parts for run in reversed(runs) for key, (_, key_parts) in run["requests"].items() if key_parts}
     for name in list(new)[:_SHOWN]:
         yield _key_difference(name, parts.get(new[name][0], {}), [parts.get(key, {}) for key in keys_before[name]])
+
+
+def _are(number: int) -> str:
+    return f"{counted_entries(number)} {'is' if number == 1 else 'are'}"
 
 
 def _script(run: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def _as_of_jax(cause: Cause, miss: Miss, call: CallUnderWay) -> Cause:
     if cause.kind == "cleared":
         cause = cause._replace(kind="forgotten", reason="compiled before, and forgotten by JAX since", way_out="")
     if cause.kind == "first_call" and not call.is_operation:
-        cause = cause._replace(reason="its first compile since compiles are observed", way_out="")
+        cause = cause._replace(reason="the first time that it was seen to compile", way_out="")
     if not (call.is_operation or is_of_jax(call.function)):
         return cause
     repeated = miss.cause not in ("first_call", "function_recreated")

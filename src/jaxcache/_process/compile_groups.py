@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .._calls.misses import STORM_MISSES, STORM_SECONDS
+from .._primitives.counted import counted
 from .watch import CompileRecord
 
+_WORTH_SECONDS = 0.05  # what is less is shown as 0.0 s
 _ONE_PLACE = ("eager",)  # causes whose remedy stands at the line of the call, whatever the operations are
 
 
@@ -65,8 +67,8 @@ def group_compiles(records: Iterable[CompileRecord]) -> list[CompileGroup]:
 
 
 def changes(groups: Iterable[CompileGroup]) -> list[CompileGroup]:
-    """Return the groups that a change to the program would spare, the costliest first."""
-    return [group for group in groups if group.way_out]
+    """Return the groups of some seconds that a change to the program would spare, the costliest first."""
+    return [group for group in groups if group.way_out and group.seconds >= _WORTH_SECONDS]
 
 
 def answer(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], run_seconds: float) -> str:
@@ -77,7 +79,9 @@ def answer(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], r
     if not compiles:
         return f"Nothing was compiled in {run_seconds:.1f} s."
     share = f"{spent / run_seconds:.0%} of {run_seconds:.1f} s" if run_seconds > 0 else f"{spent:.1f} s"
-    programs = f"compiling {compiled} program{'s'[: compiled != 1]}" + (f" and loading {loaded}" if loaded else "")
+    compiling = [f"compiling {counted(compiled, 'program')}"] * bool(compiled)
+    loading = [f"loading {loaded}" if compiled else f"loading {counted(loaded, 'program')}"] * bool(loaded)
+    programs = " and ".join(compiling + loading)
     spared = changes(group_compiles(compiles))[:3]
     if not spared:
         return f"{share} went into {programs}; nothing in the program would spare much of that."
@@ -93,7 +97,7 @@ def summary(
     lines = [answer(compiles, traced, run_seconds)]
     for group in group_compiles(compiles)[:most]:
         record = group.records[-1]
-        number = f"{len(group.records)} programs" if len(group.records) > 1 else "1 program"
+        number = counted(len(group.records), "program")
         advice = f"; {group.way_out}" if group.way_out else ""
         lines.append(f"{group.seconds:6.1f} s  {group.title} ({group.where}), {number}: {record.reason}{advice}")
     return lines

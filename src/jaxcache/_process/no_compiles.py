@@ -19,12 +19,14 @@ class CompileGuard:
         allow: How many there may be.
         compiled: How many there were, those that were stopped included.
         messages: Of what was stopped or warned of; the last hundred.
+        rule: The limit as the user wrote it, for messages.
     """
 
     def __init__(self, allow: int, on: Literal["raise", "warn"], thread: int | None) -> None:
         self.allow = allow
         self.compiled = 0
         self.messages: list[str] = []
+        self.rule = f"no_compiles(allow={allow})"
         self._raises = on == "raise"
         self._thread = thread
         self._lock = threading.RLock()
@@ -53,7 +55,7 @@ class CompileGuard:
         cause = self._causes.current(name)
         file, line = source_line_of_user()
         return (
-            f"no_compiles(allow={self.allow}) allows no more programs, and {cause.call or cause.function} would be "
+            f"{self.rule} allows no more programs, and {cause.call or cause.function} would be "
             f"compiled at {file}:{line}: {cause.reason}" + (f"; {cause.way_out}" if cause.way_out else "")
         )
 

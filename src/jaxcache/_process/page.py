@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._primitives.counted import counted
 from .compile_groups import CompileGroup, answer, changes, group_compiles
 from .watch import CompileRecord
 
@@ -108,7 +109,7 @@ def _groups(groups: Sequence[CompileGroup]) -> str:
     rows = [
         [
             f"<b>{escape(group.title)}</b><br><code>{escape(group.where)}</code>",
-            f"{escape(group.cause.replace('_', ' '))}{' – a storm' if group.is_storm else ''}",
+            f"{escape(group.cause.replace('_', ' '))}{' – many in a short time' if group.is_storm else ''}",
             str(len(group.records)),
             f"{group.seconds:.2f}",
             escape(_latest(group)) + (f"<br><b>{escape(group.way_out)}</b>" if group.way_out else ""),
@@ -152,8 +153,8 @@ def _directory(compiles: Sequence[CompileRecord]) -> str:
         return "<p>Nothing: all programs were loaded.</p>" if loaded else "<p>Nothing was compiled.</p>"
     mean = f"; a load took {sum(loaded) / len(loaded):.3f} s here" if loaded else ""
     return (
-        f"<p>The next run would load {len(compiled)} programs instead of compiling them for {sum(compiled):.1f} s"
-        f"{mean}; "
+        f"<p>With a shared directory, the next run would load {counted(len(compiled), 'program')} in place of "
+        f"{sum(compiled):.1f} s of compiling{mean}; "
         "tracing and lowering stay.</p><pre>python -m jaxcache run --dir /shared/jax script.py</pre>"
     )
 

@@ -29,7 +29,11 @@ def read_script(script: str) -> CodeType:
     try:
         with open(script, "rb") as file:
             return compile(file.read(), os.path.abspath(script), "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise ProgramNotFound(f"there is no program {script} in {os.getcwd()}") from error
+    except OSError as error:
+        raise ProgramNotFound(f"{script} cannot be run: {error.strerror or error}") from error
+    except (SyntaxError, ValueError) as error:
         raise ProgramNotFound(f"{script} cannot be run: {error}") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
+from .._primitives.counted import counted_entries
 from .breaker import Breaker
 from .event_loop import EventLoop
 from .folder import RemoteFolder, Transfer
@@ -129,7 +130,9 @@ class Remote:
             self._finish()
         self._loop.close(lambda: self._store.is_idle)
         if self._folder is not None and self._folder.waiting:
-            self._report(f"did not take {self._folder.waiting} entries in time: the command push sends them")
+            self._report(
+                f"did not take {counted_entries(self._folder.waiting)} in time: the command push sends what is missing"
+            )
 
     def _finish(self) -> None:
         """Wait for what is being written, for as long as entries are taken, and no longer than the breaker allows."""
