@@ -2,9 +2,11 @@
 
 import collections
 import functools
+import importlib
 import inspect
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +186,30 @@ def test_programs_of_a_shared_directory_are_loaded(tmp_path):
     (record,) = watched.compiles
     assert (record.tier, record.compile_seconds) == ("loaded", 0)
     assert record.load_seconds > 0
+
+
+def test_programs_compiled_in_threads_have_the_line_that_asked_for_them_or_that_of_the_function():
+    def double(x):
+        return x * 2
+
+    line = double.__code__.co_firstlineno
+    cached, plain = JitCache().jit(double), jax.jit(double)
+    with watch() as watched:
+        cached.warm(*(jax.ShapeDtypeStruct((n,), np.float32) for n in (3, 4)))
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(plain, [X]))
+    sites = [record.call_site.partition("test_watch.py:")[2] for record in watched.compiles]
+    assert sites == [str(line + 6), str(line + 6), str(line)]
+
+
+def test_the_lines_of_installed_libraries_are_not_the_users_wherever_they_were_installed(tmp_path, monkeypatch):
+    (tmp_path / "library_of_others.py").write_text("def call(f, x):\n    return f(x)\n")
+    (tmp_path / "library_of_others-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    library = importlib.import_module("library_of_others")
+    with watch() as watched:
+        library.call(jax.jit(lambda x: x * 17), X)
+    assert "test_watch.py:" in watched.compiles[-1].call_site
 
 
 def test_a_watch_may_begin_again_and_others_go_on():

@@ -22,7 +22,8 @@ class CompileRecord:
         function: Its name.
         place: File and line of the function's source; empty for JAX's own.
         call: The signature of the call: ``solve(float32[512], n=3)``.
-        call_site: File and line of the innermost code of the user's that led to it.
+        call_site: File and line of the innermost code of the user's that led to it; in a thread that runs none, such as
+            one of a pool, ``place`` again, or the thread's name.
         cause: Why: one of the causes of :class:`jaxcache.Miss`; ``eager`` for operations and functions of JAX that are
             called outside of a jitted function; ``warmed``; ``forgotten`` by JAX.
         reason: The cause in words, with what changed.
@@ -195,7 +196,7 @@ class Watch:
                 function=cause.function,
                 place=cause.place,
                 call=cause.call or cause.function,
-                call_site=pending.call_site,
+                call_site=pending.call_site or cause.place or f"thread {pending.thread}",
                 cause=cause.kind,
                 reason=cause.reason,
                 way_out=cause.way_out,
@@ -220,12 +221,13 @@ class Watch:
         if pending is None:
             file, line = source_line_of_user()
             started, thread = time.perf_counter() - seconds, threading.current_thread().name
-            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}", started, thread)
+            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}" if file else "", started, thread)
         return pending
 
     def _traced(self, name: str, pending: _Pending) -> CompileRecord:
         return CompileRecord(
-            name, "", name, pending.call_site, "other", "traced or lowered alone, as by a transformation", "",
+            name, "", name, pending.call_site or f"thread {pending.thread}",
+            "other", "traced or lowered alone, as by a transformation", "",
             pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", LateWeight(),
             pending.started - self._started, pending.thread,
         )  # fmt: skip
