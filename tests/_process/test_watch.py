@@ -15,6 +15,7 @@ import pytest
 
 import jaxcache
 from jaxcache import JitCache, watch
+from jaxcache._process.bucket_replay import replay_buckets
 from jaxcache._process.compile_groups import answer, group_compiles, summary
 
 from .._support.compiles import count_compiles
@@ -239,6 +240,24 @@ def test_the_page_has_the_answer_first_and_nothing_from_elsewhere(tmp_path):
     assert "&lt;lambda&gt;" in page
     assert "<lambda>" not in page
     assert page.count("<rect") == len(watched.compiles)
+
+
+def test_buckets_are_replayed_for_a_function_whose_programs_differ_in_one_length(tmp_path):
+    f, g = jax.jit(lambda x, y: (x * y).sum()), jax.jit(lambda x: x.sum())
+    lengths = (40, 100, 90, 50, 60, 31)
+    with watch() as watched:
+        for n in lengths:
+            f(np.ones((3, n), np.float32), np.ones((3, n), np.float32))
+            g(np.ones((n, n + 1), np.float32))  # two lengths
+    (replay,) = replay_buckets(watched.compiles)
+    mine = {n: record.seconds for n, record in zip(lengths, watched.compiles[::2], strict=True)}
+    assert re.fullmatch(r"<lambda>\(float32\[3,n\], float32\[3,n\]\)", replay.signature)
+    assert replay.programs == 6
+    assert replay.buckets == (60, 100)  # the fewest with at most half of the elements added: one would add 62 %
+    assert replay.padding == pytest.approx((4 * 60 + 2 * 100) / sum(lengths) - 1)
+    assert replay.spared_seconds == pytest.approx(sum(mine.values()) - mine[60] - mine[100])
+    watched.write(tmp_path / "page.html")
+    assert "buckets=(60, 100)" in (tmp_path / "page.html").read_text()
 
 
 def test_the_page_of_nothing_says_so(tmp_path):
