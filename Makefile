@@ -84,6 +84,10 @@ bench: $(READY) ## Run the benchmarks; they print ratios and write benchmarks/re
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.warm_start
+	$(BIN)/python -m benchmarks.process
+	$(BIN)/python -m benchmarks.watching
+	$(BIN)/python -m benchmarks.attribution
+	$(BIN)/python -m benchmarks.pytest_plugin
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers
