@@ -96,6 +96,9 @@ bench: $(READY) ## Run the benchmarks; they print ratios, and write benchmarks/r
 	$(BIN)/python -m benchmarks.warm_start
 	$(BIN)/python -m benchmarks.process
 	$(BIN)/python -m benchmarks.remote
+	$(BIN)/python -m benchmarks.watching
+	$(BIN)/python -m benchmarks.attribution
+	$(BIN)/python -m benchmarks.pytest_plugin
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers

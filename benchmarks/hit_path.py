@@ -1,12 +1,13 @@
 """What a hit costs: a cached call over a ``jax.jit`` call, interleaved in one process.
 
-    python -m benchmarks.hit_path [--rounds 300]
+    python -m benchmarks.hit_path [--rounds 300] [--installed]
 
 Each round times a block of calls of either, in an order that alternates; the ratio is taken within the round, and
 beside it that of the fastest blocks, which a busy machine disturbs least. The functions add their arguments of a few
 numbers each, so that what is timed is dispatch. Programs call one shape again and again, or several in turn, or at
 random; with NumPy arrays after JAX arrays, weak after strong types, Python numbers after arrays, arrays committed to a
-device after others, and with several static values. Needs only jax and numpy.
+device after others, and with several static values. With `--installed`, the cached function is what `jax.jit` makes
+after `jaxcache.install`. Needs only jax and numpy.
 """
 
 import argparse
@@ -20,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.record import quartiles, record
-from jaxcache import JitCache
+from jaxcache import JitCache, install
 
+PLAIN_JIT = jax.jit
 CALLS = 200  # a millisecond of them: what disturbs a block seldom disturbs the next
 
 
@@ -42,7 +44,8 @@ def compare(
     name: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], rounds: int, **options: Any
 ) -> dict[str, Any]:
     """Time both, interleaved, and print a line."""
-    cached, plain = JitCache("64MiB", "lru").jit(function, **options), jax.jit(function, **options)
+    jit = JitCache("64MiB", "lru").jit if jax.jit is PLAIN_JIT else jax.jit
+    cached, plain = jit(function, **options), PLAIN_JIT(function, **options)
     for warm in (cached, plain):
         block_seconds(warm, calls)
     ratios, ours, theirs = [], [], []
@@ -112,7 +115,12 @@ def main() -> None:
     """Print and record the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hit_path", description=__doc__)
     parser.add_argument("--rounds", type=int, default=300)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--installed", action="store_true", help="functions that jax.jit makes after install")
+    given = parser.parse_args()
+    rounds, benchmark = given.rounds, "hit_path"
+    if given.installed:
+        install("64MiB", "lru")
+        benchmark = "hit_path_installed"
     at_random = np.random.default_rng(0).integers(8, size=CALLS)
     measured = {
         "two_arrays": compare("2 arrays", add, [two_arrays(3)], rounds),
@@ -137,7 +145,7 @@ def main() -> None:
         measured[f"static_values_{name}"] = compare(
             f"8 static values at random, {name}", scale, values, rounds, **options
         )
-    print(f"written to benchmarks/results/{record('hit_path', measured).name}")
+    print(f"written to benchmarks/results/{record(benchmark, measured).name}")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,11 @@ def test_no_more_programs_than_allowed_are_compiled(program):
      (["--dir", "{folder}/new", "--eviction", "lruu"], "--eviction must be among none, lru, "),
      (["--dir", "{folder}/new", "--limit", "3 apples"], "--limit must be"),
      (["--dir", "{folder}/new", "--wait-seconds", "-1"], "--wait-seconds must be"),
-     (["--max-compiles", "-1"], "--max-compiles must be")],
+     (["--max-compiles", "-1"], "--max-compiles must be a whole number, 0 or more, but is '-1'"),
+     (["--max-compiles", "x"], "--max-compiles must be a whole number, 0 or more, but is 'x'"),
+     (["--dir", "{folder}/new", "--max-entries", "1.5"], "--max-entries must be a whole number"),
+     (["--dir", "{folder}/new", "--verify", "much"], "--verify must be a number, such as 0.5, but is 'much'"),
+     (["--no-such-option"], "unrecognized arguments: --no-such-option")],
 )  # fmt: skip
 def test_a_wrong_option_is_refused_in_a_line_and_nothing_started(program, capsys, options, message):
     from jaxcache._cli.commands import main

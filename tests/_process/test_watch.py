@@ -2,9 +2,11 @@
 
 import collections
 import functools
+import importlib
 import inspect
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import pytest
 
 import jaxcache
 from jaxcache import JitCache, watch
+from jaxcache._process.bucket_replay import replay_buckets
 from jaxcache._process.compile_groups import answer, group_compiles, summary
 
 from .._support.compiles import count_compiles
@@ -186,6 +189,30 @@ def test_programs_of_a_shared_directory_are_loaded(tmp_path):
     assert record.load_seconds > 0
 
 
+def test_programs_compiled_in_threads_have_the_line_that_asked_for_them_or_that_of_the_function():
+    def double(x):
+        return x * 2
+
+    line = double.__code__.co_firstlineno
+    cached, plain = JitCache().jit(double), jax.jit(double)
+    with watch() as watched:
+        cached.warm(*(jax.ShapeDtypeStruct((n,), np.float32) for n in (3, 4)))
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(plain, [X]))
+    sites = [record.call_site.partition("test_watch.py:")[2] for record in watched.compiles]
+    assert sites == [str(line + 6), str(line + 6), str(line)]
+
+
+def test_the_lines_of_installed_libraries_are_not_the_users_wherever_they_were_installed(tmp_path, monkeypatch):
+    (tmp_path / "library_of_others.py").write_text("def call(f, x):\n    return f(x)\n")
+    (tmp_path / "library_of_others-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    library = importlib.import_module("library_of_others")
+    with watch() as watched:
+        library.call(jax.jit(lambda x: x * 17), X)
+    assert "test_watch.py:" in watched.compiles[-1].call_site
+
+
 def test_a_watch_may_begin_again_and_others_go_on():
     f = jax.jit(lambda x: x * 11)
     with watch() as outer:
@@ -213,6 +240,24 @@ def test_the_page_has_the_answer_first_and_nothing_from_elsewhere(tmp_path):
     assert "&lt;lambda&gt;" in page
     assert "<lambda>" not in page
     assert page.count("<rect") == len(watched.compiles)
+
+
+def test_buckets_are_replayed_for_a_function_whose_programs_differ_in_one_length(tmp_path):
+    f, g = jax.jit(lambda x, y: (x * y).sum()), jax.jit(lambda x: x.sum())
+    lengths = (40, 100, 90, 50, 60, 31)
+    with watch() as watched:
+        for n in lengths:
+            f(np.ones((3, n), np.float32), np.ones((3, n), np.float32))
+            g(np.ones((n, n + 1), np.float32))  # two lengths
+    (replay,) = replay_buckets(watched.compiles)
+    mine = {n: record.seconds for n, record in zip(lengths, watched.compiles[::2], strict=True)}
+    assert re.fullmatch(r"<lambda>\(float32\[3,n\], float32\[3,n\]\)", replay.signature)
+    assert replay.programs == 6
+    assert replay.buckets == (60, 100)  # the fewest with at most half of the elements added: one would add 62 %
+    assert replay.padding == pytest.approx((4 * 60 + 2 * 100) / sum(lengths) - 1)
+    assert replay.spared_seconds == pytest.approx(sum(mine.values()) - mine[60] - mine[100])
+    watched.write(tmp_path / "page.html")
+    assert "buckets=(60, 100)" in (tmp_path / "page.html").read_text()
 
 
 def test_the_page_of_nothing_says_so(tmp_path):

@@ -1,7 +1,8 @@
 """Pytest plugin that runs a suite with ``cache.jit`` in the place of ``jax.jit``, and writes down how each test ended.
 
 It is loaded before any test file, so that ``from jax import jit`` finds the replacement too. ``PARITY_JIT`` names what
-is in the place of ``jax.jit``: ``plain`` for itself, ``none`` for a cache without a limit, or a limit such as 256KiB.
+is in the place of ``jax.jit``: ``plain`` for itself, ``none`` for a cache without a limit, or a limit such as 256KiB;
+``installed-none`` and ``installed-256KiB`` for what ``jaxcache.install`` puts there.
 ``PARITY_OUTCOMES`` is the file that gets one JSON line a test, as soon as the test has ended.
 """
 
@@ -15,10 +16,17 @@ import pytest
 _JIT = os.environ["PARITY_JIT"]
 _PLAIN = jax.jit
 
-if _JIT != "plain":
-    from jaxcache import JitCache
+_INSTALLED = "installed-"
 
-    jax.jit = JitCache(None if _JIT == "none" else _JIT).jit
+if _JIT != "plain":
+    from jaxcache import JitCache, install
+
+    named = _JIT.removeprefix(_INSTALLED)
+    limit = None if named == "none" else named
+    if _JIT.startswith(_INSTALLED):
+        install(limit)
+    else:
+        jax.jit = JitCache(limit).jit
 
 
 def pytest_configure(config: pytest.Config) -> None:

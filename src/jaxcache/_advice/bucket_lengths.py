@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .._calls.misses import Miss
-from .._padding.choose import BucketChoice, choose_buckets
+from .._padding.choose import BucketChoice, fewest_buckets
 
 _AXIS = re.compile(r"(.+) axis (\d+)")
-_LITTLE_PADDING = 0.5  # added elements over those of the caller
-_MOST_BUCKETS = 8
 _MOST_COMBINED = 64  # buckets of several dimensions
 
 
@@ -47,7 +45,7 @@ def bucket_proposal(name: str, misses: Iterable[Miss]) -> Proposal | None:
     choices = []
     for dimension in range(dimensions):
         of_dimension = [lengths[argument, each[dimension]] for argument, each in axes.items() if dimension < len(each)]
-        choices.append(_choose(sorted(set().union(*of_dimension))))
+        choices.append(fewest_buckets(sorted(set().union(*of_dimension))))
     padding = math.prod(1 + choice.padding for choice in choices) - 1
     chosen = _combined(choices, alike)
     if chosen is None:
@@ -73,15 +71,6 @@ def _lengths(name: str, misses: Iterable[Miss]) -> dict[tuple[str, int], set[int
             of_axis = lengths.setdefault((match[1], int(match[2])), set())
             of_axis.update((int(difference.before), int(difference.after)))
     return {axis: {length for length in each if length > 0} for axis, each in lengths.items()}
-
-
-def _choose(lengths: list[int]) -> BucketChoice:
-    """Return the fewest buckets whose padding is small."""
-    for most in range(1, _MOST_BUCKETS + 1):
-        choice = choose_buckets(lengths, compile_cost=0.0, max_buckets=most)
-        if choice.padding <= _LITTLE_PADDING or most == _MOST_BUCKETS:
-            return choice
-    raise AssertionError  # the last choice is returned
 
 
 def _combined(choices: list[BucketChoice], alike: bool) -> tuple[int | tuple[int, ...], ...] | None:

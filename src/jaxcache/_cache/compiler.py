@@ -12,7 +12,7 @@ from .._calls.misses import Miss, MissStormWarning, StormWatch
 from .._calls.signature import Call, Key
 from .._jax import interfaces, tracing
 from .._jax.compile_events import Cause, caused_by
-from .._jax.notices import warn
+from .._jax.notices import called_from, source_line_of_user, warn
 from .._primitives.sizes import format_size
 from .bypasses import end_of_bypasses
 from .entries import Entry, FunctionEntries, FunctionRecord, PendingCompile
@@ -154,9 +154,11 @@ class Compiler:
 
                 cause = dispatcher.function.cause(Miss(description.text, "warmed", "compiled ahead by warm"))
 
+                line = source_line_of_user()
+
                 def finish() -> PendingCompile:
                     try:
-                        with caused_by(lambda: cause):
+                        with caused_by(lambda: cause), called_from(line):
                             executable = program.compile()
                         self._keep(dispatcher, key, description, executable, pending, requested=False)
                     finally:

@@ -27,6 +27,7 @@ from .._process.run_program import ProgramNotFound
 from .._remote.object_store import RemoteUnavailable
 from . import run_command, tier_commands
 from .durations import SECONDS, duration
+from .one_line import OneLineParser, WrongCommandLine, whole_number
 
 _ORDERS: dict[str, Callable[[Row], float]] = {
     "largest": lambda row: -row.size_bytes,
@@ -43,15 +44,21 @@ def main(arguments: Sequence[str] | None = None, invocation: str = "python -m ja
         arguments: Words of the command line; those of this process by default.
         invocation: How the user has started it, for messages.
     """
-    parser = _parser(invocation)
-    parsed = parser.parse_args(arguments)
+    try:
+        parsed = _parser(invocation).parse_args(arguments)
+    except WrongCommandLine as error:
+        return _refuse(error)
     try:
         return parsed.command(parsed)
     except (ValueError, OSError, ImportError, IndexUnavailable, ProgramNotFound, RemoteUnavailable) as error:
         if parsed.command is run_command.run and not isinstance(error, _OURS):
             raise  # the program's own
-        print(f"jaxcache: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    print(f"jaxcache: {error}", file=sys.stderr)
+    return 2
 
 
 class _Refused(ValueError):
@@ -62,7 +69,7 @@ _OURS = (run_command.Refused, ProgramNotFound)
 
 
 def _parser(invocation: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         invocation,
         description="Run a program as it is, bounded, recorded or watched, or look after a shared directory.",
     )
@@ -106,7 +113,7 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
 
     listed = command("list", _list, "The entries.")
     listed.add_argument("--sort", choices=_ORDERS, default="largest")
-    listed.add_argument("--top", type=_count, default=20, metavar="N", help="how many; 0 is all (20)")
+    listed.add_argument("--top", type=whole_number, default=20, metavar="N", help="how many; 0 is all (20)")
     listed.add_argument("--json", action="store_true")
 
     verify = command("verify", _verify, "Check every byte of every entry, and the index; bad files go to quarantine.")
@@ -114,7 +121,7 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
 
     prune = command("prune", _prune, "Remove entries until the directory keeps to a limit, or those not used for long.")
     prune.add_argument("--limit", metavar="SIZE", help="keep no more bytes: 20GiB, 500MiB")
-    prune.add_argument("--max-entries", type=_count, metavar="N", help="keep no more")
+    prune.add_argument("--max-entries", type=whole_number, metavar="N", help="keep no more")
     prune.add_argument(
         "--policy",
         default="lru",
@@ -147,13 +154,6 @@ def _named_directory(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must name a directory, but is empty")
     return Path(text)
-
-
-def _count(text: str) -> int:
-    """Return a number of things."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, but is {text!r}")
-    return int(text)
 
 
 def _open(parsed: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:

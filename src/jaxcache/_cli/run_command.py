@@ -25,6 +25,7 @@ from .._process.install import check_limit, install, installed_cache
 from .._process.no_compiles import no_compiles
 from .._process.run_program import ProgramNotFound, read_script, run_module, run_script, show_own_frames_no_more
 from .._process.watch import Watch, watch
+from .one_line import real_number, whole_number
 
 _DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
                       "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
@@ -54,17 +55,19 @@ def add_options(run: argparse.ArgumentParser) -> None:
     compiles.add_argument("--profile", type=Path, metavar="PAGE.html", help="write a page of all compiles at the end")
     compiles.add_argument("--summary", action="store_true", help="say on stderr, at the end, what compiled and why")
     compiles.add_argument(
-        "--max-compiles", type=int, metavar="N", help="a program beyond N raises, before it is compiled"
+        "--max-compiles", type=whole_number, metavar="N", help="a program beyond N raises, before it is compiled"
     )
     shared = run.add_argument_group("the shared directory, with --dir")
     shared.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
-    shared.add_argument("--max-entries", type=int, metavar="N")
+    shared.add_argument("--max-entries", type=whole_number, metavar="N")
     shared.add_argument(
-        "--min-compile-seconds", type=float, default=0.0, metavar="S", help="what is faster is not kept"
+        "--min-compile-seconds", type=real_number, default=0.0, metavar="S", help="what is faster is not kept"
     )
     shared.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")
-    shared.add_argument("--wait-seconds", type=float, default=600.0, metavar="S", help="for another's compile (600)")
-    shared.add_argument("--verify", type=float, default=0.0, metavar="SHARE", help="of hits, to compile again")
+    shared.add_argument(
+        "--wait-seconds", type=real_number, default=600.0, metavar="S", help="for another's compile (600)"
+    )
+    shared.add_argument("--verify", type=real_number, default=0.0, metavar="SHARE", help="of hits, to compile again")
     shared.add_argument("--explain", action="store_true", help="note what each key is made of, for doctor")
     shared.add_argument("--layer", dest="layers", action="append", default=[], metavar="DIR",
                         help="to be read after --dir, such as one of a container image; several in order")  # fmt: skip
@@ -177,8 +180,6 @@ def _check(parsed: argparse.Namespace) -> None:
     for option, value in [("--layer", parsed.layers and parsed.layers[0]), ("--remote", parsed.remote)]:
         if value and parsed.dir is None:
             raise ValueError(f"{option} is read after a directory: name it by --dir beside {option} {value}")
-    if parsed.max_compiles is not None and parsed.max_compiles < 0:
-        raise ValueError(f"--max-compiles must be a whole number, 0 or more, but is {parsed.max_compiles}")
     if parsed.profile is not None:
         existed = parsed.profile.exists()
         try:

@@ -1,13 +1,16 @@
 """Warnings that never fail the program that they are about."""
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 import sysconfig
 import threading
 import warnings
+from collections.abc import Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -25,6 +28,15 @@ _BETWEEN = (  # files whose frames lie between the user's line and a warning of 
 _INSTALLED = tuple(
     {os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+
+
+class _CalledFrom(threading.local):
+    """Line of the user's that this thread works for, whose frames are on the stack of another."""
+
+    line: tuple[str, int] = ("", 0)
+
+
+_called_from = _CalledFrom()
 
 
 def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
@@ -46,17 +58,46 @@ def file_of_user() -> str:
 
 
 def source_line_of_user() -> tuple[str, int]:
-    """Return file and line of the innermost code that is not installed, or else of what is neither ours nor JAX's."""
+    """Return file and line of the innermost code that is not installed, or else of what is neither ours nor JAX's.
+
+    The file is empty if this thread runs no such code, and works for none.
+    """
     frame = sys._getframe(1)
     installed: tuple[str, int] | None = None
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith((*_BETWEEN, "<frozen ")):
-            if not file.startswith(_INSTALLED):
+            if not _is_installed(file):
                 return file, frame.f_lineno
             installed = installed or (file, frame.f_lineno)
         frame = frame.f_back
-    return installed or ("", 0)
+    return installed or _called_from.line
+
+
+@contextmanager
+def called_from(line: tuple[str, int]) -> Iterator[None]:
+    """Have this thread, which runs no code of the user's, work for a line of another thread."""
+    before, _called_from.line = _called_from.line, line
+    try:
+        yield
+    finally:
+        _called_from.line = before
+
+
+def _is_installed(file: str) -> bool:
+    """Say whether a file is Python's own, or of an installed package, wherever it was installed."""
+    return file.startswith(_INSTALLED) or any(
+        file.startswith(os.path.join(folder, "")) and _holds_distributions(folder) for folder in sys.path if folder
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _holds_distributions(folder: str) -> bool:
+    """Say whether packages were installed into a folder, as ``pip install --target`` and ``--user`` do."""
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(folder))
+    except OSError:  # an archive, or nothing
+        return False
 
 
 def _user() -> tuple[str, int]:

@@ -15,6 +15,10 @@ Price = Callable[[Any], Any] | float  # of a length, or of an array of them; or 
 ALPHAFOLD3_BUCKETS = (128, 256, 384, 512, 768, 1024, 1280, 1536, 2048, 2560, 3072, 3584, 4096, 4608, 5120)
 
 
+_LITTLE_PADDING = 0.5  # added elements over those of the caller
+_MOST_BUCKETS = 8
+
+
 @dataclass(frozen=True)
 class BucketChoice:
     """Set of buckets and its cost on the lengths it was chosen for.
@@ -72,6 +76,18 @@ def choose_buckets(
         else _cheapest_chain_of(max_buckets, calls.tolist(), call.tolist(), compiled.tolist())
     )
     return _judge(tuple(int(different[end - 1]) for end in ends), different, counts, call_cost, compile_cost)
+
+
+def fewest_buckets(lengths: Sequence[int]) -> BucketChoice:
+    """Return the fewest buckets, eight at most, whose padding is at most half of the elements of the lengths.
+
+    For calls whose time nobody knows, or that are made once for each length.
+    """
+    for most in range(1, _MOST_BUCKETS + 1):
+        choice = choose_buckets(lengths, compile_cost=0.0, max_buckets=most)
+        if choice.padding <= _LITTLE_PADDING or most == _MOST_BUCKETS:
+            return choice
+    raise AssertionError  # the last choice is returned
 
 
 def judge_buckets(

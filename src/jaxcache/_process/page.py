@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._primitives.counted import counted
+from .bucket_replay import BucketReplay, replay_buckets
 from .compile_groups import CompileGroup, answer, changes, group_compiles
 from .watch import CompileRecord
 
@@ -44,6 +45,8 @@ svg {{ width: 100%; height: auto }} svg text {{ fill: var(--soft); font-size: 11
 {timeline}
 <h2>What a shared directory would have saved</h2>
 {directory}
+<h2>What buckets would have saved</h2>
+{buckets}
 <h2>Every program</h2>
 {programs}
 </body></html>
@@ -70,6 +73,7 @@ def page_of(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], 
         groups=_groups(groups[:_MOST_ROWS]),
         timeline=_timeline(compiles, run_seconds),
         directory=_directory(compiles),
+        buckets=_buckets(replay_buckets(compiles)[:_MOST_ROWS]),
         programs=_programs(compiles),
     )
 
@@ -156,6 +160,25 @@ def _directory(compiles: Sequence[CompileRecord]) -> str:
         f"<p>With a shared directory, the next run would load {counted(len(compiled), 'program')} in place of "
         f"{sum(compiled):.1f} s of compiling{mean}; "
         "tracing and lowering stay.</p><pre>python -m jaxcache run --dir /shared/jax script.py</pre>"
+    )
+
+
+def _buckets(replays: Sequence[BucketReplay]) -> str:
+    if not replays:
+        return "<p>Nothing: no function has programs that differ in one length alone.</p>"
+    rows = [
+        [f"<code>{escape(replay.signature)}</code><br>{escape(replay.place)}",
+         f"{replay.programs} → {len(replay.buckets)}",
+         f"{replay.seconds:.2f} → {replay.seconds_with_buckets:.2f}", f"{replay.padding:.0%}",
+         f"<code>buckets={replay.buckets}</code>"]
+        for replay in replays
+    ]  # fmt: skip
+    heads = ["function", "programs", "seconds", "more elements", "for jaxcache.bucketed"]
+    return (
+        "<p>The same calls, each padded to the next of a few lengths; a bucket is taken to compile for as long as its "
+        "own length did. How often each program was called is not known here, but to a recording "
+        "(<code>--record</code>, then a tuning). The first calls check whether padding leaves the results right.</p>"
+        + _table(heads, rows, numbers={1, 2, 3}, is_markup=True)
     )
 
 

@@ -5,13 +5,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from .._cache.executable import weigh_outside
 from .._jax import compile_events, executables
 from .._jax.notices import source_line_of_user
 from .causes import begin_causes, end_causes
+from .late_weights import LateWeight, LateWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class CompileRecord:
         function: Its name.
         place: File and line of the function's source; empty for JAX's own.
         call: The signature of the call: ``solve(float32[512], n=3)``.
-        call_site: File and line of the innermost code of the user's that led to it.
+        call_site: File and line of the innermost code of the user's that led to it; in a thread that runs none, such as
+            one of a pool, ``place`` again, or the thread's name.
         cause: Why: one of the causes of :class:`jaxcache.Miss`; ``eager`` for operations and functions of JAX that are
             called outside of a jitted function; ``warmed``; ``forgotten`` by JAX.
         reason: The cause in words, with what changed.
@@ -32,7 +33,7 @@ class CompileRecord:
         compile_seconds: Of the compiler; 0 if the program was loaded.
         load_seconds: Loading; 0 if the program was compiled.
         tier: ``compiled`` or ``loaded``; ``traced`` for what was traced or lowered, and nothing compiled for it.
-        size_bytes: What it weighs while JAX holds it, by the model.
+        weight: Its weight, which is modelled when ``size_bytes`` is asked for.
         started_seconds: When it began, since the watch did.
         thread: The thread's name.
     """
@@ -49,9 +50,14 @@ class CompileRecord:
     compile_seconds: float
     load_seconds: float
     tier: str
-    size_bytes: int
+    weight: LateWeight = field(repr=False, compare=False)
     started_seconds: float
     thread: str
+
+    @property
+    def size_bytes(self) -> int:
+        """What it weighs while JAX holds it, by the model; 0 if nobody knows."""
+        return self.weight.size_bytes()
 
     @property
     def seconds(self) -> float:
@@ -75,11 +81,11 @@ class _Pending:
 
 
 class _Spans(threading.local):
-    """This thread's spans that have ended, none within another: when each began, and its seconds; and a size."""
+    """This thread's spans that have ended, none within another: when each began, and its seconds; and a weight."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
-        self.size_bytes = 0
+        self.weight = LateWeight()
 
     def own_seconds(self, seconds: float) -> float:
         """Return what is left of a span that ends now without those within it, which were counted already."""
@@ -103,6 +109,7 @@ class Watch:
         self._started = self._ended = time.perf_counter()
         self._open = False
         self._thread = _Spans()
+        self._weights = LateWeights()
 
     def __enter__(self) -> Self:
         self.begin()
@@ -174,7 +181,7 @@ class Watch:
 
     def on_compiling(self, name: str) -> None:
         """Note when and where a program begins to be compiled."""
-        self._thread.size_bytes = 0
+        self._thread.weight = LateWeight()
         self._of(name, 0.0)
 
     def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
@@ -189,7 +196,7 @@ class Watch:
                 function=cause.function,
                 place=cause.place,
                 call=cause.call or cause.function,
-                call_site=pending.call_site,
+                call_site=pending.call_site or cause.place or f"thread {pending.thread}",
                 cause=cause.kind,
                 reason=cause.reason,
                 way_out=cause.way_out,
@@ -198,14 +205,14 @@ class Watch:
                 compile_seconds=0.0 if loaded else own_seconds,
                 load_seconds=own_seconds if loaded else 0.0,
                 tier="loaded" if loaded else "compiled",
-                size_bytes=self._thread.size_bytes,
+                weight=self._thread.weight,
                 started_seconds=pending.started - self._started,
                 thread=pending.thread,
             )
         )
 
     def _on_executable(self, executable: Any) -> None:
-        self._thread.size_bytes = weigh_outside(executable).size_bytes
+        self._thread.weight = self._weights.add(executable)
 
     def _of(self, name: str, seconds: float) -> _Pending:
         """Return what is known of a function in this thread, which has just taken so many seconds."""
@@ -214,13 +221,14 @@ class Watch:
         if pending is None:
             file, line = source_line_of_user()
             started, thread = time.perf_counter() - seconds, threading.current_thread().name
-            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}", started, thread)
+            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}" if file else "", started, thread)
         return pending
 
     def _traced(self, name: str, pending: _Pending) -> CompileRecord:
         return CompileRecord(
-            name, "", name, pending.call_site, "other", "traced or lowered alone, as by a transformation", "",
-            pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", 0,
+            name, "", name, pending.call_site or f"thread {pending.thread}",
+            "other", "traced or lowered alone, as by a transformation", "",
+            pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", LateWeight(),
             pending.started - self._started, pending.thread,
         )  # fmt: skip
 

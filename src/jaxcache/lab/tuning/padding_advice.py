@@ -5,7 +5,6 @@ that varies in a function, buckets for it are chosen and priced as for a recordi
 the results right, no recording can say: :func:`jaxcache.bucketed` checks it.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,13 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import Trace
+from ..._padding.varying_lengths import alike, one_length, with_n
 from .bucketed_traces import Prices, choose, derive, merge, prices_of
 from .search import Candidate, Recording, search
-
-_SHAPE = re.compile(r"((?:float|bfloat|int|uint|bool|complex|key)[\w<>]*\*?)\[([\d,]*)\]")
-_SIZES = re.compile(r"\d+")
-_FEWEST_LENGTHS = 3  # fewer are no stream of lengths
-_LONGEST_TEXT = 100  # characters of a signature
 
 
 @dataclass(frozen=True)
@@ -115,13 +110,10 @@ def _timed_by_hits(trace: Trace) -> Trace:
 
 def _varying(trace: Trace) -> Iterator[tuple[str, Prices]]:
     """Yield the signature, with ``n``, and the prices of each function in whose programs one length varies."""
-    groups: dict[str, list[int]] = {}
-    for number, label in enumerate(map(str, trace.labels.tolist())):
-        template = _SHAPE.sub(lambda match: f"{match[1]}[{';' * len(_SIZES.findall(match[2]))}]", label)
-        groups.setdefault(template, []).append(number)
-    for signatures in groups.values():
-        labels = [str(trace.labels[number]) for number in signatures]
-        lengths = _one_length([_dimensions(label) for label in labels])
+    texts = list(map(str, trace.labels.tolist()))
+    for signatures in alike(texts):
+        labels = [texts[number] for number in signatures]
+        lengths = one_length(labels)
         if lengths is None:
             continue
         of_signature = np.zeros(len(trace.labels), np.int64)
@@ -132,31 +124,4 @@ def _varying(trace: Trace) -> Iterator[tuple[str, Prices]]:
             prices = prices_of(trace, rows, of_row[rows], np.flatnonzero(of_row == 0))
         except ValueError:  # several programs a length, or calls whose time nobody knows
             continue
-        yield _with_n(labels), prices
-
-
-def _dimensions(label: str) -> list[int]:
-    return [int(size) for _, shape in _SHAPE.findall(label) for size in _SIZES.findall(shape)]
-
-
-def _one_length(dimensions: list[list[int]]) -> list[int] | None:
-    """Return the length of each signature; None unless all axes that vary are equal in each."""
-    if len(dimensions) < _FEWEST_LENGTHS or not dimensions[0]:
-        return None
-    table = np.array(dimensions, np.int64)
-    varying = table[:, (table != table[0]).any(axis=0)]
-    if not varying.size or not (varying == varying[:, :1]).all():
-        return None
-    lengths = varying[:, 0].tolist()
-    return lengths if min(lengths) >= 1 and len(set(lengths)) == len(lengths) else None
-
-
-def _with_n(labels: list[str]) -> str:
-    """Return a signature with ``n`` where the length stands."""
-    same = iter([mine == others for mine, others in zip(_dimensions(labels[0]), _dimensions(labels[1]), strict=True)])
-
-    def shape(match: re.Match[str]) -> str:
-        return f"{match[1]}[{_SIZES.sub(lambda size: size[0] if next(same) else 'n', match[2])}]"
-
-    text = _SHAPE.sub(shape, labels[0])
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+        yield with_n(labels), prices
