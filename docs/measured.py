@@ -25,22 +25,27 @@ SECTION, NEXT_SECTION = "## Measured\n", "## Where to go on\n"  # of the README
 STALE = re.compile(r" \(\d+ commits? to its code since\)")  # as of the moment at which the page was written
 CODE = {  # what each benchmark measures, below src/jaxcache unless it begins with another folder
     "adaptive": ("_policies",),
+    "attribution": ("_process", "_jax"),
     "buckets": ("_padding/choose.py",),
     "disk": ("_disk",),
     "foreign_traces": ("_policies", "_replay", "lab/tuning"),
     "hit_path": ("_cache", "_calls", "_jax"),
+    "hit_path_installed": ("_process", "_cache", "_calls", "_jax"),
     "loops": ("_loops",),
     "memory": ("_cache", "_jax"),
     "policies": ("_policies",),
     "process": ("_process", "_cache", "_jax"),
+    "pytest_plugin": ("_process", "_disk"),
     "remote": ("_remote", "_disk"),
     "replay": ("_replay", "_policies"),
+    "replayed_seeds": ("lab",),
     "scale": ("flows",),
     "sweep_overhead": ("flows", "lab"),
     "sweep_peers": ("flows", "lab"),
     "torture_sweep": ("flows",),
     "tune": ("flows", "lab", "_replay"),
     "tune_monte_carlo": ("flows", "lab", "_replay"),
+    "watching": ("_process", "_jax"),
     "warm_start": ("_code_key", "_disk", "_cache"),
 }
 

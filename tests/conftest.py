@@ -1,5 +1,6 @@
 """One CPU device, no compile cache on disk, unless a test asks for more."""
 
+import gc
 import logging
 import os
 import random
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(config, items):
     random.Random(seed).shuffle(files)
     position = {path: number for number, path in enumerate(files)}
     items.sort(key=lambda item: position[item.path])
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of Python's collections of garbage, which tests of memory ask for often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

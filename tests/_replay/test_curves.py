@@ -49,7 +49,7 @@ def test_the_curve_of_lru_is_refused_where_one_pass_is_not_enough():
 
 def test_curves_are_the_replays_of_every_policy_with_the_bound():
     trace = zipf(2000, 60, 0)
-    drawn = curves(trace, steps=100)
+    drawn = curves(trace, steps=24)
     assert list(drawn.results) == list(POLICIES)
     assert drawn.limits_bytes[-1] == trace.working_set_bytes
     for name in POLICIES:
