@@ -234,18 +234,18 @@ def _list(parsed: argparse.Namespace) -> int:
     if not rows and not parsed.json:
         print("no entries yet: jaxcache.use_directory, or run --dir, in a program that compiles makes some")
         return 0
-    left_out = len(rows) - len(rows := rows[: parsed.top or None])
+    shown = rows[: parsed.top or None]
     now = time.time()
     _print_result(
         parsed,
-        [dataclasses.asdict(row) for row in rows],
+        [dataclasses.asdict(row) for row in shown],
         f"{'size':>10}  {'compile s':>9}  {'asked':>6}  {'used':>10}  key",
         *(
             f"{format_size(row.size_bytes):>10}  {row.compile_seconds:9.3f}  {row.frequency:6}  "
             f"{_ago(now - row.used):>10}  {_short(row.key)}"
-            for row in rows
+            for row in shown
         ),
-        *([f"and {left_out:,} more: --top 0 lists all"] if left_out else []),
+        *([f"and {len(rows) - len(shown):,} more: --top 0 lists all"] if len(rows) > len(shown) else []),
     )
     return 0
 
@@ -311,9 +311,8 @@ def _clear(parsed: argparse.Namespace) -> int:
         cache.index.remove(rows)
         cache.files.clean_staging()
     freed = sum(row.size_bytes for row in rows)
-    _print_result(
-        parsed, {"removed": len(rows), "bytes": freed}, f"removed {counted_entries(len(rows))}, {format_size(freed)}"
-    )
+    fields = {"removed": len(rows), "bytes": freed}
+    _print_result(parsed, fields, f"removed {counted_entries(len(rows))}, {format_size(freed)}")
     return 0
 
 

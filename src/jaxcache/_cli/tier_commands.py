@@ -132,12 +132,8 @@ def _bundle(parsed: argparse.Namespace, open_directory: Opener) -> int:
             _print(parsed, dataclasses.asdict(loaded), line)
             return 1 if loaded.refused else 0
         written = create_bundle(cache, parsed.file, _chosen(cache, parsed.used_since, last_run=parsed.last_run))
-    size = format_size(parsed.file.stat().st_size)
-    _print(
-        parsed,
-        {"entries": written, "file": str(parsed.file)},
-        f"{parsed.file} holds {counted_entries(written)}, {size}",
-    )
+    line = f"{parsed.file} holds {counted_entries(written)}, {format_size(parsed.file.stat().st_size)}"
+    _print(parsed, {"entries": written, "file": str(parsed.file)}, line)
     return 0
 
 

@@ -8,7 +8,7 @@ from .._calls.misses import STORM_MISSES, STORM_SECONDS
 from .._primitives.counted import counted
 from .watch import CompileRecord
 
-_WORTH_SECONDS = 0.05  # what is less is shown as 0.0 s
+_SHOWN_SECONDS = 0.05  # what is less would be shown as 0.0 s
 _ONE_PLACE = ("eager",)  # causes whose remedy stands at the line of the call, whatever the operations are
 
 
@@ -67,8 +67,8 @@ def group_compiles(records: Iterable[CompileRecord]) -> list[CompileGroup]:
 
 
 def changes(groups: Iterable[CompileGroup]) -> list[CompileGroup]:
-    """Return the groups of some seconds that a change to the program would spare, the costliest first."""
-    return [group for group in groups if group.way_out and group.seconds >= _WORTH_SECONDS]
+    """Return the groups that a change to the program would spare, the costliest first."""
+    return [group for group in groups if group.way_out]
 
 
 def answer(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], run_seconds: float) -> str:
@@ -87,7 +87,8 @@ def answer(compiles: Sequence[CompileRecord], traced: Sequence[CompileRecord], r
         return f"{share} went into {programs}; nothing in the program would spare much of that."
     number = {1: "one change", 2: "two changes", 3: "three changes"}[len(spared)]
     seconds = sum(group.seconds for group in spared)
-    return f"{share} went into {programs}; {number} would spare up to {seconds:.1f} s."
+    most = f"up to {seconds:.1f} s" if seconds >= _SHOWN_SECONDS else "less than 0.1 s"
+    return f"{share} went into {programs}; {number} would spare {most}."
 
 
 def summary(
