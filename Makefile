@@ -94,6 +94,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios, and write benchmarks/r
 	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.warm_start
+	$(BIN)/python -m benchmarks.reload_costs
 	$(BIN)/python -m benchmarks.process
 	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.watching

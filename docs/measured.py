@@ -36,6 +36,7 @@ CODE = {  # what each benchmark measures, below src/jaxcache unless it begins wi
     "policies": ("_policies",),
     "process": ("_process", "_cache", "_jax"),
     "pytest_plugin": ("_process", "_disk"),
+    "reload_costs": ("_policies", "_jax"),
     "remote": ("_remote", "_disk"),
     "replay": ("_replay", "_policies"),
     "replayed_seeds": ("lab",),
