@@ -86,8 +86,9 @@ def called_from(line: tuple[str, int]) -> Iterator[None]:
 
 def _is_installed(file: str) -> bool:
     """Say whether a file is Python's own, or of an installed package, wherever it was installed."""
+    folders = [folder for folder in sys.path if folder and isinstance(folder, str)]  # programs put other things there
     return file.startswith(_INSTALLED) or any(
-        file.startswith(os.path.join(folder, "")) and _holds_distributions(folder) for folder in sys.path if folder
+        file.startswith(os.path.join(folder, "")) and _holds_distributions(folder) for folder in folders
     )
 
 
