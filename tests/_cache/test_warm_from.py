@@ -199,7 +199,20 @@ def test_what_makes_no_sense_is_refused(shared, tmp_path):
     assert jaxcache.warm_from(shared.path).total == 0  # it is in use
 
 
-def test_jax_is_asked_in_this_process_as_before(shared):
-    run()
-    jaxcache.warm_from(shared).wait()
-    assert jax.jit(column)(np.ones(2)).shape == (2, 1)
+def test_a_program_of_another_configuration_than_the_threads_is_right(shared):
+    def wide(x):
+        return x * 2, jnp.arange(3.0)
+
+    def call():
+        cache = JitCache()
+        with jax.enable_x64(True):
+            answers = cache.jit(wide, code_key=True, verify=0.0)(np.float64(1e300))
+        background.wait()
+        return [(answer.dtype.name, answer.tolist()) for answer in answers], cache.stats().disk_hits
+
+    expected = [("float64", 2e300), ("float64", [0.0, 1.0, 2.0])]
+    assert call() == (expected, 0)
+    warming = jaxcache.warm_from(shared)
+    warming.wait()
+    assert (warming.total, warming.loaded) == (1, 1)
+    assert call() == (expected, 1)

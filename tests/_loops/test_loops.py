@@ -99,6 +99,22 @@ def test_a_step_that_is_not_finite_ends_the_loop_and_is_named(check_every):
     assert float(result.state["x"]) == pytest.approx(last)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.complex64])
+def test_the_state_before_a_step_that_is_not_finite_is_that_of_the_steps_before(dtype):
+    def step(state, bad_step, bad):
+        x, count = state
+        return jnp.where(count + 1 == bad_step, x.at[1].set(bad), x * x - 0.5), count + 1
+
+    cache, first = JitCache(), (jnp.array([0.3, -0.7, 0.9], dtype), jnp.int32(0))
+    loops = {n: optimization_loop(step, lambda *_: False, max_steps=n, cache=cache) for n in (1, 6, 10)}
+    for bad_step, bad in ((1, np.nan), (2, np.inf), (7, -np.inf), (7, np.nan)):
+        ended = loops[10](first, bad_step, jnp.asarray(bad, dtype))
+        assert (ended.steps, ended.ended) == (bad_step, Ended.NOT_FINITE)
+        expected = first if bad_step == 1 else loops[bad_step - 1](first, 0, jnp.asarray(0, dtype)).state
+        for mine, other in zip(ended.state, expected, strict=True):
+            assert np.array_equal(np.asarray(mine), np.asarray(other))
+
+
 def test_convergence_may_be_judged_on_the_host_every_few_steps():
     seen = []
 
