@@ -111,11 +111,15 @@ def abandoned_runs(directory: Path) -> list[str]:
     others = (path.parent for path in sorted(directory.parent.glob(f"*/{MANIFEST}"), reverse=True))
     newest = itertools.islice((other for other in others if other != directory), _MOST_OTHERS)
     manifests = {other: read_manifest(other) for other in newest}
-    return [
-        manifest.run_url
+    unfinished = {
+        other: manifest.run_url
         for other, manifest in manifests.items()
-        if manifest is not None and manifest.run_url is not None and manifest.ended is None and not _is_held(other)
-    ]
+        if manifest is not None and manifest.run_url is not None and manifest.ended is None
+    }
+    if not unfinished:
+        return []
+    with _claiming(directory.parent):  # a sweep that begins meanwhile must not find its directory held by this look
+        return [run_url for other, run_url in unfinished.items() if not _is_held(other)]
 
 
 def _is_held(directory: Path) -> bool:
