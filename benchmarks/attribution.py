@@ -145,7 +145,7 @@ def main() -> None:
     files = {name: str(warm_start.__file__) for name in warm_start.PROGRAMS} | SCRIPTS
     with tempfile.TemporaryDirectory() as folder:
         for name, source in SOURCES.items():
-            if all(importlib.util.find_spec(library) for library in LIBRARIES[name]):
+            if all(importlib.util.find_spec(library.partition(".")[0]) for library in LIBRARIES[name]):
                 files[name] = f"{folder}/{name}_loop.py"
                 Path(files[name]).write_text(source)
         measured = {}
