@@ -45,7 +45,7 @@ def main(words: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
-        print(f"sweep: {sys.executable} has no {error.name}; make setup, then take .venv/bin/python", file=sys.stderr)
+        print(f"sweep: {sys.executable} has no {error.name}; run make setup, and use .venv/bin/python", file=sys.stderr)
         return 2
 
 
@@ -197,6 +197,7 @@ def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> P
 def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | None = None) -> int:
     """Print a sweep's summary and its problem, if any; return the exit code."""
     from jaxcache.lab.analysis.sweep import read_sweep
+    from jaxcache.lab.counted import counted
     from jaxcache.lab.layout import MANIFEST, PAGE
     from jaxcache.lab.report.rows import headline
     from jaxcache.lab.report.terminal import print_summary, terminal
@@ -221,7 +222,9 @@ def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | 
         retry = f"To run the failed trials again: {resume.command(directory, retry_failed=True)}"
         console.print(retry, highlight=False, soft_wrap=True)
     if ended == "interrupted":
-        console.print(f"Interrupted; results kept: {len(results.results)}. To go on:", highlight=False)
+        console.print(
+            f"Interrupted; the results of {counted(len(results.results), 'trial')} are kept. To go on:", highlight=False
+        )
         console.print(resume.command(directory), highlight=False, soft_wrap=True)
         return 130
     return 0 if ended == "completed" and problem is None else 1

@@ -110,7 +110,7 @@ def _tune_program(settings: Any, program: list[str], command: str, config_dir: s
     plan = make_plan(tuple(program), config_dir=config_dir)
     check_directories(plan)
     if len(plan.trials) != 1:
-        raise UsageError(f"tune takes one program and one present setting, but this says {len(plan.trials)}; "
+        raise UsageError(f"tune takes one program and one present setting, but these words say {len(plan.trials)}; "
                          "give one value each, such as workload=monte_carlo")  # fmt: skip
     if plan.trials[0].trial.program is not None and settings.buckets_named and settings.buckets != ["none"]:
         raise UsageError(
@@ -133,7 +133,7 @@ def _tune_program(settings: Any, program: list[str], command: str, config_dir: s
         print(f"tune: {error}", file=sys.stderr)
         return 130 if error.interrupted else 1
     _finish(tuned, directory)
-    print(f"{time.perf_counter() - started:.0f} s in all.")
+    print(f"The tuning took {time.perf_counter() - started:.0f} s.")
     return 0
 
 

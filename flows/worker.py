@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import Any
 
+from jaxcache.lab.counted import counted
 from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.trial import Device
 
@@ -63,12 +64,12 @@ async def _work(options: argparse.Namespace, devices: list[Device]) -> int:
 
 def _listed(devices: list[Device]) -> str:
     slots = ", ".join(map(_slot, devices))
-    return f"{len(devices)} {'worker' if len(devices) == 1 else 'workers'} ({slots})"
+    return f"{counted(len(devices), 'worker')} ({slots})"
 
 
 def _slot(device: Device) -> str:
     count = len(device.cores)
-    cores = f" ({count} core{'s' * (count > 1)})" if count else ""
+    cores = f" ({counted(count, 'core')})" if count else ""
     return f"{device.platform} {device.index}{cores}"
 
 

@@ -84,7 +84,7 @@ class Expander:
         key = override.get_key_element()
         values = self._parser.parse_overrides([f"{key}={value}" for value in override.sweep_string_iterator()])
         if not values:
-            raise UsageError(f"{override.input_line} matches nothing")
+            raise UsageError(f"{override.input_line} matches nothing; list values, such as seed=0,1,2")
         return values
 
     def _check(self, overrides: Iterable[Override]) -> None:

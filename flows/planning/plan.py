@@ -2,12 +2,13 @@
 
 import functools
 import random
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxcache import CostTable
+from jaxcache import CostTable, format_size
 from jaxcache.lab.layout import REFERENCES
 from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.running.launch import ProcessLimits
@@ -19,6 +20,8 @@ from .errors import UsageError
 from .locations import config_directories
 from .programs import check_turns, with_whole_paths
 from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
+
+_BYTES = re.compile(r"(?<!\S)memory_limit=(\d+)(?!\S)")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def _make_plan(
 ) -> Plan:
     """Return a plan, once for each working directory, from which paths are, and each list of config directories."""
     configs, names = compose(overrides, config_name, config_dir)
+    names = _with_units(names)
     configs = [with_whole_paths(config) for config in configs]
     composed = [validate(config) for config in configs]
     check_shared_settings(composed)
@@ -126,6 +130,12 @@ def _make_plan(
     )
 
 
+def _with_units(names: list[str]) -> list[str]:
+    """Return the names of trials with limits in bytes as sizes, unless that makes two of them equal."""
+    readable = [_BYTES.sub(lambda match: f"memory_limit={format_size(int(match[1]))}", name) for name in names]
+    return readable if len(set(readable)) == len(set(names)) else names
+
+
 def check_directories(plan: Plan) -> None:
     """Create the directories that the plan writes to.
 
@@ -140,7 +150,7 @@ def check_directories(plan: Plan) -> None:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{name}={directory} cannot be made ({error.strerror}); give a directory of yours"
+                f"{name}={directory} cannot be made ({error.strerror}); give one that you may write to"
             ) from error
         try:
             tempfile.TemporaryFile(dir=directory).close()  # permissions do not tell: a file system may refuse too

@@ -83,7 +83,8 @@ def _found(program: Program) -> dict[str, str]:
     for name in program.environment:
         if name.startswith(_OWN_VARIABLES) and name not in _KEY_VARIABLES:
             raise UsageError(
-                f"program.environment.{name} is set by each trial itself; write persistent=shared, memory_limit=64MiB"
+                f"program.environment.{name} is set by each trial itself; leave it out, and give the "
+                "sweep's own keys, such as persistent=shared memory_limit=64MiB"
             )
     if program.script is not None:
         _check_script(program.script, is_of_this_python=program.python == Path(sys.executable))
@@ -122,10 +123,14 @@ def _file_of_module(program: Program, interpreter: Interpreter) -> Path:
         return interpreter.origin
     if program.target is not None:
         raise UsageError(
-            f"program.target={program.target} names a module that is not in {program.directory} or installed"
+            f"program.target={program.target} names a module that is not in {program.directory} or installed; "
+            "set program.directory"
         )
     if interpreter.is_package:
-        raise UsageError(f"program.module={program.module} is a package without __main__; name a module in it")
+        raise UsageError(
+            f"program.module={program.module} is a package without __main__; name a module in it, such as "
+            f"{program.module}.train"
+        )
     raise UsageError(
         f"program.module={program.module} is not in {program.directory} or installed; set program.directory"
     )

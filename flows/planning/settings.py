@@ -113,8 +113,8 @@ def check_shared_settings(composed: list[ComposedConfig]) -> None:
     for setting in _OF_THE_SWEEP:
         if any(getattr(config, setting) != getattr(composed[0], setting) for config in composed):
             raise UsageError(
-                f"{setting} is the same for all trials of a sweep; give it one value, and quotes of its own to one "
-                f"with a comma, such as \"{setting}.key='a,b'\""
+                f"{setting} is the same for all trials of a sweep; give it one value, in quotes of its own if that has "
+                f"a comma, such as \"{setting}.key='a,b'\""
             )
 
 
@@ -129,8 +129,13 @@ def _message(error: ValidationError) -> str:
         return f"there is no setting {path}; see --help"
     if first["type"] == "missing":
         return f"{path} is missing; see --help"
-    message = message.replace("Input should", "must")
+    message = expected(message)
     return f"{path} {message}, but is {first['input']!r}"
+
+
+def expected(message: str) -> str:
+    """Return what pydantic expects of a value, as a part of a sentence about its key."""
+    return message.replace("Input should", "must").partition(", unable to")[0]
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -269,7 +269,7 @@ def wait(server: Server) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not server.answers():
         if not server.alive():
-            raise ServerError(f"the Prefect server ended while starting; see {HOME.name}/{_LOG}")
+            raise ServerError(f"the Prefect server ended while starting; see {HOME / _LOG}")
         if time.monotonic() > deadline:
             stop = f"{command_of('server')} stop"
             raise ServerError(f"the Prefect server does not answer at {server.api_url}; {stop}, then try again")

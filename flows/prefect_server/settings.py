@@ -141,7 +141,7 @@ def _hours(text: str) -> float:
 def _read_auth(path: Path) -> str | None:
     try:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SettingError(f"--auth-file {path} can be read by others; chmod 600 it")
+            raise SettingError(f"--auth-file {path} can be read by others; run: chmod 600 {path}")
         return _checked_auth(path.read_text().strip() or "empty", f"--auth-file {path}")
     except (OSError, UnicodeError) as error:
         raise SettingError(f"--auth-file {path} cannot be read ({getattr(error, 'strerror', error)})") from error

@@ -48,7 +48,7 @@ def tag_run(trials: Iterable[Trial]) -> None:
 def publishing(progress: Progress) -> Iterator[None]:
     """Keep an artifact at the share of trials that are done, from a thread that nobody waits for."""
     try:
-        artifact = create_progress_artifact(0.0, key=PROGRESS, description="Trials that are done")
+        artifact = create_progress_artifact(0.0, key=PROGRESS, description="Trials that are done, in percent")
     except Exception:
         yield
         return
@@ -93,7 +93,11 @@ def _publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
         text = "\n".join(_answer_and_map(findings, sweep.directory / MAP_PNG))
         publish(key=MAP, markdown=text, description=findings.sentence)
     publish(key=REPORT, markdown="\n".join(markdown(findings, plotted=False)), description=headline(sweep))
-    publish(key=TRIALS, markdown="\n".join(_trials(findings, task_runs)), description="Each trial, and its task run")
+    publish(
+        key=TRIALS,
+        markdown="\n".join(_trials(findings, task_runs)),
+        description="Each trial, with a link to its task run",
+    )
     if not sweep.groups:
         return
     rows: list[dict[str, Any]] = [dict(zip(GROUP_COLUMNS, group_row(group), strict=True)) for group in sweep.groups]
@@ -139,7 +143,7 @@ def _trials(findings: "Findings", task_runs: dict[str, UUID]) -> Iterator[str]:
             "–" if result.timing is None else f"{result.timing.work_seconds:.1f}",
             result.reason or "",
         ))  # fmt: skip
-    columns = ("trial", "status", "compile s, measured", "compile s, predicted", "hits", "trial took s", "reason")
+    columns = ("trial", "status", "compile s, measured", "compile s, predicted", "hits", "trial s", "reason")
     yield from markdown_table(columns, rows)
     if findings.sweep.failed:
         yield from failures(findings.sweep)

@@ -11,6 +11,7 @@ from statistics import fmean
 from pydantic import ValidationError
 
 from jaxcache import format_size
+from jaxcache.lab.counted import counted
 from jaxcache.lab.layout import MANIFEST, REFERENCE, REFERENCES, RESULT, TRIALS
 from jaxcache.lab.result import Reference
 from jaxcache.lab.running.earlier_results import usable_result
@@ -18,6 +19,7 @@ from jaxcache.lab.trial import Trial
 
 from ..planning.plan import Plan, PlannedTrial
 from . import resume
+from .duration import duration_text
 
 _MOST_RESULTS = 500  # the newest; reading them takes about a second
 _PROGRAM = {"workload", "shapes", "buckets", "precision"}
@@ -48,7 +50,7 @@ def forecast(plan: Plan) -> list[str]:
         *_what(plan, directory, trials, programs, workers),
         f"Time: {_time(measured, trials, programs, workers or 1)}",
         *_disk(measured, plan, trials),
-        "Nothing was started.",
+        "Nothing was started. Leave out --dry-run to start it.",
     ]
 
 
@@ -74,12 +76,12 @@ def _is_kept(plan: Plan, directory: Path, planned: PlannedTrial) -> bool:
 def _what(
     plan: Plan, directory: Path | None, trials: list[PlannedTrial], programs: list[PlannedTrial], workers: int | None
 ) -> Iterator[str]:
-    counts = f"{_count(len(trials), 'trial')} and {_count(len(programs), 'reference run')}"
+    counts = f"{counted(len(trials), 'trial')} and {counted(len(programs), 'reference run')}"
     at_once = "on the workers that are there" if workers is None else f"{workers} at a time"
     yield f"Would run {counts}, {at_once}."
     if directory is not None:
         kept = len(plan.trials) - len(trials)
-        yield f"Would go on in {directory}: {kept} of {len(plan.trials)} trials are finished."
+        yield f"Would go on in {directory}: {kept:,} of {counted(len(plan.trials), 'trial')} finished."
 
 
 def _time(measured: _Measured, trials: list[PlannedTrial], programs: list[PlannedTrial], workers: int) -> str:
@@ -88,10 +90,10 @@ def _time(measured: _Measured, trials: list[PlannedTrial], programs: list[Planne
     known += [(each, _expected(measured.reference_seconds, each.trial)) for each in programs]
     unknown = sorted({each.trial.workload.name for each, seconds in known if seconds is None})
     seconds = [seconds for _, seconds in known if seconds is not None]
-    gap = f"no sweep in the directory has run {', '.join(unknown)} so" if unknown else ""
+    gap = f"no earlier sweep in sweep.directory has run {', '.join(unknown)} like this" if unknown else ""
     if not seconds:
-        return f"unknown: {gap}" if unknown else "none: all is finished but the report"
-    about = f"about {_duration(max(sum(seconds) / workers, *seconds))}, from earlier sweeps, beside start and report"
+        return f"unknown: {gap}" if unknown else "none, all is finished but the report"
+    about = f"about {duration_text(max(sum(seconds) / workers, *seconds))}, by earlier sweeps, without start and report"
     return f"{about}; the rest is unknown: {gap}" if unknown else about
 
 
@@ -103,7 +105,7 @@ def _disk(measured: _Measured, plan: Plan, trials: list[PlannedTrial]) -> Iterat
         total = fmean(known) * len(trials) + sum(measured.report_bytes)
         yield f"Disk: about {format_size(round(total))} in {plan.sweep.directory}, where {free} are free."
     else:
-        yield f"Disk: unknown, as no earlier sweep tells; {free} are free in {plan.sweep.directory}."
+        yield f"Disk: unknown, as no earlier sweep has run the like; {free} are free in {plan.sweep.directory}."
     shared = {planned.trial.persistent.shared_directory: planned.trial.persistent.limit for planned in plan.trials}
     for directory, limit in shared.items():
         if directory is not None:
@@ -160,13 +162,3 @@ def _existing(directory: Path) -> Path:
 def _size(directory: Path) -> int:
     """Return the bytes of all files under a directory."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -14,9 +14,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jaxcache.lab.counted import counted
 from jaxcache.lab.layout import scratch
 from jaxcache.lab.result import Reference, TrialResult
 from jaxcache.lab.running.progress_file import TrialProgress, read_progress
+
+from .duration import duration_text
 
 _MOST_ROWS = 16
 _REFRESHES_PER_SECOND = 2
@@ -79,7 +82,7 @@ class Progress:
 
     def announce(self, run_url: str | None) -> None:
         """Print the address at which the run can be watched."""
-        trials = "1 trial, watch it" if self._trials == 1 else f"{self._trials} trials, watch them"
+        trials = f"{counted(self._trials, 'trial')}, watch {'it' if self._trials == 1 else 'them'}"
         start = trials if self._trials else "Recording the program without a limit, watch it"
         self.say(f"{start} at {run_url}")
 
@@ -87,7 +90,7 @@ class Progress:
         """Print that an unfinished sweep is resumed, and count its finished trials."""
         with self._lock:
             self._known = finished
-        self.say(f"Going on in {directory}: {finished} of {self._trials} trials are finished already.")
+        self.say(f"Going on in {directory}: {finished:,} of {counted(self._trials, 'trial')} finished already.")
 
     def trial_known(self, result: TrialResult) -> None:
         """Count a trial that an earlier run finished."""
@@ -97,7 +100,7 @@ class Progress:
 
     def stopping(self) -> None:
         """Print that the sweep is being stopped."""
-        self.say("Stopping: ending the trials that run. Results so far are kept. Once more to leave at once.")
+        self.say("Stopping: ending the trials that run. Results so far are kept. Ctrl-C once more leaves at once.")
 
     def abandon(self, advice: str) -> None:
         """Restore the terminal and print how to go on, even in the middle of other output."""
@@ -121,8 +124,9 @@ class Progress:
             done = self._references
         predicted = f"; {first_look}" if first_look else ""
         self.say(
-            f"[{done}/{self._programs}] {name}: {reference.requests} requests, {reference.distinct} programs, "
-            f"{reference.unbounded_cost_seconds:.1f} s to compile each once{predicted}"
+            f"[{done}/{self._programs}] {name}: {counted(reference.requests, 'request')}, "
+            f"{counted(reference.distinct, 'program')}, {reference.unbounded_cost_seconds:.1f} s to compile "
+            f"each once{predicted}"
         )
 
     def trial_started(self, name: str, directory: Path, device: str) -> None:
@@ -167,17 +171,17 @@ class Progress:
 
     def _totals(self) -> str:
         if self._first_trial_at is None:
-            then = f"; then {self._trials} trials" if self._trials else ""
+            then = f"; then {counted(self._trials, 'trial')}" if self._trials else ""
             return f"measuring what each program costs, {self._references} of {self._programs} done{then}"
         running = [trial for trial in self._running.values() if not trial.is_reference]
         left = self._trials - self._done - len(running)
         words = [f"{self._done} done", f"{self._failed} failed", f"{len(running)} running", f"{left} left"]
         if self._references < self._programs:
-            words.append(f"{self._references} of {self._programs} references")
+            words.append(f"{self._references} of {counted(self._programs, 'reference run')}")
         done = self._done - self._known + sum(trial.share for trial in running)
         if done >= _LEAST_DONE:
             each = (time.monotonic() - self._first_trial_at) / done
-            words.append(f"about {each * (self._trials - self._known - done):.0f} s left")
+            words.append(f"about {duration_text(each * (self._trials - self._known - done))} left")
         return " · ".join(words)
 
 

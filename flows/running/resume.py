@@ -193,7 +193,9 @@ def saved_words(words: list[str]) -> list[str]:
 def _check(plan: Plan, directory: Path) -> None:
     manifest = read_manifest(directory)
     if manifest is None:
-        raise UsageError(f"sweep.resume={directory} is not the directory of a sweep")
+        raise UsageError(
+            f"sweep.resume={directory} is not the directory of a sweep: it has no {MANIFEST} that can be read"
+        )
     if not _is_unfinished(manifest) and not _is_damaged(directory, manifest):
         has_failed = next(_failed_results(directory, manifest), None) is not None
         if plan.sweep.retry_failed and not has_failed:
@@ -203,7 +205,8 @@ def _check(plan: Plan, directory: Path) -> None:
             raise UsageError(f"sweep.resume={directory} is finished; {again}leave sweep.resume out to run it anew")
     if not _same(plan, manifest):
         raise UsageError(
-            f"sweep.resume={directory} is of other trials, costs or sources; give it alone, or leave it out"
+            f"sweep.resume={directory} is of other trials, another cost table or other sources than this command; "
+            "give it alone, or leave it out to start anew"
         )
 
 
@@ -222,8 +225,8 @@ def _print_if_sources_changed(plan: Plan) -> None:
         if manifest is not None and manifest.words == plan.command:
             if manifest.ended in _INTERRUPTED:
                 print(
-                    f"sweep: {path.parent} is an unfinished sweep of this command, but of other sources, configs or "
-                    "costs: starting anew",
+                    f"sweep: {path.parent} is an unfinished sweep of this command, but the sources, configs or costs "
+                    "have changed since: starting anew",
                     file=sys.stderr,
                 )
             return

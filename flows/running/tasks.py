@@ -13,6 +13,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from jaxcache import format_size
 from jaxcache.lab.analysis.first_look import first_look
+from jaxcache.lab.counted import counted
 from jaxcache.lab.files import write_file
 from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
 from jaxcache.lab.result import TrialResult
@@ -49,10 +50,10 @@ def measure_reference(session: Session, planned: PlannedTrial) -> State[Any]:
     look = first_look(session.directory, planned.program_id, session.plan.trials_of(planned.program_id), session.costs)
     session.progress.reference_done(name, reference, look)
     get_run_logger().info(
-        "%d signatures, %s, %.2f s to compile each once", reference.distinct, format_size(reference.unbounded_bytes),
-        reference.unbounded_cost_seconds,
+        "%s, %s, %.2f s to compile each once", counted(reference.distinct, "signature"),
+        format_size(reference.unbounded_bytes), reference.unbounded_cost_seconds,
     )  # fmt: skip
-    return Completed(message=f"{reference.distinct} signatures")
+    return Completed(message=counted(reference.distinct, "signature"))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -97,8 +98,9 @@ def _state_of(result: TrialResult) -> State[Any]:
     stats = result.statistics
     if stats is not None:
         logger.info(
-            "%s: %.1f %% hits, %d misses (%d from disk), %d evictions, %.2f reference compile seconds",
-            result.label, 100 * stats.hit_rate, stats.misses, stats.disk_hits, stats.evictions, stats.cost_seconds,
+            "%s: %.1f %% hits, %s (%d from disk), %s, %.2f reference compile seconds",
+            result.label, 100 * stats.hit_rate, counted(stats.misses, "miss", "misses"), stats.disk_hits,
+            counted(stats.evictions, "eviction"), stats.cost_seconds,
         )  # fmt: skip
     if result.status == "completed":
         return Completed(message=f"{stats.hit_rate:.1%} hits" if stats else None)

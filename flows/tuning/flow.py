@@ -183,8 +183,9 @@ class _Runs:
         if state.is_completed():
             return
         failed = read_sweep(directory).failed
-        reason = failed[0].reason if failed else state.message
-        raise RunFailed(f"{' '.join(overrides)}: {reason}; see {directory}", state.is_cancelled())
+        step = "verifying the settings" if trials else "recording the program"
+        reason = f"{failed[0].label}: {failed[0].reason}" if failed else state.message
+        raise RunFailed(f"{step} did not succeed: {reason}; see {directory}", state.is_cancelled())
 
 
 def _reference(recorded: Path, program_id: str) -> Reference:

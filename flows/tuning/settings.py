@@ -14,6 +14,7 @@ from ..planning.compose import did_you_mean
 from ..planning.errors import UsageError
 from ..planning.locations import CONF
 from ..planning.plan import Plan
+from ..planning.settings import expected
 from .words import split_words
 
 CONFIG = CONF / "tune.yaml"
@@ -71,7 +72,7 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
     tune_words, program = split_words(words)
     settings = _validate(_values(tune_words))
     if settings.memory_limit is not None and settings.limits is not None:
-        raise UsageError("tune.memory_limit and tune.limits say both what to look at; give one of them")
+        raise UsageError("tune.memory_limit and tune.limits both say which limits to look at; give one of them")
     if settings.trace is None:
         _refuse_prices(program)
         refuse_limits_below(settings, SMALLEST_LIMIT_BYTES, "what the smallest executable weighs")
@@ -103,7 +104,7 @@ def _validate(values: dict[str, Any]) -> TuneSettings:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         name = ".".join(["tune", *map(str, first["loc"])])
-        plain = message if message.startswith("tune.") else f"{name}: {message}, but is {first['input']!r}"
+        plain = message if message.startswith("tune.") else f"{name} {expected(message)}, but is {first['input']!r}"
         raise UsageError(plain) from error
 
 

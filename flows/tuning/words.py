@@ -72,7 +72,7 @@ def _limits(wanted: list[str], tuning: list[str]) -> list[str]:
     if len(values) > 1 or (values and others):
         both = [*wanted, *others]
         raise UsageError(
-            f"{' and '.join(both[:2])} say both which limit to keep to; give one, and what you have as "
-            "present.memory_limit="
+            f"{' and '.join(both[:2])} both say which limit to keep to; give one, and what the program has "
+            "today as present.memory_limit="
         )
     return [f"tune.{'limits' if ',' in value else 'memory_limit'}={value}" for value in values]

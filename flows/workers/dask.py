@@ -193,7 +193,7 @@ class DaskWorkers:
         if isinstance(error, KilledWorker):
             return None
         if isinstance(error, ImportError):
-            return {"refused": f"has not this code ({error})"}
+            return {"refused": f"does not have this code ({error})"}
         raise launch.Failed(f"the worker could not run it: {error!r}") from error
 
     def _workers(self, stop: threading.Event) -> frozenset[str]:

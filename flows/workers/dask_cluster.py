@@ -121,7 +121,7 @@ def _find_workers(client: Client, plan: Plan, cluster: str) -> list[FoundWorker]
     with _tokens(plan) as tokens:
         answers = cast("dict[str, Any]", client.run(dask_task.describe, tokens, on_error="return"))
     if not answers:
-        raise UsageError(f"no worker is connected to {cluster}; on each machine: {START} {cluster}")
+        raise UsageError(f"no worker is connected to {cluster}; start some, on each machine: {START} {cluster}")
     workers = [_checked(address, answer, plan) for address, answer in sorted(answers.items())]
     first = workers[0]
     for worker in workers:
@@ -151,7 +151,7 @@ def _tokens(plan: Plan) -> Iterator[dict[str, str]]:
 def _checked(address: str, answer: Any, plan: Plan) -> FoundWorker:
     if isinstance(answer, Exception):
         raise UsageError(
-            f"the worker at {address} has not this code ({' '.join(str(answer).split())}); "
+            f"the worker at {address} does not have this code ({' '.join(str(answer).split())}); "
             f"start it in a checkout of this project: {START} {plan.runner.address}"
         )
     worker = FoundWorker(
@@ -163,10 +163,13 @@ def _checked(address: str, answer: Any, plan: Plan) -> FoundWorker:
             f"the worker {worker.name} at {address} runs other sources than this; check out the same commit"
         )
     if answer["daemon"]:
-        raise UsageError(f"the worker {worker.name} at {address} must not have children; start it with {START}")
+        raise UsageError(
+            f"the worker {worker.name} at {address} may not start processes, as trials need; start it with {START}"
+        )
     if plan.runner.device not in ("auto", worker.device.platform):
         raise UsageError(
-            f"runner.device is {plan.runner.device}, but the worker {worker.name} is a {worker.device.platform}"
+            f"runner.device is {plan.runner.device}, but the worker {worker.name} is a "
+            f"{worker.device.platform}; write runner.device=auto, or start workers with --device {plan.runner.device}"
         )
     if worker.unseen:
         raise UsageError(

@@ -16,9 +16,9 @@ def test_nothing_is_started_or_written_and_what_is_unknown_is_named(tmp_path, ca
     assert main([*WORDS, "eviction=lru,gdsf", f"sweep.directory={directory}", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Would run 2 trials and 1 reference run, 2 at a time."
-    assert lines[1] == "Time: unknown: no sweep in the directory has run monte_carlo so"
-    assert lines[2].startswith("Disk: unknown, as no earlier sweep tells; ")
-    assert lines[-1] == "Nothing was started."
+    assert lines[1] == "Time: unknown: no earlier sweep in sweep.directory has run monte_carlo like this"
+    assert lines[2].startswith("Disk: unknown, as no earlier sweep has run the like; ")
+    assert lines[-1] == "Nothing was started. Leave out --dry-run to start it."
     assert not directory.exists()
 
 
@@ -43,7 +43,7 @@ def test_time_and_disk_are_those_of_the_earlier_trials_that_are_most_alike(tmp_p
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Would run 4 trials and 2 reference runs, 2 at a time."
     # (2 × 10 + 2 × 30 s of trials + 2 references of 2 s to compile and 1 s under jax.jit) / 2 workers
-    assert lines[1] == "Time: about 43 s, from earlier sweeps, beside start and report"
+    assert lines[1] == "Time: about 43 s, by earlier sweeps, without start and report"
     assert lines[2].startswith("Disk: about ")
 
 
@@ -61,7 +61,7 @@ def test_finished_trials_of_an_unfinished_sweep_are_not_counted(tmp_path, capsys
         assert main([*words, *retry, "--dry-run"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith(f"Would run {count} trial")
-        assert lines[1] == f"Would go on in {sweep}: {3 - count} of 3 trials are finished."
+        assert lines[1] == f"Would go on in {sweep}: {3 - count} of 3 trials finished."
 
 
 def test_bad_values_are_refused_in_one_line(capsys):

@@ -117,10 +117,10 @@ REFUSED = [
     ("program.script=train.py program.check.tolerance=0.1", "program.check.tolerance=0.1 is for numbers in a file"),
     ("program.script=train.py program.check.file=a.json", "program.check.file looks at what each run leaves .* one r"),
     ("workload=monte_carlo program.script=train.py", "program.script=train.py is for workload=program, but workload i"),
-    ("workload=monte_carlo shapes=own", "shapes=own is for workload=program"),
+    ("workload=monte_carlo shapes=own", "shapes=own is for workload=program, but workload is monte_carlo; choose one"),
     ("workload=callable", "program.target is missing; name a function, such as program.target=mypkg.bench:run"),
     ("workload=callable program.target=train", "program.target must be module:function, such as mypkg.bench:run, but"),
-    ("workload=callable program.target=no:run", "program.target=no:run names a module that is not in "),
+    ("workload=callable program.target=no:run", "program.target=no:run names a module that is not in .* set program"),
 ]  # fmt: skip
 
 

@@ -48,6 +48,30 @@ def test_references_show_how_far_they_are_and_how_many_are_done(tmp_path, capsys
     )
 
 
+def test_one_of_a_kind_is_no_plural(capsys, tmp_path):
+    progress = Progress(trials=1, references=1)
+    assert shown(progress).rstrip().endswith("0 of 1 done; then 1 trial")
+    reference = next(iter(read_sweep(write_sweep(tmp_path / "sweep", [result()])).references.values()))
+    progress.reference_done("it", reference.model_copy(update={"requests": 1, "distinct": 1}))
+    progress.resuming(tmp_path, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("[1/1] it: 1 request, 1 program, 2.0 s to compile each once")
+    assert said[1] == f"Going on in {tmp_path}: 1 of 1 trial finished already."
+
+
+def test_a_long_time_that_is_left_is_in_minutes_and_hours(tmp_path, monkeypatch):
+    now = 60.0
+    monkeypatch.setattr("flows.running.progress.time.monotonic", lambda: now)
+    progress = Progress(trials=5, quiet=True)
+    left = []
+    for hour in range(1, 4):
+        progress.trial_started(f"seed={hour}", tmp_path, "cpu 0")
+        now += 1800  # a trial takes half an hour
+        progress.trial_done(f"seed={hour}", result())
+        left.append(shown(progress).splitlines()[-1].rpartition("about ")[2].rstrip())
+    assert left == ["2.0 h left", "90 min left", "60 min left"]
+
+
 def test_the_time_that_is_left_counts_down_between_trials_that_end(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr("flows.running.progress.time.monotonic", lambda: now)

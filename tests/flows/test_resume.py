@@ -69,7 +69,7 @@ def test_a_killed_sweep_goes_on_with_the_same_command(killed, server, prefect_ho
     (half / "result.json").write_text('{"schema_version": 1, "trial_id"')
     done = run_sweep(prefect_home, sweep.parent, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"Going on in {sweep}: {len(decided)} of 3 trials are finished" in done.stderr
+    assert f"Going on in {sweep}: {len(decided)} of 3 trials finished" in done.stderr
     assert "3 of 3 trials succeeded" in done.stdout
     assert sweeps(sweep.parent) == [sweep]
     assert before.items() <= stamps(sweep, "result.json").items()
@@ -281,7 +281,7 @@ def test_what_is_given_beside_the_directory_takes_the_place_of_what_was_said(tmp
 def test_an_unfinished_sweep_of_other_sources_is_told_of(tmp_path, capsys):
     plan = manifest_of(tmp_path / "20-one", order=["of other sources"])
     assert claim(plan) != tmp_path / "20-one"
-    assert f"{tmp_path / '20-one'} is an unfinished sweep of this command, but of other" in capsys.readouterr().err
+    assert f"{tmp_path / '20-one'} is an unfinished sweep of this command, but the sources" in capsys.readouterr().err
 
 
 def test_trials_that_were_never_attempted_are_run_when_the_sweep_goes_on(tmp_path):

@@ -148,7 +148,7 @@ def test_an_auth_file_that_others_can_read_is_refused(tmp_path):
     path.chmod(0o644)
     done = command(tmp_path / "home", "server", "start", "--auth-file", str(path))
     assert done.returncode == 2
-    assert done.stderr == f"--auth-file {path} can be read by others; chmod 600 it\n"
+    assert done.stderr == f"--auth-file {path} can be read by others; run: chmod 600 {path}\n"
 
 
 def test_a_guarded_server_answers_only_who_knows_the_auth_string(guarded):
@@ -206,7 +206,7 @@ def test_a_sweep_starts_a_killed_server_again_as_it_was_and_uses_it(guarded, swe
     home, _ = guarded
     done, _, before = sweep_after_a_crash
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 trials succeeded" in done.stdout
+    assert "1 of 1 trial succeeded" in done.stdout
     assert address(home) == before
     assert json.loads((home / "server.json").read_text())["host"] == "0.0.0.0"
     assert status(f"{before}/api/admin/version") == 401

@@ -110,7 +110,7 @@ def test_a_trace_is_held_against_the_setting_that_it_was_recorded_with(heavy, tm
     assert main([f"trace={heavy}", f"sweep.directory={tmp_path}", "tune.memory_limit=12MiB"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "less than with eviction=lru, memory_limit=8 MiB" in said
-    assert "jax.jit alone would compile 2.5 s and hold 16 MiB without a limit" in said
+    assert "jax.jit alone would compile for 2.5 s and hold 16 MiB without a limit" in said
 
 
 def test_a_present_limit_above_the_recommended_one_is_told_with_what_it_holds(heavy, tmp_path, capsys):
@@ -151,12 +151,12 @@ def test_buckets_are_weighed_for_a_trace_that_says_how_long_calls_take(tmp_path,
         ("workload=monte_carlo tune.limits=1MiB,1", "tune.limits must be at least 256 KiB, .*, but is 1 B"),
         ("workload=monte_carlo tune.memory_limit=-3", "tune.memory_limit must be positive, such as 64MiB, but is -3"),
         ("workload=monte_carlo tune.buckets=some", "tune.buckets must be among linear, .*, but is 'some'"),
-        ("workload=monte_carlo tune.verify=-1", "tune.verify: .* but is '-1'"),
-        ("workload=monte_carlo tune.limits=1MiB tune.memory_limit=1MiB", "tune.memory_limit and tune.limits say both"),
+        ("workload=monte_carlo tune.verify=-1", "tune.verify must be greater than or equal to 0, but is '-1'"),
+        ("workload=monte_carlo tune.limits=1MiB tune.memory_limit=1MiB", "tune.memory_limit and tune.limits both say"),
         ("workload=monte_carlo memory_limit=1MiB,1", "tune.limits must be at least 256 KiB, .*, but is 1 B"),
         (
             "workload=monte_carlo memory_limit=1MiB tune.memory_limit=2MiB",
-            "memory_limit=1MiB and tune.memory_limit=2MiB say both .*; give one, and what you have as present.mem",
+            "memory_limit=1MiB and tune.memory_limit=2MiB both say .*; give one, and what the program has today",
         ),
         ("trace=t present.limit=1MiB", "there is no setting present.limit; did you mean present.memory_limit"),
         ("trace=t present.speed", "there is no setting present.speed; there are: present.memory_limit, present.evi"),
@@ -182,8 +182,8 @@ def test_the_limit_to_keep_to_is_apart_from_the_one_that_the_program_has():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "takes one program and one present setting, but this says 3; give one value each"),
-        (["workload=monte_carlo", "eviction=lru,gdsf"], "but this says 2"),
+        ([], "takes one program and one present setting, but these words say 3; give one value each"),
+        (["workload=monte_carlo", "eviction=lru,gdsf"], "but these words say 2"),
         (["workload=nope"], "workload must be one of"),
         (["trace=no/such/file"], "trace=no/such/file cannot be read (no such file)"),
         (["trace=pyproject.toml"], "trace=pyproject.toml: path must be a trace"),

@@ -197,7 +197,7 @@ def check_notes(notes, table, cells, compared, setting):
         if unknown := re.match(r"(\w+) at (.*?) has no successful trial", note):
             assert unknown.groups() in table.tried - table.seconds.keys()
             spoken.add(unknown.groups())
-        if more := re.match(r"(\d+) more settings", note):
+        if more := re.match(r"(\d+) more settings?", note):
             counted += int(more[1])
     return spoken, counted
 

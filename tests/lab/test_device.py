@@ -77,7 +77,7 @@ def test_every_gpu_is_a_worker_unless_some_are_named(three_gpus):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"gpus": [0, 7]}, r"runner\.gpus=\[0, 7\] names GPU 7, but there is 0 to 2; null means every one"),
+    [({"gpus": [0, 7]}, r"runner\.gpus=\[0, 7\] names GPU 7, but there are only GPUs 0 to 2; null means every one"),
      ({"gpus": [1, 1]}, r"runner\.gpus must name each GPU once, such as \[0,1\], but is \[1, 1\]"),
      ({"gpus": []}, r"runner\.gpus must name each GPU once"),
      ({"gpus": [0], "workers": 2}, r"runner\.workers must be at most 1, the number of GPUs, but is 2"),
@@ -185,7 +185,7 @@ def test_more_workers_than_memory_is_refused_with_a_number_that_fits(monkeypatch
     machine.check_memory(2, there // 2)
     with pytest.raises(ValueError, match=r"for 4 workers is more than the .* of this machine; write runner\.workers=3"):
         machine.check_memory(4, there // 3)
-    with pytest.raises(ValueError, match=r"for 1 workers is more .* write at most runner\.memory_limit=\d+MiB"):
+    with pytest.raises(ValueError, match=r"for 1 worker is more .* write at most runner\.memory_limit=\d+MiB"):
         machine.check_memory(1, there + 1)
 
 

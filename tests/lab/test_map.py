@@ -103,6 +103,17 @@ def test_a_prediction_that_is_not_met_is_said_first_and_the_measured_trials_are_
     assert set(table["status"].to_pylist()) == {"completed"}  # no prediction is handed on that is not met
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [(0, "1 of 1 measured trial equals its prediction."), (1, "Only 0 of 1 measured trial equals its prediction; the")],
+)
+def test_one_measured_trial_is_no_plural(tmp_path, wrong, said):
+    (only,) = mapped_grid(["lru"], ["1MiB"], [0])
+    off = only.statistics.model_copy(update={"misses": only.statistics.misses + wrong})
+    findings = found(tmp_path / "s", [only.model_copy(update={"statistics": off})])
+    assert findings.agreement.startswith(said)
+
+
 def test_the_first_look_at_a_program_predicts_what_its_trials_will_measure(written):
     prices = CostTable.load(written / COSTS)
     measured = mapped_grid()
@@ -144,7 +155,7 @@ def test_a_sweep_without_recorded_requests_says_so_and_shows_what_was_measured(t
     findings = Findings(read_sweep(place))
     assert (findings.maps, findings.choice, findings.agreement) == ((), None, "")
     html = page(findings)
-    assert "were not recorded, as by an older version or where a reference failed" in html
+    assert "were not recorded (by an older version, or because a reference run failed)" in html
     assert 'id="map"' in html  # the measured settings
 
 

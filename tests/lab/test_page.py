@@ -313,7 +313,7 @@ def test_results_of_before_the_course_was_recorded_are_read_and_said_to_lack_it(
         path.write_text(json.dumps(old))
     sweep = read_sweep(place)
     assert len(sweep.results) == 13
-    assert "the results are of an older version, without memory over time" in missing(sweep)
+    assert "older version of jaxcache: they have no charts of memory" in missing(sweep)
     assert 'id="map"' in page(sweep)
     assert 'id="memory"' not in page(sweep)
     assert "all functions" in page(sweep)  # causes are known, not by which function

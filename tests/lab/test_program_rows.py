@@ -89,4 +89,4 @@ def test_a_sweep_of_the_lab_s_own_workloads_has_no_such_rows(tmp_path):
     directory = write_sweep(tmp_path / "s", [result()])
     assert program_rows(read_sweep(directory)) == []
     write_report(directory)
-    assert "Programs as wholes" not in (directory / REPORT).read_text()
+    assert "Whole runs of your programs" not in (directory / REPORT).read_text()

@@ -154,7 +154,7 @@ def test_a_report_made_twice_is_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("results", "said"), [([], "0 of 0 trials succeeded"), ([failed()], "0 of 1 trials succeeded, 1 failed")]
+    ("results", "said"), [([], "0 of 0 trials succeeded"), ([failed()], "0 of 1 trial succeeded, 1 failed")]
 )
 def test_an_empty_or_failed_sweep_gives_a_report_that_says_so(tmp_path, results, said):
     place = write_sweep(tmp_path / "s", results)
@@ -170,7 +170,7 @@ def test_a_long_sweep_has_its_first_trials_in_the_report_and_all_in_the_tables(t
     write_report(place)
     text = (place / REPORT).read_text()
     assert text.count("| lru 2 MiB monte_carlo zipf seed") == 100
-    assert "20 more are in results.csv." in text
+    assert "20 more trials: see results.csv." in text
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

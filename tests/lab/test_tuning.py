@@ -1,5 +1,6 @@
 """Choosing a setting from recordings, and the files that say it."""
 
+import html
 import io
 import re
 
@@ -95,6 +96,7 @@ def test_the_answer_says_of_today_what_the_replays_say(recordings, eviction, lim
         assert "Worth it for the memory" in says
     else:
         assert "Keep what you have" in says
+        assert not re.search(r"gain (-|0\.0)", says)
     rows = {row[0]: row for row in compare(tuning, now)}
     assert list(rows) == ["now", "recommended", "jax.jit alone"]
     used = recorded[0].trace
@@ -166,6 +168,14 @@ def test_the_page_says_what_the_report_says_and_asks_nobody(recordings, tmp_path
     assert text.count("data:image/svg+xml;base64,") == 2
     assert re.findall(r"(?:src|href)=\"(?!data:)([^#\"]*)", text) == []
     assert "Lengths: 8, 16." in text
+
+
+def test_the_page_writes_a_limit_as_a_size_with_its_unit(recordings, tmp_path):
+    tuning = search(recordings[:1], ["lru"], memory_limit=8 * MIB)
+    tuned = Tuned("a program", "x", tuning, (), None, None, {})
+    write_tuning(tuned, tmp_path)
+    text = html.unescape(write_page(tuned, tmp_path).read_text())
+    assert '<code>jaxcache.install("8MiB", eviction="lru")</code>' in text
 
 
 def test_the_terminal_s_tables_fit_80_columns_and_cut_no_value(recordings):

@@ -47,6 +47,7 @@ LAB_TAKES = {  # beside public names
     "jaxcache._padding.varying_lengths.alike",
     "jaxcache._padding.varying_lengths.one_length",
     "jaxcache._padding.varying_lengths.with_n",
+    "jaxcache._primitives.counted.counted",
     "jaxcache._primitives.atomic_files.replacing",
     "jaxcache._primitives.atomic_files.write_file",
     "jaxcache._process.environment.VARIABLES",

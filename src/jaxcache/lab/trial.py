@@ -97,10 +97,18 @@ class Persistent(FrozenModel):
 
     @model_validator(mode="after")
     def _check_directory(self) -> Self:
-        if (self.mode == "shared") != (self.directory is not None):
-            raise ValueError("persistent.directory must be given for shared, and only for shared")
+        if self.mode == "shared" and self.directory is None:
+            raise ValueError("persistent.directory must be given for persistent=shared, such as outputs/compile_cache")
+        if self.mode != "shared" and self.directory is not None:
+            raise ValueError(
+                f"persistent.directory={self.directory} is for persistent=shared, but persistent is {self.mode}; write "
+                f"persistent=shared, or persistent={self.mode} without a directory"
+            )
         if self.mode == "off" and (self.layers or self.remote):
-            raise ValueError("persistent.layers and persistent.remote go with persistent=fresh or persistent=shared")
+            raise ValueError(
+                "persistent.layers and persistent.remote go with persistent=fresh or persistent=shared, "
+                "but persistent is off"
+            )
         return self
 
     @property
@@ -134,7 +142,10 @@ class Trial(FrozenModel):
     def _check_program(self) -> Self:
         if self.program is None:
             if self.shapes.name == "own":
-                raise ValueError("shapes=own is for workload=program; choose one of uniform, zipf, phased")
+                raise ValueError(
+                    f"shapes=own is for workload=program, but workload is {self.workload.name}; "
+                    "choose one of uniform, zipf, phased"
+                )
             return self
         drawn = {"shapes": self.shapes.name, "buckets": self.buckets.name, "precision": self.precision}
         usual = {"shapes": "own", "buckets": "none", "precision": "float32"}

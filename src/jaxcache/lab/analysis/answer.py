@@ -6,6 +6,7 @@ Every superlative is checked against the seconds that it stands on before it is 
 from collections.abc import Collection, Iterator, Sequence
 from statistics import fmean
 
+from ..counted import counted
 from .choice import Choice, baseline_of, by_policy, told_by
 from .paired_tests import Interval
 from .ranking import Cell, cells_of, limit_order
@@ -52,20 +53,20 @@ def notes_of(choices: Sequence[Choice], tried: Collection[Setting], failed: Coll
         if note:
             yield note
     apart = [_apart(choice, tried) for choice in choices[1:]]
-    yield from _limited(apart, "more sets of settings share runs of their own")
+    yield from _limited(apart, "more set of settings is compared apart", "more sets of settings are compared apart")
     ranked = {setting for choice in choices for setting in choice.block.by_setting}
     alone = [
         f"{setting.label} is not compared: no other setting has run the same program and seed."
         for setting in tried if setting not in ranked and setting not in failed
     ]  # fmt: skip
-    yield from _limited(alone, "more settings have run what no other has")
+    yield from _limited(alone, "more setting has run what no other has", "more settings have run what no other has")
     unknown = [f"{setting.label} has no successful trial, so nothing is said of it." for setting in failed]
-    yield from _limited(unknown, "more settings have no successful trial")
+    yield from _limited(unknown, "more setting has no successful trial", "more settings have no successful trial")
 
 
-def _limited(notes: list[str], rest: str) -> list[str]:
+def _limited(notes: list[str], one_more: str, many_more: str) -> list[str]:
     more = len(notes) - _MOST_NAMED
-    return notes if more <= 0 else [*notes[:_MOST_NAMED], f"{more} {rest}."]
+    return notes if more <= 0 else [*notes[:_MOST_NAMED], f"{counted(more, one_more, many_more)}."]
 
 
 # The sentence.
@@ -152,7 +153,7 @@ def _rival(choice: Choice) -> Setting | None:
 
 def _range(saved: Interval) -> str:
     if saved.low is None or saved.high is None:
-        return f" ({saved.repeats} repeat{'s' * (saved.repeats > 1)}: too few for an interval)"
+        return f" ({counted(saved.repeats, 'repeat')}: too few for an interval)"
     return f" ({saved.confidence:.0%} interval {saved.low:.1f} to {saved.high:.1f}, {saved.repeats} repeats)"
 
 
@@ -183,7 +184,7 @@ def _alike(choice: Choice, tried: Collection[Setting]) -> str:
     if not any(group.mean("evictions") for group in choice.block.groups):
         return "Nothing was evicted, so policies cannot differ: a smaller memory_limit would tell them apart."
     who = "All policies" if len(choice.block.by_setting) == len(tried) else "The policies compared"
-    return f"{who} took the same seconds in every trial: more seeds tell them apart hardly, other limits may."
+    return f"{who} took the same seconds in every trial: more seeds will hardly tell them apart, other limits may."
 
 
 def _evidence(choice: Choice) -> str:
@@ -194,7 +195,7 @@ def _evidence(choice: Choice) -> str:
         seeds = ",".join(map(str, range(needed)))
         least = f"{eviction} took the fewest seconds{_where(choice)}, which" if choice.rivals else "That"
         return (
-            f"{least} is no claim: there {'are' if repeats > 1 else 'is'} {repeats} repeat{'s' * (repeats > 1)}, and "
+            f"{least} is no claim: there {'are' if repeats > 1 else 'is'} {counted(repeats, 'repeat')}, and "
             f"{needed} are needed before a difference can be shown; seed={seeds} would settle it."
         )
     shown = [pair for pair in mine if pair.verdict in ("less", "more")]
@@ -242,7 +243,9 @@ def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
             "gains no more than that."
         )
     if any(group.frame is None for group in choice.groups):
-        return "Without reference runs at the prices of the trials nothing says how much a larger limit would gain."
+        return (
+            "Without a reference run priced by the trials' costs.json, it is not known what a larger limit would gain."
+        )
     if any(limit_order(setting.memory_limit) > limit_order(limit) for setting in same_buckets):
         return "No larger limit that was compared took fewer seconds."
     largest = max(limit_order(setting.memory_limit) for setting in tried) <= limit_order(limit)

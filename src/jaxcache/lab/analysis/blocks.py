@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ... import Trace
+from ..counted import counted
 from .paired_tests import LEVEL, Comparison, Interval, holm
 from .policy_map import ProgramMap
 from .recorded import RecordedProgram
@@ -89,7 +90,9 @@ def find_blocks(maps: Sequence[ProgramMap]) -> Blocks:
     traces = [recording.trace for recording in recordings]
     shortest = min(len(trace) for trace in traces)
     if shortest < FEWEST_REQUESTS:
-        return Blocks(reason=f"a recording of {shortest} requests is too short, {FEWEST_REQUESTS} are needed")
+        return Blocks(
+            reason=f"a recording of {counted(shortest, 'request')} is too short, {FEWEST_REQUESTS} are needed"
+        )
     if _RESAMPLES * sum(map(len, traces)) > _MOST_ROWS:
         return Blocks(reason="recordings as long as these would take long to replay in blocks")
     if any(trace.events.any() for trace in traces):

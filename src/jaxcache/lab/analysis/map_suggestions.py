@@ -19,7 +19,7 @@ from .map_words import limit_text
 from .other_seeds import padded_lengths, predict_buckets
 from .policy_map import ProgramMap
 from .ranking import limit_order
-from .recommendation import typed_size
+from .recommendation import python_size, typed_size
 from .suggestions import Advice
 from .sweep import Program, Setting, Sweep
 
@@ -66,13 +66,16 @@ def _limit_steps(choice: MapChoice, before: Setting) -> Iterator[_Step]:
     limit = taken_bytes if taken_bytes is not None and taken_bytes > above[0] else knee
     if limit in (above[0], above[-1]):
         return
-    reason = {joint.knee_bytes: "the knee of the curve", joint.close_bytes: "where no limit gains little more"}
+    reason = {
+        joint.knee_bytes: "the knee of the curve",
+        joint.close_bytes: "beyond which little is gained",
+    }
     what = reason.get(limit, "the knee of the curve from there on")
     text = typed_size(limit)
     yield _Step(
         "limit", f"Raise the limit from {before.limit} to {limit_text(limit)}, {what}",
         before._replace(memory_limit=limit), joint.seconds(before.eviction, limit),
-        f"memory_limit={text}", f'JitCache("{text}", eviction="{before.eviction}")',
+        f"memory_limit={text}", f'JitCache({python_size(limit)}, eviction="{before.eviction}")',
     )  # fmt: skip
 
 
@@ -83,12 +86,8 @@ def _policy_steps(choice: MapChoice, before: Setting) -> Iterator[_Step]:
             yield _Step(
                 "policy", f"Take {point.policy} in place of {before.eviction}, at the same limit of {before.limit}",
                 before._replace(eviction=point.policy), point.seconds,
-                f"eviction={point.policy}", f'JitCache({_python_limit(before)}, eviction="{point.policy}")',
+                f"eviction={point.policy}", f'JitCache({python_size(before.memory_limit)}, eviction="{point.policy}")',
             )  # fmt: skip
-
-
-def _python_limit(setting: Setting) -> str:
-    return "None" if setting.memory_limit is None else f'"{typed_size(setting.memory_limit)}"'
 
 
 def _bucket_steps(sweep: Sweep, choice: MapChoice, before: Setting) -> Iterator[_Step]:

@@ -7,6 +7,7 @@ figures in it say so.
 from collections.abc import Iterator, Sequence
 
 from ... import POLICIES, format_size
+from ..counted import counted
 from .answer import describe_ratio, listed
 from .blocks import BLOCKS
 from .map_choice import MapChoice, Point
@@ -27,16 +28,17 @@ def agreement_of(maps: Sequence[ProgramMap]) -> str:
         return ""
     equal = sum(check.is_equal for check in checks)
     unchecked = sum(program_map.unchecked for program_map in maps)
-    more = f"; {unchecked} more were not replayed, for the time that takes" if unchecked else ""
+    was = "was" if unchecked == 1 else "were"
+    more = f"; {unchecked} more {was} not replayed, for the time that takes" if unchecked else ""
+    verb = "equals its" if 1 in (equal, len(checks)) else "equal their"
+    agree = f"{equal} of {counted(len(checks), 'measured trial')} {verb} prediction{more}"
     if equal == len(checks):
-        verb = "equals its" if equal == 1 else "equal their"
-        noun = "trial" if equal == 1 else "trials"
-        return f"{equal} of {len(checks)} measured {noun} {verb} prediction{more}."
+        return f"{agree}."
     worst = max(checks, key=_share_off)
     return (
-        f"Only {equal} of {len(checks)} measured trials equal their prediction{more}; the furthest is "
-        f"{worst.result.label}, {_difference(worst)}. What is predicted is therefore not relied on, and the answer "
-        "rests on the measured trials alone: requests that vary from run to run, as with threads, cannot be replayed."
+        f"Only {agree}; the furthest is {worst.result.label}, {_difference(worst)}. What is predicted is therefore not "
+        "relied on, and the answer rests on the measured trials alone: requests that vary from run to run, as "
+        "with threads, cannot be replayed."
     )
 
 
@@ -205,6 +207,6 @@ def priced_note(choice: MapChoice) -> str:
     if not share:
         return ""
     return (
-        f"Of the lengths of the seeds that were not run, up to {share:.0%} were compiled by no reference, and are "
-        "priced off their neighbours."
+        f"Of the lengths of the seeds that were not run, up to {share:.0%} were compiled by no reference: their "
+        "compile seconds are interpolated between neighbouring lengths."
     )

@@ -28,7 +28,7 @@ def scan_pollution(group: Group, result: TrialResult) -> Suggestion | None:
     repeats = sum(stats.misses_by_cause.get(cause, 0) for cause in REPEAT_CAUSES)
     return Suggestion(
         "scan pollution",
-        "Programs that are called once push out those that come back: take a policy that admits with care",
+        "Programs that are called once push out those that come back: take gdsf_admit, which admits with care",
         f"{once} of {distinct} lengths were asked for once; the others weigh about {format_size(again_bytes)}, which "
         f"fits {format_size(limit)}, and yet {repeats} misses were for what had been compiled before",
         f"at most {stats.repeated_cost_seconds:.1f} of {stats.cost_seconds:.1f} compile seconds saved",
@@ -49,7 +49,8 @@ def giant_entry(group: Group, result: TrialResult) -> Suggestion | None:
     name = frame.largest.partition("(")[0]
     return Suggestion(
         "giant entry",
-        f"One program, {frame.largest}, is as large as many others together: give {name} a cache of its own, or room",
+        f"One program, {frame.largest}, is as large as many others together: give {name} a cache of its own, or raise "
+        "the limit",
         f"it weighs {format_size(frame.largest_bytes)}, {frame.largest_bytes / limit:.0%} of the limit, the median "
         f"program {format_size(int(frame.median_bytes))}",
         f"at most {stats.repeated_cost_seconds:.1f} of {stats.cost_seconds:.1f} compile seconds saved",

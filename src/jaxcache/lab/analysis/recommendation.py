@@ -63,9 +63,7 @@ def override_of(setting: Setting, buckets: Buckets) -> str:
 
 def python_of(setting: Setting, groups: Sequence[Group]) -> str:
     """Return the setting in a program; the lengths of its buckets are read off groups that ran with them."""
-    limit = "None" if setting.memory_limit is None else typed_size(setting.memory_limit)
-    written = limit if limit == "None" or limit.isdigit() else f'"{limit}"'
-    cache = f'jaxcache.JitCache({written}, eviction="{setting.eviction.partition(" ")[0]}")'
+    cache = f'jaxcache.JitCache({python_size(setting.memory_limit)}, eviction="{setting.eviction.partition(" ")[0]}")'
     courses = [(group, result.course) for group in groups for result in group.results]
     lengths = {course.buckets: group for group, course in reversed(courses) if course is not None}
     lengths.pop((), None)
@@ -80,6 +78,12 @@ def typed_size(size_bytes: int) -> str:
     """Return a size as it is typed: with a unit where that loses nothing."""
     text = format_size(size_bytes).replace(" ", "")
     return text if parse_size(text, "memory_limit") == size_bytes else str(size_bytes)
+
+
+def python_size(limit_bytes: int | None) -> str:
+    """Return a limit as it is written in Python, where text has a unit."""
+    text = "None" if limit_bytes is None else typed_size(limit_bytes)
+    return text if text == "None" or text.isdigit() else f'"{text}"'
 
 
 def decide(groups: Sequence[Group], failed: Sequence[Setting] = ()) -> Decision:

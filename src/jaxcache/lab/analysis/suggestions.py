@@ -14,6 +14,7 @@ from typing import Literal
 from ... import format_size, parse_size
 from ..._advice.suggestion import WORTH_SECONDS, Suggestion, merge
 from ..._advice.suggestions import Thresholds, all_suggestions
+from ..counted import counted
 from ..result import TrialResult
 from .answer import describe_ratio
 from .choice import by_policy, told_by
@@ -117,17 +118,17 @@ def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> 
                 "measured",
             )
         ]
-    counted = [suggestion.saved_seconds for suggestion in max(often, key=len)]
-    seeds = f"{len(counted)} seed{'s' * (len(counted) > 1)}"
+    spared = [suggestion.saved_seconds for suggestion in max(often, key=len)]
     return [Advice(
-        about, first, f"at most {max(counted):.1f} compile seconds a run saved",
-        f"counted, not tried, and not to be replayed: the misses it could spare took {_span(counted)} s in {seeds}",
-        fmean(counted),
+        about, first, f"at most {max(spared):.1f} compile seconds a run saved",
+        "counted, not tried and not replayed: the misses it could spare took "
+        f"{_span(spared)} s in {counted(len(spared), 'seed')}",
+        fmean(spared),
     )]  # fmt: skip
 
 
-def _span(counted: Sequence[float]) -> str:
-    least, most = f"{min(counted):.1f}", f"{max(counted):.1f}"
+def _span(seconds: Sequence[float]) -> str:
+    least, most = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
     return most if least == most else f"{least} to {most}"
 
 
@@ -155,7 +156,7 @@ def _tried(group: Group, rivals: list[Group], override: str) -> Group | None:
 def describe_seconds(interval: Interval) -> str:
     """Return ``9.8 (8.1 to 11.4)``, or why there is no interval."""
     if interval.low is None or interval.high is None:
-        return f"{interval.mean:.1f} ({interval.repeats} repeat{'s' * (interval.repeats > 1)}, too few for an interval)"
+        return f"{interval.mean:.1f} ({counted(interval.repeats, 'repeat')}, too few for an interval)"
     return f"{interval.mean:.1f} ({interval.confidence:.0%} interval {interval.low:.1f} to {interval.high:.1f})"
 
 
@@ -205,7 +206,7 @@ def _cheaper(program: Program, members: list[Group], comparisons: list[Compariso
         "cheaper policy",
         f"{best} {claim}{no_worse}",
         f"reference compile seconds over the limits tried ({where}): {ratio}"
-        + (f"; {missing} pairs lack a trial" if missing else ""),
+        + (f"; {counted(missing, 'pair')} without one of the two trials" if missing else ""),
         f"{describe_seconds(dearest.saved_seconds)} compile seconds less than {dearest.second}",
         f"eviction={best}",
         f'JitCache(eviction="{best}")',

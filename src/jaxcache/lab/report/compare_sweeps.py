@@ -12,6 +12,7 @@ from ..analysis.findings import Findings
 from ..analysis.paired_tests import Comparison, compare, correct
 from ..analysis.recommendation import typed_size
 from ..analysis.sweep import Sweep
+from ..counted import counted
 from ..result import TrialResult
 from .markdown_table import markdown_table
 from .rows import damaged_results, headline
@@ -131,9 +132,9 @@ def _against(first: str, before: Sweep, name: str, after: Sweep) -> Iterator[str
         yield from ("They have no successful trial of the same config and seed in common, so nothing is paired.", "")
     else:
         yield (
-            f"Over {overall[0].comparison.repeats} seeds in common, paired by config and seed: the later over the "
-            "earlier, geometric mean, with 95 % intervals of the line alone; what may be said is held at 5 % for each "
-            "table (exact sign-flip test, Holm's correction)."
+            f"{counted(overall[0].comparison.repeats, 'seed')} in common, paired by config and seed. Below 1 is less "
+            "than before: later ÷ earlier, geometric mean, a 95 % interval of that line alone. The last column "
+            "says what is shown at 5 % for the table as a whole (exact sign-flip test, Holm's correction)."
         )
         yield ""
         yield from _table("measure", [(change.measure, change.comparison) for change in overall])
@@ -151,7 +152,7 @@ def _table(heading: str, rows: list[tuple[str, Comparison]]) -> Iterator[str]:
 def _row(name: str, pair: Comparison) -> tuple[str, ...]:
     few = f"too few repeats: {pair.repeats_needed} are needed"
     verdict = few if pair.verdict == "too few repeats" else pair.verdict
-    missing = f", {pair.missing} pairs missing" if pair.missing else ""
+    missing = f", {counted(pair.missing, 'pair')} missing" if pair.missing else ""
     return (name, describe_ratio(pair.ratio), str(pair.repeats), f"{pair.adjusted:.3f}", verdict + missing)
 
 
@@ -167,7 +168,7 @@ def _differences(before: Sweep, after: Sweep) -> Iterator[str]:
             shown = ", ".join(alone[:8]) + (f" and {len(alone) - 8} more" if len(alone) > 8 else "")
             yield f"only the {word} has: {shown}"
         if sweep.failed:
-            yield f"{len(sweep.failed)} trials of the {word} failed"
+            yield f"{counted(len(sweep.failed), 'trial')} of the {word} failed"
         yield from (f"of the {word}, `{path}` {reason}" for path, reason in sweep.unreadable)
         yield from damaged_results(sweep)
     if before.results and after.results:

@@ -6,6 +6,7 @@ from ..analysis.findings import Findings
 from ..analysis.map_words import how_chosen
 from ..analysis.policy_map import ProgramMap
 from ..analysis.sweep import Sweep
+from ..counted import counted
 from ..layout import MAP_SVG, RESULTS_CSV
 from .commands import command_like
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text, spread
@@ -26,6 +27,7 @@ from .rows import limit as limit_cell
 MOST_TRIALS = 100  # a pull request takes 65,536 characters
 _MOST_MAPS, _MOST_LIMITS = 12, 14
 _NOTHING = "No trial succeeded, so there is nothing to compare."
+NOTHING_TO_CHANGE = "Nothing to change: no single change would save a second and 5 % of the compile seconds of a run."
 
 
 def markdown(findings: Findings, plotted: bool) -> Iterator[str]:
@@ -50,7 +52,7 @@ def markdown(findings: Findings, plotted: bool) -> Iterator[str]:
         yield from ("## Trials, in the order in which they were started", "")
         yield from markdown_table(TRIAL_COLUMNS, [trial_row(result) for result in sweep.results[:MOST_TRIALS]])
         if len(sweep.results) > MOST_TRIALS:
-            yield from (f"{len(sweep.results) - MOST_TRIALS} more are in {RESULTS_CSV}.", "")
+            yield from (f"{counted(len(sweep.results) - MOST_TRIALS, 'more trial')}: see {RESULTS_CSV}.", "")
     if sweep.unreadable:
         yield from ("## Files that cannot be read", "")
         yield from (f"- `{path}` {reason}" for path, reason in sweep.unreadable)
@@ -98,7 +100,8 @@ def maps(findings: Findings) -> Iterator[str]:
     for program_map in findings.maps[:_MOST_MAPS]:
         yield from _map(program_map)
     if len(findings.maps) > _MOST_MAPS:
-        yield from (f"{len(findings.maps) - _MOST_MAPS} more are in {RESULTS_CSV}, in rows marked `predicted`.", "")
+        left_out = counted(len(findings.maps) - _MOST_MAPS, "more program")
+        yield from (f"{left_out}: see {RESULTS_CSV}, in rows of status `predicted`.", "")
 
 
 def _map(program_map: ProgramMap) -> Iterator[str]:
@@ -111,7 +114,7 @@ def _map(program_map: ProgramMap) -> Iterator[str]:
 def suggestions(findings: Findings) -> Iterator[str]:
     """Yield what to change, as lines of a list."""
     if not findings.advice:
-        yield from ("Nothing to gain: no lever is worth a second and 5 %.", "")
+        yield from (NOTHING_TO_CHANGE, "")
         return
     for advice in findings.advice:
         suggestion = advice.suggestion
@@ -139,7 +142,7 @@ def _programs(sweep: Sweep) -> Iterator[str]:
     """Yield the runs of users' programs as wholes."""
     rows = program_rows(sweep)
     if rows:
-        yield from ("## Programs as wholes", "", PROGRAM_CAPTION, "")
+        yield from ("## Whole runs of your programs", "", PROGRAM_CAPTION, "")
         yield from markdown_table(PROGRAM_COLUMNS, rows)
         yield from (" ".join(repeat_sentences(sweep)), "")
 
@@ -167,7 +170,7 @@ def failures(sweep: Sweep) -> Iterator[str]:
         if tail:
             yield from ("", "  ```", *(f"  {line}" for line in tail), "  ```", "")
     if len(sweep.failed) > MOST_TRIALS:
-        yield f"- {len(sweep.failed) - MOST_TRIALS} more are in {RESULTS_CSV} with their reasons."
+        yield f"- {counted(len(sweep.failed) - MOST_TRIALS, 'more failed trial')}: see {RESULTS_CSV}, column `reason`."
     yield ""
 
 

@@ -19,10 +19,12 @@ from ..analysis.map_choice import MapChoice
 from ..analysis.map_words import how_chosen, limit_text
 from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
+from ..counted import counted
 from . import page_tables
 from .charts import Figure, figures
 from .commands import command_like
 from .images import WEB, themes
+from .markdown import NOTHING_TO_CHANGE
 from .program_rows import program_rows
 from .rows import conditions, damaged_results, headline
 from .vega import vega_scripts
@@ -48,6 +50,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["embedded"] = _embedded
     environment.filters["script"] = _inside_script
+    environment.filters["counted"] = counted
     return environment
 
 
@@ -96,6 +99,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "how_chosen": "" if findings.choice is None else how_chosen(findings.choice),
         "maps": page_tables.map_tables(findings.maps),
         "has_trials": bool(sweep.groups),
+        "nothing_to_change": NOTHING_TO_CHANGE,
         "advice": findings.advice,
         "figures": evidence,
         "comparisons": comparisons,
@@ -134,12 +138,12 @@ def _chips(sweep: Sweep) -> Iterator[dict[str, Any]]:
     yield {"text": headline(sweep), "is_bad": False}
     if manifest is None:
         return
-    yield {"text": f"started {manifest.started_at.replace('T', ' ')[:16]}", "is_bad": False}
+    yield {"text": f"started {manifest.started_at.replace('T', ' ')[:16]} UTC", "is_bad": False}
     if manifest.wall_seconds is not None:
         yield {"text": f"trials took {manifest.wall_seconds:.0f} s", "is_bad": False}
     yield {"text": f"persistent cache: {', '.join(manifest.persistent)}", "is_bad": False}
     if manifest.ended not in ("completed", "failed"):
-        yield {"text": manifest.ended or "not ended", "is_bad": True}
+        yield {"text": manifest.ended or "not finished", "is_bad": True}
 
 
 def _sections(
@@ -157,7 +161,7 @@ def _sections(
     if sweep.groups:
         yield ("settings", "Settings")
     if program_rows(sweep):
-        yield ("programs", "Programs as wholes")
+        yield ("programs", "Whole runs")
     if sweep.results:
         yield ("trials", "Trials")
     if sweep.failed:
@@ -206,7 +210,7 @@ def _map_tiles(choice: MapChoice) -> tuple[str, list[tuple[str, str]]]:
         tiles.append((f"{limit} / {format_size(joint.working_set_bytes)}", "limit / working set"))
     programs = joint.maps[0].program.label if len(joint.maps) == 1 else f"{len(joint.maps)} programs"
     seeds = len(joint.maps[0].seeds)
-    where = f"{programs} and {seeds} seed{'s' * (seeds > 1)}"
+    where = f"{programs} and {counted(seeds, 'seed')}"
     return f"{point.policy} at {limit_text(point.limit_bytes)}, means over {where}:", tiles
 
 
@@ -244,7 +248,7 @@ def _averaged(decision: Decision) -> str:
     if len({group.seeds for group in groups}) > 1:
         return f"{where} and their seeds"
     seeds = len(groups[0].seeds)
-    return f"{where} and {seeds} seed{'s' * (seeds > 1)}"
+    return f"{where} and {counted(seeds, 'seed')}"
 
 
 def _mean(groups: Sequence[Group], name: str) -> float:
@@ -256,23 +260,24 @@ def _gaps(sweep: Sweep) -> Iterator[dict[str, str]]:
     yield from ({"path": path, "text": reason} for path, reason in sweep.unreadable[:_MOST_FAILURES])
     lines: list[str] = []
     if len(sweep.unreadable) > _MOST_FAILURES:
-        lines.append(f"and {len(sweep.unreadable) - _MOST_FAILURES} more files that cannot be read")
+        lines.append(f"{counted(len(sweep.unreadable) - _MOST_FAILURES, 'more file')} cannot be read: see report.md")
     if damaged := damaged_results(sweep):
         lines.append(" ".join(damaged))
     planned = len(sweep.manifest.order) if sweep.manifest else 0
     if sweep.manifest is None:
         lines.append("sweep.json cannot be read: the command, the order and the plan are not known")
     if planned > len(sweep.results):
-        lines.append(f"{planned - len(sweep.results)} of {planned} trials left no result that can be read")
+        lines.append(f"{planned - len(sweep.results)} of {counted(planned, 'trial')} left no result that can be read")
     if sweep.groups and any(group.frame is None for group in sweep.groups):
         lines.append(
-            "some programs have no reference run at the prices of their trials: no limit and every call compiled are "
-            "not shown for them"
+            'some programs have no reference run priced by the costs.json of their trials: "no limit" and "every call '
+            'compiled" are not shown for them'
         )
     lines += _missing_requests(sweep)
     if sweep.groups and all(result.course is None for group in sweep.groups for result in group.results):
         lines.append(
-            "the results are of an older version, without memory over time, latency by source, time by part and lengths"
+            "the results were written by an older version of jaxcache: they have no charts of memory, latency, "
+            "time and lengths"
         )
     yield from ({"path": "", "text": line} for line in lines)
 
@@ -287,15 +292,15 @@ def _missing_requests(sweep: Sweep) -> list[str]:
         return []
     names = ", ".join(sorted(without)[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
     return [
-        f"the requests of {names} were not recorded, as by an older version or where a reference failed: other limits "
-        "and policies cannot be replayed, and only what was measured is shown"
+        f"the requests of {names} were not recorded (by an older version, or because a reference run failed): other "
+        "limits and policies cannot be replayed, and only what was measured is shown"
     ]
 
 
 def _failures(sweep: Sweep) -> list[dict[str, str]]:
     return [
         {
-            "label": result.label, "reason": result.reason or "no reason", "trial_id": result.trial_id,
+            "label": result.label, "reason": result.reason or "the reason is not known", "trial_id": result.trial_id,
             "tail": "\n".join(result.stderr_tail.strip().splitlines()[-_TAIL_LINES:]),
         }
         for result in sweep.failed[:_MOST_FAILURES]

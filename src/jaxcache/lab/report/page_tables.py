@@ -12,6 +12,7 @@ from ..analysis.paired_tests import Comparison, compare
 from ..analysis.policy_map import ProgramMap
 from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
+from ..counted import counted
 from ..result import TrialResult
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text
 from .program_rows import PROGRAM_CAPTION, PROGRAM_COLUMNS, program_rows, repeat_sentences
@@ -118,9 +119,10 @@ def comparisons(findings: Findings) -> dict[str, Any] | None:
 def _comparison_sentence(decision: Decision, has_map: bool) -> str:
     shown = [pair for pair in decision.policies if pair.verdict in ("less", "more")]
     count = len(decision.policies)
-    words = f"{len(shown)} of {count} pair{'s' * (count > 1)} of policies differ by what was measured"
+    verb = "differs" if 1 in (len(shown), count) else "differ"
+    words = f"{len(shown)} of {counted(count, 'pair')} of policies {verb} by what was measured"
     seeds = min(pair.repeats for pair in decision.policies)
-    return f"{words}, over {seeds} seed{'s' * (seeds > 1)} alone." if has_map else f"{words}."
+    return f"{words}, over {counted(seeds, 'seed')} alone." if has_map else f"{words}."
 
 
 def _by_cell(groups: Sequence[Group], baseline: str | None) -> list[tuple[Group, Comparison]]:
@@ -155,7 +157,7 @@ def _verdict_cells(pair: Comparison) -> tuple[TableCell, ...]:
     text = {"less": f"{pair.first} takes less", "more": f"{pair.first} takes more"}.get(pair.verdict, pair.verdict)
     if pair.verdict == "too few repeats":
         text += f": {pair.repeats_needed} are needed"
-    missing = f", {pair.missing} pairs missing" if pair.missing else ""
+    missing = f", {counted(pair.missing, 'pair')} missing" if pair.missing else ""
     return (
         TableCell(describe_ratio(pair.ratio), "number"),
         TableCell(str(pair.repeats), "number"),
@@ -172,7 +174,7 @@ def settings(groups: Sequence[Group]) -> dict[str, Any] | None:
     count = len({group.setting for group in groups})
     programs = len({group.program for group in groups})
     return {
-        "sentence": f"{count} setting{'s' * (count > 1)} ran on {programs} program{'s' * (programs > 1)}; the fewest "
+        "sentence": f"{counted(count, 'setting')} ran on {counted(programs, 'program')}; the fewest "
         f"seconds of all rows are {least.mean('cost_seconds'):.1f}, of {least.setting.label} on {least.program.label}.",
         "caption": (
             f"Means over the seeds{unequal_seeds(groups)}. Reference compile seconds count each miss at what its "
@@ -204,8 +206,7 @@ def trials(sweep: Sweep) -> dict[str, Any] | None:
     columns = [{"name": name, "number": digits is not None, "digits": digits or 0} for name, digits, _ in table[0]]
     count, failed = len(sweep.results), len(sweep.failed)
     return {
-        "sentence": f"{count} trial{'s' * (count > 1)}, {failed} of them failed." if failed else
-        f"{count} trial{'s' * (count > 1)}, none failed.",
+        "sentence": f"{counted(count, 'trial')}, {failed or 'none'} failed.",
         "data": {"columns": columns, "rows": [[value for _, _, value in row] for row in table]},
     }  # fmt: skip
 

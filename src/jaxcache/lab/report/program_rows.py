@@ -9,9 +9,9 @@ from ..result import ProgramRun, Reference
 
 PROGRAM_COLUMNS = ("program", "run", "runs", "wall s", "compile s", "programs compiled", "peak memory")
 PROGRAM_CAPTION = (
-    "Of the program's process as a whole, means over its runs: wall time from its first line, JAX imported, to its "
-    "end; lowering, compiling and loading of all that it compiled; resident memory. Runs beside each other slow each "
-    "other down, and settings with a shared directory load what earlier ones compiled."
+    "Means over the runs of the program, each a process of its own: wall time from its first line, with JAX imported, "
+    "to its end; lowering, compiling and loading of all that it compiled; resident memory. Runs beside each other slow "
+    "each other down, and settings with a shared directory load what earlier ones compiled."
 )
 
 
@@ -43,9 +43,13 @@ def repeat_sentences(sweep: Sweep) -> list[str]:
                 f"The requests of {label} do not repeat: {notes[0]}. Its replays are of one run; other runs differ."
             )
         elif all(each.repeats is None for each in whole):
-            sentences.append(f"Whether the requests of {label} repeat was not looked at; program.repeat=2 does so.")
+            sentences.append(
+                f"Whether the requests of {label} repeat is not known; program.repeat=2 records twice, and says."
+            )
         else:
-            sentences.append(f"The requests of {label} repeat, and so do its replays: recordings of it are equal.")
+            sentences.append(
+                f"The requests of {label} repeat: its recordings are equal, so its replays hold for other runs too."
+            )
         outside_bytes = max(each.recorded.outside_bytes for each in whole)
         if outside_bytes > _OUTSIDE_BYTES:
             sentences.append(

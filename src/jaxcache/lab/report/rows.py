@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ... import format_size
 from ..analysis.sweep import Group, Program, Sweep
+from ..counted import counted
 from ..result import TrialResult
 from .commands import command_like
 
@@ -89,7 +90,7 @@ def headline(sweep: Sweep) -> str:
     """Return how the sweep went, in a sentence."""
     done = len(sweep.results) - len(sweep.failed)
     planned = len(sweep.manifest.order) if sweep.manifest else len(sweep.results)
-    parts = [f"{done} of {planned} trials succeeded"]
+    parts = [f"{done:,} of {counted(planned, 'trial')} succeeded"]
     if sweep.failed:
         parts.append(f"{len(sweep.failed)} failed")
     damaged = len(sweep.damaged)
@@ -116,7 +117,7 @@ def unequal_seeds(groups: Sequence[Group]) -> str:
         seeds.setdefault(group.program, set()).add(group.seeds)
     if all(len(each) == 1 for each in seeds.values()):
         return ""
-    return ", which are not the same for all settings: such rows do not compare"
+    return ", which are not the same for all settings: such rows cannot be compared"
 
 
 def conditions(sweep: Sweep) -> list[str]:
@@ -131,10 +132,12 @@ def conditions(sweep: Sweep) -> list[str]:
         :3
     ]:
         commit = (
-            "no git" if seen.git_commit is None else seen.git_commit[:12] + (" with changes" if seen.git_dirty else "")
+            "unknown (no git)"
+            if seen.git_commit is None
+            else seen.git_commit[:12] + (" with changes" if seen.git_dirty else "")
         )
         packages = ", ".join(f"{name} {version}" for name, version in seen.packages.items())
         lines.append(f"{packages}; Python {seen.python}")
-        lines.append(f"{seen.processor}, {seen.cores} cores, {seen.system}")
+        lines.append(f"{seen.processor}, {counted(seen.cores, 'core')}, {seen.system}")
         lines.append(f"commit {commit}, lock file {(seen.lock_hash or 'none')[:12]}")
     return lines

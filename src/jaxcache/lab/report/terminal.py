@@ -9,6 +9,7 @@ from ..analysis.findings import Findings
 from ..analysis.map_choice import MapChoice
 from ..analysis.map_words import how_chosen, limit_text
 from ..analysis.sweep import Sweep
+from ..counted import counted
 from .map_tables import joint_rows, point_rows, spread
 from .program_rows import PROGRAM_COLUMNS, program_rows, repeat_sentences
 from .rows import GROUP_COLUMNS, damaged_results, group_row
@@ -53,7 +54,7 @@ def print_summary(sweep: Sweep, console: Console) -> None:
     for result in sweep.failed[:_MOST_LINES]:
         _say(console, f"✗ {result.label}: {result.reason}")
     if len(sweep.failed) > _MOST_LINES:
-        _say(console, f"✗ {len(sweep.failed) - _MOST_LINES} more failed")
+        _say(console, f"✗ {counted(len(sweep.failed) - _MOST_LINES, 'more failed trial')}: see the report")
     for path, reason in sweep.unreadable:
         _say(console, f"✗ {path} {reason}")
     for line in damaged_results(sweep):
@@ -120,7 +121,7 @@ def _print_settings(sweep: Sweep, console: Console) -> None:
     table = [[row[name] for name in shown] for row in rows[:_MOST_LINES]]
     _print_table(console, list(shown.values()), table, text={n for n, name in enumerate(shown) if name in _TEXT})
     if len(rows) > _MOST_LINES:
-        _say(console, f"{len(rows) - _MOST_LINES} more settings are in the report.")
+        _say(console, f"{counted(len(rows) - _MOST_LINES, 'more setting')}: see the report.")
 
 
 def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], text: set[int]) -> None:

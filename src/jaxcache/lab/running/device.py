@@ -73,8 +73,8 @@ def _chosen(gpus: Sequence[int] | None, count: int) -> list[int]:
         raise ValueError(f"runner.gpus must name each GPU once, such as [0,1], but is {list(gpus)}")
     absent = [index for index in gpus if index >= count]
     if absent:
-        there = "only GPU 0" if count == 1 else f"0 to {count - 1}"
-        raise ValueError(f"runner.gpus={list(gpus)} names GPU {absent[0]}, but there is {there}; null means every one")
+        there = "is only GPU 0" if count == 1 else f"are only GPUs 0 to {count - 1}"
+        raise ValueError(f"runner.gpus={list(gpus)} names GPU {absent[0]}, but there {there}; null means every one")
     return list(gpus)
 
 

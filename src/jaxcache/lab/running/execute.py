@@ -195,7 +195,10 @@ def execute_reference(job: TrialJob, device: str) -> Reference:
         if not run.answer.right:
             raise RuntimeError(f"wrong answer under {name}: {describe_answer(run.answer)}")
     if served.checksum != plain.checksum:
-        raise RuntimeError(f"an unbounded cache gave {served.checksum}, jax.jit {plain.checksum}: results differ")
+        raise RuntimeError(
+            f"the output's checksum is {served.checksum} with an unbounded cache, but {plain.checksum} under jax.jit: "
+            "the cache changed a result"
+        )
     return Reference(
         program_id=job.program_id,
         workload=trial.workload.name,

@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 
 from ... import format_size
+from ..counted import counted
 
 # Peak memory of a small workload's trial beside the programs in its cache: JAX, its compiler, the data.
 PROCESS_BYTES = 300 * 1024**2
@@ -27,7 +28,7 @@ def check_memory(workers: int, limit_bytes: int | None) -> None:
     fitting = there // limit_bytes
     advice = f"write runner.workers={fitting}" if fitting else f"write at most runner.memory_limit={there // 2**20}MiB"
     raise ValueError(
-        f"runner.memory_limit={format_size(limit_bytes)} for {workers} workers is more than the "
+        f"runner.memory_limit={format_size(limit_bytes)} for {counted(workers, 'worker')} is more than the "
         f"{format_size(there)} of this machine; {advice}"
     )
 
@@ -46,8 +47,8 @@ def memory_warning(workers: int, limit_bytes: int | None, cache_bytes: int) -> s
     if workers * each <= free:
         return None
     return (
-        f"{workers} workers may need {format_size(workers * each)} of memory, but {format_size(free)} are free; "
-        f"trials may be killed. To be safe, write runner.workers={max(1, free // each)}"
+        f"{counted(workers, 'worker')} may need {format_size(workers * each)} of memory, but {format_size(free)} are "
+        f"free; trials may be killed. To be safe, write runner.workers={max(1, free // each)}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import format_size
 from ..workloads import Answer, Program
 
 _MOST_BYTES = 16 * 1024**2  # of an output that is kept whole, to be compared number by number
@@ -32,8 +33,8 @@ def kept(program: Program, output: bytes) -> str:
         return ""
     if len(output) > _MOST_BYTES:
         raise ValueError(
-            f"program.check.file={program.check.file} has {len(output)} bytes; at most {_MOST_BYTES} can be compared "
-            "with a tolerance"
+            f"program.check.file={program.check.file} holds {format_size(len(output))}; at most "
+            f"{format_size(_MOST_BYTES)} can be compared with a tolerance; write less, or leave the tolerance out"
         )
     return base64.b64encode(zlib.compress(output)).decode()
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ... import CostTable, Trace
 from ..._process.measured_run import Settings
+from ..counted import counted
 from ..layout import REQUESTS, STDERR, STDOUT
 from ..result import (
     FunctionCounts,
@@ -199,8 +200,8 @@ def _no_requests(recorded: Run, plain: Run) -> str:
     if fault is not None:
         return f"the cache served no call: {fault}"
     return (
-        f"the program calls nothing that jax.jit made: {compiled} programs were compiled for operations outside of it, "
-        "which JAX holds itself; put them into a function under jax.jit"
+        f"the program calls nothing that jax.jit made: what was compiled ({counted(compiled, 'program')}) "
+        "was for operations outside of it, which JAX holds itself; put them into a function under jax.jit"
     )
 
 
@@ -214,7 +215,7 @@ def _difference(traces: Sequence[Trace]) -> str:
             index = int(unequal[0])
             return f"request {index + 1} is {first[index]} in one run and {other[index]} in another"
         if len(first) != len(other):
-            return f"one run has {len(first)} requests, another {len(other)}"
+            return f"one run has {counted(len(first), 'request')}, another {len(other):,}"
     return ""
 
 
@@ -322,7 +323,9 @@ class _Runner:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise ProgramFailed(f"{what} took more than {timeout:g} s; raise program.timeout or shorten it") from None
+            raise ProgramFailed(
+                f"{what} took more than {timeout:g} s; raise program.timeout or shorten the run"
+            ) from None
         if code:
             raise ProgramFailed(f"{what} {_ending(code)}{self._last_line(offset)}")
 

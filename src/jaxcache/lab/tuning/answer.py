@@ -4,9 +4,10 @@ from ... import Trace, format_size
 from .search import HEADROOM, Candidate, Tuning
 
 KEEP = "Keep what you have"
+_LEAST_SHOWN = 0.05  # seconds; less would be written as 0.0
 _WORTH = 0.05  # a smaller share of the seconds or the bytes is no reason to change anything
 
-COLUMNS = ("", "setting", "compile s", "run s", "total s", "compiled", "most held")
+COLUMNS = ("", "setting", "compile s", "run s", "total s", "compiles", "most held")
 
 
 def setting_of(candidate: Candidate) -> str:
@@ -37,8 +38,8 @@ def of_the_best(tuning: Tuning) -> str:
     """Return what the recommended setting compiles, in a sentence."""
     best = tuning.best
     text = (
-        f"It compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could "
-        "with these buckets at this limit"
+        f"It compiles for {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy "
+        "could with these buckets at this limit"
     )
     return (
         f"{text}; the limit is {HEADROOM - 1:.0%} above what the replay needed." if tuning.has_headroom else f"{text}."
@@ -48,7 +49,7 @@ def of_the_best(tuning: Tuning) -> str:
 def of_jax_alone(tuning: Tuning) -> str:
     """Return what the program does without jaxcache, in a sentence."""
     seconds, held = _without_a_limit(tuning.recordings[0].trace)
-    return f"jax.jit alone would compile {seconds:.1f} s and hold {format_size(held)} without a limit."
+    return f"jax.jit alone would compile for {seconds:.1f} s and hold {format_size(held)} without a limit."
 
 
 def compare(tuning: Tuning, present: Candidate | None) -> list[tuple[str, ...]]:
@@ -83,7 +84,8 @@ def verdict(tuning: Tuning, present: Candidate) -> str:
         share = f"{saved / present.total_seconds:.0%}"
         return f"Worth it: it takes {saved:.1f} s ({share}) less than with {setting_of(present)}{more}"
     if saved > -_WORTH * present.total_seconds and spared < _WORTH * present.limit_bytes:
-        return f"{KEEP}, {setting_of(present)}: the gain is {saved:.1f} s of {present.total_seconds:.1f}"
+        gain = f"{saved:.1f} s of {present.total_seconds:.1f} s" if saved >= _LEAST_SHOWN else "nothing"
+        return f"{KEEP}, {setting_of(present)}: a change would gain {gain}"
     if spared <= 0:
         return f"{KEEP}: {setting_of(present)} takes {-saved:.1f} s less"
     if saved >= 0:

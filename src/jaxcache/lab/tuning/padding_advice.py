@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ... import Trace
 from ..._padding.varying_lengths import alike, one_length, with_n
+from ..counted import counted
 from .bucketed_traces import Prices, choose, derive, merge, prices_of
 from .search import Candidate, Recording, search
 
@@ -58,10 +59,11 @@ class PaddingAdvice:
     def __str__(self) -> str:
         before, after = self.now, self.padded
         return (
-            f"Padding would spare {before.total_seconds - after.total_seconds:.1f} s more: {after.replayed.misses} "
-            f"compiles in place of {before.replayed.misses}, and {after.total_seconds:.1f} s of compiling and running "
-            f"these functions in place of {before.total_seconds:.1f} ({after.replayed.policy}, the same limit). It is "
-            "an edit of the program; the first calls check whether padding leaves the results right:"
+            f"Padding would spare {before.total_seconds - after.total_seconds:.1f} s more: "
+            f"{counted(after.replayed.misses, 'compile')} in place of {before.replayed.misses:,}, and "
+            f"{after.total_seconds:.1f} s of compiling and running these functions in place of "
+            f"{before.total_seconds:.1f} s ({after.replayed.policy}, the same limit). It is an edit of the "
+            "program; the first calls check whether padding leaves the results right:"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ... import Curves, format_size
+from ..analysis.recommendation import python_size
 from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_PAGE, curves_picture
 from ..report.images import WEB
@@ -36,7 +37,7 @@ def page(tuned: Tuned, directory: Path) -> str:
     )
     apply = [
         ("unchanged", f"jaxcache run --settings {directory / BEST_SETTING} {program}"),
-        ("in a program", f'jaxcache.install({best.limit_bytes}, eviction="{best.replayed.policy}")'),
+        ("in a program", f'jaxcache.install({python_size(best.limit_bytes)}, eviction="{best.replayed.policy}")'),
         ("or", f'JitCache.from_file("{directory / BEST_SETTING}")'),
     ]
     return render(
@@ -61,7 +62,7 @@ def page(tuned: Tuned, directory: Path) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], marked: int | None = None) -> dict[str, Any]:
     numbers = [name not in _TEXT for name in columns]
     return {
-        "columns": [{"name": name.strip(), "is_number": number} for name, number in zip(columns, numbers, strict=True)],
+        "columns": [{"name": name, "is_number": number} for name, number in zip(columns, numbers, strict=True)],
         "rows": [
             {
                 "is_marked": row_number == marked,
@@ -97,9 +98,9 @@ def _in_numbers(curves: Curves) -> str:
     best, limits = curves.best(), curves.limits_bytes.tolist()
     first, last = best[0], best[-1]
     if len(limits) == 1:
-        return f"At {format_size(limits[0])}, {first.policy} compiles least: {first.compile_seconds:.1f} s."
+        return f"At {format_size(limits[0])}, {first.policy} compiles least, for {first.compile_seconds:.1f} s."
     return (
-        f"The best policy compiles {first.compile_seconds:.1f} s at {format_size(limits[0])} ({first.policy}) and "
-        f"{last.compile_seconds:.1f} s at {format_size(limits[-1])} ({last.policy}); the knee is at "
-        f"{format_size(curves.knee_bytes())}."
+        f"The best policy compiles for {first.compile_seconds:.1f} s at {format_size(limits[0])} ({first.policy}) and "
+        f"{last.compile_seconds:.1f} s at {format_size(limits[-1])} ({last.policy}); the knee, beyond which more bytes "
+        f"save little, is at {format_size(curves.knee_bytes())}."
     )

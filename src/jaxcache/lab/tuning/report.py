@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ... import format_size
 from ..buckets import Optimal
+from ..counted import counted
 from ..files import write_file
 from ..layout import BEST_SETTING, TUNE_REPORT, curves_picture
 from ..report.commands import command_like
@@ -87,17 +88,18 @@ def setting_row(candidate: Candidate) -> tuple[str, ...]:
 
 
 CHECKED_COLUMNS = (
-    "setting", "misses predicted", "run", "compile s predicted", "÷ bound", "run, as recorded", "run, measured",
-    "total s predicted", "run ",
+    "setting", "misses predicted", "misses as run", "compile s predicted", "÷ bound", "compile s at recorded prices",
+    "compile s measured", "total s predicted", "total s as run",
 )  # fmt: skip
 # Of these, what a terminal of 80 columns has room for; the report has all.
 _TERMINAL_COLUMNS = ("buckets", "eviction", "limit", "total s", "compile s", "run s", "misses", "most held")
-_TERMINAL_CHECKED = ("setting", "misses predicted", "run", "compile s predicted", "run, as recorded",
-                     "total s predicted", "run ")  # fmt: skip
+_TERMINAL_CHECKED = ("setting", "misses predicted", "misses as run", "compile s predicted",
+                     "compile s at recorded prices", "total s predicted", "total s as run")  # fmt: skip
 CHECKED_NOTE = (
-    "The last row is the setting that the command named, if it has a limit. Compile seconds as recorded are the run's "
-    "misses at the recording's prices, and equal the prediction where the misses do. Those measured are the run's own, "
-    "and fewer where `persistent=` let programs come from the shared directory."
+    "The last row is the setting that the program has today, if it has a limit. Compile seconds at recorded prices "
+    "count each miss of the run at what its program took to compile in the recording: they equal the prediction where "
+    "the misses do. Those measured are what the run itself spent, less where `persistent=` let programs come from the "
+    "shared directory. Seconds as run are those at recorded prices, and those of running."
 )
 
 
@@ -125,19 +127,19 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
     if tuned.padding is not None:
         calls = [each.call for each in tuned.padding.functions]
         yield from (str(tuned.padding), "", "```python", *calls, "```", "")
-    yield from ('`JitCache.from_file("best.yaml")` takes it in a program; in a sweep,', "")
+    yield from ('To take it in a program: `JitCache.from_file("best.yaml")`. To take it in a sweep:', "")
     yield from (f"`{command_like(tuned.command, 'sweep')} --config-dir <this directory> experiment=best`", "")
     if tuned.program:
-        yield from ("runs this program with it; another one where you name its `workload`.", "")
+        yield from ("That runs this program with it; add `workload=` to run another one.", "")
     else:
-        yield from ("with the `workload` and the `shapes` to take it for: the trace does not name its program.", "")
+        yield from ("Add `workload=` and `shapes=` there, since the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
     yield from markdown_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.ranked])
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     if checked:
         yield from ("## Predicted and run", "", CHECKED_NOTE, "")
-        yield from markdown_table([name.strip() for name in CHECKED_COLUMNS], [checked_row(each) for each in checked])
-    yield from ("## Seconds against bytes", "", "Settings that no other beats in both.", "")
+        yield from markdown_table(CHECKED_COLUMNS, [checked_row(each) for each in checked])
+    yield from ("## Seconds against bytes", "", "Settings that no other beats in both seconds and bytes.", "")
     yield from markdown_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.front()])
     for name in tuned.tuning.curves:
         lengths = tuned.lengths.get(name)
@@ -155,13 +157,14 @@ def conditions(tuned: Tuned) -> Iterator[str]:
         return
     seen = tuned.reference.environment
     yield f"{', '.join(f'{name} {version}' for name, version in seen.packages.items())}; Python {seen.python}"
-    yield f"{seen.processor}, {seen.cores} cores, {seen.system}"
+    yield f"{seen.processor}, {counted(seen.cores, 'core')}, {seen.system}"
 
 
 def _best(tuned: Tuned) -> Iterator[str]:
     best = tuned.tuning.best
     yield "# @package _global_"
-    yield f"# {tuned.what}: compiles {best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the bound."
+    seconds = f"{best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could"
+    yield f"# {tuned.what}: compiles for {seconds}."
     yield f"# Found by: {tuned.command}"
     for function in () if tuned.padding is None else tuned.padding.functions:
         yield f"# It would compile less with: {function.call}"
@@ -209,7 +212,7 @@ def print_tuning(tuned: Tuned, console: Console) -> None:
             continue
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in shown:
-            table.add_column(name.strip(), justify="left" if name in ("", "buckets", "setting") else "right")
+            table.add_column(name, justify="left" if name in ("", "buckets", "setting") else "right")
         for row in rows:
             table.add_row(*(row[columns.index(name)] for name in shown))
         console.print(table)

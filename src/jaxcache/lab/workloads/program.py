@@ -32,7 +32,9 @@ class Check(BaseModel):
     def _check(self) -> Self:
         chosen = [name for name in ("file", "stdout", "command") if getattr(self, name)]
         if len(chosen) > 1:
-            raise ValueError(f"program.check takes one of file, stdout and command, but has {' and '.join(chosen)}")
+            raise ValueError(
+                f"program.check takes one of file, stdout and command, but has {' and '.join(chosen)}; keep one"
+            )
         if self.tolerance and (self.file is None or self.file.suffix not in TOLERANT_FILES):
             raise ValueError(
                 f"program.check.tolerance={self.tolerance:g} is for numbers in a file, but program.check.file is "

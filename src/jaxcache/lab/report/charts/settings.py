@@ -9,6 +9,7 @@ import altair as alt
 from ...analysis.choice import baseline_of, by_policy
 from ...analysis.paired_tests import Comparison, compare
 from ...analysis.sweep import Group, Setting
+from ...counted import counted
 from .panel import (
     BAR_HEIGHT,
     HEIGHT,
@@ -111,7 +112,7 @@ def heat_map(groups: Sequence[Group]) -> Figure:
     title, pair = min(compared, key=lambda each: each[1].ratio.mean)
     sentence = (
         f"The furthest below {baseline} is {pair.first} on {title}: {pair.ratio.mean:.2f} of its seconds, over "
-        f"{pair.repeats} seed{'s' * (pair.repeats > 1)} ({pair.verdict})."
+        f"{counted(pair.repeats, 'seed')} ({pair.verdict})."
     )
     numbers = "; ".join(f"{name}, {each.first}: {each.ratio.mean:.2f} ({each.verdict})" for name, each in compared)
     return Figure(

@@ -10,6 +10,7 @@ import altair as alt
 from .... import format_size
 from ...._calls.misses import REPEAT_CAUSES
 from ...analysis.sweep import Group, Setting
+from ...counted import counted
 from ...result import Latency, Timeline
 from .panel import (
     DASHES,
@@ -82,7 +83,7 @@ def _misses_by_cause(group: Group) -> dict[tuple[str, str], float]:
     for result in group.results:
         stats = result.statistics
         assert stats is not None
-        by_function = {name: counted.misses_by_cause for name, counted in stats.by_function.items()}
+        by_function = {name: counts_of.misses_by_cause for name, counts_of in stats.by_function.items()}
         for name, by_cause in (by_function or {"all functions": stats.misses_by_cause}).items():
             for cause, count in by_cause.items():
                 counts[name, cause] += count / len(group.results)
@@ -196,7 +197,7 @@ def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
             for source, latencies in _latencies(group).items()
         ]
         if not parts:
-            return f"of {group.setting.label} nothing is known."
+            return f"of {group.setting.label} no latencies were recorded."
         return f"a request of {group.setting.label} takes in the median {', '.join(parts)}."
 
     return by_program(
@@ -240,8 +241,8 @@ def lengths(groups: Sequence[Group]) -> Figure:
         often = max(counts, key=lambda length: (counts[length], -length))
         total, once = sum(counts.values()), sum(count == 1 for count in counts.values())
         return (
-            f"{total} requests have {len(counts)} lengths from {min(counts)} to {max(counts)}; {often} is asked for "
-            f"most, {counts[often]} times, and {once} only once."
+            f"{counted(total, 'request')} of {counted(len(counts), 'length')} from {min(counts)} to {max(counts)}; "
+            f"{often} is asked for most, {counted(counts[often], 'time')}, and {counted(once, 'length')} only once."
         )
 
     return by_program(
