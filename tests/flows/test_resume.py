@@ -178,7 +178,7 @@ def interrupted(server, prefect_home, tmp_path_factory):
 def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
     sweep, output = interrupted
     assert "Results so far are kept" in output
-    assert "Interrupted; results kept: " in output
+    assert "Interrupted; the results of" in output
     assert "Traceback" not in output
     done = len(results(sweep))
     assert 1 <= done < 4
