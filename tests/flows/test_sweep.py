@@ -290,7 +290,7 @@ def test_outside_the_virtual_environment_a_line_says_how_to_enter_it():
     without = [sys.executable, "-S", "-m", "flows.sweep", "eviction=lru"]  # -S: without site-packages
     done = subprocess.run(without, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"sweep: {sys.executable} has no hydra; make setup, then take .venv/bin/python\n"
+    assert done.stderr == f"sweep: {sys.executable} has no hydra; run make setup, and use .venv/bin/python\n"
 
 
 @pytest.mark.parametrize(
