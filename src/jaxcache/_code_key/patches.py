@@ -1,4 +1,4 @@
-"""What the user has put into modules and classes of installed distributions.
+"""Objects that the user has put into modules and classes of installed distributions.
 
 Code of a distribution is known by its version. A function of the user's that replaces one of theirs changes what they
 do, wherever they call it, and is in nothing that the user's code reaches.

@@ -12,7 +12,7 @@ Finder = Callable[[EntryId, str], FoundEntry | None]
 
 @dataclass(frozen=True, kw_only=True)
 class WouldHit:
-    """Where a call's program is, as :meth:`DiskCache.would_hit` finds it. True if it is anywhere.
+    """Place of a call's program, as :meth:`DiskCache.would_hit` finds it. True if it is anywhere.
 
     Attributes:
         key: JAX's own key of the program; empty if JAX would not ask for it.
