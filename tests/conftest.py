@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -55,3 +56,14 @@ def logged_warnings():
     yield messages
     log.removeHandler(handler)
     assert messages == []
+
+
+@pytest.fixture(autouse=True)
+def own_compile_cache():
+    """Fail a test that leaves a shared directory behind JAX: later tests would load what they expect to compile."""
+    yield
+    backend = sys.modules.get("jaxcache._disk.jax_backend")
+    left = backend and backend.plugged_cache()
+    if left:
+        left.close()
+    assert not left, "the test leaves a directory in use: close what use_directory or warm_from has put there"
