@@ -113,12 +113,14 @@ def serve(kind: str, directory: str, workload: str) -> None:
     from pydantic import TypeAdapter
 
     from jaxcache import JitCache
-    from jaxcache.lab.workloads import Compiler, Workload
+    from jaxcache.lab.workloads import Workload
+    from jaxcache.lab.workloads.compiler import Compiler
+    from jaxcache.lab.workloads.sessions import start_session
 
     options = {"name": workload, "requests": len(LENGTHS), **WORKLOADS[workload]}
     if workload in TOLERANCES:
         options["tolerance"] = TOLERANCES[workload]
-    session = TypeAdapter(Workload).validate_python(options).start(Compiler(JitCache()), seed=0)
+    session = start_session(TypeAdapter(Workload).validate_python(options), Compiler(JitCache()), 0)
     if kind == "ours":
         use_directory(directory)
     else:

@@ -88,14 +88,11 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     """Prepare the sweep, run its flow, and print its outcome; return the exit code."""
     started = time.perf_counter()
     with leave_on_interrupt(_INTERRUPTED):
-        from .planning.composition import CONFIG_NAME, compose
+        from .planning.composition import CONFIG_NAME
         from .planning.errors import UsageError
-        from .running import fork_server
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
-            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
-            fork_server.start_before_imports()
             directory = _prepare(tuple(options.overrides), name, config_dir)
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)
@@ -150,16 +147,13 @@ def _close_record(directory: Path) -> None:
 def _print_forecast(options: argparse.Namespace) -> int:
     """Print what the sweep would run, and start nothing; return the exit code."""
     with leave_on_interrupt(_INTERRUPTED):
-        from .planning.composition import CONFIG_NAME, compose
+        from .planning.composition import CONFIG_NAME
         from .planning.errors import UsageError
+        from .planning.plan import make_plan
+        from .running.dry_run import forecast
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
-            compose(tuple(options.overrides), name, config_dir)  # before JAX is imported, which takes longer
-
-            from .planning.plan import make_plan
-            from .running.dry_run import forecast
-
             lines = forecast(make_plan(tuple(options.overrides), name, config_dir))
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)

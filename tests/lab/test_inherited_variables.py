@@ -38,8 +38,9 @@ print(result.status, result.reason, result.statistics.compiled)
 """
 STARTED_AHEAD = """
 import multiprocessing, os, sys
-from flows.running import fork_server
-fork_server.start_before_imports()
+from jaxcache.lab.running import fork_server
+os.environ["JAXCACHE_DIR"] = sys.argv[1]
+fork_server.start()
 process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
 process.start()
 process.join()
@@ -74,6 +75,6 @@ def test_a_directory_that_a_group_shares_takes_the_key_that_the_user_has_set(tmp
     assert list(group.glob("entries/*/*/*.entry"))
 
 
-def test_the_fork_server_that_a_sweep_starts_ahead_uses_no_directory_of_the_users(tmp_path):
-    ran(STARTED_AHEAD, JAXCACHE_DIR=str(tmp_path / "users"))
+def test_a_fork_server_that_is_started_ahead_uses_no_directory_of_the_users(tmp_path):
+    ran(STARTED_AHEAD, tmp_path / "users")
     assert not (tmp_path / "users").exists()

@@ -11,9 +11,10 @@ from scipy.sparse.linalg import spsolve
 
 from jaxcache import JitCache
 from jaxcache.lab.running.execute import serve
-from jaxcache.lab.workloads import Compiler
+from jaxcache.lab.workloads.compiler import Compiler
 from jaxcache.lab.workloads.iterative_solver import _apply
 from jaxcache.lab.workloads.monte_carlo import _call_on_lognormal
+from jaxcache.lab.workloads.sessions import start_session
 
 from .._support.trials import WORKLOADS, small_trial
 
@@ -81,14 +82,14 @@ def test_another_seed_gives_another_output(workload):
 @EVERY
 @pytest.mark.parametrize("fault", [lambda result: result * 1.2 + 0.5, lambda result: result * np.nan])
 def test_a_wrong_or_missing_number_is_noticed(workload, fault):
-    session = small_trial(workload).workload.start(Compiler(JitCache(enabled=False)), 0)
+    session = start_session(small_trial(workload).workload, Compiler(JitCache(enabled=False)), 0)
     for number in range(4):
         session.check(fault(session.serve(number, 16)))
     assert not session.answer().right
 
 
 def test_the_solver_finds_what_a_direct_solver_finds():
-    session = small_trial("iterative_solver").workload.start(Compiler(JitCache(enabled=False)), 0)
+    session = start_session(small_trial("iterative_solver").workload, Compiler(JitCache(enabled=False)), 0)
     n = 12
     x = session.serve(0, n)[:-1].reshape(n, n)
     absorption, b = session._problem

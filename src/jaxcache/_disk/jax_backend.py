@@ -21,16 +21,16 @@ import jax
 from jax import monitoring
 
 from .._jax import interfaces as _jax
-from .._jax.fingerprint import installed_plugins
 from .._jax.notices import warn
+from .._jax.plugins import installed_plugins
 from .._jax.same_program import is_same_program, parts_of
+from .._jax.versions import OLDEST
 from .disk_cache import DiskCache
 from .faults import DiskCacheWarning
 from .imported_from import imported_from
 from .jax_hooks import JaxHooks
 from .key_probe import answer_probe
 
-_OLDEST = (0, 10)
 _FREE_KEYS = (0, 11)  # from here on keys do not depend on JAX's own directory
 _SETTINGS: dict[str, Any] = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -189,8 +189,8 @@ def _modules() -> tuple[Any, Any]:
     missing = [name for name in (*used, "decompress_executable") if not hasattr(compilation_cache, name)]
     if missing:
         raise LookupError(f"its compilation_cache has no {', '.join(missing)}")
-    if jax.__version_info__[:2] < _OLDEST:
-        raise LookupError(f"it is older than {'.'.join(map(str, _OLDEST))}")
+    if jax.__version_info__[:2] < OLDEST:
+        raise LookupError(f"it is older than {'.'.join(map(str, OLDEST))}")
     return compilation_cache, CacheInterface
 
 

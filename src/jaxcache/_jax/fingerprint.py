@@ -4,7 +4,6 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import pkgutil
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,14 +49,6 @@ def machine_parts() -> Mapping[str, str]:
         "driver": _first_line(_NVIDIA, "NVRM"),
         "cpu": f"{platform.system()} {platform.machine()} {_cpu_features()}",
     }
-
-
-def installed_plugins() -> set[str]:
-    """Return the names of JAX's plug-ins for other platforms, found in the two ways in which JAX finds them."""
-    namespace = importlib.util.find_spec("jax_plugins")
-    folders = list(namespace.submodule_search_locations or ()) if namespace else []
-    names = {module.name for module in pkgutil.iter_modules(folders)}
-    return names | {point.name for point in importlib.metadata.entry_points(group="jax_plugins")}
 
 
 def _build() -> str:

@@ -19,7 +19,7 @@ import jax
 from jax import monitoring
 from jax.experimental.layout import Format
 
-OLDEST = (0, 10)
+from .versions import OLDEST
 
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later
 jitted_type = type(jit(lambda: None))

@@ -1,13 +1,15 @@
 """TrialResult and Reference: the models of ``result.json`` and ``reference.json``."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .. import CacheStats, FunctionStats
 from .environment import Environment
 from .trial import FrozenModel, Trial
 from .workloads import Answer
+
+if TYPE_CHECKING:
+    from .. import CacheStats
 
 
 class FunctionCounts(FrozenModel):
@@ -56,8 +58,10 @@ class Statistics(FrozenModel):
         """Elements that padding added, divided by those that were requested."""
         return self.padded_elements / self.own_elements if self.own_elements else 0.0
 
-    def counted(self, limit_bytes: int | None) -> CacheStats:
+    def counted(self, limit_bytes: int | None) -> "CacheStats":
         """Return these counters as the library's own type, for its suggestions."""
+        from .. import CacheStats, FunctionStats  # with JAX, which those that read settings do not wait for
+
         values = self.model_dump(exclude={"by_function"})
         by_function = {name: FunctionStats(**counts.model_dump()) for name, counts in self.by_function.items()}
         return CacheStats(limit_bytes=limit_bytes, by_function=by_function, **values)

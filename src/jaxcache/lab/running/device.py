@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import jax
-
 from ..trial import Device
 from .gpus import VISIBLE, find_gpus, jax_can_use_gpus, models_and_identities, visible_entry
 
@@ -98,6 +96,8 @@ def pin_to_device(device: Device) -> str:
     Raises:
         RuntimeError: If the device is a GPU and JAX started another backend.
     """
+    import jax  # imported late: devices are listed without it
+
     location = pin_environment(device)
     if device.platform == "cpu":
         jax.config.update("jax_platforms", "cpu")

@@ -20,7 +20,9 @@ from ... import CacheStats, DiskCache, JitCache, MissStormWarning, Trace, use_di
 from ..layout import REQUESTS
 from ..result import FunctionCounts, FunctionProfile, Memory, ProgramRun, Reference, Statistics, Timeline, Timing
 from ..trial import Persistent, Trial
-from ..workloads import Answer, Compiler, Session
+from ..workloads import Answer, Session
+from ..workloads.compiler import Compiler
+from ..workloads.sessions import start_session
 from .job import TrialJob
 from .profiling import ProfilingCache, profiler_trace
 from .progress_file import ProgressWriter
@@ -84,7 +86,7 @@ def serve(trial: Trial, cache: JitCache, after: Callable[[int, float], None] | N
     buckets = trial.buckets.lengths(trial.shapes, trial.workload, trial.seed)
     digest, seconds, processor_seconds = hashlib.sha256(), [], 0.0
     with jax.enable_x64(trial.precision == "float64"):
-        session = trial.workload.start(Compiler(cache, trial.precision, buckets), trial.seed)
+        session = start_session(trial.workload, Compiler(cache, trial.precision, buckets), trial.seed)
         for number, length in enumerate(lengths.tolist()):
             started, processor_started = time.perf_counter(), time.process_time()
             result = session.serve(number, length)

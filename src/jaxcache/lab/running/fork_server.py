@@ -1,8 +1,4 @@
-"""Fork server of trials: a process that has imported JAX but started no backend, from which each trial is forked.
-
-This file imports only the standard library: flows.running.fork_server runs it by its path before jaxcache, and with it
-JAX, is imported, so that the server imports them at the same time.
-"""
+"""Fork server of trials: a process that has imported JAX but started no backend, from which each trial is forked."""
 
 import multiprocessing
 import os

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..._jax.fingerprint import installed_plugins
+from ..._jax.plugins import installed_plugins
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _GPU = re.compile(r"^GPU (\d+): (.*?) *\(UUID: ([^)]+)\)", re.MULTILINE)  # a line of nvidia-smi -L

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import __version__
-from ..._jax.interfaces import OLDEST
+from ..._jax.versions import OLDEST
 
 _SECONDS = 60.0
 _OWN_MODULE = "_process/measured_run.py"

@@ -10,9 +10,6 @@ import traceback
 from multiprocessing import parent_process
 from pathlib import Path
 
-import optax  # noqa: F401  workloads import it late; here it is loaded once, before the fork
-import scipy.optimize  # noqa: F401
-
 from ..._disk.trust import KEY_FILE_VARIABLE, KEY_VARIABLE
 from ..._process.environment import VARIABLES
 from ..files import write_json

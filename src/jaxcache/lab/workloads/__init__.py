@@ -1,21 +1,26 @@
-"""Programs that do real numerical work over many shapes, and check their own answer."""
+"""Workloads: programs that do real numerical work over many shapes, and check their own answer.
+
+Their settings are imported here; ``sessions``, which runs them, imports JAX.
+"""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from .compiler import Compiler, Precision
-from .gradient_optimization import GradientOptimization
-from .iterative_solver import IterativeSolver
-from .least_squares import LeastSquares
-from .monte_carlo import MonteCarlo
-from .optimization_loop import OptimizationLoop
 from .program import Program
 from .protocol import Answer, Session
+from .settings import (
+    GradientOptimization,
+    IterativeSolver,
+    LeastSquares,
+    MonteCarlo,
+    OptimizationLoop,
+    Precision,
+    WorkloadConfig,
+)
 
 __all__ = [
     "Answer",
-    "Compiler",
     "GradientOptimization",
     "IterativeSolver",
     "LeastSquares",
@@ -25,6 +30,7 @@ __all__ = [
     "Program",
     "Session",
     "Workload",
+    "WorkloadConfig",
 ]
 
 Workload = Annotated[

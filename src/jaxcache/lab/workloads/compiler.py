@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 
 from ... import JitCache, bucketed
-
-Precision = Literal["float32", "bfloat16", "float64"]
+from .settings import Precision
 
 
 @dataclass(frozen=True)

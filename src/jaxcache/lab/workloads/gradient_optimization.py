@@ -1,16 +1,16 @@
 """Logistic regression by Adam on batches of many sizes."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt
+import optax
 
 from ... import update_step
 from .compiler import Compiler
-from .protocol import Answer, WorkloadConfig
+from .protocol import Answer
+from .settings import GradientOptimization
 
 _PENALTY = 1e-3
 
@@ -23,37 +23,10 @@ def _loss(parameters: dict[str, Any], x: jax.Array, y: jax.Array, weights: jax.A
     return mean + 0.5 * _PENALTY * jnp.sum(slopes**2)
 
 
-class GradientOptimization(WorkloadConfig):
-    """Workload that fits a logistic regression; a request is a step on a batch of ``rows_per_length`` × length rows.
+class Fitting:
+    """Fit by Adam, with the same fit in NumPy beside it."""
 
-    Attributes:
-        features: Features of the synthetic data.
-        rows: Rows of the synthetic data, from which batches are drawn.
-        rows_per_length: Rows for each unit of the request's length.
-        learning_rate: Learning rate of Adam.
-        tolerance: Largest difference of losses and parameters from the same fit in NumPy's float64.
-    """
-
-    name: Literal["gradient_optimization"]
-    features: PositiveInt
-    rows: PositiveInt
-    rows_per_length: PositiveInt
-    learning_rate: PositiveFloat
-    tolerance: PositiveFloat
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the size of the batch, which goes through the loss, and through its gradient."""
-        return 3 * length * self.rows_per_length * self.features
-
-    def start(self, compiler: Compiler, seed: int) -> "_Fitting":
-        """Return a session whose programs are compiled by ``compiler``."""
-        return _Fitting(self, compiler, seed)
-
-
-class _Fitting:
     def __init__(self, config: GradientOptimization, compiler: Compiler, seed: int) -> None:
-        import optax  # imported late: planning a trial does not need it
-
         self._config = config
         self._draw = np.random.default_rng(seed)
         x = self._draw.normal(size=(config.rows, config.features))

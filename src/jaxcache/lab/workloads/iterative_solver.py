@@ -1,16 +1,15 @@
 """Conjugate gradients on diffusion problems of many grid sizes."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt
 
 from ... import iterative_solver
 from .compiler import Compiler
-from .protocol import Answer, WorkloadConfig
+from .protocol import Answer
+from .settings import IterativeSolver
 
 _CHECK_EVERY = 8  # steps
 
@@ -53,28 +52,9 @@ def _energy(absorption: jax.Array, x: jax.Array) -> jax.Array:
     return _dot(x, _apply(absorption, x, jnp.pad))
 
 
-class IterativeSolver(WorkloadConfig):
-    """Workload that solves ``-laplace(u) + c u = b`` on an n × n grid, n the request's length, and computes ``u A u``.
+class Solving:
+    """Solves of one grid a request."""
 
-    Attributes:
-        tolerance: Largest residual relative to the norm of ``b``; in bfloat16 as small as that allows.
-        max_steps: Largest number of steps of conjugate gradients.
-    """
-
-    name: Literal["iterative_solver"]
-    tolerance: PositiveFloat
-    max_steps: PositiveInt
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the grid's points, times the steps, which grow with its width."""
-        return length**3
-
-    def start(self, compiler: Compiler, seed: int) -> "_Solving":
-        """Return a session whose programs are compiled by ``compiler``."""
-        return _Solving(self, compiler, seed)
-
-
-class _Solving:
     def __init__(self, config: IterativeSolver, compiler: Compiler, seed: int) -> None:
         self._dtype = compiler.dtype
         self._draw = np.random.default_rng(seed)

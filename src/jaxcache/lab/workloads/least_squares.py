@@ -1,15 +1,15 @@
 """Decay curves fitted to measurements of many lengths."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt
+from scipy import optimize
 
 from ... import least_squares
 from .compiler import Compiler
-from .protocol import Answer, WorkloadConfig
+from .protocol import Answer
+from .settings import LeastSquares
 
 _START = np.array([1.0, 1.0, 0.0])  # amplitude, rate, offset
 
@@ -23,30 +23,9 @@ def _residuals(params: Any, times: Any, values: Any, weights: Any) -> Any:
     return weights * (_decay(params, times, jnp.exp) - values)
 
 
-class LeastSquares(WorkloadConfig):
-    """Workload that fits ``a exp(-b t) + c`` to ``rows_per_length`` × length points by Levenberg-Marquardt.
+class Curves:
+    """Fits of one curve a request."""
 
-    Attributes:
-        rows_per_length: Points for each unit of the request's length.
-        noise: Standard deviation of the measurements.
-        tolerance: Largest difference of the parameters from SciPy's fit to the same points in float64.
-    """
-
-    name: Literal["least_squares"]
-    rows_per_length: PositiveInt
-    noise: PositiveFloat
-    tolerance: PositiveFloat
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the Jacobians of some eight steps."""
-        return 8 * 3 * length * self.rows_per_length
-
-    def start(self, compiler: Compiler, seed: int) -> "_Curves":
-        """Return a session whose programs are compiled by ``compiler``."""
-        return _Curves(self, compiler, seed)
-
-
-class _Curves:
     def __init__(self, config: LeastSquares, compiler: Compiler, seed: int) -> None:
         self._config, self._compiler = config, compiler
         self._draw = np.random.default_rng(seed)
@@ -68,8 +47,6 @@ class _Curves:
 
     def check(self, result: np.ndarray) -> None:
         """Fit the same points with SciPy in float64."""
-        from scipy import optimize  # imported late: planning a trial does not need it
-
         times, values = (array.astype(np.float64) for array in self._points)
         exact = optimize.least_squares(lambda params: _decay(params, times, np.exp) - values, _START, method="lm")
         expected = np.append(exact.x, exact.cost)

@@ -2,17 +2,15 @@
 
 import math
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
 
 from ... import monte_carlo
 from .compiler import Compiler
-from .protocol import Answer, WorkloadConfig
+from .protocol import Answer
+from .settings import MonteCarlo
 
 _RATE, _YEARS, _SPOT = 0.03, 1.0, 100.0
 _DISCOUNT = math.exp(-_RATE * _YEARS)
@@ -55,30 +53,9 @@ def _call_on_lognormal(mean: float, deviation: float, strike: float) -> tuple[fl
     return _DISCOUNT * first, _DISCOUNT * math.sqrt(second - first**2)
 
 
-class MonteCarlo(WorkloadConfig):
-    """Workload that prices a book of European and geometric Asian calls, as many as the request's length.
+class Pricing:
+    """Prices of one book a request."""
 
-    Attributes:
-        paths: Number of paths simulated for each option.
-        steps: Time steps of a path, over which the Asian call averages.
-        volatility: Volatility per year. Strikes, and the number of each option in the book, are drawn.
-    """
-
-    name: Literal["monte_carlo"]
-    paths: int = Field(ge=2)
-    steps: PositiveInt
-    volatility: PositiveFloat
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the random numbers."""
-        return length * self.paths * self.steps
-
-    def start(self, compiler: Compiler, seed: int) -> "_Pricing":
-        """Return a session whose programs are compiled by ``compiler``."""
-        return _Pricing(self, compiler, seed)
-
-
-class _Pricing:
     def __init__(self, config: MonteCarlo, compiler: Compiler, seed: int) -> None:
         self._config, self._seed, self._dtype = config, seed, compiler.dtype
         self._draw = np.random.default_rng(seed)

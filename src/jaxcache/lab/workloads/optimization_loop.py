@@ -1,16 +1,15 @@
 """Poisson regressions by Newton's method on tables of many sizes."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import PositiveFloat, PositiveInt
 
 from ... import optimization_loop
 from .compiler import Compiler
-from .protocol import Answer, WorkloadConfig
+from .protocol import Answer
+from .settings import OptimizationLoop
 
 _PENALTY = 1e-2
 
@@ -30,32 +29,9 @@ def _newton(state: dict[str, jax.Array], x: jax.Array, counts: jax.Array, weight
     return {"beta": beta - jnp.linalg.solve(hessian, gradient), "slope": jnp.max(jnp.abs(gradient))}
 
 
-class OptimizationLoop(WorkloadConfig):
-    """Workload that fits a Poisson regression to a table of ``rows_per_length`` × length rows.
+class Regression:
+    """Regressions on one table a request."""
 
-    Attributes:
-        features: Columns of the table.
-        rows_per_length: Rows for each unit of the request's length.
-        tolerance: Largest gradient component, in float64, that the solution may have.
-        max_steps: Largest number of Newton steps.
-    """
-
-    name: Literal["optimization_loop"]
-    features: PositiveInt
-    rows_per_length: PositiveInt
-    tolerance: PositiveFloat
-    max_steps: PositiveInt
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the table's elements that Newton's method reads in some eight steps."""
-        return 8 * length * self.rows_per_length * self.features**2
-
-    def start(self, compiler: Compiler, seed: int) -> "_Regression":
-        """Return a session whose programs are compiled by ``compiler``."""
-        return _Regression(self, compiler, seed)
-
-
-class _Regression:
     def __init__(self, config: OptimizationLoop, compiler: Compiler, seed: int) -> None:
         self._config, self._compiler = config, compiler
         self._draw = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-from .protocol import WorkloadConfig
+from .settings import WorkloadConfig
 
 TOLERANT_FILES = (".json", ".npy", ".npz")  # in which numbers are told from text
 

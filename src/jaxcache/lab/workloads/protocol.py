@@ -3,10 +3,7 @@
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt
-
-from .compiler import Compiler
+from pydantic import BaseModel, ConfigDict
 
 
 class Answer(BaseModel):
@@ -44,23 +41,3 @@ class Session(Protocol):
     def answer(self) -> Answer:
         """Return the largest error of the requests so far."""
         ...
-
-
-class WorkloadConfig(BaseModel):
-    """Base of the workloads' configs.
-
-    Attributes:
-        requests: Number of requests that the workload serves.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    requests: PositiveInt
-
-    def elements(self, length: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the number of array elements that a request of each length computes with; padding adds to it."""
-        raise NotImplementedError
-
-    def start(self, compiler: Compiler, seed: int) -> Session:
-        """Return a session whose programs are compiled by ``compiler``."""
-        raise NotImplementedError
