@@ -2,7 +2,7 @@
 
     python -m benchmarks.loops [--rounds 20]
 
-The same algorithm on the same small problem, compiled before, interleaved, each call waited for: fixed points against
+The same algorithm on the same problem, compiled before, interleaved, each call waited for: fixed points against
 optimistix, conjugate gradients against ``jax.scipy``, Levenberg-Marquardt against optimistix and SciPy, an Adam step
 against the same under ``jax.jit``, Monte Carlo against one large ``jax.jit``. Ratios are ours over theirs, with the
 95 % interval of the median; "error" is how far the answers are apart. Needs the ``dev`` extra.
@@ -26,6 +26,7 @@ from jaxcache import JitCache, iterative_solver, least_squares, monte_carlo, opt
 from jaxcache._loops.benchmark import median_interval
 
 Contender = Callable[[], Any]  # returns its answer, an array
+LARGE = (10_000, 1_000_000)  # numbers, beside the 8 whose time is mostly that of calls
 
 
 def race(title: str, ours: Contender, others: dict[str, Contender], rounds: int) -> dict[str, Any]:
@@ -49,9 +50,9 @@ def race(title: str, ours: Contender, others: dict[str, Contender], rounds: int)
     return measured
 
 
-def fixed_point(cache: JitCache, rounds: int) -> dict[str, Any]:
-    """X = cos(x) for a few numbers."""
-    start = jnp.linspace(0, 1, 8)
+def fixed_point(cache: JitCache, rounds: int, numbers: int = 8) -> dict[str, Any]:
+    """X = cos(x), of each number."""
+    start = jnp.linspace(0, 1, numbers)
     first = (start, start + 1)
 
     def step(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -75,7 +76,7 @@ def fixed_point(cache: JitCache, rounds: int) -> dict[str, Any]:
         return optimistix.fixed_point(lambda y, _: jnp.cos(y), solver, x, max_steps=1000).value
 
     others = {"Python loop around jax.jit": in_python, "optimistix": lambda: by_optimistix(start)}
-    return race("a fixed point", lambda: loop(first).state[0], others, rounds)
+    return race(f"a fixed point of {numbers:,} numbers", lambda: loop(first).state[0], others, rounds)
 
 
 def conjugate_gradients(cache: JitCache, rounds: int) -> dict[str, Any]:
@@ -192,7 +193,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     rounds, cache = parser.parse_args().rounds, JitCache()
     races = (fixed_point, conjugate_gradients, fit, adam_step, sampling)
-    measured = {one.__name__: one(cache, rounds) for one in races}
+    measured = {each.__name__: each(cache, rounds) for each in races}
+    for numbers in LARGE:
+        measured[f"fixed_point_{numbers}"] = fixed_point(cache, rounds, numbers)
     print(f"\nwritten to benchmarks/results/{record('loops', measured).name}")
 
 

@@ -81,7 +81,7 @@ def _directory_for_xla(cache: DiskCache) -> str | None:
 def _may_use_accelerators() -> bool:
     """Return whether a plug-in for accelerators is installed and allowed by ``JAX_PLATFORMS``; start no backend."""
     platforms: str | None = getattr(jax.config, "jax_platforms", None)
-    return bool(installed_plugins()) and (not platforms or set(platforms.lower().split(",")) != {"cpu"})
+    return (not platforms or set(platforms.lower().split(",")) != {"cpu"}) and bool(installed_plugins())
 
 
 def plug(cache: DiskCache, explain: bool = False) -> bool:

@@ -1,5 +1,6 @@
 """Fingerprints: versions, the very build, devices, driver and CPU, which must be equal for programs to be shared."""
 
+import csv
 import functools
 import hashlib
 import importlib.metadata
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jaxlib
 
 _LIBRARIES = (".so", ".dylib", ".pyd", ".dll")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -41,7 +43,7 @@ def machine_parts() -> Mapping[str, str]:
     client = devices[0].client
     return {
         "jax": jax.__version__,
-        "jaxlib": _version("jaxlib"),
+        "jaxlib": jaxlib.__version__,
         "build": _build(),
         "platform": devices[0].platform,
         "platform_version": str(getattr(client, "platform_version", "")),
@@ -52,11 +54,11 @@ def machine_parts() -> Mapping[str, str]:
 
 
 def _build() -> str:
-    """Return a hash over the shared libraries of jaxlib and of the plug-ins for accelerators."""
+    """Return a hash over the shared libraries of jaxlib, and of the plug-ins where JAX has another backend than a CPU."""
     names = {"jaxlib", "libtpu"}
-    for point in importlib.metadata.entry_points(group="jax_plugins"):
-        if point.dist is not None:
-            names.add(point.dist.name)
+    if _may_use_plugins():  # to look for them is to read a file of every distribution that is installed
+        points = importlib.metadata.entry_points(group="jax_plugins")
+        names |= {point.dist.name for point in points if point.dist is not None}
     hashes = [f"{name}:{line}" for name in sorted(names) for line in _library_hashes(name)]
     if not any(line.startswith("jaxlib:") for line in hashes):  # not installed as a wheel: a local build
         spec = importlib.util.find_spec("jaxlib")
@@ -66,19 +68,25 @@ def _build() -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
-def _library_hashes(name: str) -> list[str]:
+def _may_use_plugins() -> bool:
+    """Return whether JAX has started another backend than that of the CPU, or does not tell."""
     try:
-        files = importlib.metadata.files(name) or []
+        from jax._src import xla_bridge  # jax.extend.backend, which has the same, takes a tenth of a second to import
+
+        return set(xla_bridge.backends()) != {"cpu"}
+    except Exception:
+        return True
+
+
+def _library_hashes(name: str) -> list[str]:
+    """Return the shared libraries of a distribution with their hashes, from the text that pip has written."""
+    try:
+        record = importlib.metadata.distribution(name).read_text("RECORD") or ""
     except importlib.metadata.PackageNotFoundError:
         return []
-    return sorted(f"{file}={file.hash.value}" for file in files if file.suffix in _LIBRARIES and file.hash is not None)
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    rows = csv.reader(line for line in record.splitlines() if any(suffix in line for suffix in _LIBRARIES))
+    hashes = {file: text.partition("=")[2] for file, text, *_ in rows if file.endswith(_LIBRARIES)}
+    return sorted(f"{file}={value}" for file, value in hashes.items() if value)
 
 
 def _library_stats(path: str) -> list[str]:
