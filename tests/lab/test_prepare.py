@@ -16,7 +16,7 @@ MISTYPED = """
 import sys
 from flows.sweep import main
 from flows.tune import main as tune
-for mistake in ("evicton=lru", "eviction=lrru", "memory_limit=1KiB", "seed=-1", "runner.workers=0", "shapes.smallest=0"):
+for mistake in ("evicton=lru", "eviction=lrru", "memory_limit=1KiB", "seed=-1", "runner.workers=0"):
     assert main([mistake]) == tune(["workload=monte_carlo", mistake]) == 2, mistake
 assert main(["workload=monte_carlo", "workload.paths=1"]) == main(["workload=program", "program.script=none.py"]) == 2
 assert tune(["limits=1MIB,x"]) == 2

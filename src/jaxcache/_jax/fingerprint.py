@@ -54,7 +54,7 @@ def machine_parts() -> Mapping[str, str]:
 
 
 def _build() -> str:
-    """Return a hash over the shared libraries of jaxlib, and of the plug-ins where JAX has another backend than a CPU."""
+    """Return a hash over the shared libraries of jaxlib, and of plug-ins if JAX has a backend beside the CPU's."""
     names = {"jaxlib", "libtpu"}
     if _may_use_plugins():  # to look for them is to read a file of every distribution that is installed
         points = importlib.metadata.entry_points(group="jax_plugins")
