@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray, Tracer
 from jax.experimental.layout import Format, Layout
-from jax.extend.core import Primitive
 from jax.tree_util import PyTreeDef
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from .walk import Walk, handles
 
 _contents: dict[int, tuple["weakref.ref[Any]", bytes]] = {}  # of immutable arrays, by id
 _MOST_CONTENTS = 1024
+_Primitive = type(jax.lax.add_p)  # jax.extend.core, which names it, takes a while to import
 
 
 @handles(np.dtype, exact=False)
@@ -173,7 +173,7 @@ def _tree(walk: Walk, value: Any) -> None:
             walk.all_of("node", kind_and_metadata)
 
 
-@handles(Primitive, exact=False)
+@handles(_Primitive, exact=False)
 def _primitive(walk: Walk, value: Any) -> None:
     if getattr(jax.lax, f"{value.name}_p", None) is not value:
         raise walk.fault("the rules of a primitive cannot be read")
