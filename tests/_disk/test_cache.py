@@ -34,6 +34,16 @@ def test_what_is_put_is_got_also_by_another_process(open_cache):
     assert other.communicate(timeout=60)[0] == "b'value' 2\n"
 
 
+def test_a_value_that_was_got_may_be_put_anew_by_the_same_thread(open_cache, logged_warnings):
+    cache = open_cache()
+    cache.put("key-1", b"value", 2.0)
+    assert cache.get("key-1") == b"value"
+    cache.put("key-1", b"other", 2.0)
+    assert cache.get("key-1") == b"other"
+    assert logged_warnings == []
+    assert list(cache.path.rglob("*.entry")) == list((cache.path / "entries").rglob("*.entry"))  # none in quarantine
+
+
 @pytest.mark.parametrize("path", ["{shared}", "{shared}/entries", "{shared}/index", "{shared}/staging"])
 def test_folders_are_nobody_elses_whatever_the_umask(open_cache, tmp_path, path):
     before = os.umask(0)

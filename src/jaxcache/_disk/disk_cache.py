@@ -362,7 +362,7 @@ class DiskCache:
         entry_id = entry_id_of(self.fingerprint.id, key)
         if self._request.key == key:
             self._compare(key, value)
-            if self._request.served:  # JAX could not load what get returned
+            if self._request.served and self.hooks.puts_only_what_is_lost:
                 self.writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
             self._count(below_threshold=1)

@@ -117,6 +117,7 @@ def plug(cache: DiskCache, explain: bool = False) -> bool:
             same=_same,
             key_parts=_key_parts(_listen_for_parts() if explain else lambda _: {}),
             is_distributed=is_distributed,
+            puts_only_what_is_lost=True,
             closed=lambda: unplug(cache),
         )
         return True
