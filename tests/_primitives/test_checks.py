@@ -31,6 +31,13 @@ def of_max_compiles(value: Any) -> None:
     JitCache(max_compiles=value)
 
 
+@pytest.mark.parametrize("wrong", ["x", 1.5, None, True, math.nan])
+def test_a_cache_refuses_a_seed_that_is_no_whole_number(wrong):
+    with pytest.raises(ValueError, match=r"seed must be a whole number, such as 0, but is "):
+        JitCache("1MiB", "random", seed=wrong)
+    assert JitCache("1MiB", "random", seed=np.int64(-3)).stats().hits == 0
+
+
 def of_threads(value: Any) -> None:
     JitCache().jit(jnp.sin).warm(np.ones(2), threads=value)
 

@@ -9,7 +9,7 @@ from .._calls.misses import Explanation
 from .._jax import interfaces
 from .._policies import Policy, policy_maker
 from .._policies.bounded_set import BoundedSet
-from .._primitives.checks import check_optional_whole_number, check_share
+from .._primitives.checks import check_optional_whole_number, check_seed, check_share
 from .._primitives.sizes import format_size, parse_size
 from .._replay.costs import Cost, CostTable
 from .cached_function import CachedFunction, Dispatcher
@@ -76,6 +76,7 @@ class JitCache:
         """
         limit_bytes = None if limit is None else parse_size(limit, "limit")
         cost_table = CostTable(costs) if costs is None or isinstance(costs, Mapping) else CostTable.load(costs)
+        seed = check_seed(seed)
         residents = BoundedSet(policy_maker(eviction, seed), limit_bytes, mappings_limit())
         max_compiles = _check_max_compiles(max_compiles)
         self._buckets = check_buckets(buckets, "buckets")

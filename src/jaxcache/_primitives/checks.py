@@ -41,6 +41,18 @@ def check_optional_whole_number(value: object, name: str, least: int = 1) -> int
     return None if value is None else check_whole_number(value, name, least, optional=True)
 
 
+def check_seed(value: object) -> int:
+    """Return the argument ``seed`` as an int.
+
+    Raises:
+        ValueError: If it is no whole number.
+    """
+    number = as_whole_number(value)
+    if number is None:
+        raise ValueError(f"seed must be a whole number, such as 0, but is {value!r}")
+    return number
+
+
 def check_seconds(value: object, name: str) -> float:
     """Return ``value`` as finite seconds, 0 or more.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._policies import POLICIES, Policy, policy_maker
-from .._primitives.checks import as_real_number, as_whole_number, check_optional_whole_number
+from .._primitives.checks import as_real_number, check_optional_whole_number, check_seed
 from .._primitives.sizes import parse_size
 from .decisions import EVENT, REJECTED, SMALL_ROWS, UNKEPT, Decisions, decide_with_objects, sample_rows
 from .trace import Event, Trace, check_trace
@@ -107,7 +107,7 @@ def replay(
         TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
         ImportError: If ``compiled`` is True and numba is missing.
     """
-    limit_bytes, seed = _check_arguments(trace, policy, limit), _check_seed(seed)
+    limit_bytes, seed = _check_arguments(trace, policy, limit), check_seed(seed)
     rows = _with_warm(trace, list(warm))
     decisions = _decide(rows, policy, limit_bytes, seed, compiled)
     return _result(rows, _name(policy), limit_bytes, decisions, len(rows) - len(trace), disk)
@@ -135,7 +135,7 @@ def replay_grid(
     Raises:
         ValueError: As for :func:`replay`, before the first one starts.
     """
-    _check_seed(seed)
+    check_seed(seed)
     for policy in policies:
         for limit in limits:
             _check_arguments(trace, policy, limit)
@@ -152,13 +152,6 @@ def _check_arguments(trace: object, policy: object, limit: int | str | None) -> 
     check_trace(trace)
     policy_maker(policy, 0, "policy")
     return None if limit is None else parse_size(limit, "limit")
-
-
-def _check_seed(seed: object) -> int:
-    number = as_whole_number(seed)
-    if number is None:
-        raise ValueError(f"seed must be a whole number, such as 0, but is {seed!r}")
-    return number
 
 
 def _with_warm(trace: Trace, labels: list[Any]) -> Trace:
