@@ -32,27 +32,21 @@ Exit code: 0 found · 1 a run failed · 2 the command is wrong, nothing was star
 def main(words: list[str] | None = None) -> int:
     """Tune; return the exit code: 0 found, 1 a run failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
-    from .planning.composition import compose
     from .planning.errors import UsageError
-    from .tuning.words import split_words, take_config_dir
+    from .tuning.settings import CONFIG, read_settings
+    from .tuning.words import as_typed, take_config_dir
 
     if {"-h", "--help"} & set(words):
-        from .tuning.settings import CONFIG
-
         lines = "".join(f"    {line}\n" for line in CONFIG.read_text().splitlines())
         print(HELP.format(tune=command_of("tune"), sweep=command_of("sweep"), settings=lines))
         return 0
     try:
         settings_words, config_dir = take_config_dir(words)
-        compose(tuple(split_words(settings_words)[1]), config_dir=config_dir)  # before JAX is imported: it takes longer
-
-        from .tuning.settings import read_settings
-
         settings, program = read_settings(settings_words)
         tune = _tune_trace if settings.trace else _tune_program
         return tune(settings, program, _command(words), config_dir)
     except UsageError as error:
-        print(f"tune: {error}", file=sys.stderr)
+        print(f"tune: {as_typed(str(error), words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted; what was recorded is kept.", file=sys.stderr)

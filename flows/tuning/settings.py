@@ -19,6 +19,7 @@ from .words import split_words
 
 CONFIG = CONF / "tune.yaml"
 _WITH_A_TRACE = ("sweep.directory", "eviction", "memory_limit", "seed")
+_OF_THE_TUNING = ("policies", "limits", "verify")  # which no program has
 _BUCKETS = sorted(path.stem for path in (CONF / "buckets").glob("*.yaml"))
 
 
@@ -71,6 +72,7 @@ def read_settings(words: list[str]) -> tuple[TuneSettings, list[str]]:
     """
     tune_words, program = split_words(words)
     settings = _validate(_values(tune_words))
+    _refuse_bare_names(program)
     if settings.memory_limit is not None and settings.limits is not None:
         raise UsageError("tune.memory_limit and tune.limits both say which limits to look at; give one of them")
     if settings.trace is None:
@@ -118,6 +120,14 @@ def refuse_limits_below(settings: TuneSettings, smallest_bytes: int, why: str) -
         if limit < smallest_bytes:
             least = format_size(smallest_bytes)
             raise UsageError(f"{name} must be at least {least}, {why}, but is {format_size(limit)}")
+
+
+def _refuse_bare_names(program: list[str]) -> None:
+    """Refuse settings of the tuning alone that lack its name."""
+    for word in program:
+        key = word.partition("=")[0]
+        if key in _OF_THE_TUNING:
+            raise UsageError(f"{word}: there is no setting {key}; did you mean tune.{key}?")
 
 
 def _refuse_prices(program: list[str]) -> None:

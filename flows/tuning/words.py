@@ -55,6 +55,17 @@ def names_present_limit(program: list[str]) -> bool:
     return any(word.startswith("memory_limit=") and word.partition("=")[2] != _NO_LIMIT for word in program)
 
 
+def as_typed(message: str, words: list[str]) -> str:
+    """Return a message about a limit or a present setting with the key that was typed for it."""
+    typed = {word.partition("=")[0] for word in words}
+    for name in _OF_A_SETTING:
+        if message.startswith(f"{name} ") and f"{_PRESENT}{name}" in typed:
+            return f"{_PRESENT}{message}"
+    if "memory_limit" in typed:
+        return message.replace("tune.memory_limit", "memory_limit").replace("tune.limits", "memory_limit")
+    return message
+
+
 def _present(word: str) -> str:
     """Return a word of the present setting as an override."""
     key, equals, _ = word.removeprefix(_PRESENT).partition("=")

@@ -170,6 +170,22 @@ def test_bad_settings_are_one_line(words, message):
         read_settings(words.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("memory_limit=1x", "memory_limit must be a size such as 64MiB (units: B, KB, KiB, MB, MiB, GB, GiB)"),
+        ("memory_limit=1KiB,2MiB", "memory_limit must be at least 256 KiB"),
+        ("tune.limits=1KiB", "tune.limits must be at least 256 KiB"),
+        ("memory_limit=4MiB present.memory_limit=1x", "present.memory_limit must be a size"),
+        ("present.eviction=lruu", "present.eviction must be one of adaptive"),
+        ("limits=1MiB,2MiB", "limits=1MiB,2MiB: there is no setting limits; did you mean tune.limits?"),
+    ],
+)
+def test_a_mistake_is_named_by_the_key_that_was_typed(words, message, capsys):
+    assert main(["workload=monte_carlo", *words.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"tune: {message}")
+
+
 def test_the_limit_to_keep_to_is_apart_from_the_one_that_the_program_has():
     settings, program = read_settings(["workload=monte_carlo", "memory_limit=8MiB", "present.memory_limit=32MiB"])
     assert settings.memory_limit == 8 * 1024**2
