@@ -45,6 +45,7 @@ class _Look(NamedTuple):
 
     Attributes:
         modules: The modules of the package.
+        namespaces: Each with those of the classes that it defines, by its name.
         held: Its namespaces.
         values: What each of them held.
         by_name: That, and the user's in it, by the name of the namespace.
@@ -52,6 +53,7 @@ class _Look(NamedTuple):
     """
 
     modules: list[types.ModuleType]
+    namespaces: dict[str, list[_Namespace]]
     held: list[Mapping[str, Any]]
     values: list[list[Any]]
     by_name: dict[str, tuple[list[Any], list[tuple[str, Any]]]]
@@ -69,25 +71,38 @@ class _Look(NamedTuple):
 
 def _look(modules: list[types.ModuleType], last: _Look) -> _Look:
     """Look at modules and the classes that they define; namespaces that have not changed need no second look."""
-    look = _Look(modules, [], [], {}, [])
+    look = _Look(modules, {}, [], [], {}, [])
     for module in modules:
-        name, variables = module.__name__, vars(module)
-        namespaces = [_Namespace(name, name, variables, variables)]
-        for value in list(variables.values()):
-            if isinstance(value, type) and value.__module__ == name:
-                namespaces.append(_Namespace(f"{name}.{value.__qualname__}", name, variables, vars(value)))
+        namespaces = look.namespaces[module.__name__] = _namespaces(module, last)
         for namespace in namespaces:
             if namespace.name in look.by_name:  # a class under two names
                 continue
             values = [*namespace.held.values()]
             known, planted = last.by_name.get(namespace.name, ([], []))
-            if not values or len(values) != len(known) or not all(map(operator.is_, values, known)):
+            if not values or not _are_same(values, known):
                 planted = _planted_in(namespace)
             look.held.append(namespace.held)
             look.values.append(values)
             look.by_name[namespace.name] = (values, planted)
             look.planted.extend(planted)
     return look
+
+
+def _namespaces(module: types.ModuleType, last: _Look) -> list[_Namespace]:
+    """Return a module and the classes that it defines, as the last look had them unless its variables have changed."""
+    name, variables = module.__name__, vars(module)
+    values, before = [*variables.values()], last.namespaces.get(name)
+    if before is not None and before[0].held is variables and _are_same(values, last.by_name[name][0]):
+        return before
+    classes = [value for value in values if isinstance(value, type) and value.__module__ == name]
+    return [
+        _Namespace(name, name, variables, variables),
+        *(_Namespace(f"{name}.{each.__qualname__}", name, variables, vars(each)) for each in classes),
+    ]
+
+
+def _are_same(values: list[Any], others: list[Any]) -> bool:
+    return len(values) == len(others) and all(map(operator.is_, values, others))
 
 
 _looks: dict[str, _Look] = {}  # the last, by package; each is replaced as a whole, for other threads
@@ -105,7 +120,7 @@ def planted(packages: frozenset[str]) -> list[tuple[str, Any]]:
             of_package.append(module)
     taken: list[tuple[str, Any]] = []
     for package, of_package in modules.items():
-        look = _looks.get(package) or _Look([], [], [], {}, [])
+        look = _looks.get(package) or _Look([], {}, [], [], {}, [])
         if not look.is_still_so(of_package):
             look = _looks[package] = _look(of_package, look)
         taken += look.planted

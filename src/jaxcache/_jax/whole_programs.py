@@ -19,6 +19,11 @@ from jax.tree_util import tree_unflatten
 
 from . import interfaces
 
+try:  # at once: a module of JAX that comes later has all of them looked through again for functions of the user's
+    from jax.experimental import serialize_executable
+except ImportError:  # programs are traced as ever then
+    serialize_executable: Any = None
+
 # Custom calls that XLA itself or LAPACK serves; those of others are registered by code that need not run at a hit.
 _SERVED_BY_XLA = frozenset({"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "mhlo.topk", "chlo.top_k"})
 _LAPACK = "lapack_"
@@ -118,8 +123,6 @@ def _pickler(file: io.BytesIO, devices: Iterable[Any], serialized: bytes | None)
         devices: Those of the executable.
         serialized: The executable, if it has been serialized before.
     """
-    from jax.experimental import serialize_executable
-
     lone = _lone_objects()
 
     class Pickler(serialize_executable._JaxPjrtPickler):
@@ -137,8 +140,6 @@ def _pickler(file: io.BytesIO, devices: Iterable[Any], serialized: bytes | None)
 
 def _unpickle(content: bytes, *, executable: bool = True, imports: bool = True) -> tuple[Any, Any, str]:
     """Return the parts of :func:`dump`; without ``executable``, None is in its place."""
-    from jax.experimental import serialize_executable
-
     lone, devices = _lone_objects(), jax.devices()
     client = devices[0].client
 
