@@ -1,8 +1,8 @@
 """Installed command ``jaxcache``: finds a command by its name, and imports no more than that one needs.
 
-It stands beside the package, not in it: importing ``jaxcache`` imports JAX, for which neither ``--help`` nor a sweep,
-whose fork server imports JAX at the same time, has to wait. It knows the pipeline by the names of its modules alone, so
-that the core needs none of it.
+It stands beside the package, not in it: importing ``jaxcache`` does what ``JAXCACHE_DIR`` and its like ask for, unless
+this module is there, whose commands say it themselves. It knows the pipeline by the names of its modules alone, so that
+the core needs none of it.
 """
 
 import difflib

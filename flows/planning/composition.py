@@ -1,4 +1,4 @@
-"""Composition of a command's trials by Hydra, without JAX, so that a mistyped key or option is answered at once."""
+"""Composition of a command's trials by Hydra."""
 
 import functools
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from .compose import Composer
 from .errors import UsageError
 from .locations import CONF, config_directories
 from .overrides import Expander, split_lists, trial_names
+from .programs import quoting
 
 CONFIG_NAME = "sweep"
 
@@ -75,8 +76,6 @@ def _unreadable(word: str, words: tuple[str, ...]) -> str:
     """Return what is wrong with a word that is no override, and what to write instead."""
     key, equals, value = word.partition("=")
     if key == "program.args":
-        from .programs import quoting  # which imports JAX
-
         return quoting(word)
     after = words[words.index(word) + 1 :] if word in words else ()
     if equals and value.endswith(",") and after and "=" not in after[0]:

@@ -170,7 +170,7 @@ def start(wanted: ServerSettings | None = None, idle_hours: float | None = None)
         settings.check()
         server = _launch(settings)
         save_settings(settings, HOME)
-        from jaxcache.lab.files import write_file  # imports JAX, for which other commands need not wait
+        from jaxcache.lab.files import write_file  # with pydantic, for which other commands need not wait
 
         write_file(HOME / _RECORD, json.dumps(asdict(server)), durable=False)
         return server, True

@@ -112,7 +112,7 @@ def saved_settings(home: Path) -> ServerSettings:
 
 def save_settings(settings: ServerSettings, home: Path) -> None:
     """Save settings for the next start of the server, in a file that only its owner can read."""
-    from jaxcache.lab.files import write_file  # imports JAX, for which other commands need not wait
+    from jaxcache.lab.files import write_file  # with pydantic, for which other commands need not wait
 
     write_file(home / _SAVED, json.dumps(asdict(settings)), durable=False, mode=0o600)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-from jaxlib import version as jaxlib_version
+from jax import lib as jaxlib
 
 _LIBRARIES = (".so", ".dylib", ".pyd", ".dll")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -43,7 +43,7 @@ def machine_parts() -> Mapping[str, str]:
     client = devices[0].client
     return {
         "jax": jax.__version__,
-        "jaxlib": jaxlib_version.__version__,
+        "jaxlib": jaxlib.__version__,  # pyright: ignore[reportPrivateImportUsage]
         "build": _build(),
         "platform": devices[0].platform,
         "platform_version": str(getattr(client, "platform_version", "")),
