@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from urllib.parse import unquote
 
 _REQUEST = re.compile(rb"^(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP/1\.1\r\n")
 _START_SECONDS = 60.0
@@ -61,7 +62,7 @@ class Proxy:
     """A server in front of another. ``delay_seconds`` is a round trip: of each connection, and of each request.
 
     Attributes:
-        requests: Method and path of every request that has come.
+        requests: Method and path, unquoted, of every request that has come.
         behaviour: ``pass``, ``hang`` (nothing is answered), ``drop`` (the connection ends) or ``refuse`` (403).
         tamper: Called with the method, the path and each piece of an answer; returns what goes on to the client.
     """
@@ -110,7 +111,7 @@ class Proxy:
         await asyncio.sleep(self.delay_seconds)
         while piece := await reader.read(65536):
             if match := _REQUEST.match(piece):
-                last[:] = [match[1].decode(), match[2].decode()]
+                last[:] = [match[1].decode(), unquote(match[2].decode())]
                 self.requests.append(tuple(last))
                 await asyncio.sleep(self.delay_seconds)
             if self.behaviour == "hang":

@@ -1,4 +1,4 @@
-"""An object store behind the directory, over real S3 and a folder: hits, puts, what it costs, what may go wrong."""
+"""An object store behind the directory, over S3, GCS and a folder: hits, puts, what it costs, what may go wrong."""
 
 import functools
 import http.server
@@ -141,7 +141,7 @@ def test_a_remote_that_is_dead_is_soon_left_alone_and_told_of_once(
     assert len(proxy.requests) < 15  # of 30 look-ups and 30 puts: the others have not even tried
     assert cache.process_counts().puts == 30
     assert cache.process_counts().remote_faults > 0
-    assert len([message for message in logged_warnings if "remote s3://" in message]) == 1
+    assert len([message for message in logged_warnings if f"remote {bucket}" in message]) == 1
     logged_warnings.clear()
 
 
@@ -160,7 +160,7 @@ def test_a_remote_that_dies_meanwhile_is_left_alone(open_cache, bucket, proxy, b
 
 
 def test_a_bucket_that_is_not_there_is_a_miss(open_cache, bucket, logged_warnings):
-    with open_cache("one", remote="s3://no-such-bucket-here/x") as cache:
+    with open_cache("one", remote=f"{bucket.split(':')[0]}://no-such-bucket-here/x") as cache:
         assert cache.get("jit_f-1") is None
         cache.put("jit_f-1", b"value", 1.0)
         assert cache.get("jit_f-1") == b"value"

@@ -3,6 +3,7 @@
 Alone knows obstore. Credentials come from the provider's own chain: environment, workload identity, instance metadata.
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -18,9 +19,14 @@ _CONNECT_SECONDS = 1.0
 _REQUEST_SECONDS = 120.0
 _STALLED_SECONDS = 5.0
 _RETRIES = 1
+_DELETED_AT_ONCE = 16
 _CHUNK_BYTES = 1024**2
 _QUERY = re.compile(r"\?[^\s)]*")
-_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"), "az": ("AZURE_ENDPOINT",)}
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_ENDPOINT",),
+}
 
 
 class RemoteUnavailable(Exception):
@@ -114,8 +120,17 @@ class ObjectStore:
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that are gone are no fault."""
-        with self._told_as_unavailable("objects cannot be deleted"), contextlib.suppress(FileNotFoundError):
-            await self._under(self._obstore.delete_async(self._store, list(names)))
+        with self._told_as_unavailable("objects cannot be deleted"):
+            try:
+                await self._under(self._obstore.delete_async(self._store, list(names)))
+            except FileNotFoundError:  # it ends a deletion where a store takes one name at a time
+                turns = asyncio.Semaphore(_DELETED_AT_ONCE)
+                await asyncio.gather(*(self._delete_if_there(name, turns) for name in names))
+
+    async def _delete_if_there(self, name: str, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            with contextlib.suppress(FileNotFoundError):
+                await self._under(self._obstore.delete_async(self._store, name))
 
     @property
     def is_idle(self) -> bool:
