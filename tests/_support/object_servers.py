@@ -12,6 +12,7 @@ import urllib.request
 from urllib.parse import unquote
 
 _REQUEST = re.compile(rb"^(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP/1\.1\r\n")
+_CREDENTIAL = re.compile(rb"Credential=([^/]+)/[0-9]+/([^/]+)/s3/")
 _START_SECONDS = 60.0
 
 
@@ -63,12 +64,14 @@ class Proxy:
 
     Attributes:
         requests: Method and path, unquoted, of every request that has come.
+        signed_by: Access key and region of every request to S3 that was signed.
         behaviour: ``pass``, ``hang`` (nothing is answered), ``drop`` (the connection ends) or ``refuse`` (403).
         tamper: Called with the method, the path and each piece of an answer; returns what goes on to the client.
     """
 
     def __init__(self, port, delay_seconds=0.0):
         self.upstream, self.delay_seconds = port, delay_seconds
+        self.signed_by = set()
         self.requests, self.behaviour, self.tamper = [], "pass", lambda method, path, piece: piece
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -113,6 +116,7 @@ class Proxy:
             if match := _REQUEST.match(piece):
                 last[:] = [match[1].decode(), unquote(match[2].decode())]
                 self.requests.append(tuple(last))
+                self.signed_by |= {(key.decode(), region.decode()) for key, region in _CREDENTIAL.findall(piece)}
                 await asyncio.sleep(self.delay_seconds)
             if self.behaviour == "hang":
                 await asyncio.sleep(3600)

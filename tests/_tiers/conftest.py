@@ -1,11 +1,13 @@
-"""Caches on directories that are closed in the end; servers of S3 and GCS, and a proxy in front of them."""
+"""Caches on directories that are closed in the end; servers of S3, GCS and Azure, and a proxy in front of them."""
 
+import functools
 import zlib
 
 import pytest
 
 from jaxcache import DiskCache
 
+from .._support.azure_server import azure_environment, azure_server, make_container
 from .._support.gcs_server import gcs_environment, gcs_server, make_gcs_bucket
 from .._support.object_servers import Proxy, make_bucket, s3_environment, s3_server
 
@@ -26,13 +28,13 @@ def open_cache(tmp_path):
         cache.close()
 
 
-@pytest.fixture(scope="session", params=["s3", "gs"])
+@pytest.fixture(scope="session", params=["s3", "gs", "az"])
 def store_server(request):
     """Protocol and port of a server of object stores."""
     pytest.importorskip("obstore")
     if request.param == "s3":
         pytest.importorskip("moto")
-    with s3_server() if request.param == "s3" else gcs_server() as port:
+    with {"s3": s3_server, "gs": gcs_server, "az": azure_server}[request.param]() as port:
         yield request.param, port
 
 
@@ -47,9 +49,13 @@ def proxy(store_server):
 def bucket(store_server, proxy, monkeypatch, request, tmp_path):
     """The address of a new bucket that this process reaches through the proxy."""
     protocol, port = store_server
-    variables = s3_environment(proxy.port) if protocol == "s3" else gcs_environment(proxy.port, tmp_path)
-    for name, value in variables.items():
+    make, environment = {
+        "s3": (make_bucket, s3_environment),
+        "gs": (make_gcs_bucket, functools.partial(gcs_environment, folder=tmp_path)),
+        "az": (make_container, azure_environment),
+    }[protocol]
+    for name, value in environment(proxy.port).items():
         monkeypatch.setenv(name, value)
     name = f"b{zlib.crc32(request.node.nodeid.encode())}"
-    (make_bucket if protocol == "s3" else make_gcs_bucket)(port, name)
+    make(port, name)
     return f"{protocol}://{name}/jax"

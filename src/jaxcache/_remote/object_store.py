@@ -1,6 +1,7 @@
 """ObjectStore: the few requests to S3, GCS, Azure, HTTP or a folder that jaxcache makes, by obstore.
 
-Alone knows obstore. Credentials come from the provider's own chain: environment, workload identity, instance metadata.
+Alone knows obstore, but for credentials of AWS in files (``aws_profiles``). Others come from the provider's own chain:
+environment, workload identity, instance metadata.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from .aws_profiles import ProfileCredentials, can_read_profiles, has_profile
 from .urls import RemoteUrl
 
 _CONNECT_SECONDS = 1.0
@@ -43,7 +45,11 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """One object store. Every method may raise :class:`RemoteUnavailable`."""
+    """One object store. Every method may raise :class:`RemoteUnavailable`.
+
+    Attributes:
+        hint: Advice for who reads of a fault; empty if there is none.
+    """
 
     def __init__(self, url: RemoteUrl) -> None:
         """Prepare requests to ``url``; nothing is asked yet.
@@ -60,6 +66,7 @@ class ObjectStore:
             raise ImportError(f"remote={url.text!r} needs obstore: pip install 'jaxcache[remote]'") from error
         self._obstore: Any = obstore
         self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.hint = ""
         self._exists: type[Exception] = AlreadyExistsError
         self._faults: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
         is_http = url.text.startswith("http:") or any(
@@ -84,9 +91,18 @@ class ObjectStore:
             elif url.scheme == "https":
                 self._store = HTTPStore.from_url(url.text, client_options=client, retry_config=retries)
             else:
-                self._store = from_url(url.text, client_options=client, retry_config=retries)
-        except (BaseError, OSError, TypeError) as error:
+                self._store = from_url(url.text, client_options=client, retry_config=retries, **self._provider(url))
+        except (BaseError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"remote={url.text!r} cannot be used: {first_line(error)}") from error
+
+    def _provider(self, url: RemoteUrl) -> Any:
+        """Return what finds credentials in place of obstore, where these are in files that obstore does not read."""
+        if url.scheme != "s3" or not has_profile():
+            return {}
+        if not can_read_profiles():
+            self.hint = "; credentials in files, such as those of AWS_PROFILE, are read if boto3 is installed"
+            return {}
+        return {"credential_provider": ProfileCredentials()}
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of an object, of which the first is empty; nothing if there is no object."""
@@ -151,7 +167,7 @@ class ObjectStore:
         try:
             yield
         except self._faults as error:
-            raise RemoteUnavailable(f"{fault} ({first_line(error)})") from error
+            raise RemoteUnavailable(f"{fault} ({first_line(error)}{self.hint})") from error
 
 
 def first_line(error: BaseException) -> str:

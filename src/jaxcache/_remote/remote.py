@@ -86,7 +86,9 @@ class Remote:
             left = patience + transfer.received_bytes / _LEAST_BYTES_A_SECOND - waited
             if left <= 0:
                 self._breaker.waited_in_vain(waited)
-                raise RemoteUnavailable(f"has not answered for {waited:.1f} s, and is left alone for a while")
+                raise RemoteUnavailable(
+                    f"has not answered for {waited:.1f} s, and is left alone for a while{self._store.hint}"
+                )
             try:
                 return request.result(min(left, _LOOK_SECONDS))
             except TimeoutError:
