@@ -64,6 +64,7 @@ class Proxy:
 
     Attributes:
         requests: Method and path, unquoted, of every request that has come.
+        slowed: Seconds by which a request is delayed in addition, by a part of its path.
         signed_by: Access key and region of every request to S3 that was signed.
         behaviour: ``pass``, ``hang`` (nothing is answered), ``drop`` (the connection ends) or ``refuse`` (403).
         tamper: Called with the method, the path and each piece of an answer; returns what goes on to the client.
@@ -71,7 +72,7 @@ class Proxy:
 
     def __init__(self, port, delay_seconds=0.0):
         self.upstream, self.delay_seconds = port, delay_seconds
-        self.signed_by = set()
+        self.signed_by, self.slowed = set(), {}
         self.requests, self.behaviour, self.tamper = [], "pass", lambda method, path, piece: piece
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -117,7 +118,7 @@ class Proxy:
                 last[:] = [match[1].decode(), unquote(match[2].decode())]
                 self.requests.append(tuple(last))
                 self.signed_by |= {(key.decode(), region.decode()) for key, region in _CREDENTIAL.findall(piece)}
-                await asyncio.sleep(self.delay_seconds)
+                await asyncio.sleep(self.delay_seconds + self._added_seconds(last[1]))
             if self.behaviour == "hang":
                 await asyncio.sleep(3600)
             if self.behaviour == "drop":
@@ -130,6 +131,9 @@ class Proxy:
                 upstream.append((asyncio.ensure_future(self._answer(from_server, writer, last)), to_server))
             upstream[0][1].write(piece)
             await upstream[0][1].drain()
+
+    def _added_seconds(self, path):
+        return sum(seconds for part, seconds in self.slowed.items() if part in path)
 
     async def _answer(self, from_server, writer, last):
         with contextlib.suppress(ConnectionError):

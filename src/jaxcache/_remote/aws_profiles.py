@@ -39,7 +39,7 @@ class ProfileCredentials:
         self._provider: Any = None
 
     def __call__(self) -> Any:
-        """Return credentials that are valid now; obstore calls it in a thread of its own, since it may ask for a token."""
+        """Return credentials that are valid now; called in a thread of obstore's, since it may ask for a token."""
         if self._provider is None:
             from obstore.auth.boto3 import Boto3CredentialProvider
 
