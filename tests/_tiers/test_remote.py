@@ -337,6 +337,11 @@ def test_errors_are_told_without_what_an_address_may_hold_of_a_credential():
     assert first_line(error) == "GET https://host/x (403)"
 
 
+def test_of_a_long_error_both_ends_are_told():
+    told = first_line(ValueError(f"GET https://host/{'x' * 1000} in 2 ms: status 403 Forbidden"))
+    assert (told[:17], told[-24:], len(told) < 310) == ("GET https://host/", "2 ms: status 403 Forbidden"[-24:], True)
+
+
 class TestBreaker:
     """The bound on what waiting costs, by a clock of the test's own."""
 

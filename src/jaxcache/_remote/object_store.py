@@ -23,6 +23,7 @@ _STALLED_SECONDS = 5.0
 _RETRIES = 1
 _DELETED_AT_ONCE = 16
 _CHUNK_BYTES = 1024**2
+_END_CHARACTERS = 150
 _QUERY = re.compile(r"\?[^\s)]*")
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
@@ -171,6 +172,10 @@ class ObjectStore:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error in one line, without what an address has after its question mark, which may be a credential."""
+    """Return an error in one line, without what an address has after its question mark, which may be a credential.
+
+    Of a long one both ends are kept: the first says what was to be done, the last which status the server returned.
+    """
     lines = str(error).strip().splitlines()
-    return _QUERY.sub("", lines[0] if lines else type(error).__name__)[:300]
+    line = _QUERY.sub("", lines[0] if lines else type(error).__name__)
+    return line if len(line) <= 2 * _END_CHARACTERS else f"{line[:_END_CHARACTERS]} … {line[-_END_CHARACTERS:]}"
