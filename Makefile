@@ -20,7 +20,7 @@ DB =
 .PHONY: docs diagrams examples lock release clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo "  PYTHON=python3.12 make … picks the interpreter of a new $(VENV)"
 
 setup: $(READY) ## Make .venv from the hashed lock file
