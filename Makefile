@@ -16,11 +16,11 @@ HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-alone torture torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
+.PHONY: help setup sweep test test-alone torture torture-remote torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
 .PHONY: docs diagrams examples lock release clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo "  PYTHON=python3.12 make … picks the interpreter of a new $(VENV)"
 
 setup: $(READY) ## Make .venv from the hashed lock file
@@ -45,6 +45,9 @@ test-alone: $(READY) ## Run each test file in a process of its own (FILES="tests
 
 torture: $(READY) ## Kill processes and damage files of a shared directory (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.disk --seconds $(SECONDS) --seed $(SEED)
+
+torture-remote: $(READY) ## Kill writers of an object store and its server, and flip bytes in it (SECONDS=120 SEED=0)
+	$(BIN)/python -m tests.torture.remote --seconds $(SECONDS) --seed $(SEED)
 
 torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40 RUNNER=local)
 	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS) --runner $(RUNNER)

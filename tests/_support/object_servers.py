@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 import urllib.request
+from urllib.parse import unquote
 
 _REQUEST = re.compile(rb"^(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP/1\.1\r\n")
+_CREDENTIAL = re.compile(rb"Credential=([^/]+)/[0-9]+/([^/]+)/s3/")
 _START_SECONDS = 60.0
 
 
@@ -61,13 +63,16 @@ class Proxy:
     """A server in front of another. ``delay_seconds`` is a round trip: of each connection, and of each request.
 
     Attributes:
-        requests: Method and path of every request that has come.
+        requests: Method and path, unquoted, of every request that has come.
+        slowed: Seconds by which a request is delayed in addition, by a part of its path.
+        signed_by: Access key and region of every request to S3 that was signed.
         behaviour: ``pass``, ``hang`` (nothing is answered), ``drop`` (the connection ends) or ``refuse`` (403).
         tamper: Called with the method, the path and each piece of an answer; returns what goes on to the client.
     """
 
     def __init__(self, port, delay_seconds=0.0):
         self.upstream, self.delay_seconds = port, delay_seconds
+        self.signed_by, self.slowed = set(), {}
         self.requests, self.behaviour, self.tamper = [], "pass", lambda method, path, piece: piece
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -110,9 +115,10 @@ class Proxy:
         await asyncio.sleep(self.delay_seconds)
         while piece := await reader.read(65536):
             if match := _REQUEST.match(piece):
-                last[:] = [match[1].decode(), match[2].decode()]
+                last[:] = [match[1].decode(), unquote(match[2].decode())]
                 self.requests.append(tuple(last))
-                await asyncio.sleep(self.delay_seconds)
+                self.signed_by |= {(key.decode(), region.decode()) for key, region in _CREDENTIAL.findall(piece)}
+                await asyncio.sleep(self.delay_seconds + self._added_seconds(last[1]))
             if self.behaviour == "hang":
                 await asyncio.sleep(3600)
             if self.behaviour == "drop":
@@ -125,6 +131,9 @@ class Proxy:
                 upstream.append((asyncio.ensure_future(self._answer(from_server, writer, last)), to_server))
             upstream[0][1].write(piece)
             await upstream[0][1].drain()
+
+    def _added_seconds(self, path):
+        return sum(seconds for part, seconds in self.slowed.items() if part in path)
 
     async def _answer(self, from_server, writer, last):
         with contextlib.suppress(ConnectionError):

@@ -1,11 +1,14 @@
-"""Caches on directories that are closed in the end; an S3 server, and a proxy in front of it."""
+"""Caches on directories that are closed in the end; servers of S3, GCS and Azure, and a proxy in front of them."""
 
+import functools
 import zlib
 
 import pytest
 
 from jaxcache import DiskCache
 
+from .._support.azure_server import azure_environment, azure_server, make_container
+from .._support.gcs_server import gcs_environment, gcs_server, make_gcs_bucket
 from .._support.object_servers import Proxy, make_bucket, s3_environment, s3_server
 
 PARTS = {"jax": "test", "cpu": "test"}
@@ -25,26 +28,34 @@ def open_cache(tmp_path):
         cache.close()
 
 
-@pytest.fixture(scope="session")
-def s3_port():
+@pytest.fixture(scope="session", params=["s3", "gs", "az"])
+def store_server(request):
+    """Protocol and port of a server of object stores."""
     pytest.importorskip("obstore")
-    pytest.importorskip("moto")
-    with s3_server() as port:
-        yield port
+    if request.param == "s3":
+        pytest.importorskip("moto")
+    with {"s3": s3_server, "gs": gcs_server, "az": azure_server}[request.param]() as port:
+        yield request.param, port
 
 
 @pytest.fixture
-def proxy(s3_port):
-    proxy = Proxy(s3_port)
+def proxy(store_server):
+    proxy = Proxy(store_server[1])
     yield proxy
     proxy.close()
 
 
 @pytest.fixture
-def bucket(s3_port, proxy, monkeypatch, request):
+def bucket(store_server, proxy, monkeypatch, request, tmp_path):
     """The address of a new bucket that this process reaches through the proxy."""
-    for name, value in s3_environment(proxy.port).items():
+    protocol, port = store_server
+    make, environment = {
+        "s3": (make_bucket, s3_environment),
+        "gs": (make_gcs_bucket, functools.partial(gcs_environment, folder=tmp_path)),
+        "az": (make_container, azure_environment),
+    }[protocol]
+    for name, value in environment(proxy.port).items():
         monkeypatch.setenv(name, value)
     name = f"b{zlib.crc32(request.node.nodeid.encode())}"
-    make_bucket(s3_port, name)
-    return f"s3://{name}/jax"
+    make(port, name)
+    return f"{protocol}://{name}/jax"

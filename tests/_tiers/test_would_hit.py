@@ -51,6 +51,45 @@ def test_it_says_before_a_compile_what_is_found_after_it(use, tmp_path, options)
     assert layered.would_hit(jitted, x, 3).tier == "layer"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"static_argnums": 1}, {"static_argnames": "power"}, {"static_argnums": 1, "code_key": True},
+     {"static_argnums": 1, "donate_argnums": 0}],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
+def test_functions_of_a_cache_keep_their_options(use, options):
+    shared, norm = use("local"), new_norm()
+    cached = jaxcache.JitCache().jit(norm, **options)
+    x = jnp.arange(5.0)
+    before = shared.would_hit(cached, x, 3)
+    assert not before
+    cached(x, 3)
+    assert before.key in {row.key for row in shared.index.rows()}
+    assert shared.would_hit(cached, jnp.arange(5.0), 3).tier == "directory"
+    assert not shared.would_hit(cached, jnp.arange(5.0), 4) or not options
+
+
+def test_a_jitted_function_in_a_cache_is_as_it_is_called(use):
+    shared = use("local")
+    cached = jaxcache.JitCache().jit(jax.jit(new_norm(), static_argnums=1))
+    cached(jnp.arange(5.0), 3)
+    assert shared.would_hit(cached, jnp.arange(5.0), 3).tier == "directory"
+
+
+@pytest.mark.parametrize("jit", [lambda f: jax.jit(f, static_argnums=0), jaxcache.JitCache().jit])
+def test_a_method_is_as_it_is_called(use, jit):
+    class Model:
+        @jit
+        def grow(self, x):
+            return x * 2 + 1
+
+    jax.tree_util.register_static(Model)
+    shared, model = use("local"), Model()
+    model.grow(jnp.ones(7))
+    assert shared.would_hit(model.grow, jnp.ones(7)).tier == "directory"
+    assert not shared.would_hit(model.grow, jnp.ones(8))
+
+
 def test_a_plain_function_is_as_under_jit_and_it_still_compiles_afterwards(use):
     shared = use("local")
     assert not shared.would_hit(jnp.sinc, jnp.ones(3))

@@ -24,6 +24,7 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 EXTRA = {
     "_cache/settings_file.py": {"yaml"},
     "_disk/key_ring.py": {"cryptography"},
+    "_remote/aws_profiles.py": {"boto3", "botocore", "obstore"},
     "_remote/object_store.py": {"obstore"},
     "_replay/trace_files.py": {"pyarrow"},
     "_replay/kernels/compiler.py": {"numba"},

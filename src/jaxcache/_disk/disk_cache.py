@@ -446,6 +446,7 @@ class DiskCache:
             "min_compile_seconds": self.min_compile_seconds,
             "min_entry_bytes": self.min_entry_bytes,
             "limit_bytes": self._limits.limit_bytes,
+            "tiers": self._faults.tiers.recorded(),
         }
         with self._faults.guarded("written"), self._faults.index_guarded():
             self.index.record(self.fingerprint.id, batch, settings)

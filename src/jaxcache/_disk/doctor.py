@@ -17,6 +17,7 @@ from .._primitives.sizes import format_size
 from .connection import IndexUnavailable
 from .disk_cache import DiskCache
 from .stats import DISK_MISS_REASONS, FAULT_REASONS
+from .tier_answers import FAULT, FIRST_FAULT, HIT, LAST_FAULT, LEFT_ALONE, MISS
 
 _SHOWN = 5
 _AS_ARGUMENTS = (
@@ -51,7 +52,7 @@ def examine(cache: DiskCache, current: Fingerprint | None, invocation: str = "py
     findings = [*_permissions(cache), *_index(cache, f"run {invocation} verify")]
     try:
         runs = cache.index.runs.last()
-        findings += [*_fingerprints(cache, current), *_misses(cache, f"{invocation} run"), *_runs(runs)]
+        findings += [*_fingerprints(cache, current), *_misses(cache, f"{invocation} run"), *_tiers(runs), *_runs(runs)]
     except IndexUnavailable:
         pass  # _index has reported it
     return findings or [Finding("fine", "nothing was found that keeps programs from being shared")]
@@ -143,6 +144,23 @@ def _misses(cache: DiskCache, run: str) -> Iterator[Finding]:
     if stats.wait_timeouts:
         yield Finding("note", f"gave up {counted(stats.wait_timeouts, 'time')} waiting for another process's compile",
                       "raise wait_seconds=")  # fmt: skip
+
+
+def _tiers(runs: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Say what each store below the directory answered in the last run."""
+    for store, answers in runs[0]["settings"].get("tiers", {}).items() if runs else ():
+        hits, misses, faults = (answers.get(outcome, 0) for outcome in (HIT, MISS, FAULT))
+        text = f"{store}, in the last run: {counted(hits, 'hit')}, {counted(misses, 'miss', 'misses')}"
+        if left_alone := answers.get(LEFT_ALONE, 0):
+            text += f", left alone {counted(left_alone, 'time')}"
+        if not faults:
+            is_unasked = not hits + misses + left_alone
+            yield Finding("fine", f"{store} was not asked in the last run" if is_unasked else text)
+            continue
+        first, last = answers[FIRST_FAULT], answers[LAST_FAULT]
+        faulty = f"it {first}" if first == last else f"first it {first}, at last it {last}"
+        yield Finding("fault", f"{text}, {counted(faults, 'fault')}: {faulty}",
+                      "the program went on without it; see that it is there, and open to this user")  # fmt: skip
 
 
 def _runs(runs: list[dict[str, Any]]) -> Iterator[Finding]:

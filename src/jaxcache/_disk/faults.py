@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .._jax.notices import warn
 from .connection import IndexUnavailable
+from .tier_answers import TierAnswers
 
 
 class DiskCacheWarning(RuntimeWarning):
@@ -14,7 +15,12 @@ class DiskCacheWarning(RuntimeWarning):
 
 
 class Faults:
-    """Faults of one directory that one process has met."""
+    """Faults of one directory that one process has met.
+
+    Attributes:
+        last: The last of them; None if there was none.
+        tiers: Answers of the stores below the directory, of which faults are some.
+    """
 
     def __init__(self, path: Path, count: Callable[[], None]) -> None:
         """Name ``path`` in warnings, and call ``count`` for every fault."""
@@ -22,11 +28,13 @@ class Faults:
         self._count = count
         self._lock = threading.RLock()
         self._warned: set[str] = set()
+        self.tiers = TierAnswers()
         self.last: str | None = None
 
     def forget_locks(self) -> None:
         """Make the lock anew in a forked child: another thread of the parent may have held it."""
         self._lock = threading.RLock()
+        self.tiers.forget()
 
     @contextlib.contextmanager
     def guarded(self, done: str) -> Iterator[None]:
@@ -58,6 +66,7 @@ class Faults:
         """Record a fault of a store beside the directory, such as a layer, and warn about the store's first."""
         self.last = f"the {store} {fault}"
         self._count()
+        self.tiers.failed(store, fault)
         self.warn(store, f"the {store} {fault}; the program goes on without it where need be")
 
     def warn(self, subject: str, text: str) -> None:

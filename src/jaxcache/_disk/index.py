@@ -96,6 +96,7 @@ class Index:
         add_counts(db, fingerprint, batch.counts)
         for request in batch.requests:
             self.runs.record_request(fingerprint, settings, request)
+        self.runs.record_settings(settings)
         return unknown
 
     def _adopt(self, db: sqlite3.Connection, hit: Hit) -> None:

@@ -2,12 +2,13 @@
 
 import functools
 import threading
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from .._jax.fast_dispatch import jit_like
+from .._jax.fast_dispatch import function_in, jit_like
 
 
 class _KeyKnown(BaseException):
@@ -44,8 +45,10 @@ def key_of(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     Raises:
         Exception: What ``jax.jit`` raises for such a call before it compiles.
     """
+    if isinstance(fun, types.MethodType):
+        fun, args = fun.__func__, (fun.__self__, *args)
     is_jitted = hasattr(fun, "lower") and hasattr(fun, "__wrapped__")
-    inner: Callable[..., Any] = vars(fun)["__wrapped__"] if is_jitted else fun
+    inner = function_in(fun) if is_jitted else fun
 
     @functools.wraps(inner)
     def closure(*args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from .faults import Faults
 from .files import EntryFiles, EntryId
 from .key_ring import KeyRing
 from .tier import FoundEntry
+from .tier_answers import HIT, MISS
 from .trust import Trust, establish
 
 ROOT_USER = 0  # may run code in everybody's processes anyway, and owns what container images bring
@@ -43,6 +44,7 @@ class Layers:
         self._faults = faults
         self._layers: list[tuple[EntryFiles, Trust]] = []
         for path in check_layers(paths):
+            faults.tiers.expect(f"layer {path}")
             if not path.exists():
                 faults.record_of(f"layer {path}", "is not there, and is left out")
                 continue
@@ -56,10 +58,12 @@ class Layers:
                 content = files.read(entry_id)
                 meta, value = decode(content, key, entry_id.fingerprint, trust.authentication)
             except FileNotFoundError:
+                self._faults.tiers.count(f"layer {files.root}", MISS)
                 continue
             except (EntryFault, OSError) as fault:
                 self._faults.record_of(f"layer {files.root}", f"has an entry that cannot be used ({fault})")
                 continue
+            self._faults.tiers.count(f"layer {files.root}", HIT)
             return FoundEntry(meta, value, content)
         return None
 

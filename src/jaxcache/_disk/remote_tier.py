@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .._remote.no_entry import NoEntry
 from .._remote.urls import check_url
 from .entry_format import Authentication, EntryFault, decode
 from .faults import Faults
@@ -13,7 +14,10 @@ from .files import EntryFiles, EntryId
 from .key_ring import KeyRing
 from .layers import ROOT_USER
 from .tier import FoundEntry
+from .tier_answers import HIT, LEFT_ALONE, MISS
 from .trust import establish
+
+_ANSWERS = {NoEntry.ABSENT: MISS, NoEntry.LEFT_ALONE: LEFT_ALONE}  # a fault is counted where it is told of
 
 
 class RemoteTier:
@@ -56,12 +60,14 @@ class RemoteTier:
             establish(folder, key_file, key_ring=key_ring, owners=owners, argument="remote")
         from .._remote.remote import Remote  # here: it imports asyncio
 
+        self._store = f"remote {address.text}"
+        faults.tiers.expect(self._store)
         self._remote = Remote(
             address,
             publish=publish and (key_ring is None or key_ring.private is not None),
             program=program_name,
             count=count,
-            report=lambda fault: faults.record_of(f"remote {address.text}", fault),
+            report=lambda fault: faults.record_of(self._store, fault),
         )
         self._authentication, self._files, self._faults, self._count = authentication, files, faults, count
         self._bad: set[str] = set()
@@ -76,17 +82,18 @@ class RemoteTier:
         content = self._remote.find(
             fingerprint, entry_id.name, lambda name: self._files.exists(EntryId(fingerprint, name))
         )
-        if content is None:
+        if not isinstance(content, bytes):
+            if content in _ANSWERS:
+                self._faults.tiers.count(self._store, _ANSWERS[content])
             return None
         try:
             meta, value = decode(content, key, fingerprint, self._authentication)
         except EntryFault as fault:
             self._bad.add(entry_id.name)
             self._count("remote_faults")
-            self._faults.record_of(
-                f"remote {self._remote.url.text}", f"has an entry that is not what it should be ({fault})"
-            )
+            self._faults.record_of(self._store, f"has an entry that is not what it should be ({fault})")
             return None
+        self._faults.tiers.count(self._store, HIT)
         return FoundEntry(meta, value, content)
 
     def offer(self, entry_id: EntryId, content: bytes, *, replace: bool) -> None:

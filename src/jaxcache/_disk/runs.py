@@ -21,6 +21,7 @@ class Runs:
         self._database = database
         self._current: tuple[int, int] | None = None  # this process, and the number of its run
         self._recorded = 0
+        self._settings: Mapping[str, object] = {}
 
     def record_request(
         self,
@@ -30,12 +31,20 @@ class Runs:
     ) -> None:
         """Record a request of this process, which begins a run with its first one."""
         if self._current is None or self._current[0] != os.getpid():
-            script = {"script": _utf8(sys.argv[0] if sys.argv else "")}
-            program = _utf8(" ".join(sys.argv))
-            run = self.begin(os.uname().nodename, os.getpid(), program, fingerprint, {**settings, **script})
-            self._current, self._recorded = (os.getpid(), run), 0
+            run = self.begin(
+                os.uname().nodename, os.getpid(), _utf8(" ".join(sys.argv)), fingerprint, _with_script(settings)
+            )
+            self._current, self._recorded, self._settings = (os.getpid(), run), 0, settings
         self._recorded += 1
         self.record(self._current[1], self._recorded, request.key, request.outcome, request.parts)
+
+    def record_settings(self, settings: Mapping[str, object]) -> None:
+        """Record what has changed of this process's settings, such as the answers of tiers, since its run began."""
+        if self._current is None or self._current[0] != os.getpid() or settings == self._settings:
+            return
+        row = (json.dumps(_with_script(settings)), self._current[1])
+        self._database.change(lambda db: db.execute("UPDATE runs SET settings = ? WHERE run = ?", row))
+        self._settings = settings
 
     def begin(self, host: str, pid: int, program: str, fingerprint: str, settings: Mapping[str, object]) -> int:
         return self._database.change(_begin, (time.time(), host, pid, program, fingerprint, json.dumps(dict(settings))))
@@ -70,6 +79,10 @@ def _last(db: sqlite3.Connection) -> list[dict[str, object]]:
         requests = db.execute("SELECT key, outcome, parts FROM requests WHERE run = ?", (run["run"],))
         run["requests"] = {key: (outcome, json.loads(parts)) for key, outcome, parts in requests}
     return runs
+
+
+def _with_script(settings: Mapping[str, object]) -> dict[str, object]:
+    return {**settings, "script": _utf8(sys.argv[0] if sys.argv else "")}
 
 
 def _utf8(text: str) -> str:

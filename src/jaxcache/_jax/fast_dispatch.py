@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .interfaces import jitted_type
+
 NOT_THIS_SIGNATURE: Any = object()  # the answer to a call that was not taught to a table
 _SIGNATURES = 4096  # that a memory holds, the least recently used one goes; jax.jit shares 8192 among all functions
 _NO_OPTIONS = ()  # tells nothing apart in a memory of one function; hashed in C
@@ -46,7 +48,7 @@ def _labelled(data: Any, label: Any, registry: Any) -> Any:
 
 
 def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) -> Any:
-    """Return a copy of a jitted function that asks ``cache_miss``, with a memory of its own.
+    """Return a copy of a jitted function that asks ``cache_miss``, with a memory of its own: one of JAX's own type.
 
     JAX calls ``fun`` where jit is disabled, and frees the memory when ``fun`` goes: it must be the copy's own. JAX
     hashes what the memory is looked up by under a lock, and no Python code may run there: a signal handler or finaliser
@@ -60,9 +62,17 @@ def _copy(jitted: Any, fun: Callable[..., Any], cache_miss: Callable[..., Any]) 
         raise TypeError(f"unknown version {state['version']}")
     memory = type(state["cache"])(_SIGNATURES)
     state.update(fun=fun, cache_miss=cache_miss, cache=memory, global_cache_key=_NO_OPTIONS)
-    copy: Any = type(jitted).__new__(type(jitted))  # pyright: ignore[reportCallIssue]
+    copy: Any = jitted_type.__new__(jitted_type)  # pyright: ignore[reportCallIssue]
     copy.__setstate__(state)
     return copy
+
+
+def function_in(jitted: Any) -> Callable[..., Any]:
+    """Return the function that a jitted one compiles; where that stands in for one of ``jax.jit``, the latter's."""
+    try:
+        return jitted.__getstate__()["fun"]
+    except Exception:  # it is none of jax.jit, or JAX has changed
+        return vars(jitted)["__wrapped__"]
 
 
 def jit_like(jitted: Any, fun: Callable[..., Any]) -> Any:

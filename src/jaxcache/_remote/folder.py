@@ -22,7 +22,9 @@ _DOWNLOADS = 32  # at once
 _UPLOADS = 8
 _AHEAD_BYTES = 256 * 1024**2  # of entries that were fetched and not asked for yet
 _WAITING_BYTES = 256 * 1024**2  # of entries that are to be written
+_LISTING_SECONDS = 0.3  # that a request waits for a listing that is under way, before it asks without one
 _RELIST_SECONDS = 60.0
+_RELIST_FACTOR = 20  # a listing that takes long is made anew the more seldom
 
 
 class Transfer:
@@ -82,12 +84,13 @@ class RemoteFolder:
         self._is_local, self._count, self._report = is_local, count, report
         self._downloads, self._uploads = asyncio.Semaphore(_DOWNLOADS), asyncio.Semaphore(_UPLOADS)
         self._listing: asyncio.Task[dict[str, int] | None] | None = None
-        self._listed_at = 0.0
+        self._listing_since, self._listing_seconds = 0.0, 0.0
         self._ahead: dict[str, tuple[asyncio.Task[bytes | None], Transfer]] = {}
         self._former_run: list[str] | None = None
         self._fetched: set[str] = set()
         self._waiting: dict[str, tuple[bytes, bool]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._uploading: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
         self.finished = 0  # uploads that ended, well or not
 
     # -- reading
@@ -96,7 +99,7 @@ class RemoteFolder:
         """Begin to list the folder, and to fetch what the last run of this program asked for."""
         if self._listing is None:
             self._list()
-            self._start(self._fetch_ahead())
+            _start(self._fetch_ahead(), self._others)
 
     async def fetch(self, name: str, transfer: Transfer) -> bytes | None:
         """Return an entry's bytes, or None if the store has none.
@@ -119,19 +122,21 @@ class RemoteFolder:
     async def probe(self) -> None:
         """Ask a store that was off for a listing, and go on with what waits if it answers."""
         self._list()
-        if await self._sizes() is not None or not self._breaker.is_off:
+        assert self._listing is not None
+        if await asyncio.shield(self._listing) is not None or not self._breaker.is_off:
             for name, (content, replace) in list(self._waiting.items()):
                 self.offer(name, content, replace=replace)
 
     def _list(self) -> None:
-        self._listed_at = monotonic()
+        self._listing_since = monotonic()
         self._listing = asyncio.get_running_loop().create_task(self._read_listing())
 
     def _relist(self) -> None:
         """Look again, now and then, for what others have written."""
-        if monotonic() - self._listed_at >= _RELIST_SECONDS:
-            self._listed_at = monotonic()
-            self._start(self._replace_listing())
+        pause_seconds = max(_RELIST_SECONDS, _RELIST_FACTOR * self._listing_seconds)
+        if monotonic() - self._listing_since >= pause_seconds:
+            self._listing_since = monotonic()
+            _start(self._replace_listing(), self._others)
 
     async def _replace_listing(self) -> None:
         """Take a new listing in the place of the former one, which serves until it is there."""
@@ -140,11 +145,16 @@ class RemoteFolder:
             self._listing = listing
 
     async def _sizes(self) -> dict[str, int] | None:
+        """Return the sizes of the entries by name; None as long as each has to be asked for, without a listing."""
         assert self._listing is not None
-        return await asyncio.shield(self._listing)
+        left = self._listing_since + _LISTING_SECONDS - monotonic()
+        if left > 0 and not self._listing.done():
+            await asyncio.wait({self._listing}, timeout=left)
+        return self._listing.result() if self._listing.done() else None
 
     async def _read_listing(self) -> dict[str, int] | None:
         """Return the sizes of the entries by name; None where each has to be asked for."""
+        started = monotonic()
         try:
             if self._is_listed_by_file:
                 content = await self._read(f"{self._folder}/{LISTING}", Transfer())
@@ -156,6 +166,7 @@ class RemoteFolder:
             self._failed(error)
             return None
         self._breaker.succeeded()
+        self._listing_seconds = monotonic() - started
         return sizes
 
     async def _fetch_ahead(self) -> None:
@@ -165,16 +176,29 @@ class RemoteFolder:
             self._failed(error)
             return
         self._former_run = decode_manifest(content or b"")
-        sizes, ahead_bytes = await self._sizes() or {}, 0
+        under_way: set[asyncio.Task[bytes | None]] = set()
+        ahead_bytes = 0
         for name in self._former_run:
-            ahead_bytes += sizes.get(name, 0)
-            if ahead_bytes > _AHEAD_BYTES:
+            sizes = await self._sizes()
+            if (sizes is not None and name not in sizes) or self._need_not_be_fetched_ahead(name):
+                continue
+            ahead_bytes += 0 if sizes is None else sizes[name]
+            if ahead_bytes > _AHEAD_BYTES or self._breaker.is_off:
                 return
-            if name in sizes and name not in self._ahead and name not in self._fetched and not self._is_local(name):
-                transfer = Transfer()
-                task = asyncio.get_running_loop().create_task(self._download(name, transfer))
-                task.add_done_callback(_look_at_exception)
-                self._ahead[name] = (task, transfer)
+            under_way.add(self._download_ahead(name))
+            if sizes is None and len(under_way) >= _DOWNLOADS:  # it shows only now how large they are
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                ahead_bytes += sum(_received_bytes(task) for task in done)
+
+    def _need_not_be_fetched_ahead(self, name: str) -> bool:
+        return name in self._ahead or name in self._fetched or self._is_local(name)
+
+    def _download_ahead(self, name: str) -> "asyncio.Task[bytes | None]":
+        transfer = Transfer()
+        task = asyncio.get_running_loop().create_task(self._download(name, transfer))
+        task.add_done_callback(_look_at_exception)
+        self._ahead[name] = (task, transfer)
+        return task
 
     async def _download(self, name: str, transfer: Transfer) -> bytes | None:
         async with self._downloads:
@@ -203,7 +227,7 @@ class RemoteFolder:
             self._report("is slower than this program compiles: not all is published")
             return
         self._waiting[name] = (content, replace)
-        self._start(self._publish(name, content, replace))
+        _start(self._publish(name, content, replace), self._uploading)
 
     async def _publish(self, name: str, content: bytes, replace: bool) -> None:
         async with self._uploads:
@@ -230,8 +254,8 @@ class RemoteFolder:
 
     async def finish(self) -> None:
         """Wait for what is being written, and write the manifest of this run if it differs from the last one's."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._uploading:
+            await asyncio.wait(set(self._uploading))
         names = list(self._asked)
         if self._breaker.is_off or not names or names == self._former_run:
             return
@@ -250,14 +274,20 @@ class RemoteFolder:
         """Bytes of the largest of them."""
         return max((len(content) for content, _ in list(self._waiting.values())), default=0)
 
-    def _start(self, request: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(request)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _failed(self, error: RemoteUnavailable) -> None:
         self._breaker.failed()
         self._report(str(error))
+
+
+def _start(request: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Run a request in the background, and keep it from being collected."""
+    task = asyncio.get_running_loop().create_task(request)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _received_bytes(task: "asyncio.Task[bytes | None]") -> int:
+    return len(task.result() or b"") if not task.cancelled() and task.exception() is None else 0
 
 
 def _look_at_exception(task: "asyncio.Task[bytes | None]") -> None:

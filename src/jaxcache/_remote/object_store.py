@@ -1,8 +1,10 @@
 """ObjectStore: the few requests to S3, GCS, Azure, HTTP or a folder that jaxcache makes, by obstore.
 
-Alone knows obstore. Credentials come from the provider's own chain: environment, workload identity, instance metadata.
+Alone knows obstore, but for credentials of AWS in files (``aws_profiles``). Others come from the provider's own chain:
+environment, workload identity, instance metadata.
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -12,15 +14,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from .aws_profiles import ProfileCredentials, can_read_profiles, has_profile
 from .urls import RemoteUrl
 
 _CONNECT_SECONDS = 1.0
 _REQUEST_SECONDS = 120.0
 _STALLED_SECONDS = 5.0
 _RETRIES = 1
+_DELETED_AT_ONCE = 16
 _CHUNK_BYTES = 1024**2
+_END_CHARACTERS = 150
 _QUERY = re.compile(r"\?[^\s)]*")
-_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"), "az": ("AZURE_ENDPOINT",)}
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_ENDPOINT",),
+}
 
 
 class RemoteUnavailable(Exception):
@@ -37,7 +46,11 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """One object store. Every method may raise :class:`RemoteUnavailable`."""
+    """One object store. Every method may raise :class:`RemoteUnavailable`.
+
+    Attributes:
+        hint: Advice for who reads of a fault; empty if there is none.
+    """
 
     def __init__(self, url: RemoteUrl) -> None:
         """Prepare requests to ``url``; nothing is asked yet.
@@ -54,6 +67,7 @@ class ObjectStore:
             raise ImportError(f"remote={url.text!r} needs obstore: pip install 'jaxcache[remote]'") from error
         self._obstore: Any = obstore
         self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.hint = ""
         self._exists: type[Exception] = AlreadyExistsError
         self._faults: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
         is_http = url.text.startswith("http:") or any(
@@ -78,9 +92,18 @@ class ObjectStore:
             elif url.scheme == "https":
                 self._store = HTTPStore.from_url(url.text, client_options=client, retry_config=retries)
             else:
-                self._store = from_url(url.text, client_options=client, retry_config=retries)
-        except (BaseError, OSError, TypeError) as error:
+                self._store = from_url(url.text, client_options=client, retry_config=retries, **self._provider(url))
+        except (BaseError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"remote={url.text!r} cannot be used: {first_line(error)}") from error
+
+    def _provider(self, url: RemoteUrl) -> Any:
+        """Return what finds credentials in place of obstore, where these are in files that obstore does not read."""
+        if url.scheme != "s3" or not has_profile():
+            return {}
+        if not can_read_profiles():
+            self.hint = "; credentials in files, such as those of AWS_PROFILE, are read if boto3 is installed"
+            return {}
+        return {"credential_provider": ProfileCredentials()}
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of an object, of which the first is empty; nothing if there is no object."""
@@ -114,8 +137,17 @@ class ObjectStore:
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that are gone are no fault."""
-        with self._told_as_unavailable("objects cannot be deleted"), contextlib.suppress(FileNotFoundError):
-            await self._under(self._obstore.delete_async(self._store, list(names)))
+        with self._told_as_unavailable("objects cannot be deleted"):
+            try:
+                await self._under(self._obstore.delete_async(self._store, list(names)))
+            except FileNotFoundError:  # it ends a deletion where a store takes one name at a time
+                turns = asyncio.Semaphore(_DELETED_AT_ONCE)
+                await asyncio.gather(*(self._delete_if_there(name, turns) for name in names))
+
+    async def _delete_if_there(self, name: str, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            with contextlib.suppress(FileNotFoundError):
+                await self._under(self._obstore.delete_async(self._store, name))
 
     @property
     def is_idle(self) -> bool:
@@ -136,10 +168,14 @@ class ObjectStore:
         try:
             yield
         except self._faults as error:
-            raise RemoteUnavailable(f"{fault} ({first_line(error)})") from error
+            raise RemoteUnavailable(f"{fault} ({first_line(error)}{self.hint})") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error in one line, without what an address has after its question mark, which may be a credential."""
+    """Return an error in one line, without what an address has after its question mark, which may be a credential.
+
+    Of a long one both ends are kept: the first says what was to be done, the last which status the server returned.
+    """
     lines = str(error).strip().splitlines()
-    return _QUERY.sub("", lines[0] if lines else type(error).__name__)[:300]
+    line = _QUERY.sub("", lines[0] if lines else type(error).__name__)
+    return line if len(line) <= 2 * _END_CHARACTERS else f"{line[:_END_CHARACTERS]} … {line[-_END_CHARACTERS:]}"

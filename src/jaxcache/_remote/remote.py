@@ -10,6 +10,7 @@ from .._primitives.counted import counted_entries
 from .breaker import Breaker
 from .event_loop import EventLoop
 from .folder import RemoteFolder, Transfer
+from .no_entry import NoEntry
 from .object_store import ObjectStore, RemoteUnavailable, first_line
 from .urls import RemoteUrl
 
@@ -55,8 +56,8 @@ class Remote:
         """Note that this program asks for an entry, in whatever tier it is: its next run will, too."""
         self._asked[name] = None
 
-    def find(self, folder: str, name: str, is_local: Callable[[str], bool]) -> bytes | None:
-        """Return an entry's bytes; None if there is none, or the store is off or not waited for any longer.
+    def find(self, folder: str, name: str, is_local: Callable[[str], bool]) -> bytes | NoEntry:
+        """Return an entry's bytes, or why there are none.
 
         Args:
             folder: Of the store; the same in every call.
@@ -66,14 +67,15 @@ class Remote:
         transfer = Transfer()
         try:
             if not self._is_usable():
-                return None
-            return self._wait(self._loop.submit(self._fetch(folder, name, is_local, transfer)), transfer)
+                return NoEntry.LEFT_ALONE
+            content = self._wait(self._loop.submit(self._fetch(folder, name, is_local, transfer)), transfer)
+            return NoEntry.ABSENT if content is None else content
         except RemoteUnavailable as error:
             self._report(str(error))
         except Exception as error:  # a defect of ours, or the end of the interpreter
             self._breaker.failed()
             self._report(f"cannot be asked ({type(error).__name__}: {first_line(error)})")
-        return None
+        return NoEntry.FAULT
 
     async def _fetch(self, folder: str, name: str, is_local: Callable[[str], bool], transfer: Transfer) -> bytes | None:
         return await self._in(folder, is_local).fetch(name, transfer)
@@ -86,7 +88,9 @@ class Remote:
             left = patience + transfer.received_bytes / _LEAST_BYTES_A_SECOND - waited
             if left <= 0:
                 self._breaker.waited_in_vain(waited)
-                raise RemoteUnavailable(f"has not answered for {waited:.1f} s, and is left alone for a while")
+                raise RemoteUnavailable(
+                    f"has not answered for {waited:.1f} s, and is left alone for a while{self._store.hint}"
+                )
             try:
                 return request.result(min(left, _LOOK_SECONDS))
             except TimeoutError:

@@ -1,0 +1,73 @@
+"""The commands over servers of S3 and GCS: push, pull, stats and gc, and what refuses them."""
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from jaxcache._cli.commands import main
+from jaxcache._remote.object_store import ObjectStore
+from jaxcache._remote.urls import check_url
+from jaxcache._tiers import sync
+
+pytest.importorskip("obstore")
+
+
+@pytest.fixture
+def local(open_cache, tmp_path):
+    with open_cache("local") as cache:
+        for number in range(4):
+            cache.put(f"jit_f{number}-1", bytes([number]) * 1000, 2.0)
+    return tmp_path / "local"
+
+
+@pytest.fixture
+def told(capsys):
+    def run(*arguments):
+        code = main([*map(str, arguments)])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def test_a_bucket_is_filled_read_told_of_and_cleaned(told, local, bucket, open_cache, tmp_path, monkeypatch):
+    assert told("push", "--dir", local, bucket)[1].startswith("pushed 4 entries")
+    assert told("push", "--dir", local, bucket)[1] == "pushed 0 entries, 0 B; already there: 4\n"
+    with open_cache("other") as other:
+        pass
+    code, text = told("pull", "--dir", tmp_path / "other", bucket)
+    assert (code, text.startswith("pulled 4 entries")) == (0, True)
+    assert {path.read_bytes() for path in other.path.rglob("*.entry")} == {
+        path.read_bytes() for path in local.rglob("*.entry")
+    }
+    assert json.loads(told("stats", "--dir", local, "--remote", bucket, "--json")[1])["remote"]["entries"] == 4
+    assert told("gc", bucket, "--older-than", "0s")[1].startswith("removed 0 entries")  # all are of the last hour
+    later = time.time() + 40 * 86400
+    monkeypatch.setattr(sync, "time", SimpleNamespace(time=lambda: later))
+    assert told("gc", bucket, "--limit", "3KB")[1].startswith("removed 2 entries")
+    assert told("gc", bucket, "--older-than", "30d")[1].startswith("removed 2 entries")
+    assert told("gc", bucket, "--older-than", "30d")[1].startswith("removed 0 entries")
+
+
+def test_what_another_has_deleted_keeps_nothing_from_being_deleted(bucket):
+    async def fill_and_delete():
+        store = ObjectStore(check_url(bucket))
+        names = [f"f/{number}" for number in range(60)]
+        for name in names[30:]:
+            await store.put(name, b"x", replace=False)
+        await store.delete(names)
+        return await store.list("f")
+
+    assert asyncio.run(fill_and_delete()) == []
+
+
+@pytest.mark.parametrize("command", ["push", "pull", "gc"])
+def test_what_a_bucket_refuses_ends_a_command_with_one_line(told, local, bucket, proxy, command):
+    proxy.behaviour = "refuse"
+    words = ["--older-than", "1d"] if command == "gc" else ["--dir", local]
+    code, text = told(command, bucket, *words)
+    assert (code, "403" in text, len(text.splitlines())) == (2, True, 1), text
+    assert "testing" not in text  # the credentials

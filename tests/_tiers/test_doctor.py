@@ -1,0 +1,72 @@
+"""What doctor says of layers and object stores: what each answered in the last run, in a line."""
+
+import os
+
+import pytest
+
+from jaxcache._disk.doctor import examine
+
+
+@pytest.fixture
+def findings(open_cache):
+    """Findings that name a store, of a directory by its name, as pairs of severity and text."""
+
+    def examined(name):
+        with open_cache(name, eviction=None) as cache:
+            found = examine(cache, None)
+        return [(each.severity, each.text) for each in found if each.text.startswith(("layer", "remote"))]
+
+    return examined
+
+
+def ask(cache, *keys):
+    for key in keys:
+        if cache.get(key) is None:
+            cache.put(key, b"value", 1.0)
+
+
+def test_each_layer_has_a_line_of_its_hits_misses_and_faults(open_cache, findings, tmp_path, logged_warnings):
+    for name, keys in [("first", ["jit_a-1", "jit_bad-1"]), ("second", ["jit_b-1"]), ("unasked", [])]:
+        with open_cache(name) as cache:
+            ask(cache, *keys)
+    (bad,) = [path for path in (tmp_path / "first").rglob("*.entry") if b"jit_bad-1" in path.read_bytes()[:500]]
+    os.truncate(bad, 100)
+    layers = [tmp_path / name for name in ("first", "second", "gone")]
+    with open_cache("local", layers=layers) as cache:
+        ask(cache, "jit_a-1", "jit_b-1", "jit_c-1", "jit_bad-1")
+    first, second, gone = findings("local")
+    assert first[0] == "fault"
+    assert f"layer {layers[0]}, in the last run: 1 hit, 2 misses, 1 fault: it has an" in first[1]
+    assert second == ("fine", f"layer {layers[1]}, in the last run: 1 hit, 2 misses")
+    assert gone == ("fault", f"layer {layers[2]}, in the last run: 0 hits, 0 misses, 1 fault: "
+                    "it is not there, and is left out")  # fmt: skip
+    with open_cache("local", layers=[tmp_path / "first"]) as again:  # the last run is another one now
+        ask(again, "jit_c-1")
+    assert findings("local") == [("fine", f"layer {layers[0]} was not asked in the last run")]
+    logged_warnings.clear()
+
+
+@pytest.mark.parametrize("store_server", ["s3"], indirect=True)
+def test_a_store_has_a_line_that_says_when_it_was_left_alone_and_why(
+    open_cache, findings, bucket, proxy, logged_warnings
+):
+    with open_cache("one", remote=bucket) as cache:
+        ask(cache, "jit_a-1", "jit_b-1")
+    assert findings("one") == [("fine", f"remote {bucket}, in the last run: 0 hits, 2 misses")]
+    with open_cache("two", remote=bucket) as cache:
+        ask(cache, "jit_a-1", "jit_c-1")
+    assert findings("two") == [("fine", f"remote {bucket}, in the last run: 1 hit, 1 miss")]
+    proxy.behaviour = "refuse"
+    with open_cache("three", remote=bucket) as cache:
+        ask(cache, *(f"jit_{number}-1" for number in range(20)))
+    ((severity, text),) = findings("three")
+    assert severity == "fault"
+    assert "0 hits, 0 misses, left alone " in text
+    assert ("403" in text, "at last it did not take" in text) == (True, True)
+    logged_warnings.clear()
+
+
+def test_without_tiers_there_is_no_line(open_cache, findings):
+    with open_cache("local") as cache:
+        ask(cache, "jit_a-1")
+    assert findings("local") == []
