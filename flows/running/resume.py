@@ -25,6 +25,7 @@ from ..planning.errors import UsageError
 from ..planning.invocation import command_of
 from ..planning.overrides import join_lists, split_lists
 from ..planning.plan import Plan
+from ..workers.slurm.submission import check_not_under_way
 
 _RESUME = "sweep.resume="
 _INTERRUPTED = (None, "interrupted")
@@ -45,6 +46,8 @@ def claim(plan: Plan) -> Path:
         resumed = resumed_directory(plan)
         if resumed is None:
             _print_if_sources_changed(plan)
+        if resumed is not None:
+            check_not_under_way(resumed)
         directory = resumed or _new_directory(plan)
         hold(directory)
         if resumed is None:
