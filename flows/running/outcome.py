@@ -19,7 +19,7 @@ from . import crashed_runs, resume
 LEFT = "left; the jobs go on"  # message of a flow run whose sweep goes on without it
 
 
-def run_watched(run_flow: Callable[[], Any], directory: Path, started: float, quiet: bool) -> int:
+def run_watched(run_flow: Callable[[], Any], directory: Path, started: float | None, quiet: bool) -> int:
     """Run the sweep's flow while a watchdog looks after its server; return the exit code."""
 
     def leave(directory: Path) -> int:
@@ -55,8 +55,15 @@ def _close_record(directory: Path) -> None:
         crashed_runs.close_from_elsewhere(manifest.run_url)
 
 
-def print_outcome(directory: Path, started: float, quiet: bool, problem: str | None = None) -> int:
-    """Print a sweep's summary and its problem, if any; return the exit code."""
+def print_outcome(directory: Path, started: float | None, quiet: bool, problem: str | None = None) -> int:
+    """Print a sweep's summary and its problem, if any; return the exit code.
+
+    Args:
+        directory: Directory of the sweep.
+        started: When this command was started, by ``time.perf_counter``; None for what the sweep itself has taken.
+        quiet: Whether to print the last lines alone.
+        problem: What went wrong.
+    """
     if not (directory / MANIFEST).exists():
         print(f"sweep: {problem}", file=sys.stderr)
         return 1
@@ -67,7 +74,9 @@ def print_outcome(directory: Path, started: float, quiet: bool, problem: str | N
     console = terminal()
     if not quiet:
         print_summary(results, console)
-    console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
+    taken = results.manifest.wall_seconds if results.manifest and started is None else None
+    seconds = time.perf_counter() - started if started is not None else taken or 0.0
+    console.print(f"{headline(results)} in {seconds:.0f} s.", highlight=False)
     console.print(f"Report: {directory / PAGE}", highlight=False, soft_wrap=True)
     if ended is None:
         print(resume.advice(directory), file=sys.stderr)

@@ -107,18 +107,16 @@ def _attach(directory: Path, quiet: bool) -> int:
 
         files = SlurmFiles(directory)
         plan, _ = files.load_plan()
-        manifest, submission = resume.read_manifest(directory), files.submission()
-        if manifest is None or submission is None:
+        manifest = resume.read_manifest(directory)
+        if manifest is None or files.submission() is None:
             raise UsageError(
                 f"{directory} has no jobs of SLURM; to run what is left of it: {resume.command(directory)}"
             )
         resume.hold(directory)
-        seconds = manifest.wall_seconds if manifest.ended is not None else time.time() - submission.submitted_at
-        started = time.perf_counter() - (seconds or 0.0)
         if manifest.ended is not None and manifest.reported and manifest.run_url is not None:
             from .outcome import print_outcome
 
-            return print_outcome(directory, started, quiet)
+            return print_outcome(directory, None, quiet)
         if problem := find_server(plan.server.idle_hours):
             raise UsageError(problem)
 
@@ -128,7 +126,7 @@ def _attach(directory: Path, quiet: bool) -> int:
     def run_flow() -> Any:
         return attached_sweep(str(directory), quiet=quiet, return_state=True)
 
-    return run_watched(run_flow, directory, started, quiet)
+    return run_watched(run_flow, directory, None, quiet)
 
 
 def _status(directory: Path) -> int:
