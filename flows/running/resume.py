@@ -182,13 +182,20 @@ def advice(directory: Path) -> str:
 
 
 def saved_words(words: list[str]) -> list[str]:
-    """Return the overrides of the sweep that ``sweep.resume=<directory>`` names, with ``words`` added to each list."""
+    """Return the overrides of the sweep that ``sweep.resume=<directory>`` names, with ``words`` added to each list.
+
+    Another runner comes without the settings of the one before.
+    """
     word = next(word for word in words if word.startswith(_RESUME))
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
     saved = () if manifest is None else manifest.words
     replaced = {word.partition("=")[0] for word in words}
+    others = ("runner.",) if "runner" in replaced else ()
     return join_lists(
-        [*(word for word in overrides if word.partition("=")[0] not in replaced), *words]
+        [
+            *(word for word in overrides if word.partition("=")[0] not in replaced and not word.startswith(others)),
+            *words,
+        ]
         for overrides in split_lists(saved)
     )
 

@@ -13,6 +13,7 @@ from ..planning.invocation import command_of
 from ..workers.slurm.commands import check_commands
 from .signals import leave_on_interrupt
 
+_POLL_SECONDS = 0.5
 _CANCEL_SECONDS = 60.0  # SLURM gives jobs half a minute to end
 _LEFT = "Interrupted; nothing was changed."
 _WORDS = {
@@ -51,6 +52,8 @@ def submit_sweep(overrides: tuple[str, ...], config_name: str, config_dir: str |
     """
     check_commands()  # before JAX is imported, which takes a second
 
+    from jaxcache.lab.counted import counted
+
     from ..planning.plan import check_directories, make_plan
     from ..workers.slurm.submission import check_fits
 
@@ -58,11 +61,9 @@ def submit_sweep(overrides: tuple[str, ...], config_name: str, config_dir: str |
     check_fits(plan)
     check_directories(plan)
     directory, submission = _submit(plan)
-    jobs = submission.rounds[0]
     if not quiet:
-        references = "" if jobs.references is None else f"job {jobs.references} runs the references, "
-        trials = f"{len(plan.trials):,} trial{'s' if len(plan.trials) > 1 else ''}"
-        print(f"Submitted {trials}: {references}job {jobs.trials} the trials, job {jobs.report} makes the report.")
+        jobs = ", ".join(f"{job} {name}" for name, job in submission.rounds[0].jobs.items())
+        print(f"Submitted {counted(len(plan.trials), 'trial')} to SLURM, as jobs {jobs}.")
     for text, action in (("Watch it:", "attach"), ("Look once:", "status"), ("Stop it:", "cancel")):
         print(f"{text:<10} {_command(action, directory)}")
     return 0
@@ -193,13 +194,10 @@ def _status_lines(files: Any, plan: Any, counts: Counter[str], jobs: list[Any]) 
 
 def _role(files: Any, job: str) -> str:
     """Return what a job is for."""
-    submission, number = files.submission(), job.partition("_")[0]
-    roles = {
-        number: role
-        for each in (submission.rounds if submission else ())
-        for number, role in ((each.references, "references"), (each.trials, "trials"), (each.report, "report"))
-    }
-    return roles.get(number, "job")
+    submission = files.submission()
+    rounds = submission.rounds if submission else ()
+    roles = {number: name for each in rounds for name, number in each.jobs.items()}
+    return roles.get(job.partition("_")[0], "job")
 
 
 def _cancel(directory: Path) -> int:
@@ -213,7 +211,7 @@ def _cancel(directory: Path) -> int:
 
     files = SlurmFiles(directory)
     files.load_plan()  # which refuses a directory that is none of SLURM's
-    jobs = jobs_under_way(directory)
+    submission, jobs = files.submission(), jobs_under_way(directory)
     if not jobs:
         print(f"No job of {directory} is left.")
         return 0
@@ -223,7 +221,9 @@ def _cancel(directory: Path) -> int:
             commands.cancel(sorted({job.job.partition("_")[0] for job in left}))
         except commands.SlurmError as error:
             raise UsageError(f"scancel refused ({error})") from error
-        time.sleep(0.5)
+        time.sleep(_POLL_SECONDS)
+    if not left and submission is not None:
+        files.save_submission(submission.model_copy(update={"is_over": True}))
     print(f"Cancelled {names_of(jobs)}; finished trials are kept. To go on: {resume.command(directory)}")
     if left:
         print(f"sweep: {names_of(left)} did not end yet", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A SLURM of the tests' own on this machine: munge, controller and one node of two cores, in a directory, on free ports."""
+"""A SLURM of the tests' own: munge, controller and one node of two cores, in a directory, on free ports."""
 
 import contextlib
 import getpass

@@ -52,23 +52,15 @@ class Round(BaseModel):
     """Jobs that were submitted together.
 
     Attributes:
-        references: Id of the job that runs the references; None if all are there.
-        trials: Id of the array whose tasks run trials.
-        report: Id of the job that submits the next round, or makes the report.
+        jobs: Ids by what the jobs are for: ``references`` if some are missing, ``trials`` for the array whose tasks run
+            them, ``report`` for the job that submits the next round or makes the report.
         claims: Number of claims when it was submitted: a round that has added none has done nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    references: str | None
-    trials: str
-    report: str
-    claims: int = 0
-
-    @property
-    def jobs(self) -> tuple[str, ...]:
-        """Ids of all jobs."""
-        return tuple(job for job in (self.references, self.trials, self.report) if job is not None)
+    jobs: dict[str, str]
+    claims: int
 
 
 class Submission(BaseModel):
@@ -90,7 +82,7 @@ class Submission(BaseModel):
     @property
     def jobs(self) -> tuple[str, ...]:
         """Ids of all jobs."""
-        return tuple(job for each in self.rounds for job in each.jobs)
+        return tuple(job for each in self.rounds for job in each.jobs.values())
 
 
 class Node(BaseModel):

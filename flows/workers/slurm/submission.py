@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxcache.lab.layout import REFERENCE, REFERENCES
+from jaxcache.lab.layout import REFERENCE, REFERENCES, SLURM
 from jaxcache.lab.running.job import allowed_seconds
 
 from ...planning.errors import UsageError
@@ -81,31 +81,37 @@ def submit(plan: Plan, directory: Path, wall_seconds_before: float = 0.0) -> Sub
 
 
 def submit_round(plan: Plan, files: SlurmFiles, submission: Submission) -> Submission:
-    """Submit a round of jobs, and note it in the sweep's directory.
+    """Submit a round of jobs, each noted in the sweep's directory at once, so that none is lost sight of.
 
     Raises:
         SlurmError: If sbatch refuses one; those before are cancelled.
     """
+    jobs: dict[str, str] = {}
+    claims = Claims(files.claims).count()
+    noted = submission
+    try:
+        for name, tasks in _tasks(plan, files).items():
+            before = list(jobs.values())[-1:]
+            options = [*_options(plan, files, name), *tasks, *(f"--dependency=afterany:{job}" for job in before)]
+            jobs[name] = commands.submit(files.directory / f"{name}.sh", options)
+            noted = submission.model_copy(
+                update={"rounds": (*submission.rounds, Round(jobs=dict(jobs), claims=claims))}
+            )
+            files.save_submission(noted)
+    except SlurmError:
+        commands.cancel(jobs.values())
+        files.save_submission(submission)
+        raise
+    return noted
+
+
+def _tasks(plan: Plan, files: SlurmFiles) -> dict[str, list[str]]:
+    """Return the jobs of a round in their order, each with the option for the tasks of its array, if it is one."""
     runner, programs = slurm_runner(plan), {planned.program_id for planned in plan.trials}
     missing = sum(not _has_reference(plan, files.sweep_directory, program_id) for program_id in programs)
-    jobs: list[str] = []
-    try:
-        if missing:
-            references = [*_options(plan, files, "references"), f"--array=0-{min(missing, runner.jobs) - 1}"]
-            jobs.append(commands.submit(files.directory / "references.sh", references))
-        most = f"%{runner.max_running}" if runner.max_running else ""
-        trials = [*_options(plan, files, "trials"), f"--array=0-{min(len(plan.trials), runner.jobs) - 1}{most}"]
-        jobs.append(commands.submit(files.directory / "trials.sh", [*trials, *_after(jobs)]))
-        last = [*_options(plan, files, "report"), *_after(jobs[-1:])]
-        jobs.append(commands.submit(files.directory / "report.sh", last))
-    except SlurmError:
-        commands.cancel(jobs)
-        raise
-    references_job = jobs[0] if missing else None
-    new = Round(references=references_job, trials=jobs[-2], report=jobs[-1], claims=Claims(files.claims).count())
-    submission = submission.model_copy(update={"rounds": (*submission.rounds, new)})
-    files.save_submission(submission)
-    return submission
+    most = f"%{runner.max_running}" if runner.max_running else ""
+    references = {"references": [f"--array=0-{min(missing, runner.jobs) - 1}{most}"]} if missing else {}
+    return {**references, "trials": [f"--array=0-{min(len(plan.trials), runner.jobs) - 1}{most}"], "report": []}
 
 
 def jobs_under_way(directory: Path) -> list[JobState]:
@@ -121,7 +127,8 @@ def jobs_under_way(directory: Path) -> list[JobState]:
         return commands.active_jobs(submission.jobs)
     except SlurmError as error:
         raise UsageError(
-            f"{directory} was submitted to SLURM, which does not say whether its jobs run ({error})"
+            f"{directory} was submitted to SLURM, which does not say whether its jobs run ({error}); run this where "
+            f"squeue answers or, if they have ended, remove {directory / SLURM}"
         ) from error
 
 
@@ -131,6 +138,9 @@ def check_not_under_way(directory: Path) -> None:
     Raises:
         UsageError: If some do.
     """
+    submission = SlurmFiles(directory).submission()
+    if submission is not None and submission.is_over:  # its last job may be at the report, and locks the directory
+        return
     if jobs := jobs_under_way(directory):
         raise UsageError(
             f"this very sweep is under way in {directory}, as {names_of(jobs)} of SLURM; watch it with: "
@@ -146,10 +156,6 @@ def names_of(jobs: list[JobState]) -> str:
 def attach_command(directory: Path, word: str = "attach") -> str:
     """Return the command that attaches to a sweep, or ``status`` or ``cancel`` in its place."""
     return f"{command_of('sweep')} {word} {shlex.quote(str(directory))}"
-
-
-def _after(jobs: list[str]) -> list[str]:
-    return [f"--dependency=afterany:{':'.join(jobs)}"] if jobs else []
 
 
 def _has_reference(plan: Plan, directory: Path, program_id: str) -> bool:
