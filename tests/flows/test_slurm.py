@@ -18,6 +18,7 @@ import pytest
 from flows.planning.errors import UsageError
 from flows.planning.plan import make_plan
 from flows.planning.runners import SlurmRunner
+from flows.sweep import main
 from flows.workers.slurm.claims import Claim, Claims
 from flows.workers.slurm.commands import JobState
 from flows.workers.slurm.submission import check_fits
@@ -233,10 +234,11 @@ def test_without_slurms_commands_nothing_starts(prefect_home, tmp_path):
 
 
 @pytest.mark.parametrize("action", ["attach", "status", "cancel"])
-def test_a_directory_without_a_submitted_sweep_is_refused(action, slurm, prefect_home, tmp_path):
-    done = follow(slurm, prefect_home, action, tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == f"sweep: {tmp_path} is not the directory of a sweep that was submitted with runner=slurm\n"
+@pytest.mark.usefixtures("slurm")
+def test_a_directory_without_a_submitted_sweep_is_refused(action, tmp_path, capsys):
+    assert main([action, str(tmp_path)]) == 2
+    refusal = f"sweep: {tmp_path} is not the directory of a sweep that was submitted with runner=slurm\n"
+    assert capsys.readouterr().err == refusal
 
 
 def runner_of(*words):
