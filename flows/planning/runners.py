@@ -167,9 +167,14 @@ class SlurmRunner(RunnerLimits):
         """Largest number of trials that run at a time: in each job one, or one on each of its GPUs."""
         return min(self.jobs, self.max_running or self.jobs) * max(1, self.gpus_per_node)
 
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Whether jobs get GPUs; those of a node that were not asked for are others'."""
+        return self.gpus_per_node > 0 or any("gpu" in word for word in self.sbatch_arguments)
+
     @model_validator(mode="after")
     def _check_gpus(self) -> Self:
-        if self.device == "gpu" and not self.gpus_per_node and not any("gpu" in word for word in self.sbatch_arguments):
+        if self.device == "gpu" and not self.asks_for_gpus:
             raise ValueError("runner.device is gpu, but no GPU is asked for; write runner.gpus_per_node=1")
         if self.device == "cpu" and self.gpus_per_node:
             raise ValueError(

@@ -45,10 +45,10 @@ def slurm():
         shutil.rmtree(home, ignore_errors=True)
 
 
-def submit(slurm, home, outputs, *words):
+def submit(slurm, home, outputs, *words, **more):
     """Submit a sweep; return its directory."""
     words = (*words, *SLURM, f"sweep.directory={outputs}")
-    done = command(home, "sweep", *words, **slurm.environment)
+    done = command(home, "sweep", *words, **slurm.environment, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return newest(outputs)
@@ -63,7 +63,7 @@ def wait_for(is_so, seconds=120):
     while time.monotonic() < deadline:
         if answer := is_so():
             return answer
-        time.sleep(0.05)
+        time.sleep(0.2)
     raise TimeoutError
 
 
@@ -122,8 +122,9 @@ def test_a_sweep_decides_as_the_local_runner_does_and_prefect_has_its_record(
     assert again.stdout.startswith("4 of 4 trials succeeded in ")
 
 
-def test_put_back_cancelled_and_killed_trials_are_finished_by_other_jobs_and_once(slurm, prefect_home, tmp_path):
-    sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, "seed=0,1", "eviction=lru,gdsf")
+def test_put_back_and_killed_trials_are_finished_by_other_jobs_and_once(slurm, server, prefect_home, tmp_path):
+    words = (*COMPILING, "eviction=lru,gdsf")
+    sweep = submit(slurm, prefect_home, tmp_path, *words, PREFECT_API_URL=server)
     wait_for(lambda: len(trial_processes(sweep)) == 2 and len(claims_of(sweep)) == 2)
 
     running, (name, claim) = trial_processes(sweep), min(claims_of(sweep).items(), key=lambda item: item[1]["job"])
@@ -141,13 +142,14 @@ def test_put_back_cancelled_and_killed_trials_are_finished_by_other_jobs_and_onc
         for path in sweep.glob("trials/*/result.json"):
             written = path.stat().st_mtime_ns, path.stat().st_ino
             assert seen.setdefault(path, written) == written
-        time.sleep(0.05)
+        time.sleep(0.2)
     status = follow(slurm, prefect_home, "status", sweep)
     assert status.returncode == 0, status.stdout + status.stderr
-    assert "4 done · 0 failed · 0 running · 0 waiting; 2 of 2 references" in status.stdout
-    assert len(claims_of(sweep)) == 6  # four trials, one put back, one that died
+    assert "2 done · 0 failed · 0 running · 0 waiting; 1 of 1 references" in status.stdout
+    assert len(claims_of(sweep)) == 4  # two trials, one put back, one that died
     begun_again = [name for name in claims_of(sweep) if not name.endswith(".0")]
     assert len(begun_again) == 2
+    assert flow_run_of(server, sweep)["state"]["type"] == "COMPLETED"  # kept by the last job, which reaches the server
     assert all(each["status"] == "completed" for each in results(sweep).values())
     assert json.loads((sweep / "sweep.json").read_text())["ended"] == "completed"
     assert (sweep / "report.html").exists()
@@ -194,6 +196,18 @@ def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 of 4 trials succeeded" in done.stdout
     assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_trials_whose_reference_fails_have_failed_with_its_reason(slurm, prefect_home, tmp_path):
+    sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.timeout_seconds=0.1")
+    wait_for(lambda: not slurm.jobs())
+    status = follow(slurm, prefect_home, "status", sweep)
+    assert status.returncode == 1
+    assert "0 done · 2 failed · 0 running · 0 waiting; 0 of 1 references" in status.stdout
+    reason = "its reference run failed: took more than 0.1 s; raise runner.timeout_seconds or shorten the trial"
+    assert {each["reason"] for each in results(sweep).values()} == {reason}
+    assert len(claims_of(sweep)) == 2
+    assert json.loads((sweep / "sweep.json").read_text())["ended"] == "failed"
 
 
 def test_what_sbatch_refuses_is_one_line_in_its_own_words_and_leaves_nothing(slurm, prefect_home, tmp_path):

@@ -25,7 +25,7 @@ def node_devices(runner: SlurmRunner) -> list[Device]:
     Raises:
         ValueError: If a GPU is asked for and there is none.
     """
-    if runner.device != "cpu":
+    if runner.device != "cpu" and runner.asks_for_gpus:
         gpus = find_devices(runner.device)
         if gpus[0].platform == "gpu":
             return gpus

@@ -72,8 +72,14 @@ def _results(files: SlurmFiles, plan: Plan) -> list[TrialResult]:
 
 
 def _is_worth_another_round(files: SlurmFiles, submission: Submission) -> bool:
-    """Return whether the last round has begun anything: how often a trial is begun is bounded."""
-    return Claims(files.claims).count() > submission.rounds[-1].claims
+    """Return whether the last round has begun anything: how often a trial is begun is bounded.
+
+    Jobs that died before they began anything get a second round, unless one has said that it cannot work.
+    """
+    counts = [*(each.claims for each in submission.rounds), Claims(files.claims).count()]
+    if counts[-1] > counts[-2]:
+        return True
+    return files.refusal() is None and (len(counts) == 2 or counts[-2] > counts[-3])
 
 
 def _report(files: SlurmFiles, plan: Plan, submission: Submission) -> None:
