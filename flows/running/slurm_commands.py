@@ -6,12 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..planning.errors import UsageError
 from ..planning.invocation import command_of
 from ..workers.slurm.commands import check_commands
 from .signals import leave_on_interrupt
+
+if TYPE_CHECKING:
+    from ..planning.plan import Plan
+    from ..workers.slurm.commands import JobState
+    from ..workers.slurm.files import SlurmFiles, Submission
 
 _POLL_SECONDS = 0.5
 _CANCEL_SECONDS = 60.0  # SLURM gives jobs half a minute to end
@@ -69,7 +74,7 @@ def submit_sweep(overrides: tuple[str, ...], config_name: str, config_dir: str |
     return 0
 
 
-def _submit(plan: Any) -> tuple[Path, Any]:
+def _submit(plan: "Plan") -> "tuple[Path, Submission]":
     """Claim a directory for a plan and submit its jobs; remove the directory if that fails and it is new."""
     import shutil
 
@@ -145,7 +150,7 @@ def _status(directory: Path) -> int:
     return 1 if counts["failed"] or (counts["waiting"] and not jobs) else 0
 
 
-def _counts(files: Any, plan: Any, has_jobs: bool) -> Counter[str]:
+def _counts(files: "SlurmFiles", plan: "Plan", has_jobs: bool) -> Counter[str]:
     """Return how many trials are done, have failed, run and wait."""
     from jaxcache.lab.environment import environment
 
@@ -167,12 +172,12 @@ def _counts(files: Any, plan: Any, has_jobs: bool) -> Counter[str]:
     return counts
 
 
-def _status_lines(files: Any, plan: Any, counts: Counter[str], jobs: list[Any]) -> Iterator[str]:
+def _status_lines(files: "SlurmFiles", plan: "Plan", counts: Counter[str], jobs: "list[JobState]") -> Iterator[str]:
     from jaxcache.lab.layout import PAGE, REFERENCE, REFERENCES
 
     from . import resume
 
-    directory: Path = files.sweep_directory
+    directory = files.sweep_directory
     references = len([*(directory / REFERENCES).glob(f"*/{REFERENCE}")])
     words = " · ".join(f"{count} {name}" for name, count in counts.items())
     yield f"{directory}: {words}; {references} of {plan.programs} references"
@@ -192,7 +197,7 @@ def _status_lines(files: Any, plan: Any, counts: Counter[str], jobs: list[Any]) 
         yield f"All trials are done; for the report: {_command('attach', directory)}"
 
 
-def _role(files: Any, job: str) -> str:
+def _role(files: "SlurmFiles", job: str) -> str:
     """Return what a job is for."""
     submission = files.submission()
     rounds = submission.rounds if submission else ()
