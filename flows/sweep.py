@@ -21,14 +21,14 @@ _HYDRA_FLAGS = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolv
 def main(words: list[str] | None = None) -> int:
     """Run a sweep; return the exit code: 0 all trials succeeded, 1 some failed, 2 bad command, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
-    if words[:1] in (["attach"], ["status"], ["cancel"]):
-        from .running.slurm_commands import main as follow
-
-        return follow(words)
     quiet, dry_run = "--quiet" in words, "--dry-run" in words
     words = [word for word in words if word not in ("--quiet", "--dry-run")]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
+        if words[:1] in (["attach"], ["status"], ["cancel"]):
+            from .running.slurm_commands import main as follow
+
+            return follow([*words, *(["--quiet"] if quiet else [])])
         with leave_on_interrupt(_INTERRUPTED):
             if any(word.startswith("sweep.resume=") for word in words):
                 from .running.resume import saved_words

@@ -1,4 +1,7 @@
-"""End of a sweep in the terminal: what its flow has come to, and the exit code."""
+"""End of a sweep in the terminal: what its flow has come to, and the exit code.
+
+What prints results is imported in the end: while trials run, there is time for it.
+"""
 
 import logging
 import sys
@@ -6,12 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from jaxcache.lab.analysis.sweep import read_sweep
-from jaxcache.lab.counted import counted
-from jaxcache.lab.layout import MANIFEST, PAGE
-from jaxcache.lab.report.rows import headline
-from jaxcache.lab.report.terminal import print_summary, terminal
 
 from ..prefect_server.watchdog import watching
 from . import crashed_runs, resume
@@ -64,6 +61,12 @@ def print_outcome(directory: Path, started: float | None, quiet: bool, problem: 
         quiet: Whether to print the last lines alone.
         problem: What went wrong.
     """
+    from jaxcache.lab.analysis.sweep import read_sweep
+    from jaxcache.lab.counted import counted
+    from jaxcache.lab.layout import MANIFEST, PAGE
+    from jaxcache.lab.report.rows import headline
+    from jaxcache.lab.report.terminal import print_summary, terminal
+
     if not (directory / MANIFEST).exists():
         print(f"sweep: {problem}", file=sys.stderr)
         return 1

@@ -46,7 +46,7 @@ def claim(plan: Plan) -> Path:
         resumed = resumed_directory(plan)
         if resumed is None:
             _print_if_sources_changed(plan)
-        if resumed is not None:
+        else:
             check_not_under_way(resumed)
         directory = resumed or _new_directory(plan)
         hold(directory)
