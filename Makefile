@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 SECONDS ?= 120
 SEED ?= 0
 SEEDS ?= 50
+ROUNDS ?= 20
 TRIALS ?= 40
 RUNNER ?= local
 JAX_SOURCE ?= ../jax
@@ -16,7 +17,7 @@ HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-alone torture torture-remote torture-sweep parity check format ui stop deploy bench bench-gpu measured figures
+.PHONY: help setup sweep test test-alone torture torture-remote torture-sweep torture-slurm parity check format ui stop deploy bench bench-gpu measured figures
 .PHONY: docs diagrams examples lock release clean
 
 help: ## This list
@@ -51,6 +52,9 @@ torture-remote: $(READY) ## Kill writers of an object store and its server, and 
 
 torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40 RUNNER=local)
 	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS) --runner $(RUNNER)
+
+torture-slurm: $(READY) ## Kill jobs, trials and daemons of a SLURM that runs sweeps here, as root (ROUNDS=20 SEED=1)
+	$(BIN)/python -m tests.torture.slurm --rounds $(ROUNDS) --seed $(SEED)
 
 parity: $(READY) ## Run JAX's own tests with cache.jit in the place of jax.jit (JAX_SOURCE=../jax JAX_TESTS="api pjit")
 	$(BIN)/python -m tests.parity.compare $(JAX_TESTS:%=$(JAX_SOURCE)/tests/%_test.py)

@@ -5,10 +5,8 @@ and trials' processes, which import this module again, take nothing from it.
 """
 
 import argparse
-import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,10 @@ def main(words: list[str] | None = None) -> int:
     words = [word for word in words if word not in ("--quiet", "--dry-run")]
     sys.path[:0] = [] if (here := str(Path(__file__).resolve().parent.parent)) in sys.path else [here]
     try:
+        if words[:1] in (["attach"], ["status"], ["cancel"]):
+            from .running.slurm_commands import main as follow
+
+            return follow([*words, *(["--quiet"] if quiet else [])])
         with leave_on_interrupt(_INTERRUPTED):
             if any(word.startswith("sweep.resume=") for word in words):
                 from .running.resume import saved_words
@@ -90,58 +92,26 @@ def _run(options: argparse.Namespace, quiet: bool) -> int:
     with leave_on_interrupt(_INTERRUPTED):
         from .planning.composition import CONFIG_NAME
         from .planning.errors import UsageError
+        from .planning.plan import make_plan
 
         name, config_dir = options.config_name or CONFIG_NAME, options.config_dir or options.config_path
         try:
+            if make_plan(tuple(options.overrides), name, config_dir).runner.name == "slurm":
+                from .running.slurm_commands import submit_sweep
+
+                return submit_sweep(tuple(options.overrides), name, config_dir, quiet)
             directory = _prepare(tuple(options.overrides), name, config_dir)
         except UsageError as error:
             print(f"sweep: {error}", file=sys.stderr)
             return 2
 
         from .running.flow import sweep
+        from .running.outcome import run_watched
 
     def run_flow() -> Any:
         return sweep(options.overrides, str(directory), name, config_dir, quiet=quiet, return_state=True)
 
-    return _run_watched(run_flow, directory, started, quiet)
-
-
-def _run_watched(run_flow: Callable[[], Any], directory: Path, started: float, quiet: bool) -> int:
-    """Run the sweep's flow while a watchdog looks after its server; return the exit code."""
-    from .prefect_server.watchdog import watching
-    from .running import resume
-
-    def leave(directory: Path) -> int:
-        """End a sweep whose server is gone."""
-        from jaxcache.lab.report.write import write_report
-
-        write_report(directory)
-        resume.mark_reported(directory)
-        return _print_outcome(directory, started, quiet)
-
-    logging.raiseExceptions = False  # Prefect would print an error for each record that waits for a server
-    try:
-        with watching(leave):
-            state = run_flow()
-    except KeyboardInterrupt:  # outside the trials, where Prefect may have been setting the run's state
-        _close_record(directory)
-        raise
-    except Exception as error:  # Prefect's own, such as a server that went away
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"sweep: Prefect gave up ({reason}); finished trials are kept.", file=sys.stderr)
-        print(resume.advice(directory), file=sys.stderr)
-        return 1
-    broken = not (state.is_completed() or state.is_cancelled())  # trials failed, or the flow did, as on a full disk
-    return _print_outcome(directory, started, quiet, state.message if broken else None)
-
-
-def _close_record(directory: Path) -> None:
-    """Start a process that closes Prefect's record of this run, since this process is about to end."""
-    from .running import crashed_runs, resume
-
-    manifest = resume.read_manifest(directory)
-    if manifest is not None and manifest.run_url is not None:
-        crashed_runs.close_from_elsewhere(manifest.run_url)
+    return run_watched(run_flow, directory, started, quiet)
 
 
 def _print_forecast(options: argparse.Namespace) -> int:
@@ -186,42 +156,6 @@ def _prepare(overrides: tuple[str, ...], name: str, config_dir: str | None) -> P
     if problem is not None:
         raise UsageError(problem)
     return directory
-
-
-def _print_outcome(directory: Path, started: float, quiet: bool, problem: str | None = None) -> int:
-    """Print a sweep's summary and its problem, if any; return the exit code."""
-    from jaxcache.lab.analysis.sweep import read_sweep
-    from jaxcache.lab.counted import counted
-    from jaxcache.lab.layout import MANIFEST, PAGE
-    from jaxcache.lab.report.rows import headline
-    from jaxcache.lab.report.terminal import print_summary, terminal
-
-    from .running import resume
-
-    if not (directory / MANIFEST).exists():
-        print(f"sweep: {problem}", file=sys.stderr)
-        return 1
-    results = read_sweep(directory)
-    ended = results.manifest.ended if results.manifest else None
-    if problem is not None and (ended is None or not results.failed):
-        print(f"sweep: {problem}", file=sys.stderr)
-    console = terminal()
-    if not quiet:
-        print_summary(results, console)
-    console.print(f"{headline(results)} in {time.perf_counter() - started:.0f} s.", highlight=False)
-    console.print(f"Report: {directory / PAGE}", highlight=False, soft_wrap=True)
-    if ended is None:
-        print(resume.advice(directory), file=sys.stderr)
-    if ended == "failed" and results.failed:
-        retry = f"To run the failed trials again: {resume.command(directory, retry_failed=True)}"
-        console.print(retry, highlight=False, soft_wrap=True)
-    if ended == "interrupted":
-        console.print(
-            f"Interrupted; the results of {counted(len(results.results), 'trial')} are kept. To go on:", highlight=False
-        )
-        console.print(resume.command(directory), highlight=False, soft_wrap=True)
-        return 130
-    return 0 if ended == "completed" and problem is None else 1
 
 
 if __name__ == "__main__":

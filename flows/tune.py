@@ -100,9 +100,11 @@ def _tune_program(settings: Any, program: list[str], command: str, config_dir: s
     from .planning.errors import UsageError
     from .planning.plan import check_directories, make_plan
     from .prefect_server.connect import find_server
+    from .workers.protocol import check_workers
 
     plan = make_plan(tuple(program), config_dir=config_dir)
     check_directories(plan)
+    check_workers(plan)
     if len(plan.trials) != 1:
         raise UsageError(f"tune takes one program and one present setting, but these words say {len(plan.trials)}; "
                          "give one value each, such as workload=monte_carlo")  # fmt: skip

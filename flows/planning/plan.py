@@ -19,7 +19,8 @@ from .composition import CONFIG_NAME, compose
 from .errors import UsageError
 from .locations import config_directories
 from .programs import check_turns, with_whole_paths
-from .settings import Runner, ServerKeys, SweepSettings, check_shared_settings, validate
+from .runners import Runner
+from .settings import ServerKeys, SweepSettings, check_shared_settings, validate
 
 _BYTES = re.compile(r"(?<!\S)memory_limit=(\d+)(?!\S)")
 
@@ -46,7 +47,7 @@ class Plan:
         sweep: Settings of the sweep as a whole.
         server: Settings of the Prefect server.
         devices: Devices of this machine, of which each runs one trial at a time; empty if the workers are those at
-            ``runner.address``.
+            ``runner.address``, or jobs of SLURM.
         costs: Table that ``costs`` names; empty without one.
         references: Directory of the reference runs of the sweep that the table is from; None without a table.
     """
@@ -169,7 +170,7 @@ def _refuse_equal(planned: list[PlannedTrial]) -> None:
 
 
 def _devices(runner: Runner) -> list[Device]:
-    if runner.address is not None:
+    if runner.address is not None or runner.name == "slurm":
         return []
     try:
         devices = find_devices(runner.device, runner.workers, runner.gpus, runner.gpu_memory_fraction)

@@ -1,52 +1,27 @@
-"""Settings of a trial's composed config, validated by pydantic: the runner, the sweep, and the trial itself."""
+"""Composed config of a trial, validated by pydantic: the runner, the sweep, and the trial itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from jaxcache import parse_size
 from jaxcache.lab.trial import Trial
 
 from ..prefect_server.settings import DEFAULT_IDLE_HOURS
 from .errors import UsageError
 from .programs import PROGRAM_WORKLOADS, with_program
+from .runners import Runner
 
 _OF_THE_SWEEP = ("runner", "sweep", "server", "costs")
 _OF_A_PROGRAM = "bucket_lengths"  # of a best.yaml, for jaxcache.bucketed; trials have their own buckets
-
-
-def _memory_limit(value: Any) -> Any:
-    try:
-        return None if value is None else parse_size(value, "runner.memory_limit")
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-class Runner(BaseModel):
-    """Workers that trials run on, and the limits of each trial's process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Literal["local", "dask"]
-    address: str | None = None
-    device: Literal["auto", "cpu", "gpu"]
-    workers: PositiveInt | None
-    gpus: tuple[NonNegativeInt, ...] | None = None
-    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    timeout_seconds: PositiveFloat
-    memory_limit: Annotated[int | None, BeforeValidator(_memory_limit)] = None
-    retries: NonNegativeInt = 2
 
 
 class SweepSettings(BaseModel):
@@ -82,7 +57,7 @@ class ComposedConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runner: Runner
+    runner: Annotated[Runner, Field(discriminator="name")]
     sweep: SweepSettings
     server: ServerKeys = ServerKeys()
     costs: Path | None
@@ -143,6 +118,6 @@ def _key(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location if part != "trial"]
     if len(parts) > 2 and parts[0] == "workload" and parts[1] in PROGRAM_WORKLOADS:
         return ".".join(["program", *parts[2:]])
-    if len(parts) > 1 and parts[0] in ("workload", "shapes", "buckets"):
+    if len(parts) > 1 and parts[0] in ("runner", "workload", "shapes", "buckets"):
         del parts[1]
     return ".".join(parts)

@@ -45,7 +45,7 @@ def forecast(plan: Plan) -> list[str]:
     directory = resume.resumed_directory(plan)
     trials, programs = _to_run(plan, directory)
     measured = _measure_earlier(plan.sweep.directory)
-    workers = len(plan.devices) or plan.runner.workers
+    workers = len(plan.devices) or plan.runner.most_at_once
     return [
         *_what(plan, directory, trials, programs, workers),
         f"Time: {_time(measured, trials, programs, workers or 1)}",

@@ -66,7 +66,7 @@ def sweep(
     sweep_directory = Path(directory) if directory else resume.claim(plan)
     resume.hold(sweep_directory)
     began = time.monotonic()
-    before, manifest = _begin_run(sweep_directory)
+    before, manifest = begin_run(sweep_directory)
     with (
         Progress(len(plan.trials) if trials else 0, plan.programs, quiet=quiet) as progress,
         open_workers(plan, progress.say) as workers,
@@ -76,24 +76,29 @@ def sweep(
         session = Session(plan, sweep_directory, progress, workers)
         if before.run_url is not None:
             progress.resuming(sweep_directory, len(session.known))
-        with _stopping_on_signals(session, manifest), _preparing_report(needed=trials) as prepared:
+        with _stopping_on_signals(session, manifest), preparing_report(needed=trials) as prepared:
             with artifacts.publishing(progress):
-                states = _execute(session, trials)
+                states = execute(session, trials)
             ended = how_it_ended(session, states, trials)
-            _end_run(session, manifest, ended, time.monotonic() - began + (before.wall_seconds or 0))
+            end_run(session, manifest, ended, time.monotonic() - began + (before.wall_seconds or 0))
             if trials:
                 prepared.join()
                 message = report(sweep_directory, session.task_runs)
             else:
                 message = " · ".join(dict.fromkeys(state.message or state.name or "" for state in states))
             resume.mark_reported(sweep_directory)
+    return final_state(ended, message, states)
+
+
+def final_state(ended: str | None, message: str, states: list[State[Any]]) -> State[Any]:
+    """Return the state of a sweep's flow run by how the trials ended."""
     if ended is None:
         faults = [state.message or str(state.type) for state in states if not state.is_completed()]
         return Failed(message=f"{message}; some could not be run: {faults[0]}")
     return {"interrupted": Cancelled, "completed": Completed, "failed": Failed}[ended](message=message)
 
 
-def _begin_run(directory: Path) -> tuple[Manifest, Manifest]:
+def begin_run(directory: Path) -> tuple[Manifest, Manifest]:
     """Return the manifest as an earlier run left it, and that of this run, which is written."""
     before = resume.read_manifest(directory)
     if before is None:
@@ -121,7 +126,7 @@ def _stopping_on_signals(session: Session, manifest: Manifest) -> Iterator[None]
 
 
 @contextmanager
-def _preparing_report(needed: bool) -> Iterator[threading.Thread]:
+def preparing_report(needed: bool) -> Iterator[threading.Thread]:
     """Yield a thread that imports the report's libraries while trials run, started if the report is needed."""
     thread = threading.Thread(target=prepare_report)
     if needed:
@@ -129,7 +134,7 @@ def _preparing_report(needed: bool) -> Iterator[threading.Thread]:
     yield thread
 
 
-def _end_run(session: Session, manifest: Manifest, ended: str | None, wall_seconds: float) -> None:
+def end_run(session: Session, manifest: Manifest, ended: str | None, wall_seconds: float) -> None:
     """Write how the trials ended to the manifest. Without a Prefect server, the watchdog ends the process here."""
     update = {
         "ended": ended,
@@ -154,7 +159,7 @@ def how_it_ended(session: Session, states: list[State[Any]], with_trials: bool) 
     return "failed" if not with_trials or all(path.exists() for path in results) else None
 
 
-def _execute(session: Session, with_trials: bool) -> list[State[Any]]:
+def execute(session: Session, with_trials: bool) -> list[State[Any]]:
     """Run the references, and each program's trials, unless they are not wanted, as soon as its reference is done."""
     waiting: dict[str, list[PlannedTrial]] = defaultdict(list)
     for planned in session.plan.trials:

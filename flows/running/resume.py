@@ -25,6 +25,7 @@ from ..planning.errors import UsageError
 from ..planning.invocation import command_of
 from ..planning.overrides import join_lists, split_lists
 from ..planning.plan import Plan
+from ..workers.slurm.submission import check_not_under_way
 
 _RESUME = "sweep.resume="
 _INTERRUPTED = (None, "interrupted")
@@ -45,6 +46,8 @@ def claim(plan: Plan) -> Path:
         resumed = resumed_directory(plan)
         if resumed is None:
             _print_if_sources_changed(plan)
+        else:
+            check_not_under_way(resumed)
         directory = resumed or _new_directory(plan)
         hold(directory)
         if resumed is None:
@@ -179,13 +182,20 @@ def advice(directory: Path) -> str:
 
 
 def saved_words(words: list[str]) -> list[str]:
-    """Return the overrides of the sweep that ``sweep.resume=<directory>`` names, with ``words`` added to each list."""
+    """Return the overrides of the sweep that ``sweep.resume=<directory>`` names, with ``words`` added to each list.
+
+    Another runner comes without the settings of the one before.
+    """
     word = next(word for word in words if word.startswith(_RESUME))
     manifest = read_manifest(Path(word.partition("=")[2].strip("'\"")))
     saved = () if manifest is None else manifest.words
     replaced = {word.partition("=")[0] for word in words}
+    others = ("runner.",) if "runner" in replaced else ()
     return join_lists(
-        [*(word for word in overrides if word.partition("=")[0] not in replaced), *words]
+        [
+            *(word for word in overrides if word.partition("=")[0] not in replaced and not word.startswith(others)),
+            *words,
+        ]
         for overrides in split_lists(saved)
     )
 

@@ -1,12 +1,16 @@
 """Session of a sweep that runs: the state that its tasks share."""
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
+import yaml
+
 from jaxcache import Cost, CostTable
 from jaxcache.lab.environment import Environment
-from jaxcache.lab.layout import COSTS, TRIALS
+from jaxcache.lab.files import write_file
+from jaxcache.lab.layout import COSTS, TRIAL_CONFIG, TRIALS
 from jaxcache.lab.result import Reference, TrialResult
 from jaxcache.lab.running.earlier_results import known_result
 from jaxcache.lab.running.job import TrialJob
@@ -48,10 +52,28 @@ class Session:
 
     def add_reference(self, reference: Reference) -> None:
         """Add a reference and its costs, and save the sweep's cost table, in which earlier rows are kept."""
+        self.add_references([reference])
+
+    def add_references(self, references: Iterable[Reference]) -> None:
+        """Add references, of which the costs of the first stand, and save the sweep's cost table."""
         with self._costs_lock:
-            self.references[reference.program_id] = reference
-            self.costs = self.costs.merge({name: Cost(*row) for name, row in reference.costs.items()})
-            self.costs.save(self.directory / COSTS)
+            for reference in references:
+                self.references[reference.program_id] = reference
+                self.costs = self.costs.merge({name: Cost(*row) for name, row in reference.costs.items()})
+            self.save_costs()
+
+    def save_costs(self) -> None:
+        """Save the sweep's cost table to its directory."""
+        self.costs.save(self.directory / COSTS)
+
+    def save_config(self, planned: PlannedTrial, directory: Path) -> None:
+        """Write a trial's config, with the sweep's cost table, so that it can be run again with equal decisions."""
+        config = {
+            **planned.config,
+            "costs": str(self.directory / COSTS),
+            "sweep": {**planned.config["sweep"], "resume": None, "retry_failed": False},
+        }
+        write_file(directory / TRIAL_CONFIG, yaml.safe_dump(config, sort_keys=False), durable=False)
 
 
 def saved_costs(directory: Path) -> CostTable:

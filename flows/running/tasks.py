@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -14,8 +13,7 @@ from prefect.states import Cancelled, Completed, Failed
 from jaxcache import format_size
 from jaxcache.lab.analysis.first_look import first_look
 from jaxcache.lab.counted import counted
-from jaxcache.lab.files import write_file
-from jaxcache.lab.layout import COSTS, REFERENCES, TRIAL_CONFIG, TRIALS
+from jaxcache.lab.layout import REFERENCES, TRIALS
 from jaxcache.lab.result import TrialResult
 from jaxcache.lab.running import launch
 from jaxcache.lab.running.earlier_results import known_reference
@@ -65,7 +63,7 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
         return _state_of(earlier)
     directory = session.directory / TRIALS / planned.trial_id
     directory.mkdir(parents=True, exist_ok=True)
-    _save_config(session, planned, directory)
+    session.save_config(planned, directory)
     if session.stop.is_set():
         return Cancelled(message="interrupted before it started")
     job = session.job("trial", planned, directory)
@@ -80,16 +78,6 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
         return Cancelled(message=_INTERRUPTED)
     session.progress.trial_done(planned.name, result)
     return _state_of(result)
-
-
-def _save_config(session: Session, planned: PlannedTrial, directory: Path) -> None:
-    """Write the trial's config, with the sweep's cost table, so that it can be run again with equal decisions."""
-    config = {
-        **planned.config,
-        "costs": str(session.directory / COSTS),
-        "sweep": {**planned.config["sweep"], "resume": None, "retry_failed": False},
-    }
-    write_file(directory / TRIAL_CONFIG, yaml.safe_dump(config, sort_keys=False), durable=False)
 
 
 def _state_of(result: TrialResult) -> State[Any]:

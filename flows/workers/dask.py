@@ -31,6 +31,7 @@ from ..planning.plan import Plan
 from . import dask_task
 from .dask_cluster import START, FoundWorker, join
 from .protocol import Reporter, Workers, limits
+from .sources import sources
 
 _POLL_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0  # for a scheduler's list of workers, during which a Ctrl-C waits
@@ -97,7 +98,7 @@ class DaskWorkers:
     def __init__(self, client: Client, workers: list[FoundWorker], plan: Plan, report: Reporter) -> None:
         self.count, self.device, self.environment = len(workers), workers[0].device, workers[0].environment
         self._limits, self._report = limits(plan), report
-        self._client, self._sources = client, dask_task.sources()
+        self._client, self._sources = client, sources()
         self._free: queue.SimpleQueue[_WorkerSlot] = queue.SimpleQueue()
         self._slots = [_WorkerSlot(worker.address, worker.name) for worker in workers]
         for slot in self._slots:

@@ -19,6 +19,7 @@ from ..planning.errors import UsageError
 from ..planning.invocation import command_of
 from ..planning.plan import Plan
 from . import dask_task
+from .sources import sources
 
 _CONNECT_SECONDS = 10.0
 _NO_PAGES: dict[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # Dask starts a server anyway
@@ -158,7 +159,7 @@ def _checked(address: str, answer: Any, plan: Plan) -> FoundWorker:
         address, answer["host"], Device.model_validate(answer["device"]),
         Environment.model_validate(answer["environment"]), tuple(answer["unseen"]),
     )  # fmt: skip
-    if answer["sources"] != dask_task.sources():
+    if answer["sources"] != sources():
         raise UsageError(
             f"the worker {worker.name} at {address} runs other sources than this; check out the same commit"
         )

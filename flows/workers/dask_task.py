@@ -19,22 +19,18 @@ from typing import Any
 from distributed import get_worker
 from pydantic import TypeAdapter
 
-from jaxcache.lab.environment import code_version, environment
+from jaxcache.lab.environment import environment
 from jaxcache.lab.running import fork_server, launch
 from jaxcache.lab.running.device import find_devices
 from jaxcache.lab.running.job import TrialJob
 from jaxcache.lab.running.progress_file import read_progress
 from jaxcache.lab.trial import Device
 
+from .sources import sources
+
 DEVICE_VARIABLE = "JAXCACHE_WORKER_DEVICE"  # the worker's device, as JSON; python -m flows.worker sets it
 JOBS = TypeAdapter(TrialJob)  # jobs travel as JSON
 _PROGRESS_SECONDS = 1.0
-_FLOWS = Path(__file__).resolve().parents[1]
-
-
-def sources() -> str:
-    """Return the hash of all code that a trial depends on, and of this package."""
-    return f"{code_version()}-{code_version(_FLOWS)}"
 
 
 def own_device() -> Device:

@@ -13,6 +13,8 @@ from jaxcache.lab.running import launch
 from jaxcache.lab.running.job import TrialJob
 from jaxcache.lab.trial import Device
 
+from ..planning.errors import UsageError
+from ..planning.invocation import command_of
 from ..planning.plan import Plan
 
 Reporter = Callable[[str], None]
@@ -111,6 +113,11 @@ def open_workers(plan: Plan, report: Reporter) -> Iterator[Workers]:
     if plan.runner.name == "local":
         yield LocalWorkers(plan)
         return
+    if plan.runner.name == "slurm":
+        raise UsageError(
+            f"runner=slurm is submitted by {command_of('sweep')} alone, which does not wait; write runner=local or "
+            "runner=dask"
+        )
     from .dask import connect  # takes a second to import
 
     with connect(plan, report) as workers:
@@ -121,8 +128,8 @@ def check_workers(plan: Plan) -> None:
     """Check that the workers at ``runner.address``, if the plan names one, can do the plan's work.
 
     Raises:
-        UsageError: If they cannot.
+        UsageError: If they cannot, or a process that waits for its trials cannot use the runner.
     """
-    if plan.runner.address is not None:
+    if plan.runner.address is not None or plan.runner.name == "slurm":
         with open_workers(plan, lambda _: None):
             pass

@@ -231,11 +231,11 @@ def judge(sweep: Sweep, server: str) -> None:
     if set(found) != planned:
         say(f"{len(found)} of {len(planned)} trials have a result")
     for trial_id, one in found.items():
-        _judge_result(trial_id, one, say)
+        judge_result(trial_id, one, say)
     references = list(place.glob("references/*/reference.json"))
     if {path.parent.name for path in references} != {one.program_id for one in sweep.plan.trials}:
         say("there are references of other programs, or some are missing")
-    _judge_report(place, planned, say)
+    judge_report(place, planned, say)
     left = [path for name in ("scratch", "*.tmp") for path in place.rglob(name)]
     if left:
         say(f"left behind: {', '.join(str(path.relative_to(place)) for path in left[:5])}")
@@ -243,7 +243,7 @@ def judge(sweep: Sweep, server: str) -> None:
     return None
 
 
-def _judge_result(trial_id: str, one: dict[str, Any], say: Any) -> None:
+def judge_result(trial_id: str, one: dict[str, Any], say: Any) -> None:
     if one["status"] != "completed":
         return say(f"{trial_id} has {one['status']}: {one['reason']}")
     if one["trial_id"] != trial_id:
@@ -256,10 +256,11 @@ def _judge_result(trial_id: str, one: dict[str, Any], say: Any) -> None:
     return None
 
 
-def _judge_report(place: Path, planned: set[str], say: Any) -> None:
+def judge_report(place: Path, planned: set[str], say: Any) -> None:
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(place / "results.parquet").to_pylist()
+    table = pyarrow.parquet.read_table(place / "results.parquet").to_pylist()
+    rows = [row for row in table if row["trial_id"] is not None]  # others are predictions
     if sorted(row["trial_id"] for row in rows) != sorted(planned):
         say(f"results.parquet has {len(rows)} rows for {len(planned)} trials")
     total = f"{len(planned)} of {len(planned)} trials succeeded."

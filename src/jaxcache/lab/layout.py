@@ -5,6 +5,7 @@ references/<program id>/reference.json  trace.parquet  stderr.txt   its referenc
 trials/<trial id>/result.json  config.yaml  stderr.txt              its trials; with profiling also a trace
 trials/<trial id>/scratch/advance.json                              while a trial runs
 …/stdout.txt                                                        beside stderr.txt, of a program of the user's
+slurm/                                                              jobs of SLURM: scripts, claims, logs
 report.md  report.html  results.parquet  results.csv  map.svg  map.png  plots/  comparison.md   the report
 tune.md  best.yaml  curves_<buckets>.svg                            a tuning
 """
@@ -16,6 +17,7 @@ SWEEP_LOCK = "sweep.lock"
 CLAIMS_LOCK = ".claims.lock"  # beside the sweeps' directories, while a sweep chooses its directory
 COSTS = "costs.json"
 TRIALS, REFERENCES = "trials", "references"
+SLURM = "slurm"
 
 RESULT, REFERENCE, STDERR, STDOUT = "result.json", "reference.json", "stderr.txt", "stdout.txt"
 TRIAL_CONFIG = "config.yaml"

@@ -41,14 +41,25 @@ class TrialJob:
     reference_output: str = ""
 
     def allowed_seconds(self, timeout_seconds: float) -> float:
-        """Return what the process may take: ``timeout_seconds``, unless the program has its own for each run."""
-        program = self.trial.program
-        if program is None or program.timeout is None:
-            return timeout_seconds
-        measured = 1 if self.kind == "trial" else program.runs_of_reference
-        return (measured + program.warm_runs) * program.timeout + _START_SECONDS
+        """Return what the process may take; see :func:`allowed_seconds`."""
+        return allowed_seconds(self.trial, self.kind, timeout_seconds)
 
     @property
     def scratch(self) -> Path:
         """Directory that the process may create and that is removed after it ends."""
         return layout.scratch(self.directory)
+
+
+def allowed_seconds(trial: Trial, kind: str, timeout_seconds: float) -> float:
+    """Return what a process may take: ``timeout_seconds``, unless the trial's program has its own for each run.
+
+    Args:
+        trial: Trial of the process.
+        kind: ``trial`` or ``reference``.
+        timeout_seconds: Limit of each process of the sweep.
+    """
+    program = trial.program
+    if program is None or program.timeout is None:
+        return timeout_seconds
+    measured = 1 if kind == "trial" else program.runs_of_reference
+    return (measured + program.warm_runs) * program.timeout + _START_SECONDS
