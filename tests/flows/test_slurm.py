@@ -156,9 +156,16 @@ def test_put_back_and_killed_trials_are_finished_by_other_jobs_and_once(slurm, s
     assert not [*sweep.rglob("scratch")]
 
 
+def control(slurm, action, job):
+    words, variables = ["scontrol", action, job], {**os.environ, **slurm.environment}
+    subprocess.run(words, env=variables, check=True, capture_output=True, timeout=60)
+
+
 def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(slurm, prefect_home, tmp_path):
     words = (*COMPILING, "eviction=lru,gdsf,fifo,sieve")
     sweep = submit(slurm, prefect_home, tmp_path, *words)
+    trials = json.loads((sweep / "slurm" / "jobs.json").read_text())["rounds"][0]["jobs"]["trials"]
+    control(slurm, "hold", trials)  # until somebody watches: they might all have ended before
     refused = command(prefect_home, "sweep", *words, f"sweep.directory={tmp_path}", **slurm.environment)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"sweep: this very sweep is under way in {sweep}, as jobs ")
@@ -168,6 +175,8 @@ def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(
         [sys.executable, "-m", "flows.sweep", "attach", str(sweep)], cwd=PROJECT,
         env=environment(prefect_home, **slurm.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert attached.stderr.readline()
+    control(slurm, "release", trials)
     assert next(line for line in attached.stderr if line.startswith("[1/4] done"))
     attached.send_signal(signal.SIGINT)
     out, error = attached.communicate(timeout=60)
