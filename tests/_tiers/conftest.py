@@ -6,6 +6,7 @@ import zlib
 import pytest
 
 from jaxcache import DiskCache
+from jaxcache._cli.commands import main
 
 from .._support.azure_server import azure_environment, azure_server, make_container
 from .._support.gcs_server import gcs_environment, gcs_server, make_gcs_bucket
@@ -59,3 +60,15 @@ def bucket(store_server, proxy, monkeypatch, request, tmp_path):
     name = f"b{zlib.crc32(request.node.nodeid.encode())}"
     make(port, name)
     return f"{protocol}://{name}/jax"
+
+
+@pytest.fixture
+def told(capsys):
+    """Run a command of jaxcache; return its exit code and all that it printed."""
+
+    def run(*arguments):
+        code = main([*map(str, arguments)])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxcache._cli.commands import main
 from jaxcache._remote.object_store import ObjectStore
 from jaxcache._remote.urls import check_url
 from jaxcache._tiers import sync
@@ -21,16 +20,6 @@ def local(open_cache, tmp_path):
         for number in range(4):
             cache.put(f"jit_f{number}-1", bytes([number]) * 1000, 2.0)
     return tmp_path / "local"
-
-
-@pytest.fixture
-def told(capsys):
-    def run(*arguments):
-        code = main([*map(str, arguments)])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def test_a_bucket_is_filled_read_told_of_and_cleaned(told, local, bucket, open_cache, tmp_path, monkeypatch):

@@ -9,18 +9,6 @@ import time
 
 import pytest
 
-from jaxcache._cli.commands import main
-
-
-@pytest.fixture
-def told(capsys):
-    def run(*arguments):
-        code = main([*map(str, arguments)])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
-
 
 @pytest.fixture
 def local(open_cache, tmp_path):
