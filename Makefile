@@ -110,6 +110,7 @@ bench: $(READY) ## Run the benchmarks; they print ratios, and write benchmarks/r
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.sweep_peers
+	if command -v slurmctld >/dev/null; then $(BIN)/python -m benchmarks.slurm_sweep; fi
 	$(BIN)/python -m benchmarks.tune
 	$(BIN)/python docs/measured.py
 

@@ -41,6 +41,7 @@ CODE = {  # what each benchmark measures, below src/jaxcache unless it begins wi
     "replay": ("_replay", "_policies"),
     "replayed_seeds": ("lab",),
     "scale": ("flows",),
+    "slurm_sweep": ("flows/workers", "flows/running", "lab/running"),
     "sweep_overhead": ("flows", "lab"),
     "sweep_peers": ("flows", "lab"),
     "torture_sweep": ("flows",),
