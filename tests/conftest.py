@@ -1,6 +1,7 @@
 """One CPU device, no compile cache on disk, unless a test asks for more."""
 
 import gc
+import itertools
 import logging
 import os
 import random
@@ -33,6 +34,16 @@ def pytest_collection_modifyitems(config, items):
     random.Random(seed).shuffle(files)
     position = {path: number for number, path in enumerate(files)}
     items.sort(key=lambda item: position[item.path])
+
+
+@pytest.fixture
+def points(request):
+    """Numbers of the points at which a test disturbs what it tests, from the first on.
+
+    With a seed of the files they are every third, so that three commits in a row disturb each.
+    """
+    seed = request.config.getoption("--files-seed")
+    return itertools.count() if seed is None else itertools.count(seed % 3, 3)
 
 
 def pytest_collection_finish():

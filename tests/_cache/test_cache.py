@@ -641,10 +641,10 @@ class Interrupt:
 @UNDER_STORM
 @pytest.mark.parametrize(("eviction", "stride"), [("lru", 17), ("gdsf_admit", 19)])
 @pytest.mark.parametrize("what", ["call", "clear"])
-def test_an_interrupt_at_any_point_leaves_a_usable_cache(what, eviction, stride):
+def test_an_interrupt_at_any_point_leaves_a_usable_cache(points, what, eviction, stride):
     costs = {f"column(float32[{n}])": Cost(1000, 1.0 + n % 3) for n in range(1, 200)}
-    at = 0
-    while True:
+    for number in points:
+        at = max(number, 100 + (number - 100) * stride)  # most further points read one value after another
         cache = JitCache(2500, eviction, costs=costs)
         f = cache.jit(lambda x: column(x))
         f._jaxcache.function.name = "column"
@@ -659,7 +659,6 @@ def test_an_interrupt_at_any_point_leaves_a_usable_cache(what, eviction, stride)
         assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0), at
         if not interrupt.fired:
             break
-        at += 1 if at < 100 else stride  # most further points are in the reading of one value after another
     assert at > 10  # there were points to interrupt at
 
 

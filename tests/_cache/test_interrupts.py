@@ -1,7 +1,6 @@
 """Ctrl-C, once and twice, and compiles that fail, beside other threads: none waits for ever, none is miscounted."""
 
 import contextlib
-import subprocess
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ import pytest
 
 from jaxcache import JitCache
 from jaxcache._cache.compiler import CompileLimitExceeded
+from tests._support.interpreters import run_python
 
 pytestmark = pytest.mark.filterwarnings("ignore::jaxcache.MissStormWarning")
 OURS = ("/jaxcache/_", "/contextlib.py")
@@ -107,9 +107,10 @@ def test_a_second_interrupt_in_the_clean_up_of_the_first_leaves_no_thread_waitin
 
 
 @pytest.mark.parametrize("what", ["call", "clear", "warm", "stats"])
-def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(what):
-    first, inputs = 0, {n: np.ones(n, np.float32) for n in range(1, 5)}
-    while True:
+def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(points, what):
+    inputs = {n: np.ones(n, np.float32) for n in range(1, 5)}
+    for number in points:
+        first = number * {"call": 5, "warm": 5}.get(what, 2)
         cache = JitCache()
         f = cache.jit(lambda x: row(x))
         f(inputs[1]), f(inputs[1])
@@ -139,7 +140,6 @@ def test_two_interrupts_at_any_points_leave_a_cache_that_other_threads_can_use(w
         assert (cache.stats().variants, cache.stats().live_bytes) == (0, 0)
         if not interrupts.fired:
             break
-        first += {"call": 5, "warm": 5}.get(what, 2)
     assert first > 3  # there were points to interrupt at
 
 
@@ -202,7 +202,7 @@ print("all served")
 
 
 def test_two_real_signals_leave_no_thread_waiting():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
+    done = run_python(PROGRAM, timeout=300)
     assert done.stdout == "all served\n", done.stderr
 
 
@@ -372,8 +372,7 @@ def test_a_handler_may_call_a_cached_function_while_jax_hashes_what_jit_is_made_
     """Expect what ``jax.jit`` prints: it hashes options under a lock that whoever makes another waits for."""
 
     def run(jit):
-        program = [sys.executable, "-c", CALLED_WHILE_JAX_HASHES, jit]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        done = run_python(CALLED_WHILE_JAX_HASHES, jit)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

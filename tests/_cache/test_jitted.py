@@ -2,8 +2,6 @@
 
 import functools
 import os
-import subprocess
-import sys
 import warnings
 
 import jax
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcache import JitCache
+from tests._support.interpreters import run_python
 
 x3 = np.arange(3, dtype=np.float32)
 
@@ -122,10 +121,7 @@ print(cache.stats().bypassed)
 
 
 def test_shardings_and_devices_of_the_inner_jit_are_taken_over():
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
-    done = subprocess.run(
-        [sys.executable, "-c", PLACES], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run_python(PLACES, env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0"
 

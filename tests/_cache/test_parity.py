@@ -3,8 +3,6 @@
 import abc
 import enum
 import functools
-import subprocess
-import sys
 from typing import NamedTuple
 
 import jax
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcache import JitCache
+from tests._support.interpreters import run_python
 
 from .._support.compiles import count_compiles
 
@@ -298,9 +297,7 @@ def test_committed_sharded_and_default_devices_are_told_apart():
     import os
 
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = subprocess.run(
-        [sys.executable, "-c", FOUR_DEVICES], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run_python(FOUR_DEVICES, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("alike")
 

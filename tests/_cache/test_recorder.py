@@ -1,7 +1,6 @@
 """What a running cache writes down, and that its replay decides as it did."""
 
 import gc
-import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from jaxcache import POLICIES, Cost, CostTable, JitCache, Trace, bucketed, repla
 from jaxcache._cache.recorder import PART_ROWS
 from jaxcache._replay.decisions import HIT
 from jaxcache._replay.trace import Event
+from tests._support.interpreters import start_python
 
 PARTS = "part-*.parquet"
 LENGTHS = np.random.default_rng(7).zipf(1.4, 90) % 9 + 1
@@ -199,9 +199,7 @@ def test_a_cache_that_is_dropped_has_written_everything(tmp_path):
 
 
 def child(code: str, *args: object) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    told = [sys.executable, "-c", code, *map(str, args)]
-    return subprocess.Popen(told, env=environment, stdout=subprocess.PIPE, text=True)
+    return start_python(code, *args, stdout=subprocess.PIPE)
 
 
 def test_a_program_that_ends_without_closing_has_written_everything(tmp_path):

@@ -1,13 +1,12 @@
 """JitCache.from_file takes what flows.tune writes, and says what is wrong with anything else."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from jaxcache import JitCache, bucketed
+from tests._support.interpreters import run_python
 
 BEST = """\
 # @package _global_
@@ -107,5 +106,5 @@ def test_without_pyyaml_the_extra_is_named(file):
         "import sys; sys.modules['yaml'] = None\n"
         f"import jaxcache\ntry: jaxcache.JitCache.from_file({str(file)!r})\nexcept ImportError as e: print(e)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    done = run_python(program, check=True)
     assert done.stdout == "JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'\n"

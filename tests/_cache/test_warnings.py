@@ -1,8 +1,6 @@
 """Warnings of the library fail no call, are seen once at the user's line, and can be caught by who asks for them."""
 
 import logging
-import subprocess
-import sys
 import threading
 import warnings
 
@@ -15,6 +13,7 @@ import jaxcache
 from jaxcache import Cost, DiskCache, DiskCacheWarning, JitCache, MissStormWarning
 from jaxcache._disk.files import entry_id_of
 from jaxcache._jax import notices as _notices
+from tests._support.interpreters import run_python
 
 
 def many_shapes():
@@ -166,7 +165,7 @@ def test_python_w_error_runs_a_program_to_its_end_and_says_why_on_stderr():
         "print(f(np.float32(3)), f(np.float32(4)))\n"
     )
     code = f"import warnings\nimport jaxcache\nwarnings.simplefilter('error')\n{program}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = run_python(code, check=True)
     assert done.stdout == "6.0 8.0\n"
     assert done.stderr.count("more than the limit") == 1
 

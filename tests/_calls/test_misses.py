@@ -3,8 +3,6 @@
 import functools
 import gc
 import re
-import subprocess
-import sys
 import types
 
 import jax
@@ -15,6 +13,7 @@ import pytest
 import jaxcache
 from jaxcache import Call, CompileLimitExceeded, Cost, JitCache, MissStormWarning
 from jaxcache._calls.misses import STORM_MISSES, STORM_SECONDS, Miss, StormWatch
+from tests._support.interpreters import run_python
 
 x3, x4 = np.ones(3, np.float32), np.ones(4, np.float32)
 
@@ -343,7 +342,7 @@ print(dict(cache.stats().misses_by_cause))
 
 
 def test_a_cell_run_again_is_a_function_recreated_and_one_that_was_edited_is_not():
-    done = subprocess.run([sys.executable, "-c", REDEFINED], capture_output=True, text=True, timeout=120, check=True)
+    done = run_python(REDEFINED, check=True)
     assert done.stdout == "{'first_call': 2, 'function_recreated': 1}\n"
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
 
@@ -13,6 +12,7 @@ import pytest
 import jaxcache
 from jaxcache import DiskCache, UntrustedDirectoryError
 from jaxcache._disk.trust import KEY_FILE_VARIABLE
+from tests._support.interpreters import start_python
 
 PROGRAM = """
 import sys, time
@@ -22,7 +22,7 @@ cache = DiskCache(sys.argv[1], fingerprint={"jax": "test", "cpu": "test"})
 
 
 def start(program, root):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM + program, str(root)], stdout=subprocess.PIPE, text=True)
+    return start_python(PROGRAM + program, root, stdout=subprocess.PIPE)
 
 
 def test_what_is_put_is_got_also_by_another_process(open_cache):
@@ -239,10 +239,8 @@ print(cache.get("key-1"), cache.stats().fault)
 
 def test_an_interrupt_leaves_nothing_locked(open_cache, tmp_path):
     cache = open_cache()
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM + INTERRUPTED, str(cache.path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as other:  # fmt: skip
+    program = PROGRAM + INTERRUPTED
+    with start_python(program, cache.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == "interrupted\n"
         cache.put("key-2", b"value", 1.0)
         assert cache.get("key-2") == b"value"

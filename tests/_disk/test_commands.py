@@ -11,6 +11,7 @@ import pytest
 from jaxcache._cli.commands import main
 from jaxcache._disk.jax_import import import_entries
 from jaxcache._process.environment import export
+from tests._support.interpreters import run_python
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
 """
-    subprocess.run([sys.executable, "-c", program, jax_dir], check=True, timeout=60)
+    run_python(program, jax_dir, check=True)
     os.truncate(sorted(jax_dir.glob("*-cache"))[0], 50)
     code, text = told(capsys, "import", "--dir", tmp_path / "shared", "jax")
     assert code == 1
@@ -215,9 +216,7 @@ for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
     reader = program.replace('jax.config.update("jax_compilation_cache_dir", sys.argv[1])',
                              "import jaxcache; cache = jaxcache.use_directory(sys.argv[1])")  # fmt: skip
     reader += "\nprint(cache.stats().process.hits, cache.stats().process.puts)"
-    command = [sys.executable, "-c", reader, tmp_path / "shared"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "2 1\n"
+    assert run_python(reader, tmp_path / "shared", check=True).stdout == "2 1\n"
 
 
 @pytest.mark.parametrize("command", [["stats"], ["stats", "--reset"], ["list"], ["doctor"],

@@ -14,6 +14,7 @@ import pytest
 from jaxcache import DiskCacheWarning
 from jaxcache._disk.connection import IndexUnavailable
 from jaxcache._disk.files import entry_id_of
+from tests._support.interpreters import run_python
 
 VALUE = b"the program" * 50
 
@@ -186,8 +187,7 @@ def test_a_read_only_directory_is_read_and_said_once(open_cache):
             one.chmod(0o555 if one.is_dir() else 0o444)
             if os.geteuid() == 0:
                 os.chown(one, 65534, 65534)
-        run = [sys.executable, "-c", READER, root + "/shared"]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+        done = run_python(READER, root + "/shared")
         for one in found:
             one.chmod(0o755)
         assert done.returncode == 0, done.stderr
@@ -213,9 +213,7 @@ assert cache.stats().entries == 1 and cache.stats().process.faults == 3
 assert list(Path(sys.argv[1], "staging").iterdir()) == []
 """
     root = open_cache().path
-    done = subprocess.run(
-        [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python(program, root)
     assert done.returncode == 0, done.stderr
 
 

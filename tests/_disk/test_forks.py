@@ -1,11 +1,9 @@
 """Forks: a child uses no connection, no lock and no open file of its parent, whatever the threads there are doing."""
 
-import subprocess
-import sys
-
 import pytest
 
 from jaxcache import DiskCache
+from tests._support.interpreters import run_python
 
 BEGIN = """
 import os, random, sys, threading, time, warnings
@@ -158,10 +156,7 @@ print(os.waitpid(children[0], 0)[1], [cache.get(key) == bytes(3000) for key in (
 
 
 def forked(program, root):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BEGIN + program, str(root)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = run_python(BEGIN + program, root)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,7 +5,6 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jaxcache._disk.files import entry_id_of
+from tests._support.interpreters import start_python
 
 VALUE = b"the program" * 50
 ENTRIES = 12
@@ -242,9 +242,7 @@ def test_an_index_is_not_opened_while_another_process_replaces_it(open_cache, fi
     db.close()
     cache = open_cache(eviction=None)
     with (
-        subprocess.Popen(
-            [sys.executable, "-c", REPLACING, filled, other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as replacing,
+        start_python(REPLACING, filled, other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as replacing,
         ThreadPoolExecutor(1) as pool,
     ):
         assert replacing.stdout.readline() == "True\n"

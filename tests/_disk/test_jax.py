@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import jaxcache
 from jaxcache._disk import jax_backend as _disk_plug
 from jaxcache._disk.doctor import examine
 from jaxcache._jax import interfaces as _jax
+from tests._support.interpreters import run_python, start_python
 
 
 @pytest.fixture
@@ -37,16 +37,7 @@ def compiled_or_read(fun, *args):
 
 
 def run(program, *args, **options):
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python(program, *args, check=True, **options).stdout
 
 
 def test_what_a_program_costs_leaves_out_writing_it_down(shared, monkeypatch):
@@ -177,10 +168,8 @@ print(cache.stats().process.puts, cache.stats().process.hits)
 
 def test_of_processes_that_start_at_once_one_compiles(tmp_path):
     processes = [
-        subprocess.Popen([sys.executable, "-c", COLD, str(tmp_path / "shared")], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]  # fmt: skip
+        start_python(COLD, tmp_path / "shared", stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)
+    ]
     for one in processes:
         assert one.stdout.readline() == "ready\n"
     for one in processes:

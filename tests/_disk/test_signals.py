@@ -12,6 +12,7 @@ import pytest
 
 from jaxcache import DiskCache
 from jaxcache._disk.byte_locks import range_locks
+from tests._support.interpreters import run_python, start_python
 
 BEGIN = """
 import gc, os, random, signal, sys, threading, time
@@ -67,10 +68,8 @@ def opened(root):
 
 
 def test_interrupts_leave_no_file_open_and_nothing_locked(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", BEGIN + INTERRUPTED, str(tmp_path / "shared")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as interrupted:  # fmt: skip
+    program, pipe = BEGIN + INTERRUPTED, subprocess.PIPE
+    with start_python(program, tmp_path / "shared", stdin=pipe, stdout=pipe) as interrupted:
         assert interrupted.stdout.readline() == "True [] True\n"
         with opened(tmp_path / "shared") as cache:
             for number in range(23):
@@ -104,7 +103,7 @@ def interrupted_after(calls, work):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file is closed with its object
 @pytest.mark.parametrize("what", ["put", "replace", "get", "miss"])
-def test_an_interrupt_after_any_call_of_a_request_keeps_nobody_out(tmp_path, what):
+def test_an_interrupt_after_any_call_of_a_request_keeps_nobody_out(tmp_path, points, what):
     work = {
         "put": lambda: cache.put(f"put-{calls}", bytes(3000), 1.0),
         "replace": lambda: cache.put("kept", bytes(100 + calls), 1.0),
@@ -113,9 +112,10 @@ def test_an_interrupt_after_any_call_of_a_request_keeps_nobody_out(tmp_path, wha
     }[what]
     with opened(tmp_path / "shared") as cache, ThreadPoolExecutor(1) as pool:
         cache.put("kept", b"value", 1.0)
-        path, calls = cache.index.database.path, 0
-        while interrupted_after(calls, work):
-            calls += 1
+        path = cache.index.database.path
+        for calls in points:
+            if not interrupted_after(calls, work):
+                break
             pool.submit(cache.put, "by-another-thread", bytes(calls), 1.0).result(timeout=30)
             with contextlib.closing(sqlite3.connect(path, timeout=0.0)) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -156,10 +156,7 @@ print(len(handled) > 30, missing, counts.faults, counts.wait_timeouts)
 def test_a_put_of_a_handler_waits_for_nobody_and_is_kept_while_other_threads_put(tmp_path, what, others):
     program = BEGIN.replace("40_000", "None").replace('"gdsf"', '"lru"')
     program += f"def caches(): return {others}\ncache.put('key-0', b'value', 1.0)\n" + HANDLED.replace("DO", what)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "shared")],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = run_python(program, tmp_path / "shared")
     assert done.stdout == "True [] 0 0\n", done.stderr
     check_whole(tmp_path / "shared")
 

@@ -1,8 +1,6 @@
 """The private interfaces that we touch, and the way out where they are missing."""
 
 import gc
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import jaxcache
 from jaxcache._jax import interfaces as _jax
 from jaxcache._jax.fast_dispatch import NOT_THIS_SIGNATURE, Table, jit_like, with_fast_path
+from tests._support.interpreters import run_python
 
 
 def test_the_installed_jax_is_served():
@@ -80,7 +79,7 @@ stats = cache.stats()
 assert stats.bypassed == 1 and stats.misses == 0
 assert [str(w.message) for w in caught if "every call goes to jax.jit" in str(w.message)], caught
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = run_python(program)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,7 +1,6 @@
 """What tracing leaves behind goes with the entry, and nobody else traces or compiles for it."""
 
 import gc
-import subprocess
 import sys
 import threading
 
@@ -12,6 +11,7 @@ import pytest
 
 from jaxcache import JitCache
 from jaxcache._jax import tracing
+from tests._support.interpreters import run_python
 
 from .._support.compiles import count_compiles
 
@@ -208,5 +208,5 @@ f = cache.jit(lambda x: jnp.roll(x, 1))
 assert f(np.arange(3)).tolist() == f(np.arange(3)).tolist() == [2, 0, 1]
 assert (cache.stats().hits, cache.stats().misses) == (1, 1)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = run_python(program)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,6 @@ import inspect
 import math
 import os
 import pickle
-import subprocess
 import sys
 import threading
 import warnings
@@ -21,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcache import Call, JitCache, PaddingError, bucketed, choose_buckets
+from tests._support.interpreters import run_python
 
 from .._support.compiles import count_compiles
 
@@ -506,8 +506,7 @@ assert f(jax.device_put(np.ones(6), split)).sharding == split
 g = bucketed(lambda x: jax.lax.with_sharding_constraint(x, split), cache=JitCache(), buckets=(8,), check=False)
 assert g(np.ones(5)).tolist() == [1] * 5  # cannot be split
 """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    run_python(program, env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, check=True)
 
 
 @pytest.mark.parametrize("value", [0.5, -np.inf, np.nan, -1])

@@ -4,13 +4,13 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from jaxcache._primitives.atomic_files import replacing, write_file
+from tests._support.interpreters import start_python
 
 WRITER = """
 import sys, time
@@ -21,8 +21,7 @@ path = Path(sys.argv[1])
 
 
 def started(program: str, path: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER + program, str(path)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    return start_python(WRITER + program, path, stdout=subprocess.PIPE)
 
 
 def names(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ import jaxcache
 from jaxcache import DiskCache, DiskCacheWarning, UntrustedDirectoryError
 from jaxcache._disk.files import entry_id_of
 from jaxcache._process.environment import export, use_directory_of_environment
+from tests._support.interpreters import run_python
 
 from .conftest import PARTS
 
@@ -169,10 +170,9 @@ print(DiskCache(local, fingerprint=parts, layers=[layer]).get("a"))
     local = reachable / "local"
     local.mkdir()
     os.chown(local, 12345, 12345)
-    run = [sys.executable, "-c", program, layer, local]
-    assert subprocess.run(run, capture_output=True, text=True, timeout=120).stdout == "b'value'\n"
+    assert run_python(program, layer, local).stdout == "b'value'\n"
     os.chown(layer, 23456, 23456)
-    refused = subprocess.run(run, capture_output=True, text=True, timeout=120).stderr
+    refused = run_python(program, layer, local).stderr
     assert f"layers {layer} belongs to user 23456" in refused
 
 

@@ -1,13 +1,12 @@
 """portable: programs for a level of processors, as XLA itself writes them down, under a fingerprint of that level."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 import jaxcache
 from jaxcache._jax import portable
+from tests._support.interpreters import run_python
 
 PROGRAM = """
 import json, re, sys
@@ -27,8 +26,7 @@ HOST = portable._features()
 
 
 def run(directory, level):
-    done = subprocess.run([sys.executable, "-c", PROGRAM, directory, level], capture_output=True, text=True,
-                          timeout=120, check=False)  # fmt: skip
+    done = run_python(PROGRAM, directory, level)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -3,8 +3,6 @@
 import functools
 import http.server
 import json
-import subprocess
-import sys
 import threading
 import time
 from typing import ClassVar
@@ -15,6 +13,7 @@ from jaxcache import DiskCache, DiskCacheWarning
 from jaxcache._remote.breaker import Breaker
 from jaxcache._remote.object_store import first_line
 from jaxcache._tiers.sync import push
+from tests._support.interpreters import run_python
 
 pytest.importorskip("obstore")
 
@@ -174,8 +173,7 @@ def test_a_bucket_that_is_not_there_is_a_miss(open_cache, bucket, logged_warning
 
 def test_processes_of_two_machines_share_a_bucket(bucket, tmp_path):
     def run(name, *keys):
-        done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path / name, bucket, *keys],
-                              capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        done = run_python(PROGRAM, tmp_path / name, bucket, *keys)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.strip()
 
@@ -199,8 +197,7 @@ with DiskCache(sys.argv[1], fingerprint={"jax": "test", "cpu": "test"}, remote=s
 @IN_ANY_STORE
 def test_a_forked_child_leaves_the_remote_alone_and_its_parent_goes_on(open_cache, bucket, tmp_path):
     publish(open_cache, "one", bucket, ["jit_f-1", "jit_h-1"])
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING, tmp_path / "other", bucket],
-                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    done = run_python(FORKING, tmp_path / "other", bucket)
     assert (done.returncode, done.stdout) == (0, "0 True\n"), done.stderr
 
 
@@ -273,17 +270,16 @@ def test_many_writers_at_once_leave_one_whole_entry(open_cache, bucket, proxy):
 @IN_ANY_STORE
 def test_the_end_of_a_process_does_not_wait_for_a_remote_that_hangs(bucket, proxy, tmp_path):
     proxy.behaviour = "hang"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, tmp_path / "one", bucket, "a-1", "b-1"],
-                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    program = f"import warnings; warnings.simplefilter('ignore')\n{PROGRAM}"
+    done = run_python(program, tmp_path / "one", bucket, "a-1", "b-1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 0\n", "")
 
 
 @IN_ANY_STORE
 def test_what_a_killed_program_had_put_is_whole(bucket, tmp_path, open_cache):
     program = PROGRAM.replace("print(", "import os; os.kill(os.getpid(), 9); print(")
-    done = subprocess.run([sys.executable, "-c", program.replace("with DiskCache", "cache = DiskCache")
-                           .replace(") as cache:", ")\nif True:"), tmp_path / "one", bucket, *"abcdefgh"],
-                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    program = program.replace("with DiskCache", "cache = DiskCache").replace(") as cache:", ")\nif True:")
+    done = run_python(program, tmp_path / "one", bucket, *"abcdefgh")
     assert done.returncode == -9, done.stderr
     with open_cache("reader", remote=bucket) as reader:
         assert all(reader.get(key) in (None, value_of(key)) for key in "abcdefgh")

@@ -138,11 +138,9 @@ def _run_process(
     job: TrialJob, timeout_seconds: float, stop: threading.Event, written: Path, memory_bytes: int | None
 ) -> int | None:
     """Run a child process and return its exit code."""
-    from . import process as child  # imported late: it imports optimizers that only child processes need
-
     written.unlink(missing_ok=True)
     shutil.rmtree(job.scratch, ignore_errors=True)  # left by a run that was killed
-    process: ForkServerProcess = fork_server.CONTEXT.Process(target=child.main, args=(job,), name=job.trial.label)
+    process: ForkServerProcess = fork_server.CONTEXT.Process(target=_in_child, args=(job,), name=job.trial.label)
     try:
         fork_server.start_process(process)
     except (EOFError, OSError) as error:
@@ -157,6 +155,13 @@ def _run_process(
     code = process.exitcode
     process.close()  # a process that lost its fork server ends when this connection closes
     return code
+
+
+def _in_child(job: TrialJob) -> None:
+    """Run a job in the child process, which alone imports JAX and what trials need."""
+    from .process import main
+
+    main(job)
 
 
 def _kill(process: ForkServerProcess) -> None:

@@ -2,12 +2,15 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ... import JitCache
 from ..files import write_json
 from ..layout import TRIAL_PROGRESS
+
+if TYPE_CHECKING:  # who only reads progress needs no JAX
+    from ... import JitCache
 
 _EVERY_SECONDS = 0.5
 
@@ -25,7 +28,7 @@ class TrialProgress(BaseModel):
 class ProgressWriter:
     """Writer of the file, between requests and at most twice a second; its time does not count as serving."""
 
-    def __init__(self, scratch: Path, requests: int, cache: JitCache) -> None:
+    def __init__(self, scratch: Path, requests: int, cache: "JitCache") -> None:
         self._scratch, self._requests, self._cache = scratch, requests, cache
         self._served, self._written = 0, time.monotonic()
 
