@@ -74,15 +74,20 @@ def package_of(path):
 
 
 @cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path):
     """Absolute names of what a file imports, relative ones resolved; also those within functions."""
-    nodes = ast.walk(ast.parse(path.read_text()))
+    nodes = ast.walk(tree_of(path))
     return frozenset(name for node in nodes for name in imported(node, package_of(path)))
 
 
 def imports_at_once(path):
     """Those of them that are imported when the file is: not within functions, nor for types alone."""
-    found, pending = set(), [*ast.parse(path.read_text()).body]
+    found, pending = set(), [*tree_of(path).body]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
