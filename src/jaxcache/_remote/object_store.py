@@ -9,12 +9,12 @@ import contextlib
 import os
 import re
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from .aws_profiles import ProfileCredentials, can_read_profiles, has_profile
+from .aws_profiles import ProfileCredentials, can_read_profiles, credentials_are_in_files, names_endpoint
 from .urls import RemoteUrl
 
 _CONNECT_SECONDS = 1.0
@@ -70,14 +70,10 @@ class ObjectStore:
         self.hint = ""
         self._exists: type[Exception] = AlreadyExistsError
         self._faults: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
-        is_http = url.text.startswith("http:") or any(
-            os.environ.get(name, "").startswith("http:") for name in _ENDPOINTS.get(url.scheme, ())
-        )
         client: Any = {
             "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
             "read_timeout": timedelta(seconds=_STALLED_SECONDS),
             "timeout": timedelta(seconds=_REQUEST_SECONDS),
-            "allow_http": is_http,
         }
         retries: Any = {
             "max_retries": _RETRIES,
@@ -85,6 +81,8 @@ class ObjectStore:
             "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1), "base": 2},
         }
         try:
+            from_files = self._from_files(url)
+            client["allow_http"] = _is_unencrypted(url, from_files)
             if url.scheme == "file":
                 self._store: Any = LocalStore.from_url(url.text, mkdir=True)
             elif url.scheme == "memory":
@@ -92,18 +90,20 @@ class ObjectStore:
             elif url.scheme == "https":
                 self._store = HTTPStore.from_url(url.text, client_options=client, retry_config=retries)
             else:
-                self._store = from_url(url.text, client_options=client, retry_config=retries, **self._provider(url))
+                self._store = from_url(url.text, client_options=client, retry_config=retries, **from_files)
         except (BaseError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"remote={url.text!r} cannot be used: {first_line(error)}") from error
 
-    def _provider(self, url: RemoteUrl) -> Any:
-        """Return what finds credentials in place of obstore, where these are in files that obstore does not read."""
-        if url.scheme != "s3" or not has_profile():
+    def _from_files(self, url: RemoteUrl) -> dict[str, Any]:
+        """Return what files say of AWS, which obstore does not read: settings, and who has credentials."""
+        needs_credentials = url.scheme == "s3" and credentials_are_in_files()
+        if not needs_credentials and not (url.scheme == "s3" and names_endpoint()):
             return {}
         if not can_read_profiles():
-            self.hint = "; credentials in files, such as those of AWS_PROFILE, are read if boto3 is installed"
+            self.hint = "; profiles of AWS in files, such as that of AWS_PROFILE, are read if boto3 is installed"
             return {}
-        return {"credential_provider": ProfileCredentials()}
+        credentials = ProfileCredentials()
+        return {**credentials.config, **({"credential_provider": credentials} if needs_credentials else {})}
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of an object, of which the first is empty; nothing if there is no object."""
@@ -169,6 +169,12 @@ class ObjectStore:
             yield
         except self._faults as error:
             raise RemoteUnavailable(f"{fault} ({first_line(error)}{self.hint})") from error
+
+
+def _is_unencrypted(url: RemoteUrl, from_files: Mapping[str, Any]) -> bool:
+    """Return whether the user has named an endpoint without encryption, in the address, a file or the environment."""
+    variables = (os.environ.get(name, "") for name in _ENDPOINTS.get(url.scheme, ()))
+    return any(endpoint.startswith("http:") for endpoint in (url.text, from_files.get("endpoint", ""), *variables))
 
 
 def first_line(error: BaseException) -> str:
