@@ -14,6 +14,7 @@ from .._disk.files import EntryFiles, EntryId
 from .._disk.index import Limits
 from .._remote.layout import (
     ABOUT,
+    CLOCK,
     LISTING,
     SUFFIX,
     decode_listing,
@@ -169,14 +170,14 @@ def adopt(cache: DiskCache, entry_id: EntryId, content: bytes, limits: Limits) -
 def clean(url: str, older_than_seconds: float | None, limit_bytes: int | None, *, dry_run: bool = False) -> Cleaned:
     """Remove entries of a store that no run has written or asked for lately.
 
-    The last use of an entry is when it was written, or when a run ended that had asked for it. Entries of the last
-    hour stay. A process that has seen an entry that goes finds none, and compiles.
+    The last use of an entry is when it was written, or when a run ended that had asked for it, by the store's clock.
+    Entries of the last hour stay. A process that has seen an entry that goes finds none, and compiles.
 
     Args:
         url: Address of the store.
         older_than_seconds: Entries that were not used for so long go.
         limit_bytes: Then those go that were used longest ago, until the others take no more.
-        dry_run: Whether nothing is removed.
+        dry_run: Whether nothing is removed; the time is this host's then.
 
     Raises:
         RemoteUnavailable: If the store fails.
@@ -189,10 +190,9 @@ def clean(url: str, older_than_seconds: float | None, limit_bytes: int | None, *
 async def _clean(
     store: ObjectStore, older_than_seconds: float | None, limit_bytes: int | None, *, dry_run: bool
 ) -> Cleaned:
-    objects = await store.list("")
+    objects, now = await _list_with_time(store, writes=not dry_run)
     entries, manifests = _entries(objects), [each for each in objects if is_manifest(each.name)]
     used = {entry_id: info.modified for entry_id, info in entries.items()}
-    now = max([time.time(), *used.values()])  # a store whose clock is ahead
 
     async def note(manifest: ObjectInfo) -> None:
         fingerprint = manifest.name.split("/")[0]
@@ -220,6 +220,19 @@ async def _clean(
         for fingerprint in {entry_id.fingerprint for entry_id in going}:
             await _write_listing(store, fingerprint, kept)
     return Cleaned(len(going), removed_bytes, len(entries) - len(going), left_bytes)
+
+
+async def _list_with_time(store: ObjectStore, *, writes: bool) -> tuple[list[ObjectInfo], float]:
+    """Return all objects, and what time it is at the store, whose clock is the one that their times are by.
+
+    This host's clock may be hours ahead, and would make the entries of the last hour old. Where nothing may be
+    written, for which alone a store tells the time, this host's is taken for it.
+    """
+    if not writes:
+        return await store.list(""), time.time()
+    await store.put(CLOCK, b"{}", replace=True)
+    objects = await store.list("")
+    return objects, max(each.modified for each in objects if each.name == CLOCK)
 
 
 def remote_stats(url: str) -> RemoteStats:
