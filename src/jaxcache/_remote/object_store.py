@@ -25,6 +25,7 @@ _DELETED_AT_ONCE = 16
 _CHUNK_BYTES = 1024**2
 _END_CHARACTERS = 150
 _QUERY = re.compile(r"\?[^\s)]*")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
     "gs": ("GOOGLE_BASE_URL",),
@@ -180,8 +181,12 @@ def _is_unencrypted(url: RemoteUrl, from_files: Mapping[str, Any]) -> bool:
 def first_line(error: BaseException) -> str:
     """Return an error in one line, without what an address has after its question mark, which may be a credential.
 
-    Of a long one both ends are kept: the first says what was to be done, the last which status the server returned.
+    Of what the server has answered, in XML, the code is kept: it names the reason, such as a clock that is wrong. Of a
+    long line both ends are kept: the first says what was to be done, the last which status the server returned.
     """
     lines = str(error).strip().splitlines()
-    line = _QUERY.sub("", lines[0] if lines else type(error).__name__)
+    line = lines[0] if lines else type(error).__name__
+    if code := _CODE.search(str(error)):
+        line = f"{line.partition('<')[0].rstrip()} {code[1]}"
+    line = _QUERY.sub("", line)
     return line if len(line) <= 2 * _END_CHARACTERS else f"{line[:_END_CHARACTERS]} … {line[-_END_CHARACTERS:]}"
