@@ -1,6 +1,5 @@
 """The commands over servers of S3 and GCS: push, pull, stats and gc, and what refuses them."""
 
-import asyncio
 import json
 import time
 from dataclasses import replace
@@ -65,15 +64,16 @@ def test_gc_goes_by_the_clock_of_the_store(told, local, bucket, monkeypatch, hou
 
 
 def test_what_another_has_deleted_keeps_nothing_from_being_deleted(bucket):
+    store = ObjectStore(check_url(bucket))
+
     async def fill_and_delete():
-        store = ObjectStore(check_url(bucket))
         names = [f"f/{number}" for number in range(60)]
         for name in names[30:]:
             await store.put(name, b"x", replace=False)
         await store.delete(names)
         return await store.list("f")
 
-    assert asyncio.run(fill_and_delete()) == []
+    assert store.run(fill_and_delete()) == []
 
 
 @pytest.mark.parametrize("command", ["push", "pull", "gc"])

@@ -4,9 +4,11 @@ Needs boto3, which is used where it is installed: it knows profiles, their endpo
 assumed.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,26 @@ class ProfileCredentials:
         self.config = {name: value for name, value in settings.items() if value}
         self._provider: Any = None
 
-    def __call__(self) -> Any:
-        """Return credentials that are valid now; called in a thread of obstore's, since it may ask for a token."""
+    async def __call__(self) -> Any:
+        """Return credentials that are valid now.
+
+        They may have to be asked for, which takes as long as it takes: in a thread that ends with the interpreter, as
+        those of obstore do not.
+        """
+        loop, credentials = asyncio.get_running_loop(), asyncio.Future[Any]()
+
+        def ask() -> None:
+            try:
+                settle, outcome = credentials.set_result, self._ask()
+            except Exception as error:
+                settle, outcome = credentials.set_exception, error
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(lambda: credentials.done() or settle(outcome))
+
+        threading.Thread(target=ask, name="jaxcache credentials", daemon=True).start()
+        return await credentials
+
+    def _ask(self) -> Any:
         if self._provider is None:
             from obstore.auth.boto3 import Boto3CredentialProvider
 

@@ -83,7 +83,8 @@ def push(cache: DiskCache, url: str) -> Synchronised:
         ValueError: If ``url`` is none, or can only be read.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_push(cache, _writable(url)))
+    store = _writable(url)
+    return store.run(_push(cache, store))
 
 
 async def _push(cache: DiskCache, store: ObjectStore) -> Synchronised:
@@ -129,15 +130,17 @@ def pull(cache: DiskCache, url: str, limits: Limits, fingerprint: str | None = N
         ValueError: If ``url`` is none.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_pull(cache, url, limits, fingerprint))
-
-
-async def _pull(cache: DiskCache, url: str, limits: Limits, fingerprint: str | None) -> Synchronised:
     address = check_url(url, "URL")
     store = ObjectStore(address)
-    if address.is_read_only:
-        if fingerprint is None:
-            raise ValueError(f"{url} cannot be listed: name the build and machine by --fingerprint, as stats does")
+    if address.is_read_only and fingerprint is None:
+        raise ValueError(f"{url} cannot be listed: name the build and machine by --fingerprint, as stats does")
+    return store.run(_pull(cache, store, limits, fingerprint, is_listed_by_file=address.is_read_only))
+
+
+async def _pull(
+    cache: DiskCache, store: ObjectStore, limits: Limits, fingerprint: str | None, *, is_listed_by_file: bool
+) -> Synchronised:
+    if is_listed_by_file and fingerprint is not None:
         content = await _read(store, f"{fingerprint}/{LISTING}")
         names: Iterable[EntryId] = [EntryId(fingerprint, name) for name in decode_listing(content or b"")]
     else:
@@ -184,7 +187,8 @@ def clean(url: str, older_than_seconds: float | None, limit_bytes: int | None, *
         ValueError: If ``url`` is none, or can only be read.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_clean(_writable(url), older_than_seconds, limit_bytes, dry_run=dry_run))
+    store = _writable(url)
+    return store.run(_clean(store, older_than_seconds, limit_bytes, dry_run=dry_run))
 
 
 async def _clean(
@@ -243,7 +247,8 @@ def remote_stats(url: str) -> RemoteStats:
         ValueError: If ``url`` is none, or cannot be listed.
         ImportError: If obstore is not installed.
     """
-    entries = _entries(asyncio.run(_writable(url).list("")))
+    store = _writable(url)
+    entries = _entries(store.run(store.list("")))
     by_fingerprint: dict[str, tuple[int, int]] = {}
     for entry_id, info in sorted(entries.items()):
         count, size_bytes = by_fingerprint.get(entry_id.fingerprint, (0, 0))
