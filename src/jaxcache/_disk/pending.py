@@ -66,9 +66,14 @@ class Pending:
         self._ends_as_worker = False
 
     def add(
-        self, hit: Hit | None = None, request: Request | None = None, counts: Mapping[str, float] | None = None
+        self,
+        hit: Hit | None = None,
+        request: Request | None = None,
+        counts: Mapping[str, float] | None = None,
+        *,
+        is_written_now: bool = False,
     ) -> None:
-        """Add what a request has done."""
+        """Add what a request has done, and write it with all that is pending, now or by the timer."""
         with self._lock:
             if hit is not None:
                 self._batch.hits.append(hit)
@@ -77,7 +82,7 @@ class Pending:
             self._batch.counts.update(counts or {})  # pyright: ignore[reportCallIssue,reportArgumentType]
             self.count_here(counts or {})
             is_long, is_first = len(self._batch) >= _MOST, self._timer is None
-        if is_long or (is_first and not self._start_timer()):
+        if is_written_now or is_long or (is_first and not self._start_timer()):
             self.flush()
 
     def count_here(self, counts: Mapping[str, float]) -> None:
