@@ -181,7 +181,7 @@ class DiskCache:
         self._closed = True
         if self._remote is not None:
             self._remote.close()
-        self._pending.flush()
+        self._pending.pause()
         self._leases.release()
         self.hooks.closed()
         self.index.database.close()
