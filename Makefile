@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 SECONDS ?= 120
 SEED ?= 0
 SEEDS ?= 50
+WRITERS ?= 1000
 ROUNDS ?= 20
 TRIALS ?= 40
 RUNNER ?= local
@@ -17,7 +18,7 @@ HOST =
 DB =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-alone torture torture-remote torture-sweep torture-slurm parity check format ui stop deploy bench bench-gpu measured figures
+.PHONY: help setup sweep test test-alone torture torture-remote torture-writers torture-code-keys torture-sweep torture-slurm parity check format ui stop deploy bench bench-gpu measured figures
 .PHONY: docs diagrams examples lock release clean
 
 help: ## This list
@@ -49,6 +50,12 @@ torture: $(READY) ## Kill processes and damage files of a shared directory (SECO
 
 torture-remote: $(READY) ## Kill writers of an object store and its server, and flip bytes in it (SECONDS=120 SEED=0)
 	$(BIN)/python -m tests.torture.remote --seconds $(SECONDS) --seed $(SEED)
+
+torture-writers: $(READY) ## Let writers of an object store loose at once, more than it can serve (WRITERS=1000)
+	$(BIN)/python -m tests.torture.writers --writers $(WRITERS)
+
+torture-code-keys: $(READY) ## Kill processes that start without tracing, and edit their code between runs (SECONDS=120 SEED=0)
+	$(BIN)/python -m tests.torture.code_keys --seconds $(SECONDS) --seed $(SEED)
 
 torture-sweep: $(READY) ## Kill trials, flow and server of sweeps that must end right (SEEDS=50 SEED=0 TRIALS=40 RUNNER=local)
 	$(BIN)/python -m tests.torture.sweep --seeds $(SEEDS) --seed $(SEED) --trials $(TRIALS) --runner $(RUNNER)

@@ -119,7 +119,7 @@ def test_a_worker_of_multiprocessing_counts_its_last_hit(tmp_path):
     assert done.stdout == "2\n"
 
 
-def test_a_pause_waits_for_a_batch_that_the_timer_is_writing():
+def test_a_pause_waits_for_a_batch_that_the_thread_is_writing():
     began, goes_on, written = threading.Event(), threading.Event(), []
 
     def write(batch):

@@ -68,6 +68,69 @@ def test_credentials_in_the_environment_come_before_those_in_files(open_cache, b
     assert {signer for signer, _ in proxy.signed_by} == {"of-environment"}
 
 
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def names_endpoint(files, monkeypatch, proxy, tmp_path):
+    """Write into a profile, and a section of services, which endpoint it has; no variable names one."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+
+    def write(profile, services=""):
+        text = f"[profile team]\nregion = eu-west-1\n{profile}\n[services here]\n{services}\n"
+        (tmp_path / "AWS_CONFIG_FILE").write_text(text.replace("SERVER", f"http://127.0.0.1:{proxy.port}"))
+        monkeypatch.setenv("AWS_PROFILE", "team")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("profile", "services"),
+    [
+        ("endpoint_url = SERVER", ""),
+        ("services = here", "s3 =\n  endpoint_url = SERVER"),
+        (f"services = here\nendpoint_url = {NOWHERE}", "s3 =\n  endpoint_url = SERVER"),
+        ("services = here\nendpoint_url = SERVER", f"sts =\n  endpoint_url = {NOWHERE}"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["files", "environment"])
+def test_the_endpoint_of_a_profile_is_used_wherever_the_credentials_are(
+    open_cache, bucket, proxy, names_endpoint, monkeypatch, where, profile, services
+):
+    names_endpoint(profile, services)
+    if where == "environment":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-environment")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    counts = put_and_get(open_cache, bucket)
+    assert (counts.published, counts.remote_faults) == (1, 0)
+    assert proxy.signed_by == {("of-team" if where == "files" else "of-environment", "eu-west-1")}
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_endpoint_in_the_environment_comes_before_that_of_a_profile(
+    open_cache, bucket, proxy, names_endpoint, monkeypatch, variable
+):
+    names_endpoint(f"endpoint_url = {NOWHERE}")
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+    assert put_and_get(open_cache, bucket).published == 1
+
+
+def test_a_region_in_the_environment_comes_before_that_of_a_profile(
+    open_cache, bucket, proxy, names_endpoint, monkeypatch
+):
+    names_endpoint("endpoint_url = SERVER")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    assert put_and_get(open_cache, bucket).published == 1
+    assert proxy.signed_by == {("of-team", "us-west-2")}
+
+
+@pytest.mark.parametrize("line", ["services = gone\nendpoint_url = SERVER", "endpoint_url = no address"])
+def test_an_endpoint_that_makes_no_sense_is_refused_before_anything_starts(open_cache, bucket, names_endpoint, line):
+    names_endpoint(line)
+    with pytest.raises(ValueError, match=r"remote='s3://.*' cannot be used: .*(gone|no address)"):
+        open_cache("one", remote=bucket)
+
+
 def test_a_profile_that_is_not_there_is_refused_before_anything_starts(open_cache, bucket, files, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "none")
     with pytest.raises(ValueError, match=r"remote='s3://.*' cannot be used: .*profile \(none\)"):

@@ -2,8 +2,11 @@
 
 import os
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+import jaxcache
 from jaxcache._disk.doctor import examine
 
 
@@ -64,6 +67,21 @@ def test_a_store_has_a_line_that_says_when_it_was_left_alone_and_why(
     assert "0 hits, 0 misses, left alone " in text
     assert ("403" in text, "at last it did not take" in text) == (True, True)
     logged_warnings.clear()
+
+
+def test_what_only_looks_into_the_tiers_is_no_request(open_cache, findings, tmp_path):
+    pytest.importorskip("obstore")
+    (tmp_path / "store").mkdir(mode=0o700)
+    remote, x = (tmp_path / "store").as_uri(), jnp.ones(7)
+    open_cache("layer").close()
+    with jaxcache.use_directory(tmp_path / "one", remote=remote, layers=[tmp_path / "layer"]) as cache:
+        ask(cache, "jit_a-1")
+        for fun in (jnp.sinc, jnp.tanh):
+            assert not cache.would_hit(fun, x)
+        assert not cache.contains("jit_b-1")
+        assert cache.would_hit(jax.jit(jnp.sinc), x).tier is None
+    expected = [f"layer {tmp_path / 'layer'}", f"remote {remote}"]
+    assert findings("one") == [("fine", f"{store}, in the last run: 0 hits, 1 miss") for store in expected]
 
 
 def test_without_tiers_there_is_no_line(open_cache, findings):

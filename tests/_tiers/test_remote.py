@@ -333,6 +333,12 @@ def test_errors_are_told_without_what_an_address_may_hold_of_a_credential():
     assert first_line(error) == "GET https://host/x (403)"
 
 
+def test_of_an_answer_in_xml_the_code_is_told():
+    answer = '<?xml version="1.0"?>\n<Error><Code>RequestTimeTooSkewed</Code><RequestId>X</RequestId></Error>'
+    error = ValueError(f"GET https://host/x?sig=SECRET - status 403 Forbidden: {answer}\n\nDebug source: ...")
+    assert first_line(error) == "GET https://host/x - status 403 Forbidden: RequestTimeTooSkewed"
+
+
 def test_of_a_long_error_both_ends_are_told():
     told = first_line(ValueError(f"GET https://host/{'x' * 1000} in 2 ms: status 403 Forbidden"))
     assert (told[:17], told[-24:], len(told) < 310) == ("GET https://host/", "2 ms: status 403 Forbidden"[-24:], True)

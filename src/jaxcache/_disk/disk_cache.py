@@ -34,8 +34,9 @@ from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
 from .thread_request import ThreadRequest
 from .tier import FoundEntry, Tier
+from .tier_answers import uncounted
 from .verify import Verification, verify_entries
-from .would_hit import Finder, WouldHit, find_tier
+from .would_hit import WouldHit, find_tier
 from .writer import EntryWriter
 
 _MOST_BYTES = 2**63 - 1  # that SQLite can count
@@ -180,7 +181,7 @@ class DiskCache:
         self._closed = True
         if self._remote is not None:
             self._remote.close()
-        self._pending.flush()
+        self._pending.pause()
         self._leases.release()
         self.hooks.closed()
         self.index.database.close()
@@ -263,7 +264,7 @@ class DiskCache:
         if tier is None or isinstance(above, bytes) or above == "check":
             return above
         started = time.perf_counter()
-        found = tier.find(entry_id, key)
+        found = tier.find(entry_id, key, self._faults.tiers.count)
         if found is None:
             return above
         if tier.copies:
@@ -300,7 +301,7 @@ class DiskCache:
     def peek(self, key: str) -> bytes | None:
         """Return what :meth:`get` would, without a request: nothing is counted, and nobody waited for."""
         entry_id = entry_id_of(self.fingerprint.id, key)
-        found = self._peek(entry_id, key) or self._layers.find(entry_id, key)
+        found = self._peek(entry_id, key) or self._layers.find(entry_id, key, uncounted)
         return None if self._closed or found is None else found.value
 
     def would_hit(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> WouldHit:
@@ -311,9 +312,8 @@ class DiskCache:
         Raises:
             Exception: What ``jax.jit`` raises for such a call before it compiles.
         """
-        finders: dict[str, Finder] = {"directory": self._peek}
-        finders |= {tier.name: tier.find for tier in (self._layers, self._remote) if tier is not None}
-        return find_tier(key_of(fun, args, kwargs) or "", self.fingerprint, finders)
+        tiers = [tier for tier in (self._layers, self._remote) if tier is not None]
+        return find_tier(key_of(fun, args, kwargs) or "", self.fingerprint, self._peek, tiers)
 
     def _peek(self, entry_id: EntryId, key: str) -> FoundEntry | None:
         """Return the directory's own entry of a key if it is whole; what is not, ``get`` will find out, and warn."""

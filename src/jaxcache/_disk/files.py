@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .._primitives.atomic_files import is_left_behind, temporary_file
+from .._primitives.atomic_files import remove_if_left_behind, temporary_file
 from .._primitives.open_file import open_file
 from .entry_format import EntryFault
 
@@ -143,15 +143,17 @@ class EntryFiles:
         finds, and waiting for the disk at each compile would cost every program more than that.
         """
         self.make(self.staging)
-        path = self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
         mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         try:
-            with temporary_file(path, mode) as file:
+            with temporary_file(self._new_staging_path, mode) as file:
                 file.write(content)
-                yield path
+                yield Path(file.name)
         except FileNotFoundError:  # a folder was removed: this entry is lost, the next put makes it again
             self.forget_folders()
             raise
+
+    def _new_staging_path(self) -> Path:
+        return self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
 
     def move_in(self, staged: Path, entry_id: EntryId) -> None:
         """Give a staged file the name of an entry, in one step; a former file is replaced."""
@@ -199,9 +201,7 @@ class EntryFiles:
                     if not entry.is_file(follow_symlinks=False):
                         continue
                     old = time.time() - entry.stat(follow_symlinks=False).st_mtime >= min_age_seconds
-                    if old and is_left_behind(entry.path):
-                        os.unlink(entry.path)
-                        removed += 1
+                    removed += old and remove_if_left_behind(entry.path)
         return removed
 
     def walk(self) -> Iterator[EntryId]:

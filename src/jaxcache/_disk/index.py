@@ -131,8 +131,7 @@ class Index:
 
     def _put(self, entry_id: EntryId, meta: EntryMeta, staged: Path, size_bytes: int, limits: Limits) -> int | None:
         process = os.getpid()
-        self.settle()
-        victims = self.database.change(self._make_room, entry_id, meta, size_bytes, limits)
+        victims = self.database.change(self._settle_and_make_room, entry_id, meta, size_bytes, limits)
         if victims is None:
             return None
         check_process(process)
@@ -143,6 +142,12 @@ class Index:
         finally:
             self.settle()
         return len(victims)
+
+    def _settle_and_make_room(
+        self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
+    ) -> list[EntryId] | None:
+        self._settle(db)
+        return self._make_room(db, entry_id, meta, size_bytes, limits)
 
     def _make_room(
         self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits

@@ -12,7 +12,7 @@ from .faults import Faults
 from .files import EntryFiles, EntryId
 from .key_ring import KeyRing
 from .tier import FoundEntry
-from .tier_answers import HIT, MISS
+from .tier_answers import HIT, MISS, Count
 from .trust import Trust, establish
 
 ROOT_USER = 0  # may run code in everybody's processes anyway, and owns what container images bring
@@ -51,19 +51,19 @@ class Layers:
             trust = establish(path, key_file, key_ring=key_ring, owners=(os.geteuid(), ROOT_USER), argument="layers")
             self._layers.append((EntryFiles(path, owner=trust.owner), trust))
 
-    def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
+    def find(self, entry_id: EntryId, key: str, count: Count) -> FoundEntry | None:
         """Return the entry of a key from the first layer that has a whole one."""
         for files, trust in self._layers:
             try:
                 content = files.read(entry_id)
                 meta, value = decode(content, key, entry_id.fingerprint, trust.authentication)
             except FileNotFoundError:
-                self._faults.tiers.count(f"layer {files.root}", MISS)
+                count(f"layer {files.root}", MISS)
                 continue
             except (EntryFault, OSError) as fault:
                 self._faults.record_of(f"layer {files.root}", f"has an entry that cannot be used ({fault})")
                 continue
-            self._faults.tiers.count(f"layer {files.root}", HIT)
+            count(f"layer {files.root}", HIT)
             return FoundEntry(meta, value, content)
         return None
 

@@ -4,6 +4,7 @@ A process that is killed loses the last of them: recency and counters, never an 
 """
 
 import contextlib
+import queue
 import sys
 import threading
 from collections import Counter
@@ -49,7 +50,7 @@ class Batch:
 
 
 class Pending:
-    """Batch that grows until it is flushed: by a timer, where it is long, or by whoever needs the index to know."""
+    """Batch that grows until it is flushed: by a thread, where it is long, or by whoever needs the index to know."""
 
     def __init__(self, write: Callable[[Batch], None]) -> None:
         """Hand batches to ``write``, which must not raise."""
@@ -61,14 +62,20 @@ class Pending:
         self._lock = threading.RLock()  # of a kind that a signal handler may take again
         self._batch = Batch()
         self.process_counts: Counter[str] = Counter()  # of this process, since it began
-        self._timer: threading.Timer | None = None
-        self._fired: threading.Thread | None = None  # the last timer that may still be writing
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()  # a signal handler may put, too
+        self._thread: threading.Thread | None = None
+        self._is_woken = False
         self._ends_as_worker = False
 
     def add(
-        self, hit: Hit | None = None, request: Request | None = None, counts: Mapping[str, float] | None = None
+        self,
+        hit: Hit | None = None,
+        request: Request | None = None,
+        counts: Mapping[str, float] | None = None,
+        *,
+        is_written_now: bool = False,
     ) -> None:
-        """Add what a request has done."""
+        """Add what a request has done, and write it with all that is pending, now or by the thread."""
         with self._lock:
             if hit is not None:
                 self._batch.hits.append(hit)
@@ -76,8 +83,8 @@ class Pending:
                 self._batch.requests.append(request)
             self._batch.counts.update(counts or {})  # pyright: ignore[reportCallIssue,reportArgumentType]
             self.count_here(counts or {})
-            is_long, is_first = len(self._batch) >= _MOST, self._timer is None
-        if is_long or (is_first and not self._start_timer()):
+            is_long, is_first = len(self._batch) >= _MOST, not self._is_woken
+        if is_written_now or is_long or (is_first and not self._wake()):
             self.flush()
 
     def count_here(self, counts: Mapping[str, float]) -> None:
@@ -94,24 +101,43 @@ class Pending:
 
     def pause(self) -> None:
         """Write what is pending, and leave no thread that a fork could find at work."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-        for thread in (timer, self._fired):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(_LONGEST_WAIT_SECONDS)
+        with self._lock:
+            thread, wakes = self._thread, self._wakes
+            self._thread, self._is_woken = None, False
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            wakes.put(False)
+            thread.join(_LONGEST_WAIT_SECONDS)
         self.flush()
 
-    def _start_timer(self) -> bool:
-        """Start the timer; return False where the interpreter ends and starts no more threads."""
-        self._flush_at_end_of_worker()
-        timer = threading.Timer(_SECONDS, self._flush_in_time)
-        timer.daemon = True
-        with contextlib.suppress(RuntimeError):
-            self._timer = timer
-            timer.start()
+    def _wake(self) -> bool:
+        """Have the thread write soon; return False where the interpreter ends and starts no more threads.
+
+        One thread for all: to start another each time would cost a program more than the rest of its request.
+        """
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._flush_at_end_of_worker()
+                self._wakes = queue.SimpleQueue()
+                thread = threading.Thread(target=self._write_in_time, args=(self._wakes,), daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return False
+                self._thread = thread
+            self._is_woken = True
+            self._wakes.put(True)
             return True
-        return False
+
+    def _write_in_time(self, wakes: "queue.SimpleQueue[bool]") -> None:
+        """Write, in the thread, a while after each time that it is woken, until it is to end."""
+        goes_on = wakes.get()
+        while goes_on:
+            with contextlib.suppress(queue.Empty):
+                goes_on = wakes.get(timeout=_SECONDS)
+                continue
+            self._is_woken = False
+            self.flush()
+            goes_on = wakes.get()
 
     def _flush_at_end_of_worker(self) -> None:
         """Write what is pending as a worker of multiprocessing ends, which does so without ``atexit``."""
@@ -120,7 +146,3 @@ class Pending:
             return
         self._ends_as_worker = True
         util.Finalize(None, self.pause, exitpriority=0)
-
-    def _flush_in_time(self) -> None:
-        self._fired, self._timer = threading.current_thread(), None
-        self.flush()

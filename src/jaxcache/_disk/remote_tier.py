@@ -14,7 +14,7 @@ from .files import EntryFiles, EntryId
 from .key_ring import KeyRing
 from .layers import ROOT_USER
 from .tier import FoundEntry
-from .tier_answers import HIT, LEFT_ALONE, MISS
+from .tier_answers import HIT, LEFT_ALONE, MISS, Count
 from .trust import establish
 
 _ANSWERS = {NoEntry.ABSENT: MISS, NoEntry.LEFT_ALONE: LEFT_ALONE}  # a fault is counted where it is told of
@@ -76,7 +76,7 @@ class RemoteTier:
         """Note that this program asks for an entry, in whatever tier it is: its next run will, too."""
         self._remote.note(entry_id.name)
 
-    def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
+    def find(self, entry_id: EntryId, key: str, count: Count) -> FoundEntry | None:
         """Return the entry of a key, if the store has one that can be trusted and gives it in time."""
         fingerprint = entry_id.fingerprint
         content = self._remote.find(
@@ -84,7 +84,7 @@ class RemoteTier:
         )
         if not isinstance(content, bytes):
             if content in _ANSWERS:
-                self._faults.tiers.count(self._store, _ANSWERS[content])
+                count(self._store, _ANSWERS[content])
             return None
         try:
             meta, value = decode(content, key, fingerprint, self._authentication)
@@ -93,7 +93,7 @@ class RemoteTier:
             self._count("remote_faults")
             self._faults.record_of(self._store, f"has an entry that is not what it should be ({fault})")
             return None
-        self._faults.tiers.count(self._store, HIT)
+        count(self._store, HIT)
         return FoundEntry(meta, value, content)
 
     def offer(self, entry_id: EntryId, content: bytes, *, replace: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from .entry_format import EntryMeta
 from .files import EntryId
+from .tier_answers import Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ class Tier(Protocol):
     counter: str
     copies: bool
 
-    def find(self, entry_id: EntryId, key: str) -> FoundEntry | None:
-        """Return the entry of a key, or None if there is none that can be trusted."""
+    def find(self, entry_id: EntryId, key: str, count: Count) -> FoundEntry | None:
+        """Return the entry of a key, or None if there is none that can be trusted.
+
+        Args:
+            entry_id: Of the entry.
+            key: Its key.
+            count: Called with a store's name and what it answered; faults are counted where they are told of.
+        """
         ...

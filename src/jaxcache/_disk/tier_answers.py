@@ -2,9 +2,15 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 
 HIT, MISS, FAULT, LEFT_ALONE = "hits", "misses", "faults", "left_alone"
 FIRST_FAULT, LAST_FAULT = "first_fault", "last_fault"
+Count = Callable[[str, str], None]
+
+
+def uncounted(store: str, outcome: str) -> None:
+    """Count nothing: a store was looked into, and no program was asked for."""
 
 
 class TierAnswers:

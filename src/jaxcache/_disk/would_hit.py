@@ -1,11 +1,13 @@
 """WouldHit: what a call would find in a directory and the tiers below it, without a compile."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from .._jax.fingerprint import Fingerprint
 from .files import EntryId, entry_id_of
-from .tier import FoundEntry
+from .tier import FoundEntry, Tier
+from .tier_answers import uncounted
 
 Finder = Callable[[EntryId, str], FoundEntry | None]
 
@@ -32,9 +34,10 @@ class WouldHit:
         return self.tier is not None
 
 
-def find_tier(key: str, fingerprint: Fingerprint, finders: Mapping[str, Finder]) -> WouldHit:
-    """Return the first of some tiers, by name, that has the entry of a key."""
+def find_tier(key: str, fingerprint: Fingerprint, directory: Finder, tiers: Iterable[Tier]) -> WouldHit:
+    """Return which of the directory and its tiers is the first that has the entry of a key."""
     entry_id = entry_id_of(fingerprint.id, key)
+    finders = {"directory": directory} | {tier.name: partial(tier.find, count=uncounted) for tier in tiers}
     for tier, find in finders.items() if key else ():
         if (found := find(entry_id, key)) is not None:
             seconds, origin = found.meta.compile_seconds, found.meta.origin

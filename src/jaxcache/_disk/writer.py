@@ -74,8 +74,8 @@ class EntryWriter:
                 self._pending.add(counts={"copied": 1, **counts})
                 return
             spent = meta.compile_seconds + time.perf_counter() - started
-            self._pending.add(counts={"puts": 1, "seconds_spent": spent, **counts})
-            self._pending.flush()  # the compile took longer, and a worker that ends at once would lose it
+            # Not later: the compile took longer, a worker that ends at once would lose it, and a thread costs more.
+            self._pending.add(counts={"puts": 1, "seconds_spent": spent, **counts}, is_written_now=True)
 
     def _tidy(self) -> None:
         """Remove, now and then, what killed writers left, and look for entries of other hosts."""

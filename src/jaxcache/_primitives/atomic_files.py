@@ -5,22 +5,17 @@ holds a lock on it: what a killed writer left behind, the next writer of the sam
 """
 
 import contextlib
-import errno
 import fcntl
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .open_file import open_file
 
 _PRIVATE = 0o600
 _LONGEST_NAME = 50  # characters of the file's name in that of its temporary file, which may have 255 bytes
-
-
-class _LeftBehindError(FileNotFoundError):
-    """The temporary file was taken for one that was left behind, in the moment before its writer locked it."""
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str, *, durable: bool, mode: int | None = None) -> None:
@@ -55,53 +50,56 @@ def replacing(path: str | os.PathLike[str], *, durable: bool, mode: int | None =
     target, process = Path(path), os.getpid()
     remove_left_behind(target)
     mode = _mode_of(target) if mode is None else mode
-    while True:
-        temporary = target.with_name(f"{_prefix(target)}{os.urandom(8).hex()}.tmp")
-        with contextlib.suppress(_LeftBehindError), temporary_file(temporary, mode) as file:
-            yield file
-            if os.getpid() != process:  # a child that was forked in the block: its parent goes on
-                return
-            if durable:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
+    with temporary_file(lambda: target.with_name(f"{_prefix(target)}{os.urandom(8).hex()}.tmp"), mode) as file:
+        yield file
+        if os.getpid() != process:  # a child that was forked in the block: its parent goes on
             return
+        if durable:
+            os.fsync(file.fileno())
+        os.replace(file.name, target)
 
 
 @contextlib.contextmanager
-def temporary_file(path: Path, mode: int | None) -> Iterator[io.FileIO]:
+def temporary_file(new_path: Callable[[], Path], mode: int | None) -> Iterator[io.FileIO]:
     """Make a new file, locked while its writer lives, and removed at the end of the block unless it was renamed.
 
+    One that another process has taken for left behind, in the moment before it was locked, is made again.
+
     Args:
-        path: Of the file, which must not exist.
+        new_path: Returns a path of which there is no file, another one each time.
         mode: Permissions, whatever the umask; None leaves them to the umask.
 
     Raises:
         OSError: If it cannot be made.
     """
     process = os.getpid()
-    try:
-        with _new_file(path, mode) as file:
-            if not _lock(file, path):
-                raise _LeftBehindError(errno.ENOENT, "removed as left behind", str(path))
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            yield file
-    finally:
-        if os.getpid() == process:  # else this is a child, forked in the middle
-            path.unlink(missing_ok=True)
+    while True:
+        path = new_path()
+        try:
+            with _new_file(path, mode) as file:
+                if file is None or not _lock(file, path):
+                    continue
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                yield file
+                return
+        finally:
+            if os.getpid() == process:  # else this is a child, forked in the middle
+                path.unlink(missing_ok=True)
 
 
-def is_left_behind(path: str | os.PathLike[str]) -> bool:
-    """Say whether the writer of a temporary file has died.
+def remove_if_left_behind(path: str | os.PathLike[str]) -> bool:
+    """Remove a temporary file whose writer has died; return False if it lives.
 
     Raises:
-        OSError: If that cannot be found out.
+        OSError: If that cannot be found out, or the file cannot be removed.
     """
     with open_file(os.fspath(path), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        os.unlink(path)  # under the lock: a writer that has just made the file finds it removed, and makes another
     return True
 
 
@@ -111,22 +109,17 @@ def remove_left_behind(path: Path) -> None:
         for entry in entries:
             if entry.name.startswith(_prefix(path)) and entry.name.endswith(".tmp"):
                 with contextlib.suppress(OSError):
-                    _remove_if_left_behind(entry.path)
+                    remove_if_left_behind(entry.path)
 
 
-def _remove_if_left_behind(path: str) -> None:
-    with open_file(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)  # under the lock: a writer that has just made the file finds it removed, and makes another
-
-
-def _new_file(path: Path, mode: int | None) -> io.FileIO:
+def _new_file(path: Path, mode: int | None) -> io.FileIO | contextlib.nullcontext[None]:
+    """Return a new file, or nothing if it was removed as left behind while it was made."""
     try:
         return open_file(path, "xb", None if mode is None else _PRIVATE)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         if not path.parent.is_dir():
             raise
-        raise _LeftBehindError(errno.ENOENT, "removed as left behind", str(path)) from error
+        return contextlib.nullcontext()
 
 
 def _lock(file: io.FileIO, path: Path) -> bool:

@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import gc
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
-from time import monotonic, sleep  # bound now: a test may replace the clock that others look at
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
-_END_SECONDS = 0.5
-_LOOK_SECONDS = 0.005
+_END_SECONDS = 5.0  # it takes milliseconds, unless the processors are overloaded
+_has_ended = False
 
 
 class EventLoop:
@@ -37,10 +35,10 @@ class EventLoop:
         """
         try:
             with self._lock:
-                if self.is_closed:
+                if self.is_closed or _has_ended:
                     raise RuntimeError("the event loop is closed")
                 if self._loop is None or self._thread is None:
-                    loop = asyncio.new_event_loop()
+                    loop = asyncio.SelectorEventLoop()  # whichever the program prefers: see ObjectStore.is_idle
                     self._thread = threading.Thread(target=_run, args=(loop,), name="jaxcache remote", daemon=True)
                     self._thread.start()
                     self._loop = loop
@@ -49,8 +47,8 @@ class EventLoop:
             request.close()
             raise
 
-    def close(self, is_idle: Callable[[], bool]) -> None:
-        """Give up all requests, end the thread, and wait a moment until ``is_idle`` says that they have ended."""
+    def close(self) -> None:
+        """Give up all requests, end the thread, and wait for it; again where that was interrupted."""
         with self._lock:
             self.is_closed = True
             loop, thread = self._loop, self._thread
@@ -59,11 +57,12 @@ class EventLoop:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_cancel_all, loop)
             thread.join(_END_SECONDS)
-            until = monotonic() + _END_SECONDS
-            while not is_idle() and monotonic() < until:
-                sleep(_LOOK_SECONDS)
-                if until - monotonic() < _END_SECONDS / 2:
-                    gc.collect()  # what was given up may be held by its own traceback
+
+
+def refuse_requests() -> None:
+    """Refuse all further requests, of whichever event loop: the interpreter ends."""
+    global _has_ended
+    _has_ended = True
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -6,6 +6,7 @@
     FINGERPRINT/about.json          what the fingerprint is made of
     FINGERPRINT/runs/SHA256.json    manifest: the entries that the last run of a program has asked for, in order
     FINGERPRINT/listing.json        sizes of the entries, where a store is only read, by HTTPS, and cannot be listed
+    clock.json                      nothing; a clean-up writes it to see what time it is at the store
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 SUFFIX = ".entry"
 ABOUT = "about.json"
 LISTING = "listing.json"
+CLOCK = "clock.json"
 RUNS = "runs"
 _Entries = TypeVar("_Entries", list[Any], dict[str, Any])
 _NAME = re.compile(r"[0-9a-f]{64}")

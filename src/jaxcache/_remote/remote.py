@@ -1,14 +1,16 @@
 """Remote: an object store as a program's threads use it. Nobody waits for long, and no fault is raised."""
 
+import atexit
 import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic  # bound now: a test may replace the clock that others look at
 
 from .._primitives.counted import counted_entries
 from .breaker import Breaker
-from .event_loop import EventLoop
+from .event_loop import EventLoop, refuse_requests
 from .folder import RemoteFolder, Transfer
 from .no_entry import NoEntry
 from .object_store import ObjectStore, RemoteUnavailable, first_line
@@ -17,6 +19,17 @@ from .urls import RemoteUrl
 _LEAST_BYTES_A_SECOND = 1024**2  # a slower store is not waited for
 _LOOK_SECONDS = 0.1
 _EXIT_SECONDS = 10.0  # that the end of a program may take while entries are being written
+
+
+_all: "weakref.WeakSet[Remote]" = weakref.WeakSet()
+
+
+@atexit.register  # before anything that uses a store registers itself, so that this is called after all of them
+def _end_all() -> None:
+    """Let daemon threads of the program, which run on, begin no request any more, and wait for those that they have."""
+    refuse_requests()
+    for remote in list(_all):
+        remote.give_up()
 
 
 class Remote:
@@ -51,6 +64,7 @@ class Remote:
         self._asked: dict[str, None] = {}
         self._probe: Future[None] | None = None
         self._process = os.getpid()
+        _all.add(self)
 
     def note(self, name: str) -> None:
         """Note that this program asks for an entry, in whatever tier it is: its next run will, too."""
@@ -128,15 +142,27 @@ class Remote:
 
     def close(self) -> None:
         """Write what is waiting, within a bounded time, and give up what is left."""
-        if self._loop.is_closed or self._process != os.getpid():
+        if self._process != os.getpid():
             return
-        if self._loop.has_begun and self.publishes and not self._breaker.is_off:
-            self._finish()
-        self._loop.close(lambda: self._store.is_idle)
+        try:
+            if self._loop.has_begun and not self._loop.is_closed and self.publishes and not self._breaker.is_off:
+                self._finish()
+        finally:  # after an interrupt too, and when closed again after one
+            try:
+                self.give_up()
+            except BaseException:  # another interrupt
+                self.give_up()
+                raise
         if self._folder is not None and self._folder.waiting:
             self._report(
                 f"did not take {counted_entries(self._folder.waiting)} in time: the command push sends what is missing"
             )
+
+    def give_up(self) -> None:
+        """Give up all requests, and wait until the interpreter may end."""
+        if self._process == os.getpid():
+            self._loop.close()
+            self._store.wait_until_idle()
 
     def _finish(self) -> None:
         """Wait for what is being written, for as long as entries are taken, and no longer than the breaker allows."""

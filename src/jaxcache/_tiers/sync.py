@@ -14,6 +14,7 @@ from .._disk.files import EntryFiles, EntryId
 from .._disk.index import Limits
 from .._remote.layout import (
     ABOUT,
+    CLOCK,
     LISTING,
     SUFFIX,
     decode_listing,
@@ -82,7 +83,8 @@ def push(cache: DiskCache, url: str) -> Synchronised:
         ValueError: If ``url`` is none, or can only be read.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_push(cache, _writable(url)))
+    store = _writable(url)
+    return store.run(_push(cache, store))
 
 
 async def _push(cache: DiskCache, store: ObjectStore) -> Synchronised:
@@ -128,15 +130,17 @@ def pull(cache: DiskCache, url: str, limits: Limits, fingerprint: str | None = N
         ValueError: If ``url`` is none.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_pull(cache, url, limits, fingerprint))
-
-
-async def _pull(cache: DiskCache, url: str, limits: Limits, fingerprint: str | None) -> Synchronised:
     address = check_url(url, "URL")
     store = ObjectStore(address)
-    if address.is_read_only:
-        if fingerprint is None:
-            raise ValueError(f"{url} cannot be listed: name the build and machine by --fingerprint, as stats does")
+    if address.is_read_only and fingerprint is None:
+        raise ValueError(f"{url} cannot be listed: name the build and machine by --fingerprint, as stats does")
+    return store.run(_pull(cache, store, limits, fingerprint, is_listed_by_file=address.is_read_only))
+
+
+async def _pull(
+    cache: DiskCache, store: ObjectStore, limits: Limits, fingerprint: str | None, *, is_listed_by_file: bool
+) -> Synchronised:
+    if is_listed_by_file and fingerprint is not None:
         content = await _read(store, f"{fingerprint}/{LISTING}")
         names: Iterable[EntryId] = [EntryId(fingerprint, name) for name in decode_listing(content or b"")]
     else:
@@ -169,30 +173,30 @@ def adopt(cache: DiskCache, entry_id: EntryId, content: bytes, limits: Limits) -
 def clean(url: str, older_than_seconds: float | None, limit_bytes: int | None, *, dry_run: bool = False) -> Cleaned:
     """Remove entries of a store that no run has written or asked for lately.
 
-    The last use of an entry is when it was written, or when a run ended that had asked for it. Entries of the last
-    hour stay. A process that has seen an entry that goes finds none, and compiles.
+    The last use of an entry is when it was written, or when a run ended that had asked for it, by the store's clock.
+    Entries of the last hour stay. A process that has seen an entry that goes finds none, and compiles.
 
     Args:
         url: Address of the store.
         older_than_seconds: Entries that were not used for so long go.
         limit_bytes: Then those go that were used longest ago, until the others take no more.
-        dry_run: Whether nothing is removed.
+        dry_run: Whether nothing is removed; the time is this host's then.
 
     Raises:
         RemoteUnavailable: If the store fails.
         ValueError: If ``url`` is none, or can only be read.
         ImportError: If obstore is not installed.
     """
-    return asyncio.run(_clean(_writable(url), older_than_seconds, limit_bytes, dry_run=dry_run))
+    store = _writable(url)
+    return store.run(_clean(store, older_than_seconds, limit_bytes, dry_run=dry_run))
 
 
 async def _clean(
     store: ObjectStore, older_than_seconds: float | None, limit_bytes: int | None, *, dry_run: bool
 ) -> Cleaned:
-    objects = await store.list("")
+    objects, now = await _list_with_time(store, writes=not dry_run)
     entries, manifests = _entries(objects), [each for each in objects if is_manifest(each.name)]
     used = {entry_id: info.modified for entry_id, info in entries.items()}
-    now = max([time.time(), *used.values()])  # a store whose clock is ahead
 
     async def note(manifest: ObjectInfo) -> None:
         fingerprint = manifest.name.split("/")[0]
@@ -222,6 +226,19 @@ async def _clean(
     return Cleaned(len(going), removed_bytes, len(entries) - len(going), left_bytes)
 
 
+async def _list_with_time(store: ObjectStore, *, writes: bool) -> tuple[list[ObjectInfo], float]:
+    """Return all objects, and what time it is at the store, whose clock is the one that their times are by.
+
+    This host's clock may be hours ahead, and would make the entries of the last hour old. Where nothing may be
+    written, for which alone a store tells the time, this host's is taken for it.
+    """
+    if not writes:
+        return await store.list(""), time.time()
+    await store.put(CLOCK, b"{}", replace=True)
+    objects = await store.list("")
+    return objects, max(each.modified for each in objects if each.name == CLOCK)
+
+
 def remote_stats(url: str) -> RemoteStats:
     """Return what a store holds.
 
@@ -230,7 +247,8 @@ def remote_stats(url: str) -> RemoteStats:
         ValueError: If ``url`` is none, or cannot be listed.
         ImportError: If obstore is not installed.
     """
-    entries = _entries(asyncio.run(_writable(url).list("")))
+    store = _writable(url)
+    entries = _entries(store.run(store.list("")))
     by_fingerprint: dict[str, tuple[int, int]] = {}
     for entry_id, info in sorted(entries.items()):
         count, size_bytes = by_fingerprint.get(entry_id.fingerprint, (0, 0))

@@ -1,0 +1,94 @@
+"""The end of a process that uses an object store: whichever way it ends, no thread of obstore's is left to abort it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("obstore")
+
+PROGRAM = """
+import json, os, signal, sys, threading, time
+from asyncio import selector_events
+from pathlib import Path
+
+loops = selector_events.BaseSelectorEventLoop
+wake = loops._write_to_self
+
+def wake_slowly(loop):  # as a thread does that the system lets run on late
+    wake(loop)
+    if threading.get_ident() not in [thread.ident for thread in threading.enumerate()]:
+        time.sleep(0.03)
+
+loops._write_to_self = wake_slowly
+from jaxcache import DiskCache
+from jaxcache._cli.commands import main
+
+root = Path(sys.argv[1])
+
+def use(name):
+    cache = DiskCache(root / name, fingerprint={"jax": "test", "cpu": "test"}, remote=(root / "store").as_uri())
+    for number in range(4):
+        if cache.get(f"jit_{name}-{number}") is None:
+            cache.put(f"jit_{name}-{number}", b"value" * 1000, 1.0)
+    return cache
+
+def is_told(code):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def forks():
+    if (child := os.fork()) == 0:
+        use("child")
+        sys.exit(8)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+def goes_on_in_a_thread():
+    threading.Thread(target=lambda: [use(str(number)) for number in range(1000)], daemon=True).start()
+    time.sleep(0.05)
+
+def is_interrupted_as_it_ends():
+    timer = threading.Timer(0.02, signal.raise_signal, [signal.SIGINT])
+    timer.daemon = True
+    timer.start()
+
+endings = {
+    "ends": lambda: None,
+    "closes": lambda: use("closed").close(),
+    "raises": lambda: 1 / 0,
+    "is told": lambda: is_told(4),
+    "forks": forks,
+    "goes on in a thread": goes_on_in_a_thread,
+    "is interrupted as it ends": is_interrupted_as_it_ends,
+    "pushes": lambda: main(["push", "--dir", str(root / "pushed"), (root / "store").as_uri()]),
+}
+DiskCache(root / "pushed", fingerprint={"jax": "test", "cpu": "test"}).put("jit_f-1", b"value", 1.0)
+codes = {}
+for name, end in endings.items():  # a child each, which ends as any interpreter does
+    if (child := os.fork()) == 0:
+        break
+    codes[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+else:
+    print(json.dumps(codes))
+    sys.exit(0)
+if name != "pushes":
+    use(name)
+sys.stdout = sys.stderr
+end()
+"""
+
+
+def test_no_process_is_aborted_however_it_ends(tmp_path):
+    (tmp_path / "store").mkdir(mode=0o700)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert json.loads(done.stdout) == {
+        "ends": 0, "closes": 0, "raises": 1, "is told": 4, "forks": 8, "goes on in a thread": 0,
+        "is interrupted as it ends": 0, "pushes": 0,
+    }, done.stderr  # fmt: skip
