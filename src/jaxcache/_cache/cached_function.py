@@ -219,7 +219,7 @@ class Dispatcher:
         jitted = self.jit_under_tracing(args, kwargs)
         return jitted(*args, **kwargs) if chosen else bypass(self.state, self.entries, jitted, args, kwargs)
 
-    def jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    def jit_under_tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the jit that has traced the signature, so that it is traced once, or ``jax.jit`` of the function."""
         if self.has_own_key or not self.compiler.enabled or interfaces.FAULT or interfaces.is_top_level():
             return self.plain
@@ -262,7 +262,7 @@ class Dispatcher:
         """Return what ``jax.jit(fun).trace`` does; the program is shared with the entry."""
         key = self.key_of(args, kwargs) if self.compiler.enabled and not self.has_own_key else None
         if key is None:
-            return self.plain.trace(*args, **kwargs)
+            return self.jit_under_tracing(args, kwargs).trace(*args, **kwargs)
         try:
             own_jit = self._traced_by(key)
         except Exception:  # a static value that cannot be compared, a function without a hash
