@@ -200,7 +200,7 @@ def other_sources(tmp_path_factory):
     other = tmp_path_factory.mktemp("checkout")
     for name in ("flows", "conf", "src"):
         shutil.copytree(PROJECT / name, other / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "src/jaxcache/_policies/_lru.py").open("a") as source:
+    with (other / "src/jaxcache/_policies/sieve.py").open("a") as source:
         source.write("# another version\n")
     return {"cwd": other, "PYTHONPATH": f"{other / 'src'}:{other}"}
 
