@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
+# uv takes a third of the time; it reads none of pip's settings, so that pip installs where uv finds no index.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) $(1)
 SECONDS ?= 120
 SEED ?= 0
 SEEDS ?= 50
@@ -10,6 +13,7 @@ WRITERS ?= 1000
 ROUNDS ?= 20
 TRIALS ?= 40
 RUNNER ?= local
+RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 JAX_SOURCE ?= ../jax
 JAX_TESTS ?= api pjit aot array jax_jit debug_nans mutable_array multi_device ann api_util error_check python_callback
 FILES ?= $(sort $(shell find tests -name 'test_*.py'))
@@ -31,9 +35,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		|| { echo "jaxcache needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing what requirements.lock lists into $(VENV) (a minute or two) …"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-build-isolation --no-deps -e .
+	@echo "Installing what requirements.lock lists into $(VENV) (less than a minute, or two) …"
+	-@$(PIP) --require-hashes -r requirements-uv.lock
+	@$(call install,--require-hashes -r requirements.lock)
+	@$(call install,--no-build-isolation --no-deps -e .)
 	@touch $@
 
 sweep: $(READY) ## Run the default study: lru and size_based on all three workloads
@@ -87,7 +92,7 @@ examples: $(VENV)/.examples ## Run the programs of examples/ again, and keep wha
 	$(BIN)/python docs/gallery.py
 
 $(VENV)/.examples: requirements-examples.lock $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-examples.lock
+	@$(PIP) --require-hashes -r requirements-examples.lock
 	@touch $@
 
 ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)
@@ -131,11 +136,10 @@ figures: $(READY) ## Make the README's answer and pictures again, from conf/expe
 	$(BIN)/python -m flows.sweep experiment=readme
 	$(BIN)/python docs/figures.py
 
-lock: ## Resolve requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
-		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
-	uv pip compile pyproject.toml --extra examples --universal --python-version 3.11 --constraints requirements.lock \
-		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-examples.lock
+lock: $(READY) ## Resolve the lock files anew
+	$(RESOLVE) pyproject.toml --extra dev --upgrade -o requirements.lock
+	$(RESOLVE) pyproject.toml --extra examples --constraints requirements.lock -o requirements-examples.lock
+	echo uv | $(RESOLVE) - --no-annotate --upgrade -o requirements-uv.lock
 
 release: $(READY) ## Build dist/, and try the wheel in a fresh environment of each Python that is here
 	VENV=$(VENV) .ci/release
