@@ -81,20 +81,20 @@ def tree_of(path):
 @cache
 def imports(path):
     """Absolute names of what a file imports, relative ones resolved; also those within functions."""
-    nodes = ast.walk(tree_of(path))
-    return frozenset(name for node in nodes for name in imported(node, package_of(path)))
+    package = package_of(path)
+    return frozenset(name for node in ast.walk(tree_of(path)) for name in imported(node, package))
 
 
 def imports_at_once(path):
     """Those of them that are imported when the file is: not within functions, nor for types alone."""
-    found, pending = set(), [*tree_of(path).body]
+    package, found, pending = package_of(path), set(), [*tree_of(path).body]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
-        found |= imported(node, package_of(path))
+        found |= imported(node, package)
         pending += ast.iter_child_nodes(node)
     return found
 
