@@ -44,7 +44,7 @@ class _Running:
     def share(self) -> float:
         """Share of its requests that are served."""
         progress = self.progress
-        return 0.0 if progress is None else progress.served / progress.requests
+        return 0.0 if progress is None else progress.share
 
 
 class Progress:
@@ -193,9 +193,7 @@ def _table(running: dict[str, _Running]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name, trial in list(running.items())[:_MOST_ROWS]:
         progress = trial.progress
-        served, hits = ("–", "–") if progress is None else (
-            f"{progress.served}/{progress.requests}", f"{progress.hit_rate:.1%}",
-        )  # fmt: skip
+        served, hits = ("–", "–") if progress is None else (progress.text, f"{progress.hit_rate:.1%}")
         elapsed = f"{time.monotonic() - trial.since:.0f} s"
         table.add_row(Text(name), Text(trial.device), elapsed, served, hits)
     if len(running) > _MOST_ROWS:

@@ -48,6 +48,7 @@ class Session:
             costs_hash=costs.digest,
             reference_checksum=None if reference is None else reference.checksum,
             reference_output="" if reference is None or reference.program is None else reference.program.output,
+            reference_requests=None if reference is None else reference.requests,
         )
 
     def add_reference(self, reference: Reference) -> None:

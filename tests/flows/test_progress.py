@@ -48,6 +48,14 @@ def test_references_show_how_far_they_are_and_how_many_are_done(tmp_path, capsys
     )
 
 
+def test_requests_of_what_nobody_has_counted_yet_stand_alone(tmp_path):
+    progress = Progress(trials=5, references=2, quiet=True)
+    scratch(tmp_path).mkdir(parents=True)
+    progress.trial_started("seed=0", tmp_path, "cpu 0")
+    write_json(scratch(tmp_path) / "advance.json", TrialProgress(served=30, requests=None, hit_rate=0.5))
+    assert shown(progress).splitlines()[1].split() == ["seed=0", "cpu", "0", "0", "s", "30", "50.0%"]
+
+
 def test_one_of_a_kind_is_no_plural(capsys, tmp_path):
     progress = Progress(trials=1, references=1)
     assert shown(progress).rstrip().endswith("0 of 1 done; then 1 trial")

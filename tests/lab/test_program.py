@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxcache.lab.layout import REQUESTS, STDERR, STDOUT
 from jaxcache.lab.running import fork_server, launch
 from jaxcache.lab.running.job import TrialJob
 from jaxcache.lab.running.program_output import compare
+from jaxcache.lab.running.progress_file import TrialProgress, read_progress
 from jaxcache.lab.trial import Device, Trial
 
 from .._support.stranger import LENGTHS, write_program
@@ -187,6 +189,42 @@ def test_a_stop_ends_a_program_with_what_it_has_started(tmp_path):
         run(tmp_path / "trial", trial_of(script, args=f"--act hang --out '{pid}'"), stop=stop)
     watcher.join()
     assert has_ended(started_child(pid))
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+double = jax.jit(lambda x: 2 * x)
+for length in (1, 2, 1):
+    double(np.ones(length, np.float32))
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.05)
+"""
+
+
+def test_requests_and_hits_of_a_program_are_known_while_it_runs(tmp_path):
+    script, go, seen = tmp_path / "waiting.py", tmp_path / "go", []
+    script.write_text(WAITING)
+    job = replace(job_of(tmp_path / "trial", trial_of(script, "8MiB", args=str(go))), reference_requests=4)
+
+    def watch():
+        deadline = time.monotonic() + 60
+        while not seen and time.monotonic() < deadline:
+            progress = read_progress(job.scratch)
+            seen.extend([progress] if progress is not None and progress.served == 3 else [])
+            time.sleep(0.05)
+        go.touch()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = launch.run_trial(job, 120, threading.Event())
+    watcher.join()
+    assert result.status == "completed"
+    assert seen == [TrialProgress(served=3, requests=4, hit_rate=1 / 3)]
 
 
 CALLABLE = """

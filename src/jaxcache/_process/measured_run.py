@@ -6,12 +6,14 @@ JSON files, whose keys are the fields of :class:`Settings` and of :func:`_figure
 """
 
 import atexit
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
 import resource
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -55,6 +57,8 @@ class Settings:
         directory_eviction: Its policy.
         layers: Directories that are read after it.
         remote: Object store that is asked last; None for none.
+        progress: File that the requests so far are written to while it runs; None for none.
+        requests: Expected number of requests; None if it is not known.
     """
 
     kind: str
@@ -73,12 +77,50 @@ class Settings:
     directory_eviction: str = "lru"
     layers: Sequence[str] = ()
     remote: str | None = None
+    progress: str | None = None
+    requests: int | None = None
+
+
+class _Progress:
+    """Thread that writes the number of requests so far, and their hits, to a file."""
+
+    _EVERY_SECONDS = 0.5
+
+    def __init__(self, file: str, requests: int | None, cache: JitCache) -> None:
+        self._file, self._requests, self._cache = file, requests, cache
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Write from now on, if that has not begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="jaxcache-progress", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Write no more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write(self) -> None:
+        written = 0
+        while not self._ended.wait(self._EVERY_SECONDS):
+            stats = JitCache.stats(self._cache)  # without what JAX holds besides, which takes longer to find out
+            served = stats.hits + stats.misses
+            if served == written:
+                continue
+            progress = {"served": served, "requests": self._requests, "hit_rate": stats.hit_rate}
+            with contextlib.suppress(OSError):  # a full disk ends no program
+                write_file(self._file, json.dumps(progress), durable=False)
+            written = served
 
 
 class _Compiles:
     """Counter of everything that the process compiles, whoever asks for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: _Progress | None) -> None:
+        self._progress = progress
         self.compiled = self.loaded = 0
         self.seconds = self.loading_seconds = 0.0
 
@@ -90,7 +132,9 @@ class _Compiles:
         self.seconds += seconds
 
     def on_compiling(self, name: str) -> None:
-        """Do nothing."""
+        """Have progress written from the first compile on: a process without JAX's threads may fork without a word."""
+        if self._progress is not None:
+            self._progress.begin()
 
     def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
         """Count a program."""
@@ -122,7 +166,10 @@ def _prepared(settings: Settings) -> Callable[[], None]:
     warnings.simplefilter("ignore", MissStormWarning)  # a trial under a tight limit misses often on purpose
     disk = _use_directory(settings)
     cache = _cache_of(settings)
-    _write_at_exit(settings, cache, disk)
+    progress = None
+    if cache is not None and settings.progress is not None:
+        progress = _Progress(settings.progress, settings.requests, cache)
+    _write_at_exit(settings, cache, disk, progress)
     if settings.kind == "script":
         return partial(run_script, settings.program, settings.args, code)
     if settings.kind == "module":
@@ -167,9 +214,11 @@ def _call(settings: Settings, cache: JitCache | None) -> None:
     target(cache)
 
 
-def _write_at_exit(settings: Settings, cache: JitCache | None, disk: DiskCache | None) -> None:
+def _write_at_exit(
+    settings: Settings, cache: JitCache | None, disk: DiskCache | None, progress: _Progress | None
+) -> None:
     """Have the figures written when the process ends, after whatever the program does at its end."""
-    compiles = _Compiles()
+    compiles = _Compiles(progress)
     compile_events.observe(compiles)
     process, start_rss_bytes = os.getpid(), _resident_bytes("VmRSS")
     began, processor_began = time.perf_counter(), time.process_time()
@@ -177,6 +226,8 @@ def _write_at_exit(settings: Settings, cache: JitCache | None, disk: DiskCache |
     def write() -> None:
         if os.getpid() != process:  # a fork that ended as a program does
             return
+        if progress is not None:
+            progress.end()
         figures = {
             "wall_seconds": time.perf_counter() - began,
             "processor_seconds": time.process_time() - processor_began,

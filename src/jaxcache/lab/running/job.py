@@ -26,6 +26,7 @@ class TrialJob:
         reference_checksum: Checksum that the output must have; None if unknown.
         reference_output: Output of a user's program that the trial's is compared with, as in its reference; empty if
             the checksum is enough.
+        reference_requests: Number of its reference's requests; None if unknown.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class TrialJob:
     costs_hash: str | None = None
     reference_checksum: str | None = None
     reference_output: str = ""
+    reference_requests: int | None = None
 
     def allowed_seconds(self, timeout_seconds: float) -> float:
         """Return what the process may take; see :func:`allowed_seconds`."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ... import CostTable, Trace
 from ..._process.measured_run import Settings
 from ..counted import counted
-from ..layout import REQUESTS, STDERR, STDOUT
+from ..layout import REQUESTS, STDERR, STDOUT, TRIAL_PROGRESS
 from ..result import (
     FunctionCounts,
     Memory,
@@ -293,7 +293,8 @@ class _Runner:
         described = Settings(
             kind=program.kind, program=program.what, args=program.words, seed=self._job.trial.seed,
             figures=str(figures), costs=str(self._costs), costs_out=str(costs),
-            record=str(requests) if record else None, **settings,
+            record=str(requests) if record else None, progress=str(self._scratch / TRIAL_PROGRESS),
+            requests=self._job.reference_requests, **settings,
         )  # fmt: skip
         (scratch / "settings.json").write_text(json.dumps(dataclasses.asdict(described)))
         before = self._state_of_file()

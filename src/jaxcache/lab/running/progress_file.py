@@ -1,4 +1,4 @@
-"""Progress of a trial: a small file that its process updates while it serves requests."""
+"""Progress of a trial: a small file that its process, or that of its program, updates while it serves requests."""
 
 import time
 from pathlib import Path
@@ -16,13 +16,29 @@ _EVERY_SECONDS = 0.5
 
 
 class TrialProgress(BaseModel):
-    """Progress of a trial at its latest update."""
+    """Progress of a trial at its latest update.
+
+    Attributes:
+        served: Requests so far.
+        requests: Expected number of requests; None if it is not known.
+        hit_rate: Share of hits so far.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     served: int
-    requests: int
+    requests: int | None
     hit_rate: float
+
+    @property
+    def share(self) -> float:
+        """Share of its requests that are served; 0 if their number is not known."""
+        return min(1.0, self.served / self.requests) if self.requests else 0.0
+
+    @property
+    def text(self) -> str:
+        """Requests so far, and of how many: ``30/120``."""
+        return f"{self.served}/{self.requests}" if self.requests else f"{self.served}"
 
 
 class ProgressWriter:
