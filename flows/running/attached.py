@@ -57,12 +57,12 @@ def attached_sweep(directory: str, quiet: bool = True) -> State[Any]:
     before, manifest = begin_run(sweep_directory)
     with Progress(len(plan.trials), plan.programs, quiet=quiet) as progress:
         workers = SlurmWorkers(plan, sweep_directory, progress.say)
-        progress.announce(manifest.run_url)
-        artifacts.tag_run(planned.trial for planned in plan.trials)
         session = _AttachedSession(plan, sweep_directory, progress, workers)
-        if session.known:
-            progress.resuming(sweep_directory, len(session.known))
         with _leaving_on_signals(session, manifest), preparing_report(needed=True) as prepared:
+            progress.announce(manifest.run_url)
+            artifacts.tag_run(planned.trial for planned in plan.trials)
+            if session.known:
+                progress.resuming(sweep_directory, len(session.known))
             with artifacts.publishing(progress):
                 states = execute(session, with_trials=True)
             if session.stop.is_set():
