@@ -92,7 +92,7 @@ examples: $(VENV)/.examples ## Run the programs of examples/ again, and keep wha
 	$(BIN)/python docs/gallery.py
 
 $(VENV)/.examples: requirements-examples.lock $(READY)
-	@$(PIP) --require-hashes -r requirements-examples.lock
+	@$(call install,--require-hashes -r requirements-examples.lock)
 	@touch $@
 
 ui: $(READY) ## Start the project's Prefect server if need be, and open its UI (HOST=0.0.0.0 DB=postgresql://…)

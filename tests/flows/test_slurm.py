@@ -20,8 +20,9 @@ from flows.planning.errors import UsageError
 from flows.planning.plan import make_plan
 from flows.planning.runners import SlurmRunner
 from flows.sweep import main
-from flows.workers.slurm.claims import Claim, Claims
+from flows.workers.slurm.claims import Claim, Claims, reference_key
 from flows.workers.slurm.commands import JobState
+from flows.workers.slurm.files import SlurmFiles
 from flows.workers.slurm.submission import check_fits
 from tests._support.slurm import NoSlurmError, running_slurm
 
@@ -220,6 +221,18 @@ def test_trials_whose_reference_fails_have_failed_with_its_reason(slurm, prefect
     assert {each["reason"] for each in results(sweep).values()} == {reason}
     assert len(claims_of(sweep)) == 2
     assert json.loads((sweep / "sweep.json").read_text())["ended"] == "failed"
+
+
+def test_a_job_that_slurm_has_started_twice_goes_on_with_what_its_first_run_held(slurm, prefect_home, tmp_path):
+    later = 'runner.sbatch_arguments=["--begin=now+5"]'
+    sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, later)
+    files = SlurmFiles(sweep)
+    trials, program = files.submission().rounds[0].jobs["trials"], files.load_plan()[0].trials[0].program_id
+    left = Claim(job=f"{trials}_0", restarts=0, worker="vm cpu", run="lost with its controller")
+    assert Claims(files.claims).acquire(reference_key(program), 0, left)
+    wait_for(lambda: not slurm.jobs())
+    status = follow(slurm, prefect_home, "status", sweep)
+    assert "1 done · 0 failed · 0 running · 0 waiting; 1 of 1 references" in status.stdout
 
 
 def test_what_sbatch_refuses_is_one_line_in_its_own_words_and_leaves_nothing(slurm, prefect_home, tmp_path):

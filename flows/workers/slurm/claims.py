@@ -27,6 +27,8 @@ class Claim(BaseModel):
         job: Id of the job that made it, with that of its task.
         restarts: Number of times that the job was queued again before.
         worker: Node and device, for people.
+        run: Id of the run of the job that made it. A controller that was lost may start a job anew from what it had
+            saved before, and count no restart.
         state: ``held`` until the work is done; ``released`` if it was put back; ``failed`` for a reference.
         reason: Why a reference failed.
     """
@@ -36,6 +38,7 @@ class Claim(BaseModel):
     job: str
     restarts: int
     worker: str
+    run: str = ""
     state: Literal["held", "released", "failed"] = "held"
     reason: str = ""
 
@@ -51,6 +54,10 @@ class Claim(BaseModel):
             active: Jobs that have not ended.
         """
         return not any(state.job == self.job and state.restarts <= self.restarts for state in active)
+
+    def is_of_earlier_run(self, own: "Claim") -> bool:
+        """Return whether it was made by an earlier run of the job whose claims are like ``own``: one runs at a time."""
+        return self.job == own.job and (self.restarts < own.restarts or self.run != own.run)
 
 
 @dataclass(frozen=True)

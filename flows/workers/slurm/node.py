@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 
 from jaxcache.lab.running.device import available_cores, find_devices
 from jaxcache.lab.trial import Device
@@ -16,7 +17,7 @@ def own_claim() -> Claim:
     array, task = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
     job = variables["SLURM_JOB_ID"] if array is None else f"{array}_{task}"
     node = variables.get("SLURMD_NODENAME") or socket.gethostname()
-    return Claim(job=job, restarts=int(variables.get("SLURM_RESTART_COUNT", 0)), worker=node)
+    return Claim(job=job, restarts=int(variables.get("SLURM_RESTART_COUNT", 0)), worker=node, run=uuid.uuid4().hex)
 
 
 def node_devices(runner: SlurmRunner) -> list[Device]:

@@ -123,7 +123,7 @@ class Puller:
         claim = self._claims.read(key, generation)
         if claim is None or claim.state == "failed":
             return False
-        if claim.state == "released" or (claim.job == self._own.job and claim.restarts < self._own.restarts):
+        if claim.state == "released" or claim.is_of_earlier_run(self._own):
             return True
         active = self._active_jobs(claim.array)
         return active is not None and claim.is_abandoned(active)
