@@ -285,7 +285,8 @@ def explain_new(
     """Say why a signature that was never compiled is new."""
     similar = function.most_similar(description)
     if similar is None and recreation is not None:
-        before = "called so before" if recreation.called_so else "called with other arguments before"
+        called_so = description.identity in recreation.called
+        before = "called so before" if called_so else "called with other arguments before"
         reason = f"the function was created again{function.source_location}: the same source, {before}"
         if captured := recreation.captured:
             reason += f"; what it captures differs: {listed(captured)}"
@@ -296,7 +297,7 @@ def explain_new(
             reason,
             captured=captured,
             library=library,
-            called_so=recreation.called_so,
+            called_so=called_so,
         )
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")
