@@ -218,6 +218,15 @@ def test_the_lines_of_installed_libraries_are_not_the_users_wherever_they_were_i
     assert "test_watch.py:" in watched.compiles[-1].call_site
 
 
+def test_the_present_folder_may_be_removed(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with watch() as watched:
+        jax.jit(lambda x: x * 18)(X)
+    assert watched.compiles[-1].call_site.startswith(__file__)
+
+
 def test_a_watch_may_begin_again_and_others_go_on():
     f = jax.jit(lambda x: x * 11)
     with watch() as outer:

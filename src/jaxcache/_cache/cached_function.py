@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.tree_util import tree_leaves, tree_map
 
-from .._calls.description import Description, describe_call, parameter_names, present_context
+from .._calls.description import Description, describe_call, parameter_names
 from .._calls.identity import combine
 from .._calls.misses import Explanation
 from .._calls.signature import (
@@ -279,7 +279,7 @@ class Dispatcher:
             if not self.function.identity:
                 self.function.identity = self._identify()
             name, names = self.function.name, self._parameter_names
-            return describe_call(name, names, self.statics, key, args, kwargs, present_context(), self.state.identifier)
+            return describe_call(name, names, self.statics, key, args, kwargs, self.state.identifier)
         except Exception as error:  # of the caller's values, such as a static one without a hash
             raise Uncacheable from error
 

@@ -61,7 +61,7 @@ class CacheState:
         self._dirty = False  # the set of entries is being changed, or was when an interrupt came
         self._held: dict[int, EntryRecord] = {}  # by slot
         self._functions: dict[int, FunctionRecord] = {}
-        self._registry = FunctionRegistry()
+        self._registry: FunctionRegistry[FunctionEntries] = FunctionRegistry()
         self.identifier = Identifier()
         self._sources = SourceRegistry()
         self._counts = CountsByName()

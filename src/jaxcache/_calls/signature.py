@@ -22,9 +22,6 @@ Key = tuple[Hashable, ...]
 
 _NUMBERS = (bool, int, float, complex)
 _CONSTANTS = frozenset([*_NUMBERS, str, bytes, type(None)])
-_LEAVES = frozenset(
-    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *interfaces.array_types]
-)  # types that are a leaf for certain
 
 
 class Uncacheable(Exception):
@@ -96,22 +93,37 @@ class Call:
         return f"Call({', '.join(words)})"
 
 
+class Context:
+    """JAX's configuration, as the token of it in keys: equal to itself alone, and quick to hash.
+
+    Attributes:
+        parts: See ``interfaces.context_names``.
+        words: What the text of a call says of it.
+    """
+
+    __slots__ = ("parts", "words")
+
+    def __init__(self, parts: tuple[Hashable, ...], words: str) -> None:
+        self.parts = parts
+        self.words = words
+
+
 @functools.lru_cache(maxsize=1024)
-def _token(context: Hashable) -> object:
-    return object()
+def _token(parts: tuple[Hashable, ...]) -> Context:
+    x64 = " x64" if interfaces.enable_x64.value else ""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return Context(parts, f"{x64} {precision}" if precision else x64)
 
 
-_latest_context: tuple[Hashable, object] = ((), object())
+_latest_context = Context((), "")
 
 
-def context_token() -> object:
-    """Return a token of JAX's configuration for a key: the same object for an equal one, quick to hash."""
+def context_token() -> Context:
+    """Return the token of this thread's configuration for a key: the same object for an equal one."""
     global _latest_context
-    context = interfaces.trace_context()
-    latest, token = _latest_context
-    if context != latest:
-        token = _token(context)
-        _latest_context = (context, token)
+    parts, token = interfaces.trace_context(), _latest_context
+    if parts != token.parts:
+        _latest_context = token = _token(parts)
     return token
 
 
@@ -135,6 +147,11 @@ class AbstractLeaf:
         self.sharding = sharding
 
 
+LEAVES = frozenset(
+    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, AbstractLeaf, *interfaces.array_types]
+)  # types that are a leaf for certain
+
+
 def abstract_tracer(leaf: Any) -> Any:
     """Return a substitute for a tracer, for the key of a call that is itself traced; any other leaf as it is."""
     return AbstractLeaf(interfaces.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
@@ -142,6 +159,8 @@ def abstract_tracer(leaf: Any) -> Any:
 
 def abstract_leaf(leaf: Any) -> Hashable:
     """Return the leaf's abstract value: shape, dtype and weak type, which depend on ``x64``."""
+    if type(leaf) is np.ndarray:  # to ask whether it is JAX's takes as long as all the rest
+        return _abstract(leaf.dtype, leaf.shape, interfaces.enable_x64.value)
     if isinstance(leaf, Tracer):
         raise Uncacheable
     if isinstance(leaf, jax.Array | AbstractLeaf):
@@ -159,6 +178,8 @@ def abstract_leaf(leaf: Any) -> Hashable:
 
 def placement(leaf: Any) -> Hashable:
     """Return the sharding that the leaf is committed to, or None."""
+    if type(leaf) is np.ndarray:
+        return None
     if isinstance(leaf, jax.ShapeDtypeStruct | AbstractLeaf):
         return leaf.sharding
     return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
@@ -185,7 +206,7 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
         Uncacheable: If a leaf is a tracer or of a type that is no array.
     """
     if statics is None:
-        if not kwargs and _LEAVES.issuperset(map(type, args)):
+        if not kwargs and LEAVES.issuperset(map(type, args)):
             return (context_token(), *_leaves_key(args))
         leaves, tree = tree_flatten((args, kwargs))
         if not kwargs and len(leaves) == len(args) and all(map(operator.is_, leaves, args)):

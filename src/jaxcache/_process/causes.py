@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any
 
 from .._cache.cached_function import name_of
-from .._calls.description import parameter_names
 from .._calls.misses import Miss
 from .._jax import compile_events
-from .._jax.calls_under_way import CallUnderWay, call_under_way, is_of_jax
+from .._jax.calls_under_way import CallUnderWay, call_under_way
 from .._jax.compile_events import Cause
-from .seen_calls import SeenCall, SeenCalls
+from .seen_calls import SeenCall, SeenCalls, SeenFunction
 
 _WRAP = "call it within a function of yours that is jitted as a whole"
 _UNKNOWN = "nothing more is known of it"
@@ -80,9 +79,11 @@ class CompileCauses:
         """Take what the cause of a program that is about to be compiled can be found out from."""
         thread = self._thread
         thread.cause = thread.call = None
-        with contextlib.suppress(Exception):  # of the caller's values, such as a static one that cannot be compared
+        try:
             known = compile_events.known_cause()
             thread.cause = self._of_call(name, call_under_way()) if known is None else LateCause(known)
+        except Exception:  # of the caller's values, such as a static one that cannot be compared
+            return
 
     def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
         """Remember the call that a program was compiled for."""
@@ -103,23 +104,20 @@ class CompileCauses:
         if call is None:
             reason = "compiled ahead of a call, as by lower().compile(), or not by jax.jit"
             return LateCause(Cause(name, "", "", "other", reason, ""))
-        function: Any = call.function
+        known_as: Any = call.function
         if call.is_operation:
             if len(self._operations) >= _MOST_OPERATIONS:
                 self._operations.clear()
-            function = self._operations.setdefault(name, _Operation(name))
-        called = name if call.is_operation else name_of(function)
-        static = (call.static_argnums, call.static_argnames)
-        seen = self._seen.begin(function, called, parameter_names(call.function), static, (call.args, call.kwargs))
+            known_as = self._operations.setdefault(name, _Operation(name))
+        seen = self._seen.begin(call, known_as, name_of)
         late = LateCause(Cause(name, "", "", "other", _UNKNOWN, ""), self.find_out)
-        is_eager = call.is_operation or is_of_jax(call.function)
-        self._later.append(partial(self._explain, late, seen, call.is_operation, is_eager))
+        self._later.append(partial(self._explain, late, seen))
         self._thread.call = seen
         return late
 
-    def _explain(self, late: LateCause, call: SeenCall, is_operation: bool, is_eager: bool) -> None:
+    def _explain(self, late: LateCause, call: SeenCall) -> None:
         miss = self._seen.explain(call)
-        late.set(_as_of_jax(call.entries.function.cause(miss), miss, is_operation, is_eager))
+        late.set(_as_of_jax(call.function.record.cause(miss), miss, call.function))
 
 
 class _Operation:
@@ -132,13 +130,13 @@ class _Operation:
         """Do nothing: it is never called."""
 
 
-def _as_of_jax(cause: Cause, miss: Miss, is_operation: bool, is_eager: bool) -> Cause:
+def _as_of_jax(cause: Cause, miss: Miss, function: SeenFunction) -> Cause:
     """Say of what no cache holds why it is compiled again, and of JAX's own functions what would spare that."""
     if cause.kind == "cleared":
         cause = cause._replace(kind="forgotten", way_out="")
-    if cause.kind == "first_call" and not is_operation:
+    if cause.kind == "first_call" and not function.is_operation:
         cause = cause._replace(reason="the first time that it was seen to compile", way_out="")
-    if not is_eager:
+    if not function.is_of_jax:
         return cause
     repeated = miss.cause not in ("first_call", "function_recreated")
     reason = f"called op by op, outside of a jitted function{f'; {cause.reason}' if repeated else ''}"

@@ -145,6 +145,7 @@ class Watch:
         self._traced: deque[CompileRecord] = deque(maxlen=_MOST_RECORDS)
         self._pending: dict[tuple[int, str], _Pending] = {}  # by thread and function
         self._started = self._ended = time.perf_counter()
+        self._folder = ""  # that it was begun in, from which files are named
         self._open = False
         self._thread = _Spans()
         self._weights = LateWeights()
@@ -164,6 +165,7 @@ class Watch:
             self._traced.clear()
             self._pending.clear()
             self._started = time.perf_counter()
+            self._folder = _present_folder()
             self._causes = begin_causes()
             executables.tell(self._on_executable)
             compile_events.observe(self)
@@ -243,7 +245,8 @@ class Watch:
             file, line = source_line_of_user()
             started = time.perf_counter() - seconds - self._started
             thread = threading.current_thread().name
-            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}" if file else "", started, thread)
+            call_site = f"{file.removeprefix(self._folder)}:{line}" if file else ""
+            pending = self._pending[key] = _Pending(call_site, started, thread)
         return pending
 
 
@@ -256,10 +259,12 @@ def _traced_alone(name: str, pending: _Pending) -> CompileRecord:
     )  # fmt: skip
 
 
-def _shown(file: str) -> str:
-    """Return a file's path as people read it: from the present folder, if it is in there."""
-    folder = os.path.join(os.getcwd(), "")
-    return file.removeprefix(folder) if file.startswith(folder) else file
+def _present_folder() -> str:
+    """Return the present folder as files in it begin; nothing if it was removed."""
+    try:
+        return os.path.join(os.getcwd(), "")
+    except OSError:
+        return ""
 
 
 def watch() -> Watch:
