@@ -137,8 +137,8 @@ class _Spans(threading.local):
 class Watch:
     """Compiles of the process while it is open; what ``jaxcache.watch()`` returns.
 
-    It costs a look at the stack for each event of JAX's, and nothing for a call that compiles nothing. Why a program was
-    compiled is found out when somebody asks for its record.
+    It costs a look at the stack for each event of JAX's, and nothing for a call that compiles nothing. Why a program
+    was compiled is found out when somebody asks for its record.
     """
 
     def __init__(self) -> None:
