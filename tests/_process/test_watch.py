@@ -2,7 +2,7 @@
 
 import collections
 import functools
-import importlib
+import importlib.util
 import inspect
 import re
 import threading
@@ -207,11 +207,24 @@ def test_programs_compiled_in_threads_have_the_line_that_asked_for_them_or_that_
 def test_the_lines_of_installed_libraries_are_not_the_users_wherever_they_were_installed(tmp_path, monkeypatch):
     (tmp_path / "library_of_others.py").write_text("def call(f, x):\n    return f(x)\n")
     (tmp_path / "library_of_others-1.0.dist-info").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    library = importlib.import_module("library_of_others")
+    own = importlib.util.spec_from_file_location("library_of_others", tmp_path / "library_of_others.py")
+    library = importlib.util.module_from_spec(own)
+    own.loader.exec_module(library)
     with watch() as watched:
         library.call(jax.jit(lambda x: x * 17), X)
+        monkeypatch.syspath_prepend(tmp_path)
+        library.call(jax.jit(lambda x: x * 17), X)
+    assert ["library_of_others.py:" in record.call_site for record in watched.compiles] == [True, False]
     assert "test_watch.py:" in watched.compiles[-1].call_site
+
+
+def test_the_present_folder_may_be_removed(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with watch() as watched:
+        jax.jit(lambda x: x * 18)(X)
+    assert watched.compiles[-1].call_site.startswith(__file__)
 
 
 def test_a_watch_may_begin_again_and_others_go_on():

@@ -278,9 +278,8 @@ class Dispatcher:
         try:
             if not self.function.identity:
                 self.function.identity = self._identify()
-            return describe_call(
-                self.function.name, self._parameter_names, self.statics, key, args, kwargs, self.state.identifier
-            )
+            name, names = self.function.name, self._parameter_names
+            return describe_call(name, names, self.statics, key, args, kwargs, self.state.identifier)
         except Exception as error:  # of the caller's values, such as a static one without a hash
             raise Uncacheable from error
 

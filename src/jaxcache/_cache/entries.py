@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .._calls.description import Description, differences, distance
 from .._calls.identity import combine
@@ -28,6 +28,7 @@ from .stats import Counts
 
 HISTORY = 4096  # signatures without an executable that are remembered for each function
 HISTORY_PARTS = 100_000  # arrays, nodes and static values in them altogether, which is what their size depends on
+OfFunction = TypeVar("OfFunction")
 _COMPARED = 32  # entries, and as many ghosts, when the most similar signature is looked for
 
 
@@ -120,21 +121,21 @@ class FunctionEntries:
         self.by_key.pop(entry.key, None)
 
 
-class FunctionRegistry:
+class FunctionRegistry(Generic[OfFunction]):
     """Weak map from functions to their entries, which a function that is wrapped again shares, as in ``jax.jit``.
 
     A function is looked up by identity, not by equality.
     """
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[weakref.ref[Any], dict[Hashable, FunctionEntries]]] = {}
+        self._by_id: dict[int, tuple[weakref.ref[Any], dict[Hashable, OfFunction]]] = {}
 
-    def find(self, fun: Callable[..., Any], options: Hashable) -> FunctionEntries | None:
+    def find(self, fun: Callable[..., Any], options: Hashable) -> OfFunction | None:
         """Return the entries of ``fun`` under these options, if it was wrapped so before."""
         row = self._by_id.get(id(fun))
         return row[1].get(options) if row is not None and row[0]() is fun else None
 
-    def add(self, fun: Callable[..., Any], options: Hashable, entries: FunctionEntries) -> None:
+    def add(self, fun: Callable[..., Any], options: Hashable, entries: OfFunction) -> None:
         """Remember the entries of ``fun`` for as long as it lives."""
         identity, weak_self = id(fun), weakref.ref(self)
 
@@ -285,7 +286,8 @@ def explain_new(
     """Say why a signature that was never compiled is new."""
     similar = function.most_similar(description)
     if similar is None and recreation is not None:
-        before = "called so before" if recreation.called_so else "called with other arguments before"
+        called_so = description.identity in recreation.called
+        before = "called so before" if called_so else "called with other arguments before"
         reason = f"the function was created again{function.source_location}: the same source, {before}"
         if captured := recreation.captured:
             reason += f"; what it captures differs: {listed(captured)}"
@@ -296,7 +298,7 @@ def explain_new(
             reason,
             captured=captured,
             library=library,
-            called_so=recreation.called_so,
+            called_so=called_so,
         )
     if similar is None:
         return Miss(description.text, "first_call", "first call of the function")

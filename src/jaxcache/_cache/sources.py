@@ -4,7 +4,7 @@ import functools
 import sysconfig
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,11 +70,11 @@ class Recreation:
     """A function that is called for the first time, compared with earlier ones of the same source.
 
     Attributes:
-        called_so: Whether one of them was called with the same signature.
+        called: Identities of the calls of all of them.
         captured: Names of captured values in which it differs from any of them.
     """
 
-    called_so: bool
+    called: Container[bytes]
     captured: tuple[str, ...]
 
 
@@ -105,6 +105,12 @@ class SourceRegistry:
             source.names[name] = None
         return name if name in source.names else next(iter(source.names))
 
+    def add_function(self, record: "FunctionRecord") -> None:
+        """Remember what a function that was compiled captures now."""
+        source, function = self._source_of(record), record.fun()
+        if source is not None and function is not None and not _is_among(function, source):
+            source.recent.append((weakref.ref(function), captured_values(function)))
+
     def add_call(self, record: "FunctionRecord", description: Description) -> None:
         """Remember a signature that was compiled."""
         source = self._source_of(record)
@@ -113,11 +119,8 @@ class SourceRegistry:
         source.called[description.identity] = None
         if len(source.called) > _SIGNATURES:
             source.called.popitem(last=False)
-        function = record.fun()
-        if function is not None and not _is_among(function, source):
-            source.recent.append((weakref.ref(function), captured_values(function)))
 
-    def recreated(self, record: "FunctionRecord", description: Description) -> Recreation | None:
+    def recreated(self, record: "FunctionRecord") -> Recreation | None:
         """Compare with the earlier functions of the same source.
 
         None if each of them differs in more than values, or if this function was compiled before. A value is named if
@@ -131,7 +134,7 @@ class SourceRegistry:
         if not changes:
             return None
         captured = tuple(dict.fromkeys(name for names in changes for name in names))
-        return Recreation(description.identity in source.called, captured)
+        return Recreation(source.called, captured)
 
     def _source_of(self, record: "FunctionRecord") -> _Source | None:
         return self._sources.get(record.origin.key) if record.origin else None

@@ -61,7 +61,7 @@ class CacheState:
         self._dirty = False  # the set of entries is being changed, or was when an interrupt came
         self._held: dict[int, EntryRecord] = {}  # by slot
         self._functions: dict[int, FunctionRecord] = {}
-        self._registry = FunctionRegistry()
+        self._registry: FunctionRegistry[FunctionEntries] = FunctionRegistry()
         self.identifier = Identifier()
         self._sources = SourceRegistry()
         self._counts = CountsByName()
@@ -281,7 +281,7 @@ class CacheState:
         ghost = function.ghosts.get(description.identity)
         if ghost is not None:
             return explain_repeat(ghost, self._requests + 1, time.monotonic())
-        return explain_new(function, description, self._sources.recreated(function, description), own_key)
+        return explain_new(function, description, self._sources.recreated(function), own_key)
 
     def keep(
         self,
@@ -315,6 +315,7 @@ class CacheState:
             entry = Entry(record, key, executable.call, executable.ask_for)
             function.forget_ghost(description)
             self._count(function, record.cost, executable, miss)
+            self._sources.add_function(function)
             self._sources.add_call(function, description)
             if self._recorder is not None:
                 self._recorder.add_compile(record, executable, requested)
@@ -341,15 +342,6 @@ class CacheState:
         record = EntryRecord(function, slot, description, cost)
         record.weight = Weight(cost.size_bytes, executable.weight.mappings)
         return record
-
-    def record_seen(self, entries: FunctionEntries, description: Description) -> None:
-        """Remember a signature that was compiled elsewhere, to explain later ones; nothing is counted."""
-        function = entries.function
-        with self.lock:
-            self._requests += 1
-            self._sources.add_call(function, description)
-            record = EntryRecord(function, 0, description, Cost(0, 0.0))
-            function.remember(self._ghost(record, "cleared"))
 
     def _cost_of(self, function: FunctionRecord, description: Description, executable: Executable) -> Cost:
         cost = self._cost_table.get(name_of_signature(description.text, function.identity_of(description)))

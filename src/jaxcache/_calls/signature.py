@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.tree_util import tree_flatten
+from jax.tree_util import tree_flatten, tree_unflatten
 
 from .._jax import interfaces
+from .identity import is_generated
 
 Key = tuple[Hashable, ...]
 
 _NUMBERS = (bool, int, float, complex)
-_LEAVES = frozenset(
-    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, *interfaces.array_types]
-)  # types that are a leaf for certain
+_CONSTANTS = frozenset([*_NUMBERS, str, bytes, type(None)])
 
 
 class Uncacheable(Exception):
@@ -94,22 +93,37 @@ class Call:
         return f"Call({', '.join(words)})"
 
 
+class Context:
+    """JAX's configuration, as the token of it in keys: equal to itself alone, and quick to hash.
+
+    Attributes:
+        parts: See ``interfaces.context_names``.
+        words: What the text of a call says of it.
+    """
+
+    __slots__ = ("parts", "words")
+
+    def __init__(self, parts: tuple[Hashable, ...], words: str) -> None:
+        self.parts = parts
+        self.words = words
+
+
 @functools.lru_cache(maxsize=1024)
-def _token(context: Hashable) -> object:
-    return object()
+def _token(parts: tuple[Hashable, ...]) -> Context:
+    x64 = " x64" if interfaces.enable_x64.value else ""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return Context(parts, f"{x64} {precision}" if precision else x64)
 
 
-_latest_context: tuple[Hashable, object] = ((), object())
+_latest_context = Context((), "")
 
 
-def context_token() -> object:
-    """Return a token of JAX's configuration for a key: the same object for an equal one, quick to hash."""
+def context_token() -> Context:
+    """Return the token of this thread's configuration for a key: the same object for an equal one."""
     global _latest_context
-    context = interfaces.trace_context()
-    latest, token = _latest_context
-    if context != latest:
-        token = _token(context)
-        _latest_context = (context, token)
+    parts, token = interfaces.trace_context(), _latest_context
+    if parts != token.parts:
+        _latest_context = token = _token(parts)
     return token
 
 
@@ -123,25 +137,33 @@ def _abstract_scalar(kind: type, x64: bool) -> Hashable:
     return jax.typeof(kind(0))
 
 
-class AbstractTracer:
-    """Substitute for a tracer in the key of a call that is itself traced."""
+class AbstractLeaf:
+    """Substitute for an argument's leaf: its abstract value, and the sharding that it is committed to."""
 
-    __slots__ = ("aval",)
+    __slots__ = ("aval", "sharding")
 
-    def __init__(self, aval: Hashable) -> None:
+    def __init__(self, aval: Hashable, sharding: Hashable = None) -> None:
         self.aval = aval
+        self.sharding = sharding
+
+
+LEAVES = frozenset(
+    [*_NUMBERS, np.ndarray, jax.ShapeDtypeStruct, AbstractLeaf, *interfaces.array_types]
+)  # types that are a leaf for certain
 
 
 def abstract_tracer(leaf: Any) -> Any:
-    """Return a substitute for a tracer; any other leaf as it is."""
-    return AbstractTracer(interfaces.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
+    """Return a substitute for a tracer, for the key of a call that is itself traced; any other leaf as it is."""
+    return AbstractLeaf(interfaces.aval_of(leaf)) if isinstance(leaf, Tracer) else leaf
 
 
 def abstract_leaf(leaf: Any) -> Hashable:
     """Return the leaf's abstract value: shape, dtype and weak type, which depend on ``x64``."""
+    if type(leaf) is np.ndarray:  # to ask whether it is JAX's takes as long as all the rest
+        return _abstract(leaf.dtype, leaf.shape, interfaces.enable_x64.value)
     if isinstance(leaf, Tracer):
         raise Uncacheable
-    if isinstance(leaf, jax.Array | AbstractTracer):
+    if isinstance(leaf, jax.Array | AbstractLeaf):
         return leaf.aval
     if isinstance(leaf, jax.ShapeDtypeStruct):  # to compile ahead from
         return jax.typeof(leaf)
@@ -156,7 +178,9 @@ def abstract_leaf(leaf: Any) -> Hashable:
 
 def placement(leaf: Any) -> Hashable:
     """Return the sharding that the leaf is committed to, or None."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
+    if type(leaf) is np.ndarray:
+        return None
+    if isinstance(leaf, jax.ShapeDtypeStruct | AbstractLeaf):
         return leaf.sharding
     return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
 
@@ -182,7 +206,7 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
         Uncacheable: If a leaf is a tracer or of a type that is no array.
     """
     if statics is None:
-        if not kwargs and _LEAVES.issuperset(map(type, args)):
+        if not kwargs and LEAVES.issuperset(map(type, args)):
             return (context_token(), *_leaves_key(args))
         leaves, tree = tree_flatten((args, kwargs))
         if not kwargs and len(leaves) == len(args) and all(map(operator.is_, leaves, args)):
@@ -191,6 +215,56 @@ def call_key(statics: Statics | None, args: tuple[Any, ...], kwargs: dict[str, A
     dynamic, named, fixed = statics.split(args, kwargs)
     leaves, tree = tree_flatten((dynamic, named))
     return (context_token(), *_leaves_key(leaves), tree, *fixed)
+
+
+def is_lasting(key: Key) -> bool:
+    """Return whether a key is of nothing that the caller may change later, so that its call can be described then.
+
+    Containers of other types than Python's own refer to static data of the caller's, as static arguments do.
+    """
+    if not all(_is_constant(value) for _, _, value in _static(key)):
+        return False
+    nodes: list[Any] = [*key[3:4]]
+    for node in nodes:  # which become more meanwhile
+        kind_and_data = node.node_data()
+        if kind_and_data is not None:
+            if not _is_plain(*kind_and_data):
+                return False
+            nodes += node.children()
+    return True
+
+
+def arguments_of(key: Key) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a lasting key's call again, with an ``AbstractLeaf`` for each leaf."""
+    avals: Any = key[1]
+    shardings: Any = key[2] or (None,) * len(avals)
+    leaves = tuple(map(AbstractLeaf, avals, shardings))
+    if len(key) == 3:
+        return leaves, {}
+    dynamic, named = tree_unflatten(key[3], leaves)
+    args = [*dynamic]
+    for place, _, value in _static(key):  # positions first, in ascending order
+        if isinstance(place, int):
+            args.insert(place, value)
+        else:
+            named[place] = value
+    return tuple(args), named
+
+
+def _static(key: Key) -> tuple[Any, ...]:
+    return key[4:]
+
+
+def _is_constant(value: Any) -> bool:
+    return type(value) in _CONSTANTS or (type(value) is tuple and all(map(_is_constant, value)))
+
+
+def _is_plain(kind: Any, data: Any) -> bool:
+    """Return whether a tree's node is a list, a tuple, named or not, None, or a dict with texts as keys."""
+    if kind is dict:
+        return {str}.issuperset(map(type, data))
+    named = data is None and issubclass(kind, tuple) and is_generated(kind.__new__) and kind.__init__ is object.__init__
+    return kind in (tuple, list, type(None)) or named
 
 
 def unplaced(key: Key) -> Key:

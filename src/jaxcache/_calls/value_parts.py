@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from .identity import Identifier, combine, compared_fields, has_generated_equality, is_generated
+from .signature import LEAVES
 
 LONGEST_TEXT = 200  # characters of one part
 _MOST_PARTS = 256  # of one value; where there are more, it is divided less deeply
@@ -154,14 +155,21 @@ def parts_of_nodes(path: str, tree: Any, identifier: Identifier) -> tuple[list[P
     pending = [(path, tree)]
     while pending:
         path, node = pending.pop()
+        kind = type(node)
+        if kind in LEAVES:
+            continue
+        if kind in (tuple, list):  # as below, in a tenth of the time
+            types.append(Part(path, kind.__qualname__, identifier.of(kind)))
+            pending += [(f"{path}[{number}]", child) for number, child in enumerate(node)]
+            continue
         children, structure = tree_flatten_with_path(node, is_leaf=lambda below, node=node: below is not node)
         kind_and_metadata = structure.node_data()
-        if kind_and_metadata is None:  # a leaf
+        if kind_and_metadata is None:  # a leaf of another type
             continue
         kind, static = kind_and_metadata
         types.append(Part(path, kind.__qualname__, identifier.of(kind)))
         names = [keystr(key_path) for key_path, _ in children]
-        if kind not in (tuple, list, dict, type(None)) and static is not None:
+        if kind not in (dict, type(None)) and static is not None:
             metadata += _parts_of_metadata(path, node, names, static, identifier)
         pending += [(path + name, child) for name, (_, child) in zip(names, children, strict=True)]
     return types, metadata

@@ -66,8 +66,8 @@ def source_line_of_user() -> tuple[str, int]:
     installed: tuple[str, int] | None = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith((*_BETWEEN, "<frozen ")):
-            if not _is_installed(file):
+        if not _is_between(file):
+            if not _is_installed(file, tuple([folder for folder in sys.path if isinstance(folder, str)])):
                 return file, frame.f_lineno
             installed = installed or (file, frame.f_lineno)
         frame = frame.f_back
@@ -84,11 +84,17 @@ def called_from(line: tuple[str, int]) -> Iterator[None]:
         _called_from.line = before
 
 
-def _is_installed(file: str) -> bool:
-    """Say whether a file is Python's own, or of an installed package, wherever it was installed."""
-    folders = [folder for folder in sys.path if folder and isinstance(folder, str)]  # programs put other things there
+@functools.lru_cache(maxsize=4096)
+def _is_between(file: str) -> bool:
+    """Say whether a file is ours, JAX's, or of what Python runs between the user's line and those."""
+    return file.startswith((*_BETWEEN, "<frozen "))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(file: str, folders: tuple[str, ...]) -> bool:
+    """Say whether a file is Python's own, or of an installed package, wherever among ``folders`` it was installed."""
     return file.startswith(_INSTALLED) or any(
-        file.startswith(os.path.join(folder, "")) and _holds_distributions(folder) for folder in folders
+        file.startswith(os.path.join(folder, "")) and _holds_distributions(folder) for folder in folders if folder
     )
 
 

@@ -1,64 +1,98 @@
 """Causes of the compiles of a whole process: those of caches as these say, others from the calls seen so far.
 
-While anybody observes compiles, each call that something is compiled for is described as those of a cache are, and
-compared with the earlier ones of its function or source. Of what was compiled before, nothing is known.
+While anybody observes compiles, each call that something is compiled for is compared with the earlier ones of its
+function or source, once somebody asks for the cause. Of what was compiled before, nothing is known.
 """
 
+import contextlib
 import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from jax.tree_util import tree_map
-
 from .._cache.cached_function import name_of
-from .._cache.entries import FunctionEntries
-from .._cache.state import CacheState
-from .._calls.description import Description, describe_call, parameter_names
 from .._calls.misses import Miss
-from .._calls.signature import Statics, abstract_tracer, call_key
 from .._jax import compile_events
-from .._jax.calls_under_way import CallUnderWay, call_under_way, is_of_jax
+from .._jax.calls_under_way import CallUnderWay, call_under_way
 from .._jax.compile_events import Cause
-from .._policies import Never
-from .._policies.bounded_set import BoundedSet
-from .._replay.costs import CostTable
+from .seen_calls import SeenCall, SeenCalls, SeenFunction
 
 _WRAP = "call it within a function of yours that is jitted as a whole"
+_UNKNOWN = "nothing more is known of it"
 _MOST_OPERATIONS = 1024
+_MOST_LATER = 200  # half as many compiles; to find so many causes takes some 20 ms
+
+
+class LateCause:
+    """Cause of one compile, which is found out when somebody asks for it, or when too many are not known."""
+
+    __slots__ = ("_cause", "_find_out")
+
+    def __init__(self, cause: Cause, find_out: Callable[[], None] | None = None) -> None:
+        """Take the cause, or one to give in its place if ``find_out`` does not find it."""
+        self._cause = cause
+        self._find_out = find_out
+
+    def get(self) -> Cause:
+        """Return the cause."""
+        if self._find_out is not None:
+            self._find_out()
+        return self._cause
+
+    def set(self, cause: Cause) -> None:
+        """Take what was found out."""
+        self._cause, self._find_out = cause, None
 
 
 class _CauseUnderWay(threading.local):
-    """This thread's: why it compiles what it compiles, and what is to be remembered of that."""
+    """This thread's: why it compiles what it compiles, and the call that is to be remembered of that."""
 
-    cause: Cause | None = None
-    seen: tuple[FunctionEntries, Description] | None = None
+    cause: LateCause | None = None
+    call: SeenCall | None = None
 
 
 class CompileCauses:
-    """Observer that knows why each program of the process is compiled; the others ask it."""
+    """Observer that knows why each program of the process is compiled; the others ask it.
+
+    What is found out later is found in the order in which the compiles began and ended.
+    """
 
     def __init__(self) -> None:
-        self._seen = CacheState(BoundedSet(Never), CostTable())
+        self._seen = SeenCalls()
         self._operations: dict[str, Any] = {}  # what stands for the functions that JAX makes for each operation
         self._thread = _CauseUnderWay()
+        self._later: deque[Callable[[], None]] = deque()  # what is left to do for the compiles so far
 
-    def current(self, name: str) -> Cause:
+    def current(self, name: str) -> LateCause:
         """Return why the compile under way in this thread is needed."""
-        return self._thread.cause or Cause(name, "", "", "other", "nothing more is known of it", "")
+        return self._thread.cause or LateCause(Cause(name, "", "", "other", _UNKNOWN, ""))
+
+    def find_out(self) -> None:
+        """Find the causes that nobody has asked for yet."""
+        with self._seen.lock:
+            for _ in range(len(self._later)):
+                with contextlib.suppress(Exception):  # of the caller's values; and a signal handler may have been here
+                    self._later.popleft()()
 
     def on_compiling(self, name: str) -> None:
-        """Find out why a program is about to be compiled."""
+        """Take what the cause of a program that is about to be compiled can be found out from."""
         thread = self._thread
-        thread.cause, thread.seen = None, None
+        thread.cause = thread.call = None
         try:
-            thread.cause = compile_events.known_cause() or self._of_call(name, call_under_way())
+            known = compile_events.known_cause()
+            thread.cause = self._of_call(name, call_under_way()) if known is None else LateCause(known)
         except Exception:  # of the caller's values, such as a static one that cannot be compared
             return
 
     def on_compiled(self, name: str, seconds: float, loaded: bool) -> None:
         """Remember the call that a program was compiled for."""
-        seen, self._thread.seen = self._thread.seen, None
-        if seen is not None:
-            self._seen.record_seen(*seen)
+        call, self._thread.call = self._thread.call, None
+        if call is not None:
+            self._seen.add_function(call)
+            self._later.append(partial(self._seen.remember, call))
+        if len(self._later) > _MOST_LATER:
+            self.find_out()
 
     def on_traced(self, name: str, seconds: float) -> None:
         """Do nothing: only what is compiled needs a cause."""
@@ -66,27 +100,24 @@ class CompileCauses:
     def on_lowered(self, name: str, seconds: float) -> None:
         """Do nothing, likewise."""
 
-    def _of_call(self, name: str, call: CallUnderWay | None) -> Cause:
+    def _of_call(self, name: str, call: CallUnderWay | None) -> LateCause:
         if call is None:
             reason = "compiled ahead of a call, as by lower().compile(), or not by jax.jit"
-            return Cause(name, "", "", "other", reason, "")
-        function: Any = call.function
+            return LateCause(Cause(name, "", "", "other", reason, ""))
+        known_as: Any = call.function
         if call.is_operation:
             if len(self._operations) >= _MOST_OPERATIONS:
                 self._operations.clear()
-            function = self._operations.setdefault(name, _Operation(name))
-        called = name if call.is_operation else name_of(function)
-        options = (call.static_argnums, call.static_argnames)
-        entries = self._seen.entries_of(function, called, options)
-        statics = Statics(call.static_argnums, frozenset(call.static_argnames)) if any(options) else None
-        args, kwargs = tree_map(abstract_tracer, (call.args, call.kwargs))
-        key = call_key(statics, args, kwargs)
-        names = parameter_names(call.function)
-        description = describe_call(called, names, statics, key, args, kwargs, self._seen.identifier)
-        self._thread.seen = entries, description
-        with self._seen.lock:
-            miss = self._seen.diagnose(entries.function, description, False)
-        return _as_of_jax(entries.function.cause(miss), miss, call)
+            known_as = self._operations.setdefault(name, _Operation(name))
+        seen = self._seen.begin(call, known_as, name_of)
+        late = LateCause(Cause(name, "", "", "other", _UNKNOWN, ""), self.find_out)
+        self._later.append(partial(self._explain, late, seen))
+        self._thread.call = seen
+        return late
+
+    def _explain(self, late: LateCause, call: SeenCall) -> None:
+        miss = self._seen.explain(call)
+        late.set(_as_of_jax(call.function.record.cause(miss), miss, call.function))
 
 
 class _Operation:
@@ -99,13 +130,13 @@ class _Operation:
         """Do nothing: it is never called."""
 
 
-def _as_of_jax(cause: Cause, miss: Miss, call: CallUnderWay) -> Cause:
+def _as_of_jax(cause: Cause, miss: Miss, function: SeenFunction) -> Cause:
     """Say of what no cache holds why it is compiled again, and of JAX's own functions what would spare that."""
     if cause.kind == "cleared":
-        cause = cause._replace(kind="forgotten", reason="compiled before, and forgotten by JAX since", way_out="")
-    if cause.kind == "first_call" and not call.is_operation:
+        cause = cause._replace(kind="forgotten", way_out="")
+    if cause.kind == "first_call" and not function.is_operation:
         cause = cause._replace(reason="the first time that it was seen to compile", way_out="")
-    if not (call.is_operation or is_of_jax(call.function)):
+    if not function.is_of_jax:
         return cause
     repeated = miss.cause not in ("first_call", "function_recreated")
     reason = f"called op by op, outside of a jitted function{f'; {cause.reason}' if repeated else ''}"
@@ -134,3 +165,4 @@ def end_causes() -> None:
         _users -= 1
         if _users == 0:
             compile_events.forget(_causes)
+            _causes.find_out()

@@ -52,7 +52,7 @@ class CompileGuard:
         warn(f"jaxcache: {message}", MissStormWarning)
 
     def _message(self, name: str) -> str:
-        cause = self._causes.current(name)
+        cause = self._causes.current(name).get()
         file, line = source_line_of_user()
         return (
             f"{self.rule} allows no more programs, and {cause.call or cause.function} would be "

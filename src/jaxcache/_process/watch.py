@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from .._jax import compile_events, executables
 from .._jax.notices import source_line_of_user
-from .causes import begin_causes, end_causes
+from .causes import LateCause, begin_causes, end_causes
 from .late_weights import LateWeight, LateWeights
 
 
@@ -71,13 +71,50 @@ _MOST_SPANS = 1_000
 
 @dataclass(slots=True)
 class _Pending:
-    """Seconds of a function that was traced or lowered, and is not compiled yet."""
+    """Seconds of a function that was traced or lowered, and is not compiled yet; it began so long after the watch."""
 
     call_site: str
-    started: float
+    started_seconds: float
     thread: str
     tracing_seconds: float = 0.0
     lowering_seconds: float = 0.0
+
+
+class _Compiled:
+    """Program that was compiled or loaded. Its record is made when somebody asks, since its cause is known by then."""
+
+    __slots__ = ("_cause", "_loaded", "_pending", "_record", "_seconds", "_weight")
+
+    def __init__(self, pending: _Pending, cause: LateCause, seconds: float, loaded: bool, weight: LateWeight) -> None:
+        self._pending = pending
+        self._cause = cause
+        self._seconds = seconds
+        self._loaded = loaded
+        self._weight = weight
+        self._record: CompileRecord | None = None
+
+    def record(self) -> CompileRecord:
+        """Return the record, the same each time."""
+        if self._record is None:
+            pending, cause = self._pending, self._cause.get()
+            self._record = CompileRecord(
+                function=cause.function,
+                place=cause.place,
+                call=cause.call or cause.function,
+                call_site=pending.call_site or cause.place or f"thread {pending.thread}",
+                cause=cause.kind,
+                reason=cause.reason,
+                way_out=cause.way_out,
+                tracing_seconds=pending.tracing_seconds,
+                lowering_seconds=pending.lowering_seconds,
+                compile_seconds=0.0 if self._loaded else self._seconds,
+                load_seconds=self._seconds if self._loaded else 0.0,
+                tier="loaded" if self._loaded else "compiled",
+                weight=self._weight,
+                started_seconds=pending.started_seconds,
+                thread=pending.thread,
+            )
+        return self._record
 
 
 class _Spans(threading.local):
@@ -100,13 +137,16 @@ class _Spans(threading.local):
 class Watch:
     """Compiles of the process while it is open; what ``jaxcache.watch()`` returns.
 
-    It costs a look at the stack for each event of JAX's, and nothing for a call that compiles nothing.
+    It costs a look at the stack for each event of JAX's, and nothing for a call that compiles nothing. Why a program
+    was compiled is found out when somebody asks for its record.
     """
 
     def __init__(self) -> None:
-        self._records: deque[CompileRecord] = deque(maxlen=_MOST_RECORDS)
+        self._compiled: deque[_Compiled] = deque(maxlen=_MOST_RECORDS)
+        self._traced: deque[CompileRecord] = deque(maxlen=_MOST_RECORDS)
         self._pending: dict[tuple[int, str], _Pending] = {}  # by thread and function
         self._started = self._ended = time.perf_counter()
+        self._folder = ""  # that it was begun in, from which files are named
         self._open = False
         self._thread = _Spans()
         self._weights = LateWeights()
@@ -122,9 +162,11 @@ class Watch:
         """Watch from now on, as ``with`` does; a watch that has ended begins anew."""
         if not self._open:
             self._open = True
-            self._records.clear()
+            self._compiled.clear()
+            self._traced.clear()
             self._pending.clear()
             self._started = time.perf_counter()
+            self._folder = _present_folder()
             self._causes = begin_causes()
             executables.tell(self._on_executable)
             compile_events.observe(self)
@@ -142,13 +184,13 @@ class Watch:
     @property
     def compiles(self) -> Sequence[CompileRecord]:
         """What was compiled or loaded so far, in order."""
-        return [record for record in list(self._records) if record.tier != "traced"]
+        return [compiled.record() for compiled in list(self._compiled)]
 
     @property
     def traced(self) -> Sequence[CompileRecord]:
         """What was traced or lowered so far, and nothing compiled for it."""
-        pending = [self._traced(name, pending) for (_, name), pending in list(self._pending.items())]
-        return [record for record in [*self._records, *pending] if record.tier == "traced" and record.seconds]
+        pending = [_traced_alone(name, pending) for (_, name), pending in list(self._pending.items())]
+        return [record for record in [*self._traced, *pending] if record.seconds]
 
     @property
     def seconds(self) -> float:
@@ -172,7 +214,7 @@ class Watch:
         own_seconds = self._thread.own_seconds(seconds)
         earlier = self._pending.pop((threading.get_ident(), name), None)
         if earlier is not None and earlier.tracing_seconds:  # it was traced alone
-            self._records.append(self._traced(name, earlier))
+            self._traced.append(_traced_alone(name, earlier))
         self._of(name, seconds).tracing_seconds += own_seconds
 
     def on_lowered(self, name: str, seconds: float) -> None:
@@ -190,26 +232,8 @@ class Watch:
         pending = self._pending.pop((threading.get_ident(), name), None)
         if pending is None:  # the watch began meanwhile
             return
-        cause = self._causes.current(name)
-        self._records.append(
-            CompileRecord(
-                function=cause.function,
-                place=cause.place,
-                call=cause.call or cause.function,
-                call_site=pending.call_site or cause.place or f"thread {pending.thread}",
-                cause=cause.kind,
-                reason=cause.reason,
-                way_out=cause.way_out,
-                tracing_seconds=pending.tracing_seconds,
-                lowering_seconds=pending.lowering_seconds,
-                compile_seconds=0.0 if loaded else own_seconds,
-                load_seconds=own_seconds if loaded else 0.0,
-                tier="loaded" if loaded else "compiled",
-                weight=self._thread.weight,
-                started_seconds=pending.started - self._started,
-                thread=pending.thread,
-            )
-        )
+        cause, weight = self._causes.current(name), self._thread.weight
+        self._compiled.append(_Compiled(pending, cause, own_seconds, loaded, weight))
 
     def _on_executable(self, executable: Any) -> None:
         self._thread.weight = self._weights.add(executable)
@@ -220,23 +244,28 @@ class Watch:
         pending = self._pending.get(key)
         if pending is None:
             file, line = source_line_of_user()
-            started, thread = time.perf_counter() - seconds, threading.current_thread().name
-            pending = self._pending[key] = _Pending(f"{_shown(file)}:{line}" if file else "", started, thread)
+            started = time.perf_counter() - seconds - self._started
+            thread = threading.current_thread().name
+            call_site = f"{file.removeprefix(self._folder)}:{line}" if file else ""
+            pending = self._pending[key] = _Pending(call_site, started, thread)
         return pending
 
-    def _traced(self, name: str, pending: _Pending) -> CompileRecord:
-        return CompileRecord(
-            name, "", name, pending.call_site or f"thread {pending.thread}",
-            "other", "traced or lowered alone, as by a transformation", "",
-            pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", LateWeight(),
-            pending.started - self._started, pending.thread,
-        )  # fmt: skip
+
+def _traced_alone(name: str, pending: _Pending) -> CompileRecord:
+    return CompileRecord(
+        name, "", name, pending.call_site or f"thread {pending.thread}",
+        "other", "traced or lowered alone, as by a transformation", "",
+        pending.tracing_seconds, pending.lowering_seconds, 0.0, 0.0, "traced", LateWeight(),
+        pending.started_seconds, pending.thread,
+    )  # fmt: skip
 
 
-def _shown(file: str) -> str:
-    """Return a file's path as people read it: from the present folder, if it is in there."""
-    folder = os.path.join(os.getcwd(), "")
-    return file.removeprefix(folder) if file.startswith(folder) else file
+def _present_folder() -> str:
+    """Return the present folder as files in it begin; nothing if it was removed."""
+    try:
+        return os.path.join(os.getcwd(), "")
+    except OSError:
+        return ""
 
 
 def watch() -> Watch:
