@@ -146,9 +146,11 @@ def test_a_key_that_is_short_or_lies_open_is_refused(tmp_path):
 def test_builds_and_machines_do_not_meet(open_cache):
     first, second = open_cache(fingerprint={"jaxlib": "1"}), open_cache(fingerprint={"jaxlib": "2"})
     first.put("key-1", b"first", 1.0)
+    first.index.catch_up()
     assert second.get("key-1") is None
     assert second.stats().misses_by_reason == {"other_fingerprint": 1}
     second.put("key-1", b"second", 1.0)
+    second.index.catch_up()
     assert (first.get("key-1"), second.get("key-1")) == (b"first", b"second")
     assert {one.entries for one in first.stats().by_fingerprint.values()} == {1}
 
@@ -228,7 +230,7 @@ def interrupt():
 interrupting = threading.Thread(target=interrupt)
 interrupting.start()
 try:
-    cache.put("key-3", b"value", 1.0)
+    cache.put("key-1", b"value", 1.0)  # it is there: such a put waits for the index
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 interrupting.join()

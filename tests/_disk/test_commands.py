@@ -266,6 +266,7 @@ def test_an_imported_entry_costs_the_same_however_many_there_are(tmp_path, open_
             (source / f"jit_f{count}-{number}-cache").write_bytes(value)
         begun = len(steps)
         assert all(one.taken for one in import_entries(cache, source))
+        cache.index.catch_up()
         return (len(steps) - begun) / count
 
     cache = open_cache()

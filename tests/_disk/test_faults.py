@@ -108,6 +108,7 @@ def test_a_damaged_index_is_made_again_from_the_entries(open_cache, content):
 def test_an_error_of_ours_is_not_taken_for_a_damaged_index(open_cache):
     cache = open_cache()
     cache.put("key-1", VALUE, 1.0)
+    cache.index.catch_up()
     with pytest.raises(IndexUnavailable):
         cache.index.database.change(lambda db: db.execute("SELECT ?", ()))  # a ProgrammingError
     with pytest.raises(IndexUnavailable):
@@ -314,6 +315,7 @@ def test_a_limit_beyond_what_is_counted_is_none_too_large(open_cache):
 def test_what_dead_writers_leave_is_removed_and_what_living_ones_write_is_not(open_cache):
     cache = open_cache()
     cache.put("key-1", VALUE, 1.0)
+    cache.index.catch_up()
     (cache.files.staging / "left-behind").write_bytes(b"half")
     with cache.files.staged(b"being written") as staged:
         assert cache.files.clean_staging(min_age_seconds=0.0) == 1

@@ -22,7 +22,7 @@ def hit(number):
 @given(st.lists(st.sampled_from(["hit", "request", "count", "flush", "pause"]), max_size=40))
 def test_every_request_is_written_once_and_in_order(steps):
     batches = []
-    pending = Pending(batches.append)
+    pending = Pending(lambda hand_over: hand_over(batches.append))
     added = {"hit": [], "request": [], "count": 0}
     for number, step in enumerate(steps):
         if step == "hit":
@@ -37,14 +37,14 @@ def test_every_request_is_written_once_and_in_order(steps):
         else:
             getattr(pending, step)()
     pending.pause()
-    assert [one for batch in batches for one in batch.hits] == added["hit"]
+    assert [one for batch in batches for one in batch.uses] == added["hit"]
     assert [one for batch in batches for one in batch.requests] == added["request"]
     assert sum(batch.counts["c"] for batch in batches) == added["count"]
 
 
 def test_threads_lose_nothing():
     batches = []
-    pending = Pending(batches.append)
+    pending = Pending(lambda hand_over: hand_over(batches.append))
     threads = [threading.Thread(target=lambda: [pending.add(counts={"c": 1}) for _ in range(500)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -127,7 +127,7 @@ def test_a_pause_waits_for_a_batch_that_the_thread_is_writing():
         goes_on.wait(30)
         written.append(dict(batch.counts))
 
-    pending = Pending(write)
+    pending = Pending(lambda hand_over: hand_over(write))
     pending.add(counts={"hits": 1})
     assert began.wait(30)
     threading.Timer(0.2, goes_on.set).start()

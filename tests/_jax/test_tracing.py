@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,41 @@ def test_no_jaxpr_stays_behind_a_shape_that_went(way):
     if way == "clear":
         cache.clear()
     assert jaxprs() <= before + 2  # of an entry that is held, programs differ a little
+
+
+def runs_of(code, call):
+    """Return how often a Python function runs in a call."""
+    runs = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: event == "call" and frame.f_code is code and runs.append(event))
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return len(runs)
+
+
+@pytest.mark.parametrize(("limit", "times"), [(None, 1), ("1GiB", 2)])
+def test_without_a_limit_jaxs_own_functions_are_traced_once_for_all_programs(limit, times):
+    cache = JitCache(limit)
+    f = cache.jit(lambda x, n: jnp.sum(jnp.sort(x)) + jnp.sum(n))
+    x = np.ones(1237, np.float32)
+    sort = jnp.sort.__wrapped__.__code__
+    assert runs_of(sort, lambda: [f(x, np.ones(n, np.float32)) for n in (3, 4)]) == times
+    cache.clear()
+    assert runs_of(sort, lambda: f(x, np.ones(5, np.float32))) == 1
+
+
+def test_shared_traces_hold_no_values_of_the_program():
+    cache = JitCache()
+    held = np.ones(3, np.float32)
+    gone = weakref.ref(held)
+    mapped = lambda x, held=held: jax.lax.map(lambda y: jnp.vectorize(lambda z: z + held.sum())(y), x)  # noqa: E731
+    f = cache.jit(mapped)
+    f(np.ones(2, np.float32))
+    del f, mapped, held
+    gc.collect()
+    assert gone() is None
 
 
 def test_under_jit_jaxprs_do_stay_behind():

@@ -242,7 +242,9 @@ class Dispatcher:
         return self.entries.prepared.get_or_make(key, self._own_jit)
 
     def _own_jit(self) -> OwnJit:
-        return OwnJit.over(self.fun, self.options, self.plain)
+        own_jit = OwnJit.over(self.fun, self.options, self.plain)
+        own_jit.shared = self.compiler.shared_traces
+        return own_jit
 
     def program(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """Trace and lower for a key that has no entry, unless that was done.

@@ -73,6 +73,7 @@ class Compiler:
         state: Of the cache.
         enabled: False if every call goes to ``jax.jit`` itself.
         max_compiles: The most programs that all functions together may make; None for no limit.
+        shared_traces: Of JAX's own functions, where there is no limit: no program is to make room for another then.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Compiler:
         self.state = state
         self.enabled = enabled
         self.max_compiles = max_compiles
+        self.shared_traces = tracing.SharedTraces() if state.residents.limit_bytes is None else None
         self._recorder = recorder
         self._compiling = _Compiling()
         self._numbers = itertools.count(1)  # of pending compiles
@@ -100,6 +102,8 @@ class Compiler:
     def clear(self, function: FunctionRecord | None = None) -> None:
         """Free all entries, or those of one function. Counters stay."""
         self.state.clear(function)
+        if function is None and self.shared_traces is not None:
+            self.shared_traces.clear()
         tracing.forget_values(now=True)
 
     def miss(

@@ -135,14 +135,16 @@ class OwnJit:
         call: Takes the function's arguments; behaves as ``jax.jit`` does, also for tracers.
         seconds: Spent so far on tracing and lowering here.
         anew: Whether functions within it are traced again too, whenever JAX has traced them before.
+        shared: Traces of JAX's own functions that it shares with others; None if all its traces go with it.
     """
 
-    __slots__ = ("anew", "call", "seconds")
+    __slots__ = ("anew", "call", "seconds", "shared")
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call: Any = call
         self.seconds = 0.0
         self.anew = False
+        self.shared: tracing.SharedTraces | None = None
 
     @classmethod
     def over(cls, fun: Callable[..., Any], options: Mapping[str, Any], jitted: Any = None) -> Self:
@@ -178,7 +180,7 @@ class OwnJit:
         """
         started = time.perf_counter()
         try:
-            with tracing.own_traces(anew=self.anew):
+            with tracing.own_traces(anew=self.anew, shared=self.shared):
                 return self.call.trace(*args, **kwargs)
         finally:
             self.seconds += time.perf_counter() - started
@@ -193,7 +195,10 @@ class OwnJit:
         constants = getattr(getattr(traced, "jaxpr", None), "consts", ())
         apart = sum(int(getattr(constant, "nbytes", 0)) for constant in constants) >= LARGE_CONSTANTS_BYTES
         try:
-            with tracing.own_traces(anew=self.anew), tracing.own_module_context() if apart else nullcontext():
+            with (
+                tracing.own_traces(anew=self.anew, shared=self.shared),
+                tracing.own_module_context() if apart else nullcontext(),
+            ):
                 return jax.stages.Traced.lower(traced)
         except Exception as error:
             raise NotLowerable from error

@@ -14,8 +14,9 @@ from typing import Any
 from .._disk.connection import IndexUnavailable
 from .._disk.disk_cache import DiskCache
 from .._disk.doctor import examine
-from .._disk.index import Limits, Row
+from .._disk.index import Row
 from .._disk.jax_import import import_entries
+from .._disk.limits import Limits
 from .._disk.priority import STORED_POLICIES
 from .._disk.stats import DiskStats
 from .._disk.verify import Verification
@@ -307,9 +308,9 @@ def _prune(parsed: argparse.Namespace) -> int:
 
 def _clear(parsed: argparse.Namespace) -> int:
     with _open(parsed) as cache:
+        cache.index.clean_staging()  # first: it may hold names of entries
         rows = [row for row in cache.index.rows() if parsed.fingerprint in (None, row.fingerprint)]
         cache.index.remove(rows)
-        cache.files.clean_staging()
     freed = sum(row.size_bytes for row in rows)
     fields = {"removed": len(rows), "bytes": freed}
     _print_result(parsed, fields, f"removed {counted_entries(len(rows))}, {format_size(freed)}")

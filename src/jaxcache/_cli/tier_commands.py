@@ -10,8 +10,8 @@ from typing import Any
 
 from .._disk.disk_cache import DiskCache
 from .._disk.files import EntryId, entry_id_of
-from .._disk.index import Limits
 from .._disk.key_ring import PUBLIC_SUFFIX, make_key
+from .._disk.limits import Limits
 from .._primitives.counted import counted_entries
 from .._primitives.sizes import format_size, parse_size
 from .._tiers.bundle import create_bundle, load_bundle

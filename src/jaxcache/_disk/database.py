@@ -74,7 +74,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        self._in_turn(self._close)
+        self.in_turn(self._close)
 
     def _close(self) -> None:
         if self._connection is None or self._in_transaction:  # a signal handler's, in the middle of a request
@@ -96,7 +96,7 @@ class Database:
     # that it interrupts at its ``yield`` only with the traceback. So these are functions with one ``finally`` each, no
     # context managers, and what a ``finally`` must do for certain precedes its first call.
 
-    def _in_turn(self, work: Callable[[], T]) -> T:
+    def in_turn(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns, while no other thread of this process is let in."""
         me = threading.get_ident()
         if self._owner == me:
@@ -162,7 +162,7 @@ class Database:
         Raises:
             IndexUnavailable: If another process holds the lock for too long, or there are no locks.
         """
-        return self._in_turn(lambda: self._locked(lambda: work(*args, **kwargs)))
+        return self.in_turn(lambda: self._locked(lambda: work(*args, **kwargs)))
 
     def _locked(self, work: Callable[[], T]) -> T:
         if self.is_read_only:
@@ -197,13 +197,18 @@ class Database:
             time.sleep(pause)
             pause = min(2 * pause, 0.005)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the next request can be expected to find the index in order, and at once."""
+        return self._connection is not None and monotonic() >= self._rests_until
+
     def change(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what ``work`` returns, given the connection within one write transaction, and the arguments.
 
         Raises:
             IndexUnavailable: If the index is locked, damaged or cannot be written; for a while then at once.
         """
-        return self._in_turn(lambda: self._change(lambda db: work(db, *args, **kwargs)))
+        return self.in_turn(lambda: self._change(lambda db: work(db, *args, **kwargs)))
 
     def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._in_transaction and self._connection is not None:
@@ -245,7 +250,7 @@ class Database:
         Raises:
             IndexUnavailable: If it cannot be used.
         """
-        self._in_turn(self._check)
+        self.in_turn(self._check)
 
     def _check(self) -> None:
         fault = self.change(fault_of)

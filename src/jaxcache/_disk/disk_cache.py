@@ -20,13 +20,14 @@ from .compile_lease import CompileLeases, LeaseOutcome
 from .entry_format import Authentication, EntryFault, EntryMeta, decode, encode, origin_of
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
-from .index import Index, Limits
+from .index import Index
 from .jax_hooks import JaxHooks
 from .key_probe import key_of
 from .key_ring import read_keys
 from .layers import Layers
+from .limits import Limits
 from .location import index_path, is_network
-from .pending import Batch, Hit, Pending, Request
+from .pending import HandOver, Hit, Pending, Request
 from .priority import check_stored_policy
 from .remote_tier import RemoteTier
 from .sampling import EvenSample
@@ -130,6 +131,7 @@ class DiskCache:
         self._parts = None if fingerprint is None else dict(fingerprint)
         self._portable: Mapping[str, str] = {} if portable is None else {"cpu": level_parts(portable)}
         self._fingerprint: Fingerprint | None = None
+        self._origin = ""
         self.files = EntryFiles(self.path, self._trust.mode, self._trust.owner)
         self._leases = CompileLeases(
             self.path / "flights.lock", self._trust.mode & 0o666, check_seconds(wait_seconds, "wait_seconds")
@@ -137,6 +139,7 @@ class DiskCache:
         is_shared = is_network(self.path) or not self._trust.private
         self.index = Index(index_path(self.path, shared=is_shared), self.files, eviction or "lru")
         self._pending = Pending(self._write_pending)
+        self.index.catch_up = self._pending.flush
         self._request = ThreadRequest()
         self._faults = Faults(self.path, lambda: self._pending.count_here({"faults": 1}))
         self.writer = EntryWriter(
@@ -370,8 +373,8 @@ class DiskCache:
                 self.index.record_unstored(entry_id)
             return
         started = time.perf_counter()
-        created, origin = float(int(time.time())), origin_of(self.fingerprint.parts)
-        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), created, origin)
+        created = float(int(time.time()))
+        meta = EntryMeta(key, entry_id.fingerprint, float(compile_seconds), created, self._origin)
         content = encode(meta, value, self._trust.authentication)
         self.writer.store(entry_id, meta, content, self._limits, started)
         if self._remote is not None:
@@ -415,6 +418,7 @@ class DiskCache:
         if self._fingerprint is None:
             parts = machine_parts() if self._parts is None else self._parts
             self._fingerprint = fingerprint_of({**parts, **self._portable, "authentication": self._trust.key_id})
+            self._origin = origin_of(self._fingerprint.parts)
         return self._fingerprint
 
     def process_counts(self) -> DiskCounts:
@@ -441,12 +445,17 @@ class DiskCache:
             return Request(key, outcome, self.hooks.key_parts(key, outcome == "hit"))
         return None
 
-    def _write_pending(self, batch: Batch) -> None:
+    def _write_pending(self, hand_over: HandOver) -> None:
         settings = {
             "min_compile_seconds": self.min_compile_seconds,
             "min_entry_bytes": self.min_entry_bytes,
             "limit_bytes": self._limits.limit_bytes,
             "tiers": self._faults.tiers.recorded(),
         }
+        if self._closed and not self.path.is_dir():  # it was removed: closing makes none
+            hand_over(lambda _: None)
+            return
+        if self._pending.new_entries:
+            self.index.database.when_free(self.writer.tidy)
         with self._faults.guarded("written"), self._faults.index_guarded():
-            self.index.record(self.fingerprint.id, batch, settings)
+            self.index.record(self.fingerprint.id, hand_over, settings, self._pending.count_here)

@@ -14,7 +14,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 from .key_ring import SIGNATURE_BYTES, KeyRing
 
@@ -25,6 +25,7 @@ _PREFIX = struct.Struct(">8sHHIQ")
 _DIGEST_BYTES = 32
 HEADER_BYTES = _PREFIX.size + _DIGEST_BYTES
 _MOST_META_BYTES = 64 * 1024
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 Authentication = bytes | KeyRing | None  # a shared key, pairs of keys, or nothing
 
@@ -91,10 +92,15 @@ def encode(meta: EntryMeta, payload: bytes, authentication: Authentication) -> b
         PermissionError: If it is to be signed, and there is no key to sign with.
     """
     signs = isinstance(authentication, KeyRing)
-    fields = asdict(replace(meta, signer=authentication.signer if signs else ""))
-    meta_json = json.dumps(
-        {name: value for name, value in fields.items() if value != ""}, separators=(",", ":")
-    ).encode()
+    fields: dict[str, str | float] = {
+        "key": meta.key,
+        "fingerprint": meta.fingerprint,
+        "compile_seconds": meta.compile_seconds,
+        "created": meta.created,
+        "origin": meta.origin,
+        "signer": authentication.signer if signs else "",
+    }
+    meta_json = _to_json({name: value for name, value in fields.items() if value != ""}).encode()
     secret = None if signs else authentication
     flags = _SIGNED if signs else 0 if secret is None else _AUTHENTICATED
     prefix = _PREFIX.pack(MAGIC, VERSION, flags, len(meta_json), len(payload))

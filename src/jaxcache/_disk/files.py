@@ -4,7 +4,7 @@
 
     entries/FINGERPRINT/XX/SHA256.entry   one entry, under the first two digits of its key's hash
     entries/FINGERPRINT/about.json        what the fingerprint is made of
-    staging/                              entries being written
+    staging/                              entries being written, and second names of those that have no row yet
     quarantine/                           the last few files that were not what they should be
     flights.lock                          compile leases: see _disk/compile_lease.py
 """
@@ -19,13 +19,13 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .._primitives.atomic_files import remove_if_left_behind, temporary_file
+from .._primitives.atomic_files import new_locked_file, remove_if_left_behind, temporary_file
 from .._primitives.open_file import open_file
-from .entry_format import EntryFault
+from .entry_format import HEADER_BYTES, EntryFault, decode_header
 
 SUFFIX = ".entry"
 _QUARANTINED_FILES = 16
@@ -62,6 +62,8 @@ class EntryFiles:
         self.entries, self.staging, self.quarantine = root / "entries", root / "staging", root / "quarantine"
         self._mode = mode
         self._owner = owner
+        self._entries_path, self._staging_path = str(self.entries), str(self.staging)  # a Path takes time at each put
+        self._host = os.uname().nodename
         self._numbers = itertools.count()
         self._made: set[Path] = set()
 
@@ -78,10 +80,18 @@ class EntryFiles:
         """Make a folder in the directory, with the directory's own mode; the root's parents with the usual one."""
         if folder in self._made:
             return
+        try:
+            self._make_missing(folder)
+        except FileNotFoundError:  # one of those that were made before was removed
+            self.forget_folders()
+            self._make_missing(folder)
+
+    def _make_missing(self, folder: Path) -> None:
         between = [each for each in folder.parents if self.root in each.parents]
         for each in [self.root, *reversed(between), folder]:
-            self._make_folder(each)
-        self._made.add(folder)
+            if each not in self._made:
+                self._make_folder(each)
+                self._made.add(each)
 
     def forget_folders(self) -> None:
         """Make folders again when they are needed: they were removed."""
@@ -89,13 +99,11 @@ class EntryFiles:
 
     def _make_folder(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=self._mode)
-        except FileNotFoundError:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=self._mode, exist_ok=True)
+            if folder == self.root:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder, self._mode)
         except FileExistsError:
             return
-        folder.chmod(self._mode)  # whatever the umask
 
     def read(self, entry_id: EntryId) -> bytes:
         """Return a file's content.
@@ -143,17 +151,70 @@ class EntryFiles:
         finds, and waiting for the disk at each compile would cost every program more than that.
         """
         self.make(self.staging)
-        mode = 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
         try:
-            with temporary_file(self._new_staging_path, mode) as file:
+            with temporary_file(self._new_staging_path, self._file_mode) as file:
                 file.write(content)
                 yield Path(file.name)
         except FileNotFoundError:  # a folder was removed: this entry is lost, the next put makes it again
             self.forget_folders()
             raise
 
-    def _new_staging_path(self) -> Path:
-        return self.staging / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
+    def link_in(self, content: bytes, entry_id: EntryId) -> io.FileIO | None:
+        """Write an entry whose row follows, and leave it a second name in ``staging``, which says that it has none yet.
+
+        Where its writer is killed before, :meth:`clean_staging` finds that name.
+
+        Returns:
+            The staged file, for :meth:`drop_staged` when the row is there; None, and nothing is written, if the entry
+            has a file already or cannot be written so: a file system may have no hard links.
+        """
+        try:
+            file = self._new_staged_file()
+        except OSError:
+            return None
+        try:
+            file.write(content)
+            self._link(file.name, entry_id)
+        except OSError:
+            self.drop_staged(file)
+            return None
+        return file
+
+    def _new_staged_file(self) -> io.FileIO:
+        try:
+            return new_locked_file(self._new_staging_path, self._file_mode)
+        except FileNotFoundError:
+            self._made.discard(self.staging)
+            self.make(self.staging)
+            return new_locked_file(self._new_staging_path, self._file_mode)
+
+    def _link(self, staged: str, entry_id: EntryId) -> None:
+        folder = f"{self._entries_path}/{entry_id.fingerprint}/{entry_id.name[:2]}"
+        target = f"{folder}/{entry_id.name}{SUFFIX}"
+        try:
+            os.link(staged, target)
+        except FileNotFoundError:
+            try:
+                _make_folder(folder, self._mode)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                self.forget_folders()
+                self.make(Path(folder))
+            os.link(staged, target)
+
+    def drop_staged(self, file: io.FileIO) -> None:
+        """Remove a staged file's name."""
+        with contextlib.suppress(OSError):
+            os.unlink(file.name)
+        file.close()
+
+    @property
+    def _file_mode(self) -> int:
+        return 0o600 if self._mode & 0o077 == 0 else self._mode & 0o666
+
+    def _new_staging_path(self) -> str:
+        return f"{self._staging_path}/{self._host}-{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
 
     def move_in(self, staged: Path, entry_id: EntryId) -> None:
         """Give a staged file the name of an entry, in one step; a former file is replaced."""
@@ -192,17 +253,36 @@ class EntryFiles:
             with contextlib.suppress(OSError):
                 old.unlink()
 
-    def clean_staging(self, min_age_seconds: float = _STAGING_SECONDS) -> int:
-        """Remove the files that killed writers left behind; return how many."""
+    def clean_staging(
+        self, min_age_seconds: float = _STAGING_SECONDS, take_up: Callable[[EntryId], object] = lambda _: None
+    ) -> int:
+        """Remove the files that killed writers left behind; return how many.
+
+        Args:
+            min_age_seconds: Of a file.
+            take_up: Called with each entry that its writer had put and that has no row yet, if nobody gave it one.
+        """
         removed = 0
         with contextlib.suppress(FileNotFoundError), os.scandir(self.staging) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    if not entry.is_file(follow_symlinks=False):
+                    stat_result = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(stat_result.st_mode):
                         continue
-                    old = time.time() - entry.stat(follow_symlinks=False).st_mtime >= min_age_seconds
-                    removed += old and remove_if_left_behind(entry.path)
+                    is_entry = stat_result.st_nlink > 1  # its writer had locked it before
+                    if is_entry or time.time() - stat_result.st_mtime >= min_age_seconds:
+                        removed += remove_if_left_behind(entry.path, lambda file: self._take_up(file, take_up))
         return removed
+
+    def _take_up(self, staged: io.FileIO, take_up: Callable[[EntryId], object]) -> None:
+        stat_result = os.fstat(staged.fileno())
+        if stat_result.st_nlink < 2:
+            return
+        with contextlib.suppress(EntryFault, FileNotFoundError):  # no entry of ours, or evicted since
+            meta = decode_header(staged.read(HEADER_BYTES + 4096), stat_result.st_size).meta
+            entry_id = entry_id_of(meta.fingerprint, meta.key)
+            if _FINGERPRINT.fullmatch(meta.fingerprint) and os.path.samestat(self.path(entry_id).lstat(), stat_result):
+                take_up(entry_id)
 
     def walk(self) -> Iterator[EntryId]:
         """Yield the identity of every entry file."""
@@ -242,6 +322,12 @@ class EntryFiles:
             return {str(name): str(value) for name, value in parts.items()}
         except (OSError, ValueError, AttributeError):
             return {}
+
+
+def _make_folder(folder: Path | str, mode: int) -> None:
+    os.mkdir(folder, mode)
+    if stat.S_IMODE(os.stat(folder).st_mode) != mode:
+        os.chmod(folder, mode)  # whatever the umask
 
 
 def _is_entry_name(path: Path) -> bool:

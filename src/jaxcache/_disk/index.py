@@ -1,13 +1,15 @@
 """Index of the entries, their priorities and the counters, which can always be made again from the entries.
 
 Writers keep to one order, under one lock, so that a process may be killed anywhere: a row is inserted before its file
-is moved in, and a file is removed before its row. What a killed writer left pending, the next writer settles.
+is moved in, and a file is removed before its row. What a killed writer left pending, the next writer settles. Where a
+file is there before its row, its second name in ``staging`` says so until the row is there.
 """
 
 import os
 import sqlite3
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from .connection import check_process
 from .database import Database, Salvaged
 from .entry_format import HEADER_BYTES, EntryFault, EntryMeta, decode_header
 from .files import EntryFiles, EntryId
-from .pending import Batch, Hit
+from .limits import Limits
+from .pending import Batch, HandOver, Hit, NewEntry
 from .priority import EntryCost, priority
 from .ranking import dearest, lowest_first, rank_all, record_past
 from .runs import Runs
-from .statements import add_counts, delete, insert, look_up, mend_totals, next_number, was_hit
+from .statements import add_counts, delete, held, insert, look_up, mend_totals, next_number, was_hit
 
 _MANY_VICTIMS = 8  # of one put: before so many go, the totals that ask for it are added up again
 
@@ -50,18 +53,6 @@ _CORRECT = (
 _ROW = "fingerprint, name, key, size_bytes, compile_seconds, frequency, created, used"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of a directory in bytes and entries; None is no limit."""
-
-    limit_bytes: int | None
-    max_entries: int | None
-
-    def exceeded(self, entries: int, size_bytes: int) -> bool:
-        too_large = self.limit_bytes is not None and size_bytes > self.limit_bytes
-        return too_large or (self.max_entries is not None and entries > self.max_entries)
-
-
 class Index:
     """The index of one directory on one host. Every method may raise ``IndexUnavailable``."""
 
@@ -71,33 +62,82 @@ class Index:
         inside = path.is_relative_to(files.root)
         self.database = Database(path, lambda: _make_folder(path.parent, files if inside else None), self._fill)
         self.runs = Runs(self.database)
+        self.catch_up: Callable[[], None] = lambda: None  # writes what this process has pending
 
     # -- requests
 
-    def record(self, fingerprint: str, batch: Batch, settings: Mapping[str, object]) -> None:
+    def record(
+        self,
+        fingerprint: str,
+        hand_over: HandOver,
+        settings: Mapping[str, object],
+        count: Callable[[Mapping[str, float]], None],
+    ) -> None:
         """Record what requests of this process have done, now or, in a signal handler, right after its request.
 
         Args:
             fingerprint: Of this process.
-            batch: The requests.
+            hand_over: Hands over the requests, once it is this thread's turn.
             settings: Of this process, kept with its run.
+            count: Called with what new entries count besides, such as evictions.
         """
-        self.database.when_free(lambda: self._record(fingerprint, batch, settings))
 
-    def _record(self, fingerprint: str, batch: Batch, settings: Mapping[str, object]) -> None:
-        for hit in self.database.change(self._record_batch, fingerprint, batch, settings):
+        def work(batch: Batch) -> None:
+            new = batch.new_entries()
+            keeping = self.database.locked if new else self.database.in_turn
+            count(keeping(lambda: self._record(fingerprint, batch, new, settings)))
+
+        self.database.when_free(lambda: self.database.in_turn(lambda: hand_over(work)))
+
+    def _record(
+        self, fingerprint: str, batch: Batch, new: list[NewEntry], settings: Mapping[str, object]
+    ) -> Counter[str]:
+        """Return what the new entries count besides."""
+        process = os.getpid()
+        unknown, refused, counts = self.database.change(self._record_batch, fingerprint, batch, new, settings)
+        check_process(process)
+        for entry in refused:
+            self._files.remove(entry.entry_id)
+        if counts["evictions"]:
+            self.settle()
+        for entry in new:
+            self._files.drop_staged(entry.staged)
+        for hit in unknown:
             self.database.locked(self.database.change, self._adopt, hit)
+        return counts
 
     def _record_batch(
-        self, db: sqlite3.Connection, fingerprint: str, batch: Batch, settings: Mapping[str, object]
-    ) -> list[Hit]:
-        """Return the hits of entries that the index does not know."""
-        unknown = [hit for hit in batch.hits if not was_hit(db, hit.entry_id)]
+        self,
+        db: sqlite3.Connection,
+        fingerprint: str,
+        batch: Batch,
+        new: list[NewEntry],
+        settings: Mapping[str, object],
+    ) -> tuple[list[Hit], list[NewEntry], Counter[str]]:
+        """Return the hits of entries that the index does not know, the entries that it refuses, and what they count."""
+        if new:
+            self._settle(db, besides={entry.entry_id for entry in new})
+        unknown: list[Hit] = []
+        refused: list[NewEntry] = []
+        counts = Counter[str]()
+        for use in batch.uses:
+            if isinstance(use, Hit):
+                if not was_hit(db, use.entry_id):
+                    unknown.append(use)
+            elif (size := _size(self._files.path(use.entry_id))) is not None:  # else it is gone already
+                victims = self._make_room(db, use.entry_id, use.meta, size, use.limits, pending=None)
+                if victims is None:
+                    refused.append(use)
+                    counts["refused"] += 1
+                    counts.subtract(use.counts)  # pyright: ignore[reportCallIssue,reportArgumentType]
+                else:
+                    counts["evictions"] += len(victims)
         add_counts(db, fingerprint, batch.counts)
+        add_counts(db, fingerprint, counts)
         for request in batch.requests:
             self.runs.record_request(fingerprint, settings, request)
         self.runs.record_settings(settings)
-        return unknown
+        return unknown, refused, counts
 
     def _adopt(self, db: sqlite3.Connection, hit: Hit) -> None:
         """Insert a row for a file that another host has put, or that is older than the index."""
@@ -147,18 +187,26 @@ class Index:
         self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
     ) -> list[EntryId] | None:
         self._settle(db)
-        return self._make_room(db, entry_id, meta, size_bytes, limits)
+        return self._make_room(db, entry_id, meta, size_bytes, limits, pending="put")
 
     def _make_room(
-        self, db: sqlite3.Connection, entry_id: EntryId, meta: EntryMeta, size_bytes: int, limits: Limits
+        self,
+        db: sqlite3.Connection,
+        entry_id: EntryId,
+        meta: EntryMeta,
+        size_bytes: int,
+        limits: Limits,
+        *,
+        pending: str | None,
     ) -> list[EntryId] | None:
+        """Insert the row of an entry, and mark the victims; return these, or None if the entry is refused."""
         number, clock, eviction = next_number(db)
         old = db.execute(
             "SELECT frequency, size_bytes FROM entries WHERE fingerprint = ? AND name = ?", entry_id
         ).fetchone()
         past = db.execute("SELECT frequency FROM past WHERE fingerprint = ? AND name = ?", entry_id).fetchone()
         frequency = (past[0] if past else 0) + 1
-        entries, total = db.execute("SELECT entries, bytes FROM totals").fetchone()
+        entries, total = held(db)
         if old:
             entries, total = entries - 1, total - old[1]
         full = limits.exceeded(entries + 1, total + size_bytes)
@@ -181,25 +229,26 @@ class Index:
             entries, total, clock = entries - 1, total - row[2], row[3]
         is_strange = len(victims) > _MANY_VICTIMS or min(entries, total) < 0
         if (is_strange or limits.exceeded(entries + 1, total + size_bytes)) and mend_totals(db):
-            return self._make_room(db, entry_id, meta, size_bytes, limits)
+            return self._make_room(db, entry_id, meta, size_bytes, limits, pending=pending)
         for row in victims:
             db.execute("UPDATE entries SET pending = 'evict' WHERE fingerprint = ? AND name = ?", row[:2])
             record_past(db, EntryId(*row[:2]), row[4], "evicted", number)
         db.execute("UPDATE state SET clock = ?", (clock,))
         db.execute("DELETE FROM past WHERE fingerprint = ? AND name = ?", entry_id)
         delete(db, entry_id)
-        insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending="put")
+        insert(db, entry_id, meta, size_bytes, time.time(), frequency=old[0] if old else 1, pending=pending)
         return [EntryId(*row[:2]) for row in victims]
 
     def settle(self) -> None:
         """Finish pending changes: under the lock, their writer is dead, or is this process and done with them."""
         self.database.change(self._settle)
 
-    def _settle(self, db: sqlite3.Connection) -> None:
+    def _settle(self, db: sqlite3.Connection, besides: Container[EntryId] = ()) -> None:
+        """Finish pending changes; of entries ``besides``, the files are newer than their rows."""
         left = db.execute("SELECT fingerprint, name, pending FROM entries WHERE pending IS NOT NULL").fetchall()
         for fingerprint, name, pending in left:
             entry_id = EntryId(fingerprint, name)
-            if pending == "evict":
+            if pending == "evict" and entry_id not in besides:
                 self._files.remove(entry_id)
             if pending != "evict" and (size := _size(self._files.path(entry_id))) is not None:
                 db.execute(
@@ -217,8 +266,19 @@ class Index:
         if not self._files.exists(entry_id):
             delete(db, entry_id)
 
+    def clean_staging(self) -> int:
+        """Remove the files that killed writers left behind, and take up entries of which they wrote no row.
+
+        Returns:
+            How many files were removed.
+        """
+        return self._files.clean_staging(
+            take_up=lambda entry_id: self.database.locked(self.database.change, self._adopt_file, entry_id)
+        )
+
     def remove(self, rows: Iterable[Row], reason: str = "removed") -> int:
         """Remove entries; return how many."""
+        self.catch_up()
         return self.database.locked(self.database.change, self._remove, list(rows), reason)
 
     def _remove(self, db: sqlite3.Connection, rows: list[Row], reason: str) -> int:
@@ -266,6 +326,7 @@ class Index:
         Returns:
             How many entries were not in the index, and how many rows had no file.
         """
+        self.catch_up()
         return self.database.locked(self._reconcile, read or {})
 
     def _reconcile(self, read: Mapping[EntryId, tuple[EntryMeta, int]]) -> tuple[int, int]:
@@ -322,6 +383,7 @@ class Index:
 
     def state(self) -> dict[str, object]:
         """Return the policy, the limits, the clock and the totals."""
+        self.catch_up()
         return self.database.change(_state)
 
     def counters(self) -> dict[str, dict[str, float]]:
@@ -337,6 +399,7 @@ class Index:
         return {fingerprint: (entries, size) for fingerprint, entries, size in rows}
 
     def _query(self, sql: str) -> list[Any]:
+        self.catch_up()
         return self.database.change(lambda db: db.execute(sql).fetchall())
 
     def reset_counters(self) -> None:

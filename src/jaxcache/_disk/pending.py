@@ -1,9 +1,10 @@
 """Requests that the index is told of later, in batches: the program does not wait for SQLite at each of them.
 
-A process that is killed loses the last of them: recency and counters, never an entry.
+A process that is killed loses the last of them: recency and counters, never an entry, which the next process takes up.
 """
 
 import contextlib
+import io
 import queue
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 from .entry_format import EntryMeta
 from .files import EntryId
+from .limits import Limits
 
 _SECONDS = 0.05  # how long others may have to wait for news of this process
 _MOST = 512
@@ -29,6 +31,27 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class NewEntry:
+    """Entry whose file is there, and that has no row yet.
+
+    Attributes:
+        entry_id: Of the entry.
+        meta: Of the entry.
+        size_bytes: Of its file.
+        limits: To be kept.
+        staged: The second name of its file.
+        counts: What has been counted for it.
+    """
+
+    entry_id: EntryId
+    meta: EntryMeta
+    size_bytes: int
+    limits: Limits
+    staged: io.FileIO
+    counts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Request of a run, for ``doctor``."""
 
@@ -41,19 +64,31 @@ class Request:
 class Batch:
     """Requests since the last batch, in their order, and what they count."""
 
-    hits: list[Hit] = field(default_factory=list)
+    uses: list[Hit | NewEntry] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
-        return len(self.hits) + len(self.requests) + len(self.counts)
+        return len(self.uses) + len(self.requests) + len(self.counts)
+
+    def new_entries(self) -> list[NewEntry]:
+        """Return the entries that have no row yet."""
+        return [use for use in self.uses if isinstance(use, NewEntry)]
+
+
+HandOver = Callable[[Callable[[Batch], None]], None]
 
 
 class Pending:
     """Batch that grows until it is flushed: by a thread, where it is long, or by whoever needs the index to know."""
 
-    def __init__(self, write: Callable[[Batch], None]) -> None:
-        """Hand batches to ``write``, which must not raise."""
+    def __init__(self, write: Callable[[HandOver], None]) -> None:
+        """Have ``write`` write batches; it must not raise.
+
+        Args:
+            write: Given what hands over the batch, to be called when nobody else writes one: so the order is kept, and
+                who flushes has waited for all that was added before.
+        """
         self._write = write
         self.forget()
 
@@ -61,6 +96,8 @@ class Pending:
         """Begin anew in a forked child: what is pending is the parent's."""
         self._lock = threading.RLock()  # of a kind that a signal handler may take again
         self._batch = Batch()
+        self._taken = 0  # batches that are being written
+        self.new_entries = self.new_bytes = 0  # that have no row yet, as far as a batch is not written
         self.process_counts: Counter[str] = Counter()  # of this process, since it began
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()  # a signal handler may put, too
         self._thread: threading.Thread | None = None
@@ -69,7 +106,7 @@ class Pending:
 
     def add(
         self,
-        hit: Hit | None = None,
+        use: Hit | NewEntry | None = None,
         request: Request | None = None,
         counts: Mapping[str, float] | None = None,
         *,
@@ -77,12 +114,14 @@ class Pending:
     ) -> None:
         """Add what a request has done, and write it with all that is pending, now or by the thread."""
         with self._lock:
-            if hit is not None:
-                self._batch.hits.append(hit)
+            if use is not None:
+                self._batch.uses.append(use)
+            if isinstance(use, NewEntry):
+                self.new_entries, self.new_bytes = self.new_entries + 1, self.new_bytes + use.size_bytes
             if request is not None:
                 self._batch.requests.append(request)
-            self._batch.counts.update(counts or {})  # pyright: ignore[reportCallIssue,reportArgumentType]
-            self.count_here(counts or {})
+            _add(self._batch.counts, counts or {})
+            _add(self.process_counts, counts or {})
             is_long, is_first = len(self._batch) >= _MOST, not self._is_woken
         if is_written_now or is_long or (is_first and not self._wake()):
             self.flush()
@@ -90,14 +129,27 @@ class Pending:
     def count_here(self, counts: Mapping[str, float]) -> None:
         """Count for this process alone, and not in the index."""
         with self._lock:
-            self.process_counts.update(counts)  # pyright: ignore[reportCallIssue,reportArgumentType]
+            _add(self.process_counts, counts)
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write what is pending, and wait for what another thread is writing."""
+        if self._batch or self._taken > 0:
+            self._write(self._hand_over)
+
+    def _hand_over(self, work: Callable[[Batch], None]) -> None:
         with self._lock:
             batch, self._batch = self._batch, Batch()
-        if batch:
-            self._write(batch)
+            self._taken += 1
+        try:
+            if batch:
+                work(batch)
+        finally:
+            new = batch.new_entries()
+            for entry in new:  # where its row could not be written, its name in staging says so to whoever cleans
+                entry.staged.close()
+            with self._lock:
+                self._taken, self.new_entries = self._taken - 1, max(0, self.new_entries - len(new))
+                self.new_bytes = max(0, self.new_bytes - sum(entry.size_bytes for entry in new))  # 0: in a forked child
 
     def pause(self) -> None:
         """Write what is pending, and leave no thread that a fork could find at work."""
@@ -146,3 +198,9 @@ class Pending:
             return
         self._ends_as_worker = True
         util.Finalize(None, self.pause, exitpriority=0)
+
+
+def _add(total: Counter[str], counts: Mapping[str, float]) -> None:
+    """Add counts; ``Counter.update`` takes several times as long."""
+    for name, count in counts.items():
+        total[name] += count  # pyright: ignore[reportArgumentType]

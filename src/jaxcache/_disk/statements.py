@@ -59,6 +59,14 @@ def add_counts(db: sqlite3.Connection, fingerprint: str, counts: Mapping[str, fl
     )
 
 
+def held(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return the entries, and their bytes, that there will be when the victims are gone."""
+    return db.execute(
+        "SELECT entries - COUNT(name), bytes - COALESCE(SUM(size_bytes), 0) FROM totals LEFT JOIN "
+        "(SELECT name, size_bytes FROM entries WHERE pending = 'evict')"
+    ).fetchone()
+
+
 def mend_totals(db: sqlite3.Connection) -> bool:
     """Add the totals up again if they are wrong; return whether they were."""
     if have_right_totals(db):

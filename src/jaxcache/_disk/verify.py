@@ -64,4 +64,4 @@ def verify_entries(files: EntryFiles, index: Index, authentication: Authenticati
         reasons["foreign"] += 1
         files.set_path_aside(stray, "foreign")
     unknown, gone = index.reconcile(read)
-    return Verification(len(read), reasons.total(), dict(reasons), unchecked, unknown, gone, files.clean_staging())
+    return Verification(len(read), reasons.total(), dict(reasons), unchecked, unknown, gone, index.clean_staging())

@@ -9,11 +9,15 @@ from .._jax.fingerprint import Fingerprint
 from .entry_format import EntryFault, EntryMeta
 from .faults import Faults
 from .files import EntryFiles, EntryId
-from .index import Index, Limits
-from .pending import Pending
+from .index import Index
+from .limits import Limits
+from .pending import NewEntry, Pending
 
 _REFRESH_SECONDS = 600.0  # between looks for entries of hosts and users that have an index of their own
 _CLEAN_SECONDS = 60.0
+_MOST_ENTRIES = 64  # whose rows follow: each holds a file open
+_MOST_BYTES = 64 * 2**20
+_SHARE = 256  # of a limit: by one part of so many a process may exceed it until the rows have followed
 
 
 class EntryWriter:
@@ -60,7 +64,9 @@ class EntryWriter:
 
     def _store(self, entry_id: EntryId, meta: EntryMeta, content: bytes, limits: Limits, started: float | None) -> None:
         with self._faults.guarded("written"):
-            self._tidy()
+            if self._link_in(entry_id, meta, content, limits, started):
+                return
+            self.tidy()
             evicted = None
             self._pending.flush()  # who goes depends on it
             with self._faults.index_guarded(), self._files.staged(content) as staged:
@@ -69,28 +75,50 @@ class EntryWriter:
                     self._pending.add(counts={"refused": 1})
             if evicted is None:
                 return
-            counts = {"evictions": evicted, "bytes_written": len(content)}
-            if started is None:
-                self._pending.add(counts={"copied": 1, **counts})
-                return
-            spent = meta.compile_seconds + time.perf_counter() - started
-            # Not later: the compile took longer, a worker that ends at once would lose it, and a thread costs more.
-            self._pending.add(counts={"puts": 1, "seconds_spent": spent, **counts}, is_written_now=True)
+            counts = {"evictions": evicted, **_counts(meta, content, started)}
+            self._pending.add(counts=counts, is_written_now=True)
+
+    def _link_in(
+        self, entry_id: EntryId, meta: EntryMeta, content: bytes, limits: Limits, started: float | None
+    ) -> bool:
+        """Write an entry whose row follows in the background; return False if it has to be written otherwise.
+
+        So the program does not wait for SQLite, nor for evictions. Of a limit only a small share may be exceeded so.
+        """
+        entries, size_bytes = self._pending.new_entries + 1, self._pending.new_bytes + len(content)
+        is_much = entries > _MOST_ENTRIES or size_bytes > _MOST_BYTES
+        if is_much or limits.exceeded(_SHARE * entries, _SHARE * size_bytes):
+            return False
+        if self._is_to_refresh(monotonic()) or not self._index.database.is_open:
+            return False
+        staged = self._files.link_in(content, entry_id)
+        if staged is None:
+            return False
+        counts = _counts(meta, content, started)
+        self._pending.add(NewEntry(entry_id, meta, len(content), limits, staged, counts), counts=counts)
+        return True
+
+    def tidy(self) -> None:
+        """Remove, now and then, what killed writers left, and look for entries of other hosts."""
+        with self._faults.guarded("written"):
+            self._tidy()
 
     def _tidy(self) -> None:
-        """Remove, now and then, what killed writers left, and look for entries of other hosts."""
         now = monotonic()
         if now - self._cleaned >= _CLEAN_SECONDS:
             self._cleaned = now
             fingerprint = self._fingerprint()
             self._files.record_fingerprint(fingerprint.id, fingerprint.parts)
-            self._files.clean_staging()
             with self._faults.index_guarded():
                 self._index.database.check()
-        if self._is_shared and now - self._refreshed >= _REFRESH_SECONDS:
+                self._index.clean_staging()
+        if self._is_to_refresh(now):
             self._refreshed = now
             with self._faults.index_guarded():
                 self._index.reconcile()
+
+    def _is_to_refresh(self, now: float) -> bool:
+        return self._is_shared and now - self._refreshed >= _REFRESH_SECONDS
 
     def set_aside(self, entry_id: EntryId, fault: EntryFault) -> None:
         """Move a bad entry to the quarantine."""
@@ -103,3 +131,10 @@ class EntryWriter:
             return
         with self._faults.index_guarded():
             self._index.forget(entry_id)
+
+
+def _counts(meta: EntryMeta, content: bytes, started: float | None) -> dict[str, float]:
+    if started is None:
+        return {"copied": 1, "bytes_written": len(content)}
+    spent = meta.compile_seconds + time.perf_counter() - started
+    return {"puts": 1, "seconds_spent": spent, "bytes_written": len(content)}

@@ -7,6 +7,8 @@ JAX's functions that it calls are known to JAX by stand-ins that go with the ent
 JAX is changed; inside, other threads trace as ever. What a program's own inner ``jax.jit`` functions leave behind
 stays, as it does under ``jax.jit``.
 
+Where nothing has to go, since a cache has no limit, its builds share stand-ins, and trace ``jnp``'s functions once.
+
 Besides, a few of JAX's caches of values computed from shapes grow with each shape. They are emptied now and then: what
 they hold is computed again in microseconds, and nothing is traced or compiled for it.
 """
@@ -14,11 +16,13 @@ they hold is computed again in microseconds, and nothing is traced or compiled f
 import functools
 import inspect
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_USES_OF_SHARED = 512  # two for a program; some 40 MiB may stay behind programs that have gone
 _BUILDS_BETWEEN = 16  # emptyings of the caches of values; up to 1.5 MiB gathers meanwhile, and one takes 2 ms
 
 _VALUE_CACHES = (
@@ -46,10 +50,38 @@ _TRACES = (  # JAX's memories of traced functions beside the one that is patched
 )
 
 
+StandIns = dict[Callable[..., Any], Callable[..., Any]]
+
+
+class SharedTraces:
+    """Stand-ins that builds share, so that the next one need not trace what one has traced of JAX's own functions.
+
+    What was traced for them stays until others take their place, now and then, also where the entry has gone. So they
+    are for a cache without a limit.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go what was traced, as far as no entry needs it."""
+        self._stand_ins: StandIns = {}
+        self._uses = 0
+
+    def use(self) -> StandIns:
+        """Return the stand-ins for a tracing or lowering."""
+        self._uses += 1
+        if self._uses > _USES_OF_SHARED:
+            self.clear()
+        return self._stand_ins
+
+
 class _Build(threading.local):
     """Stand-ins of this thread's build under way, by the function that they stand for."""
 
-    stand_ins: dict[Callable[..., Any], Callable[..., Any]] | None = None
+    stand_ins: StandIns | None = None
+    shared: StandIns | None = None  # those that outlive the build
     anew = False  # whether the program's own functions have stand-ins too
 
 
@@ -111,13 +143,14 @@ class _Patch:
         # the program's own functions: it may rely on their being traced once.
         if _build.stand_ins is None or self._at_top() or self._folding.value or not (_build.anew or _is_of_jax(fun)):
             return fun
+        stand_ins = _build.stand_ins if _build.shared is None or not _lives_for_ever(fun) else _build.shared
         try:
-            replacement = _build.stand_ins.get(fun)
+            replacement = stand_ins.get(fun)
         except Exception:  # not hashable, or not comparable: JAX knows what to say
             return fun
         if replacement is None:
             replacement = _wrap(fun, self._fun_name(fun))
-            _build.stand_ins[fun] = _build.stand_ins[replacement] = replacement
+            stand_ins[fun] = stand_ins[replacement] = replacement
         return replacement
 
 
@@ -148,11 +181,18 @@ def _is_of_jax(fun: Callable[..., Any]) -> bool:
     return (getattr(fun, "__module__", None) or "").startswith("jax.")
 
 
+def _lives_for_ever(fun: Callable[..., Any]) -> bool:
+    """Return whether a function, or stand-in, of JAX is one of a module's, which holds nothing of the program's."""
+    fun = getattr(fun, "_stands_for", fun)
+    return isinstance(fun, types.FunctionType) and fun.__closure__ is None and "<locals>" not in fun.__qualname__
+
+
 def _wrap(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         return fun(*args, **kwargs)
 
     functools.update_wrapper(stand_in, fun).__name__ = name
+    vars(stand_in)["_stands_for"] = fun
     return stand_in
 
 
@@ -174,28 +214,29 @@ _forget_traces = _bind_caches(_TRACES)
 
 
 @contextmanager
-def own_traces(*, anew: bool = False) -> Iterator[None]:
+def own_traces(*, anew: bool = False, shared: SharedTraces | None = None) -> Iterator[None]:
     """Have what this thread traces belong to what it builds, while this is open.
 
     Args:
+        shared: Used for JAX's own functions; None has all that is traced go with what is built.
         anew: Whether the program's own functions are traced for this build alone as well, so that it depends on nothing
             that they have seen before.
     """
     if _patch is None or not _patch.may_apply():
         yield
         return
-    outer, before, build = _build.stand_ins, _build.anew, _Token()
+    outer, build = (_build.stand_ins, _build.shared, _build.anew), _Token()
     try:
         with _lock:
             _under_way.append(weakref.ref(build))
             _patch.apply()
-        _build.stand_ins, _build.anew = {}, anew
+        _build.stand_ins, _build.shared, _build.anew = {}, None if anew or shared is None else shared.use(), anew
         if anew:
             for forget in _forget_traces:  # nothing is compiled again for it
                 forget()
         yield
     finally:
-        _build.stand_ins, _build.anew = outer, before
+        _build.stand_ins, _build.shared, _build.anew = outer
         with _lock:
             _under_way[:] = [other for other in _under_way if other() not in (None, build)]
             if not _under_way:

@@ -60,8 +60,20 @@ def replacing(path: str | os.PathLike[str], *, durable: bool, mode: int | None =
 
 
 @contextlib.contextmanager
-def temporary_file(new_path: Callable[[], Path], mode: int | None) -> Iterator[io.FileIO]:
-    """Make a new file, locked while its writer lives, and removed at the end of the block unless it was renamed.
+def temporary_file(new_path: Callable[[], Path | str], mode: int | None) -> Iterator[io.FileIO]:
+    """Make a new file as :func:`new_locked_file` does, removed at the end of the block unless it was renamed."""
+    process = os.getpid()
+    file = new_locked_file(new_path, mode)
+    try:
+        with file:
+            yield file
+    finally:
+        if os.getpid() == process:  # else this is a child, forked in the middle
+            Path(file.name).unlink(missing_ok=True)
+
+
+def new_locked_file(new_path: Callable[[], Path | str], mode: int | None) -> io.FileIO:
+    """Make a new file, locked while it is open: so others tell it from one whose writer has died.
 
     One that another process has taken for left behind, in the moment before it was locked, is made again.
 
@@ -72,24 +84,33 @@ def temporary_file(new_path: Callable[[], Path], mode: int | None) -> Iterator[i
     Raises:
         OSError: If it cannot be made.
     """
-    process = os.getpid()
     while True:
         path = new_path()
         try:
-            with _new_file(path, mode) as file:
-                if file is None or not _lock(file, path):
-                    continue
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
-                yield file
-                return
-        finally:
-            if os.getpid() == process:  # else this is a child, forked in the middle
-                path.unlink(missing_ok=True)
+            file = open_file(path, "xb", None if mode is None else _PRIVATE)
+        except FileNotFoundError:  # removed as left behind while it was made
+            if not os.path.isdir(os.path.dirname(path)):
+                raise
+            continue
+        try:
+            if not _lock(file, path):
+                file.close()
+                continue
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+        except BaseException:
+            file.close()
+            Path(path).unlink(missing_ok=True)
+            raise
+        return file
 
 
-def remove_if_left_behind(path: str | os.PathLike[str]) -> bool:
+def remove_if_left_behind(path: str | os.PathLike[str], before: Callable[[io.FileIO], None] = lambda _: None) -> bool:
     """Remove a temporary file whose writer has died; return False if it lives.
+
+    Args:
+        path: Of the file.
+        before: Called with the file before it goes.
 
     Raises:
         OSError: If that cannot be found out, or the file cannot be removed.
@@ -99,6 +120,7 @@ def remove_if_left_behind(path: str | os.PathLike[str]) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        before(file)
         os.unlink(path)  # under the lock: a writer that has just made the file finds it removed, and makes another
     return True
 
@@ -112,17 +134,7 @@ def remove_left_behind(path: Path) -> None:
                     remove_if_left_behind(entry.path)
 
 
-def _new_file(path: Path, mode: int | None) -> io.FileIO | contextlib.nullcontext[None]:
-    """Return a new file, or nothing if it was removed as left behind while it was made."""
-    try:
-        return open_file(path, "xb", None if mode is None else _PRIVATE)
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise
-        return contextlib.nullcontext()
-
-
-def _lock(file: io.FileIO, path: Path) -> bool:
+def _lock(file: io.FileIO, path: Path | str) -> bool:
     """Lock a new file; return False if it was removed as left behind, or is about to be."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from typing import IO, Any
 from .._disk.disk_cache import DiskCache
 from .._disk.entry_format import EntryFault, decode
 from .._disk.files import EntryFiles, EntryId
-from .._disk.index import Limits
+from .._disk.limits import Limits
 from .._primitives.atomic_files import replacing
 from .._remote.layout import entry_object, parse_entry_object
 from .sync import adopt

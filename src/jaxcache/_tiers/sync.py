@@ -11,7 +11,7 @@ from typing import TypeVar
 from .._disk.disk_cache import DiskCache
 from .._disk.entry_format import Authentication, EntryFault, decode
 from .._disk.files import EntryFiles, EntryId
-from .._disk.index import Limits
+from .._disk.limits import Limits
 from .._remote.layout import (
     ABOUT,
     CLOCK,
