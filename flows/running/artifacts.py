@@ -32,6 +32,7 @@ PROGRESS, TRIALS, REPORT, SETTINGS, MAP, SUGGESTIONS = (
     "progress", "trials", "report", "settings", "map", "suggestions",
 )  # fmt: skip
 _EVERY_SECONDS = 3.0
+_LAST_SECONDS = 10.0  # that a server may take for the last news
 
 
 def tag_run(trials: Iterable[Trial]) -> None:
@@ -46,7 +47,7 @@ def tag_run(trials: Iterable[Trial]) -> None:
 
 @contextlib.contextmanager
 def publishing(progress: Progress) -> Iterator[None]:
-    """Keep an artifact at the share of trials that are done, from a thread that nobody waits for."""
+    """Keep an artifact at the share of trials that are done, from a thread that alone writes it, the last too."""
     try:
         artifact = create_progress_artifact(0.0, key=PROGRESS, description="Trials that are done, in percent")
     except Exception:
@@ -55,23 +56,21 @@ def publishing(progress: Progress) -> Iterator[None]:
     over = threading.Event()
 
     def publish() -> None:
-        shown = 0.0
-        while shown < 100 and not over.wait(_EVERY_SECONDS):
+        shown, goes_on = 0.0, True
+        while goes_on:
+            goes_on = not over.wait(_EVERY_SECONDS)
             if progress.percent != shown:
                 shown = progress.percent
-                update_progress_artifact(artifact, shown)  # pyright: ignore[reportArgumentType]
+                with contextlib.suppress(Exception):
+                    update_progress_artifact(artifact, shown)  # pyright: ignore[reportArgumentType]
 
-    def publish_quietly() -> None:
-        with contextlib.suppress(Exception):
-            publish()
-
-    threading.Thread(target=publish_quietly, daemon=True).start()
+    publisher = threading.Thread(target=publish, daemon=True)
+    publisher.start()
     try:
         yield
     finally:
         over.set()
-    with contextlib.suppress(Exception):
-        update_progress_artifact(artifact, progress.percent)  # pyright: ignore[reportArgumentType]
+        publisher.join(_LAST_SECONDS)
 
 
 def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:

@@ -1,12 +1,15 @@
 """How a sweep ends and what it takes over, without running one."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.running import artifacts
 from flows.running.flow import how_it_ended
+from flows.running.progress import Progress
 from flows.running.session import saved_costs
 from jaxcache import Cost, CostTable
 from jaxcache.lab.layout import COSTS, RESULT, TRIALS
@@ -43,3 +46,22 @@ def test_a_cost_table_that_cannot_be_read_does_not_keep_a_sweep_from_going_on(tm
     assert len(saved_costs(tmp_path)) == 0
     CostTable({"f(float32[3])": Cost(1000, 0.5)}).save(tmp_path / COSTS)
     assert len(saved_costs(tmp_path)) == 1
+
+
+def test_the_last_progress_to_arrive_is_the_last_however_slow_the_server(monkeypatch):
+    arrived, slow = [], threading.Event()
+
+    def update(_, percent):
+        slow.set()
+        time.sleep(0.2)
+        arrived.append(percent)
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_, **__: "its id")
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
+    monkeypatch.setattr(artifacts, "_EVERY_SECONDS", 0.01)
+    progress = Progress(2, quiet=True)
+    with artifacts.publishing(progress):
+        progress.trial_known(SimpleNamespace(status="succeeded"))
+        assert slow.wait(60)
+        progress.trial_known(SimpleNamespace(status="succeeded"))
+    assert arrived == [50, 100]
