@@ -30,6 +30,7 @@ def test_what_is_put_is_got_also_by_another_process(open_cache):
     assert cache.get("key-1") is None
     cache.put("key-1", b"value", 2.0)
     assert cache.get("key-1") == b"value"
+    assert cache.stats().hits == 1  # who asks has it written, which follows else within 0.05 s
     other = start("print(cache.get('key-1'), cache.stats().hits)", cache.path)
     assert other.communicate(timeout=60)[0] == "b'value' 2\n"
 
