@@ -170,7 +170,7 @@ def start(kind: str, directory: str, workload: str) -> None:
         jit = lambda f: cache.jit(f, code_key=kind != "directory")  # noqa: E731
     loading: list[float] = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: loading.append(seconds) if event == LOADING else None
+        lambda event, duration_secs, **_: loading.append(duration_secs) if event == LOADING else None
     )
     jax.block_until_ready(jax.device_put(1.0))
     began, processor = time.perf_counter(), time.process_time()
