@@ -183,7 +183,8 @@ def _status_lines(files: "SlurmFiles", plan: "Plan", counts: Counter[str], jobs:
     yield f"{directory}: {words}; {references} of {plan.programs} references"
     for job in jobs:
         why = f" ({job.reason})" if job.state == "PENDING" else ""
-        yield f"  {job.job} {_role(files, job.job)} {job.state}{why}"
+        release = f"; to let it start: {job.release_command}" if job.is_held else ""
+        yield f"  {job.job} {_role(files, job.job)} {job.state}{why}{release}"
     if refusal := files.refusal():
         yield f"  a job did nothing: {refusal}"
     manifest = resume.read_manifest(directory)

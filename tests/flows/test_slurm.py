@@ -177,7 +177,9 @@ def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(
         [sys.executable, "-m", "flows.sweep", "attach", str(sweep)], cwd=PROJECT,
         env=environment(prefect_home, **slurm.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert attached.stderr.readline()
+    held = re.compile(rf"Job {trials}_\S+ is held \(JobHeld\w+\); to let it start: scontrol release {trials}\n")
+    assert next(line for line in attached.stderr if held.fullmatch(line))
+    assert f"); to let it start: scontrol release {trials}\n" in follow(slurm, prefect_home, "status", sweep).stdout
     control(slurm, "release", trials)
     wait_for(lambda: list(sweep.glob("trials/*/result.json")))
     control(slurm, "suspend", trials)  # on a busy machine all might have ended before the first is shown

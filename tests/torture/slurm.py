@@ -66,11 +66,24 @@ class Round:
                 if self.written.setdefault(path, seen) != seen:
                     self.wrong.append(f"{path.parent.name} has a result, and it was written again")
 
-    def hurry(self) -> None:
-        """Let jobs that were queued again start at once, where SLURM would wait two minutes."""
+    def administer(self) -> None:
+        """Do what SLURM leaves to its administrator, and spare jobs that were queued again two minutes' wait.
+
+        A controller that was killed may have lost that a job runs, and start it again. Its node refuses that; SLURM
+        then drains the node and holds the job until somebody has looked.
+        """
+        node, _, reason = self.cluster.run("sinfo", "--noheader", "--Node", "--format=%N %E").strip().partition(" ")
+        if reason == "Duplicate jobid":
+            self.cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            self.done["resumed node"] += 1
         for job, state in self.cluster.jobs().items():
             if state == "PENDING" and "[" not in job:
                 self.cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        for line in self.cluster.run("squeue", "--noheader", "--format=%A %r").splitlines():
+            job, _, reason = line.partition(" ")
+            if reason.strip() == "launch failed requeued held":
+                self.cluster.run("scontrol", "release", job)
+                self.done["released job"] += 1
 
 
 def words(trials: int, root: Path) -> list[str]:
@@ -133,7 +146,7 @@ def run_once(round_: Round, faults: int) -> None:
     began, next_fault = time.monotonic(), time.monotonic() + round_.drawn.uniform(1, 6)
     while round_.cluster.jobs() or not _answers(round_.cluster):
         round_.look()
-        round_.hurry()
+        round_.administer()
         if faults and time.monotonic() > next_fault:
             fault = round_.drawn.choice(FAULTS if faults > 1 else FAULTS[:-1])
             if hit(round_, fault):

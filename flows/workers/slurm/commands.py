@@ -40,6 +40,20 @@ class JobState:
     restarts: int
     reason: str
 
+    @property
+    def is_held(self) -> bool:
+        """Whether SLURM will not start it before somebody releases it.
+
+        A user or an administrator may have held it, or SLURM itself: where a node refused a job, as after a controller
+        that was lost and started the job a second time.
+        """
+        return self.state == "PENDING" and "held" in self.reason.lower()
+
+    @property
+    def release_command(self) -> str:
+        """Command that lets a held job start, with all tasks of its array."""
+        return f"scontrol release {self.job.partition('_')[0]}"
+
 
 def check_commands() -> None:
     """Check that SLURM's commands are installed.

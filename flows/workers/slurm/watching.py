@@ -16,7 +16,7 @@ from jaxcache.lab.trial import Device
 from ...planning.plan import Plan
 from ..protocol import Reporter
 from .claims import Claim, Claims, reference_key, trial_key
-from .commands import SlurmError, active_jobs
+from .commands import JobState, SlurmError, active_jobs
 from .files import SlurmFiles, finished_result
 from .submission import slurm_runner
 
@@ -41,6 +41,7 @@ class SlurmWorkers:
         self._newest: dict[str, int] = {}
         self._listed_at = self._asked_at = float("-inf")
         self._jobs: tuple[str, ...] | None = None  # those that were under way
+        self._held: set[str] = set()  # those that were told of
         self._lock = threading.Lock()
 
     @property
@@ -123,13 +124,22 @@ class SlurmWorkers:
         if no_more_rounds:
             return True
         try:
-            if active_jobs(jobs):
+            active = active_jobs(jobs)
+            if active:
                 self._jobs = None
+                self._tell_of_held(active)
                 return False
         except SlurmError:
             return False
         before, self._jobs = self._jobs, jobs
         return before == jobs
+
+    def _tell_of_held(self, active: list[JobState]) -> None:
+        """Say once of each job that it waits for somebody to release it, and not for its turn."""
+        for job in active:
+            if job.is_held and job.job not in self._held:
+                self._held.add(job.job)
+                self._report(f"Job {job.job} is held ({job.reason}); to let it start: {job.release_command}")
 
     def _give_up(self) -> None:
         self.is_over = True
