@@ -40,10 +40,10 @@ def pytest_collection_modifyitems(config, items):
 def points(request):
     """Numbers of the points at which a test disturbs what it tests, from the first on.
 
-    With a seed of the files they are every third, so that three commits in a row disturb each.
+    With a seed of the files they are every sixth, so that six commits in a row disturb each.
     """
     seed = request.config.getoption("--files-seed")
-    return itertools.count() if seed is None else itertools.count(seed % 3, 3)
+    return itertools.count() if seed is None else itertools.count(seed % 6, 6)
 
 
 def pytest_collection_finish():

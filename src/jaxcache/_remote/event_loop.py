@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -47,15 +47,24 @@ class EventLoop:
             request.close()
             raise
 
-    def close(self) -> None:
-        """Give up all requests, end the thread, and wait for it; again where that was interrupted."""
+    def close(self, until_told: Callable[[], object]) -> None:
+        """Give up all requests, end the thread, and wait for it; again where that was interrupted.
+
+        Args:
+            until_told: Waits until nobody is to tell the loop of a request any more, of one that was given up too: who
+                told a loop that has ended would print an error.
+        """
         with self._lock:
             self.is_closed = True
             loop, thread = self._loop, self._thread
         if loop is None or thread is None or not thread.is_alive():
             return
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_cancel_all, loop)
+        with contextlib.suppress(RuntimeError):  # it was ended meanwhile
+            given_up = threading.Event()
+            loop.call_soon_threadsafe(_cancel_all, given_up)
+            given_up.wait(_END_SECONDS)
+            until_told()
+            loop.call_soon_threadsafe(loop.stop)
             thread.join(_END_SECONDS)
 
 
@@ -73,9 +82,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
+def _cancel_all(given_up: threading.Event) -> None:
+    tasks = asyncio.all_tasks()
     for task in tasks:
         task.cancel()
-    gathered = asyncio.gather(*tasks, return_exceptions=True)
-    gathered.add_done_callback(lambda _: loop.stop())
+    asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _: given_up.set())

@@ -161,8 +161,7 @@ class Remote:
     def give_up(self) -> None:
         """Give up all requests, and wait until the interpreter may end."""
         if self._process == os.getpid():
-            self._loop.close()
-            self._store.wait_until_idle()
+            self._loop.close(self._store.wait_until_idle)
 
     def _finish(self) -> None:
         """Wait for what is being written, for as long as entries are taken, and no longer than the breaker allows."""
