@@ -59,6 +59,7 @@ class Opened:
 
     def __init__(self, browser, path: Path, **options) -> None:
         self.page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.page.set_default_timeout(120_000)
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -69,7 +70,7 @@ class Opened:
     def draw_all(self) -> None:
         self.open_all()
         for chart in self.page.query_selector_all(".chart"):
-            chart.scroll_into_view_if_needed()
+            chart.evaluate("one => one.scrollIntoView()")  # Playwright's own waits for frames, late on a busy machine
             self.page.wait_for_function("one => one.querySelector('svg')", arg=chart)
 
     def open_all(self) -> None:
