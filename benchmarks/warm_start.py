@@ -11,6 +11,7 @@ starts a share is given, which no key spares: reading and loading what was compi
 """
 
 import argparse
+import gc
 import importlib
 import itertools
 import json
@@ -151,7 +152,7 @@ PROGRAMS = {"gradient steps": fit, "iterative solver": solve, "monte carlo": sim
 # -- processes
 
 
-def start(kind: str, directory: str, workload: str) -> None:
+def start(kind: str, directory: str, workload: str, collects: str) -> None:
     """In a child: run a program once, and print the seconds."""
     import jax
 
@@ -173,6 +174,8 @@ def start(kind: str, directory: str, workload: str) -> None:
         lambda event, duration_secs, **_: loading.append(duration_secs) if event == LOADING else None
     )
     jax.block_until_ready(jax.device_put(1.0))
+    if collects == "no":
+        gc.disable()
     began, processor = time.perf_counter(), time.process_time()
     if kind == "warm_from":
         jaxcache.warm_from(directory)
@@ -210,16 +213,16 @@ def child(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def warm_starts(workload: str, rounds: int) -> dict[str, Any]:
+def warm_starts(workload: str, rounds: int, collects: str) -> dict[str, Any]:
     """Return medians of the seconds of each kind, and their quotients by JAX's own, round by round."""
     with tempfile.TemporaryDirectory() as root:
-        sums = {child(kind, f"{root}/{kind}", workload)["sum"] for kind in KINDS}
+        sums = {child(kind, f"{root}/{kind}", workload, collects)["sum"] for kind in KINDS}
         for kind in ("code_key", "warm_from"):
-            child(kind, f"{root}/{kind}", workload)  # each entry is compared once
+            child(kind, f"{root}/{kind}", workload, collects)  # each entry is compared once
         runs: dict[str, list[Any]] = {kind: [] for kind in KINDS}
         for number in range(rounds):
             for kind in KINDS[:: 1 if number % 2 else -1]:
-                runs[kind].append(child(kind, f"{root}/{kind}", workload))
+                runs[kind].append(child(kind, f"{root}/{kind}", workload, collects))
     sums |= {run["sum"] for each in runs.values() for run in each}
     measured: dict[str, Any] = {"same_results": len(sums) == 1}
     measured["jax_share_of_loading_and_waiting"] = quartiles(
@@ -239,16 +242,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workloads", nargs="+", choices=PROGRAMS, default=[*PROGRAMS])
+    parser.add_argument(
+        "--no-garbage-collection",
+        action="store_true",
+        help="switch Python's off: after so many imports, one takes a third of a short start, if it falls into it",
+    )
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         start(*given.child)
         return
+    name = "warm_start_uncollected" if given.no_garbage_collection else "warm_start"
     measured = {}
     for workload in given.workloads:
-        measured[workload] = warm_starts(workload, given.rounds)
+        measured[workload] = warm_starts(workload, given.rounds, "no" if given.no_garbage_collection else "yes")
         print(f"{workload}: {json.dumps(measured[workload])}", flush=True)
-    print(f"\nwritten to {record('warm_start', measured)}")
+    print(f"\nwritten to {record(name, measured)}")
 
 
 if __name__ == "__main__":

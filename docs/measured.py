@@ -49,6 +49,7 @@ CODE = {  # what each benchmark measures, below src/jaxcache unless it begins wi
     "tune_monte_carlo": ("flows", "lab", "_replay"),
     "watching": ("_process", "_jax"),
     "warm_start": ("_code_key", "_disk", "_cache"),
+    "warm_start_uncollected": ("_code_key", "_disk", "_cache"),
 }
 
 
