@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.tree_util import register_dataclass, register_pytree_node_class
+from jax.tree_util import register_dataclass
 
 from jaxcache import POLICIES, Cost, CostTable, JitCache, Trace, replay
 from jaxcache._cache.executable import Program
@@ -20,6 +20,7 @@ from jaxcache._replay.decisions import HIT
 from jaxcache._replay.trace import Event
 
 from .._support.compiles import count_compiles
+from .._support.trees import Own
 
 X = np.ones(3, np.float32)
 
@@ -30,21 +31,6 @@ class Model:
     w: object
     depth: object
     name: object = "m"
-
-
-@register_pytree_node_class
-class Own:
-    """A node whose metadata has no names."""
-
-    def __init__(self, w, static):
-        self.w, self.static = w, static
-
-    def tree_flatten(self):
-        return (self.w,), self.static
-
-    @classmethod
-    def tree_unflatten(cls, static, children):
-        return cls(*children, static)
 
 
 class Restless:

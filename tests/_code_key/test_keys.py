@@ -14,6 +14,8 @@ from jaxcache._calls.signature import call_key, resolve_statics
 from jaxcache._code_key.digest import CannotBeKeyed
 from jaxcache._code_key.keys import program_key
 
+from .._support.trees import Own
+
 X = np.ones((4, 4), np.float32)
 
 
@@ -26,19 +28,6 @@ def key(args=(X,), kwargs=None, options=None, context=None):
     with context() if context else nullcontext():
         statics = resolve_statics(program, options.get("static_argnums"), options.get("static_argnames"))
         return program_key(program, "program", options, call_key(statics, args, kwargs or {}))
-
-
-@jax.tree_util.register_pytree_node_class
-class Node:
-    def __init__(self, child, name):
-        self.child, self.name = child, name
-
-    def tree_flatten(self):
-        return (self.child,), self.name
-
-    @classmethod
-    def tree_unflatten(cls, name, children):
-        return cls(*children, name)
 
 
 @dataclass(frozen=True)
@@ -68,8 +57,8 @@ CALLS = {
     "a list": {"args": ([X],)},
     "a dict": {"args": ({"a": X},)},
     "another key of a dict": {"args": ({"b": X},)},
-    "a node": {"args": (Node(X, "a"),)},
-    "other metadata of a node": {"args": (Node(X, "b"),)},
+    "a node": {"args": (Own(X, "a"),)},
+    "other metadata of a node": {"args": (Own(X, "b"),)},
     "a committed device": {"args": (on_device(),)},
     "a mesh": {"args": (on_mesh(None),)},
     "a partition": {"args": (on_mesh("a"),)},
@@ -136,6 +125,6 @@ def test_where_jax_watches_programs_nothing_has_a_key(context):
 
 
 def test_a_registered_class_counts_with_its_functions(monkeypatch):
-    before = key((Node(X, "a"),)).entry
-    monkeypatch.setattr(Node, "twice", lambda self: self.child * 2, raising=False)
-    assert key((Node(X, "a"),)).entry != before
+    before = key((Own(X, "a"),)).entry
+    monkeypatch.setattr(Own, "twice", lambda self: self.w * 2, raising=False)
+    assert key((Own(X, "a"),)).entry != before

@@ -15,6 +15,8 @@ from jaxcache._cache.entries import FunctionRecord
 from jaxcache._process import causes, seen_calls
 from jaxcache._process.causes import CompileCauses
 
+from .._support.trees import Own
+
 X = np.ones(3, np.float32)
 Point = collections.namedtuple("Point", "x y")
 
@@ -114,21 +116,6 @@ class Settings:
         return f"Settings({self.depth})"
 
 
-@jax.tree_util.register_pytree_node_class
-class Model:
-    """Tree with static data that may be changed."""
-
-    def __init__(self, weights, settings):
-        self.weights, self.settings = weights, settings
-
-    def tree_flatten(self):
-        return (self.weights,), self.settings
-
-    @classmethod
-    def tree_unflatten(cls, settings, children):
-        return cls(*children, settings)
-
-
 @pytest.mark.parametrize("kind", ["static_argument", "static_data", "order_of_keys"])
 def test_values_that_change_after_the_compile_do_not_change_the_words(kind):
     first, second = Settings(1), Settings(2)
@@ -137,8 +124,8 @@ def test_values_that_change_after_the_compile_do_not_change_the_words(kind):
             f = jax.jit(lambda x, settings: x, static_argnums=1)
             f(X, first), f(X, second)
         elif kind == "static_data":
-            f = jax.jit(lambda model: model.weights)
-            f(Model(X, first)), f(Model(X, second))
+            f = jax.jit(lambda model: model.w)
+            f(Own(X, first)), f(Own(X, second))
         else:
             first, second = [X, {"a": X}], [X, {"b": X}]
             f = jax.jit(lambda tree: tree[0])
