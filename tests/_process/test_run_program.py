@@ -168,11 +168,14 @@ def test_no_more_programs_than_allowed_are_compiled(program):
      (["--memory-limit", "0"], "--memory-limit must be positive"), (["--memory-limit", "9KiB"], "at least the small"),
      (["--record", "{folder}"], "--record must be a directory that is new or empty"),
      (["--settings", "{folder}/program.py"], "--settings must be a YAML file"),
+     (["--settings", "{folder}/none.yaml"], "none.yaml cannot be read (No such file or directory)"),
+     (["--settings", "{folder}"], "--settings must be a YAML file such as best.yaml, but {folder} cannot"),
      (["--profile", "{folder}/none/page.html"], "--profile must"),
      (["--eviction", "lru"], "--eviction needs --memory-limit"),
      (["--dir", "{folder}/new", "--eviction", "lruu"], "--eviction must be among none, lru, "),
      (["--dir", "{folder}/new", "--limit", "3 apples"], "--limit must be"),
      (["--dir", "{folder}/new", "--wait-seconds", "-1"], "--wait-seconds must be"),
+     (["--dir", "{folder}/new", "--key-file", "{folder}/no.key"], "--key-file must be a file with a key, but"),
      (["--max-compiles", "-1"], "--max-compiles must be a whole number, 0 or more, but is '-1'"),
      (["--max-compiles", "x"], "--max-compiles must be a whole number, 0 or more, but is 'x'"),
      (["--dir", "{folder}/new", "--max-entries", "1.5"], "--max-entries must be a whole number"),
@@ -186,7 +189,7 @@ def test_a_wrong_option_is_refused_in_a_line_and_nothing_started(program, capsys
     assert main(["run", *options, str(program), "0"]) == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
-    assert message in printed.err
+    assert message.format(folder=program.parent) in printed.err
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive.zip"])

@@ -84,6 +84,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
+    except OSError as error:
+        raise type(error)(
+            f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read ({error.strerror})"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {content!r}")
     defaults = content.pop("defaults", None) or []

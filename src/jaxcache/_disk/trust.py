@@ -120,6 +120,8 @@ def _secret(key_file: str | os.PathLike[str] | None) -> bytes | None:
     named = key_file if key_file is not None else os.environ.get(KEY_FILE_VARIABLE)
     if named:
         path = Path(named)
+        if not path.exists():
+            raise FileNotFoundError(f"key_file must be a file with a key, but there is none at {path}")
         if path.stat().st_mode & 0o007:
             raise ValueError(f"key_file {path} can be read by everybody; mend it with\n  chmod o-rwx {path}")
         secret, source = path.read_bytes().strip(), f"key_file {path}"
