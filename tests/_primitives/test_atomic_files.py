@@ -38,6 +38,12 @@ def test_a_file_holds_what_was_written_and_nothing_is_left_beside_it(tmp_path, c
         assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, in which no file can be made")
+def test_where_no_file_can_be_made_the_error_is_raised():
+    with pytest.raises(FileNotFoundError):
+        write_file("/proc/new", "content", durable=False)
+
+
 def test_a_name_of_any_length_that_the_file_system_takes_can_be_written(tmp_path):
     path = tmp_path / ("é" * 127)  # 254 bytes of the 255
     write_file(path, "content", durable=False)

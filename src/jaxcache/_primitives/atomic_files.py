@@ -15,6 +15,7 @@ from pathlib import Path
 from .open_file import open_file
 
 _PRIVATE = 0o600
+_MOST_TRIES = 100
 _LONGEST_NAME = 50  # characters of the file's name in that of its temporary file, which may have 255 bytes
 
 
@@ -84,12 +85,13 @@ def new_locked_file(new_path: Callable[[], Path | str], mode: int | None) -> io.
     Raises:
         OSError: If it cannot be made.
     """
+    tries = 0
     while True:
-        path = new_path()
+        path, tries = new_path(), tries + 1
         try:
             file = open_file(path, "xb", None if mode is None else _PRIVATE)
-        except FileNotFoundError:  # removed as left behind while it was made
-            if not os.path.isdir(os.path.dirname(path)):
+        except FileNotFoundError:  # removed as left behind while it was made; or files cannot be made, as in /proc
+            if tries == _MOST_TRIES or not os.path.isdir(os.path.dirname(path)):
                 raise
             continue
         try:
