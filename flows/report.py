@@ -38,10 +38,10 @@ def main(words: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     directory: Path = options.directories[0]
-    sweep = write_report(directory, plots=options.plots)
+    findings = write_report(directory, plots=options.plots)
     console = terminal()
-    print_summary(sweep, console)
-    console.print(f"{headline(sweep)}. Report: {directory / PAGE}", highlight=False, soft_wrap=True)
+    print_summary(findings, console)
+    console.print(f"{headline(findings.sweep)}. Report: {directory / PAGE}", highlight=False, soft_wrap=True)
     return 0
 
 

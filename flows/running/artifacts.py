@@ -19,7 +19,6 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from jaxcache.lab.analysis.sweep import Sweep
 from jaxcache.lab.layout import MAP_PNG
 from jaxcache.lab.trial import Trial
 
@@ -73,21 +72,19 @@ def publishing(progress: Progress) -> Iterator[None]:
         publisher.join(_LAST_SECONDS)
 
 
-def publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
+def publish_results(findings: "Findings", task_runs: dict[str, UUID]) -> None:
     """Publish the answer with its map, report, tables and suggestions; trials link to the runs of their tasks."""
     try:
-        _publish_results(sweep, task_runs)
+        _publish_results(findings, task_runs)
     except Exception as error:  # what a server refuses, or one that is gone
         get_run_logger().warning("not all of the results are in the UI: %s: %s", type(error).__name__, error)
 
 
-def _publish_results(sweep: Sweep, task_runs: dict[str, UUID]) -> None:
-    from jaxcache.lab.analysis.findings import Findings
+def _publish_results(findings: "Findings", task_runs: dict[str, UUID]) -> None:
     from jaxcache.lab.report.markdown import markdown, suggestions
     from jaxcache.lab.report.rows import GROUP_COLUMNS, group_row, headline
 
-    findings = Findings(sweep)
-    publish = create_markdown_artifact
+    sweep, publish = findings.sweep, create_markdown_artifact
     if sweep.groups:
         text = "\n".join(_answer_and_map(findings, sweep.directory / MAP_PNG))
         publish(key=MAP, markdown=text, description=findings.sentence)

@@ -61,6 +61,7 @@ def print_outcome(directory: Path, started: float | None, quiet: bool, problem: 
         quiet: Whether to print the last lines alone.
         problem: What went wrong.
     """
+    from jaxcache.lab.analysis.findings import Findings
     from jaxcache.lab.analysis.sweep import read_sweep
     from jaxcache.lab.counted import counted
     from jaxcache.lab.layout import MANIFEST, PAGE
@@ -76,7 +77,7 @@ def print_outcome(directory: Path, started: float | None, quiet: bool, problem: 
         print(f"sweep: {problem}", file=sys.stderr)
     console = terminal()
     if not quiet:
-        print_summary(results, console)
+        print_summary(Findings(results), console)
     taken = results.manifest.wall_seconds if results.manifest and started is None else None
     seconds = time.perf_counter() - started if started is not None else taken or 0.0
     console.print(f"{headline(results)} in {seconds:.0f} s.", highlight=False)

@@ -102,6 +102,6 @@ def report(directory: Path, task_runs: dict[str, UUID]) -> str:
     from jaxcache.lab.report.rows import headline
     from jaxcache.lab.report.write import write_report
 
-    sweep = write_report(directory)
-    artifacts.publish_results(sweep, task_runs)
-    return headline(sweep)
+    findings = write_report(directory)
+    artifacts.publish_results(findings, task_runs)
+    return headline(findings.sweep)

@@ -38,7 +38,7 @@ def found(place, results, **options):
 
 def text_of(findings):
     printed = io.StringIO()
-    print_summary(findings.sweep, Console(file=printed, width=80))
+    print_summary(findings, Console(file=printed, width=80))
     return printed.getvalue()
 
 

@@ -67,8 +67,7 @@ def test_every_form_of_the_report_says_whether_requests_repeat(swept):
     sweep, printed = read_sweep(swept), io.StringIO()
     (sentence,) = repeat_sentences(sweep)
     assert sentence.startswith("The requests of train.py do not repeat: request 3 is f(x) in one run and g(x) in anoth")
-    write_report(swept)
-    print_summary(sweep, Console(file=printed, width=200))
+    print_summary(write_report(swept), Console(file=printed, width=200))
     for text in ((swept / REPORT).read_text(), (swept / PAGE).read_text(), printed.getvalue()):
         assert "jax.jit alone" in text
         assert "do not repeat: request 3" in text

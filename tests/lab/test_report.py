@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.recommendation import decide
 from jaxcache.lab.analysis.suggestions import advise
 from jaxcache.lab.analysis.sweep import read_sweep
@@ -158,7 +159,7 @@ def test_a_report_made_twice_is_the_same(tmp_path):
 )
 def test_an_empty_or_failed_sweep_gives_a_report_that_says_so(tmp_path, results, said):
     place = write_sweep(tmp_path / "s", results)
-    sweep = write_report(place)
+    sweep = write_report(place).sweep
     text = (place / REPORT).read_text()
     assert headline(sweep) == said
     assert "No trial succeeded, so there is nothing to compare." in text
@@ -188,15 +189,15 @@ def test_a_damaged_result_is_named_in_every_report_with_what_to_do(tmp_path):
     place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
     victim = next(iter(sorted(place.glob(f"trials/*/{RESULT}"))))
     victim.write_text("")
-    sweep = write_report(place)
+    findings = write_report(place)
     printed = io.StringIO()
-    print_summary(sweep, Console(file=printed, width=400))
+    print_summary(findings, Console(file=printed, width=400))
     named, remedy = str(victim.relative_to(place)), f"python -m flows.sweep sweep.resume={place}"
     for text in (printed.getvalue(), (place / REPORT).read_text(), (place / "report.html").read_text()):
         assert named in text
         assert "is empty" in text
         assert remedy in text
-    assert headline(sweep) == "5 of 6 trials succeeded, 1 has a damaged result"
+    assert headline(findings.sweep) == "5 of 6 trials succeeded, 1 has a damaged result"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_a_result_that_cannot_be_is_damaged_and_its_trial_counts_as_not_run(tmp_
     told = json.loads(victim.read_text())
     change(told)
     victim.write_text(json.dumps(told))
-    sweep = write_report(place)
+    sweep = write_report(place).sweep
     assert f"`{victim.relative_to(place)}` {reason}" in (place / REPORT).read_text()
     assert (len(sweep.results), len(sweep.damaged)) == (5, 1)
 
@@ -232,9 +233,9 @@ def test_a_directory_that_is_no_sweep_is_refused(tmp_path):
 
 
 def test_the_terminal_summary(tmp_path):
-    sweep = read_sweep(write_sweep(tmp_path / "s", [*policies(20.0, 10.0, seeds=(0,)), failed(seed=7)]))
+    findings = Findings(read_sweep(write_sweep(tmp_path / "s", [*policies(20.0, 10.0, seeds=(0,)), failed(seed=7)])))
     printed = io.StringIO()
-    print_summary(sweep, Console(file=printed, width=150))
+    print_summary(findings, Console(file=printed, width=150))
     lines = [" ".join(line.split()) for line in printed.getvalue().splitlines()]
     assert lines[0].startswith("No policy is shown to be better than the rest")
     table = lines.index("limit eviction compile s hits misses")
@@ -244,7 +245,7 @@ def test_the_terminal_summary(tmp_path):
 
 def test_the_terminal_summary_of_nothing_is_empty(tmp_path):
     printed = io.StringIO()
-    print_summary(read_sweep(write_sweep(tmp_path / "s", [])), Console(file=printed))
+    print_summary(Findings(read_sweep(write_sweep(tmp_path / "s", []))), Console(file=printed))
     assert printed.getvalue() == ""
 
 

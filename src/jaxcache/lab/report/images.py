@@ -12,6 +12,7 @@ import vl_convert
 from ..analysis.findings import Findings
 from ..analysis.sweep import Group
 from ..files import write_file
+from ..layout import MAP_PNG, MAP_SVG
 from .charts import MOST_PANELS, Figure, map_layers, measured_layers, named_policies
 from .map_tables import map_title, seeds_text
 
@@ -29,7 +30,16 @@ def themes() -> dict[str, dict[str, Any]]:
     return json.loads((WEB / "theme.json").read_text())
 
 
-def map_plot(findings: Findings) -> alt.TopLevelMixin | None:
+def write_map(findings: Findings, directory: Path) -> bool:
+    """Write the map as :data:`MAP_SVG` and :data:`MAP_PNG`; return False where there is nothing to draw."""
+    chart = _map_plot(findings)
+    if chart is None:
+        return False
+    _write_picture(chart.to_dict(validate=False), directory / MAP_SVG, directory / MAP_PNG)
+    return True
+
+
+def _map_plot(findings: Findings) -> alt.TopLevelMixin | None:
     """Return the map, one panel a program; None where there is nothing to draw."""
     if findings.maps:
         named = named_policies(findings)
@@ -62,12 +72,16 @@ def write_plots(figures: Sequence[Figure], directory: Path) -> list[Path]:
             spec = {**panel.spec, "width": _WIDTH, "title": panel.title or figure.title, "background": "white"}
             config = {**themes()["light"], "font": "sans-serif"}
             path = directory / f"{figure.name}-{number}.svg"
-            svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), config=config)
-            write_file(path, svg, durable=False)
-            png = vl_convert.vegalite_to_png(spec, vl_version=vega_lite(), config=config, ppi=144)
-            write_file(path.with_suffix(".png"), png, durable=False)
+            _write_picture(spec, path, path.with_suffix(".png"), config)
             written += [path, path.with_suffix(".png")]
     return written
+
+
+def _write_picture(spec: dict[str, Any], svg_path: Path, png_path: Path, config: dict[str, Any] | None = None) -> None:
+    """Draw a specification once, and write it in both forms."""
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), config=config)
+    write_file(svg_path, svg, durable=False)
+    write_file(png_path, vl_convert.svg_to_png(svg, ppi=144), durable=False)
 
 
 def draw_nothing() -> None:

@@ -37,9 +37,9 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def print_summary(sweep: Sweep, console: Console) -> None:
+def print_summary(findings: Findings, console: Console) -> None:
     """Print what to do, the map or the settings, what to change, and what failed."""
-    findings = Findings(sweep)
+    sweep = findings.sweep
     if sweep.groups:
         _print_answer(findings, console)
     programs = program_rows(sweep)[:_MOST_LINES]
