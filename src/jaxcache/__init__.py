@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._cache.jit_cache import JitCache
     from ._cache.stats import CacheStats, FunctionStats
     from ._cache.warm_from import Warming, warm_from
-    from ._calls.description import Difference
+    from ._calls.difference import Difference
     from ._calls.misses import Explanation, Miss, MissStormWarning
     from ._calls.signature import Call
     from ._code_key.stale import StaleProgramWarning

@@ -9,7 +9,7 @@ import pytest
 import jaxcache
 from jaxcache import CacheStats, FunctionStats, JitCache, suggest
 from jaxcache._advice.suggestions import Thresholds
-from jaxcache._calls.description import Difference
+from jaxcache._calls.difference import Difference
 from jaxcache._calls.misses import Miss
 
 MIB = 1024**2

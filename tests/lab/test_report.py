@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -225,6 +227,22 @@ def test_a_result_that_cannot_be_is_damaged_and_its_trial_counts_as_not_run(tmp_
     sweep = write_report(place).sweep
     assert f"`{victim.relative_to(place)}` {reason}" in (place / REPORT).read_text()
     assert (len(sweep.results), len(sweep.damaged)) == (5, 1)
+
+
+def test_a_report_is_made_and_printed_without_importing_jax(tmp_path):
+    place = write_sweep(tmp_path / "s", policies(20.0, 10.0))
+    report = """
+import sys
+from pathlib import Path
+from jaxcache.lab.report.terminal import print_summary, terminal
+from jaxcache.lab.report.write import write_report
+
+print_summary(write_report(Path(sys.argv[1])), terminal())
+print("jax" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", report, place], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert (place / "map.png").exists()
 
 
 def test_a_directory_that_is_no_sweep_is_refused(tmp_path):

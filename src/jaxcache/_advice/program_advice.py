@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .._cache.bypasses import MANY_PROGRAMS, in_cache, most_called, remedy
+from .._cache.bypass_description import MANY_PROGRAMS, in_cache, most_called, remedy
 from .._cache.stats import CacheStats, FunctionStats
 from .._calls.misses import NEW_CAUSES, Miss, listed, way_out
 from .._primitives.counted import counted

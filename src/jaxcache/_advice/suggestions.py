@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from .._cache.stats import CacheStats
 from .._calls.misses import NEW_CAUSES, REPEAT_CAUSES
-from .._disk.jax_backend import plugged_cache
 from .._primitives.sizes import format_size
 from .program_advice import (
     LOW_HIT_RATE,
@@ -49,6 +46,10 @@ class Thresholds:
     @staticmethod
     def now() -> "Thresholds":
         """Return the settings of this process."""
+        import jax  # whoever reads the results of other processes needs none
+
+        from .._disk.jax_backend import plugged_cache
+
         if (cache := plugged_cache()) is not None:
             return Thresholds(True, cache.min_compile_seconds, cache.min_entry_bytes, shared=True)
         config: Any = jax.config  # its settings are attributes that it does not declare

@@ -6,7 +6,7 @@ and, later, that of its derivative are then compiled by ``jax.jit``, for each sh
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jax import monitoring
@@ -16,7 +16,7 @@ from jax.tree_util import tree_leaves
 from .._calls.misses import MissStormWarning
 from .._jax import interfaces
 from .._jax.notices import warn
-from .._primitives.counted import counted
+from .bypass_description import MANY_PROGRAMS, describe_bypasses
 from .entries import FunctionEntries, FunctionRecord
 from .state import CacheState
 
@@ -26,7 +26,6 @@ _WRAPPERS = {"JVPTracer": ("jax.grad", "primal"), "LinearizeTracer": ("jax.grad"
 _STAGED = "DynamicJaxprTracer"  # part of a program that is compiled as a whole, by its own wrapper
 _AFTERWARDS = 2  # programs that one call brings after its end: that of the derivative, once or twice
 _REMEMBERED = 64  # functions, in each thread
-MANY_PROGRAMS = 10
 LONG_SECONDS = 10.0
 
 Count = Callable[[str, float], None]  # of what was called, and the seconds that its program took
@@ -144,33 +143,3 @@ def _transformations(tracer: Any) -> list[str] | None:
         names.append(name)
         tracer = getattr(tracer, of, None)
     return names
-
-
-def describe_bypasses(name: str, programs: Mapping[str, int], seconds: float) -> str:
-    """Say how many programs calls of a function have compiled past the cache; empty if none."""
-    if not programs:
-        return ""
-    called = most_called(programs)
-    calls = f"calls of {called}" if called != name else f"calls of {name} that no executable can be looked up for"
-    compiled = counted(sum(programs.values()), "program")
-    return (
-        f"{calls} have gone to jax.jit itself, which has compiled {compiled} for them "
-        f"in {seconds:.1f} s; this cache holds none of them, and its limit bounds none: {remedy(name, called)}"
-    )
-
-
-def most_called(programs: Mapping[str, int]) -> str:
-    """Return the expression for which most of the programs were compiled."""
-    return max(programs, key=lambda called: programs[called])
-
-
-def remedy(name: str, called: str) -> str:
-    """Say how the programs of such calls come into the cache."""
-    if called == name:
-        return "pass arrays only, by which executables are looked up"
-    return f"wrap the transformation, as in {in_cache(name, called)}"
-
-
-def in_cache(name: str, called: str) -> str:
-    """Return the call that takes a transformation of a function into the cache."""
-    return f"cache.jit({called.replace('transformation(', 'jax.grad(')})"

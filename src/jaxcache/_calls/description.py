@@ -16,16 +16,10 @@ from typing import Any, NamedTuple
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from .._jax import interfaces
+from .difference import KINDS, Difference
 from .identity import Identifier
 from .signature import Key, Statics, Uncacheable, abstract_leaf, placement
 from .value_parts import NOT_GIVEN, STATIC_DATA, Part, changed_parts, parts_of_nodes, parts_of_value, shorten
-
-# How two calls can differ, in the order in which one is named as the cause: a difference explains those after it.
-KINDS = (
-    "static_metadata", "tree_structure", "static_value", "config_context", "device_or_sharding", "new_dtype",
-    "weak_type", "new_shape",
-)  # fmt: skip
-
 
 _LONGEST_CALL = 1000  # characters; descriptions are kept, and read by people
 _SIGNED = frozenset({"__signature__", "__wrapped__", "__partialmethod__", "_partialmethod"})  # inspect looks at these
@@ -71,27 +65,6 @@ class Description:
     def parts(self) -> int:
         """Number of parts of the description, on which its size depends."""
         return len(self.leaves) + len(self.statics) + len(self.nodes) + len(self.metadata)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference between two calls.
-
-    Attributes:
-        kind: One of ``KINDS``.
-        place: The argument, leaf or setting.
-        before: Its value or kind in the earlier call.
-        after: The same in the later call.
-    """
-
-    kind: str
-    place: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        where = f" {self.place}:" if self.place else ""
-        return f"{self.kind.replace('_', ' ')}:{where} was {self.before}, is {self.after}"
 
 
 def parameter_names(fun: Callable[..., Any]) -> Callable[[int], str]:

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
-from .description import KINDS, Difference
+from .difference import KINDS, Difference
 
 NEW_CAUSES = ("first_call", "function_recreated", *KINDS, "own_key", "other")
 REPEAT_CAUSES = ("evicted", "not_kept", "cleared")

@@ -134,8 +134,7 @@ class ObjectStore:
         with self._told_as_unavailable(f"{name} cannot be written"):
             try:
                 mode = "overwrite" if replace else "create"
-                put = self._obstore.put_async(self._store, name, content, mode=mode, use_multipart=False)
-                await self._under(put)
+                await self._under(self._obstore.put_async(self._store, name, content, mode=mode, use_multipart=False))
             except self._exists:
                 return False
         return True
@@ -173,10 +172,11 @@ class ObjectStore:
 
         That takes milliseconds: requests that were given up end at once.
         """
-        until = monotonic() + _END_SECONDS
-        while not self.is_idle and monotonic() < until:
+        started = collected = monotonic()
+        while not self.is_idle and (now := monotonic()) < started + _END_SECONDS:
             sleep(_LOOK_SECONDS)
-            if until - monotonic() < _END_SECONDS - _COLLECT_SECONDS:
+            if now >= collected + _COLLECT_SECONDS:
+                collected = now
                 gc.collect()  # what was given up may be held by its own traceback
 
     @property
@@ -192,7 +192,11 @@ class ObjectStore:
         return are_done and not any(map(_was_called_by_obstore, _frames_of_foreign_threads()))
 
     def _under(self, future: Any) -> Any:
-        """Return a request's future, and know of it for as long as anybody has it."""
+        """Return a request's future, and know of it for as long as anybody has it.
+
+        It is awaited where it is made: a variable would keep it in the traceback of who gave it up, and with that the
+        interpreter's end waiting.
+        """
         self._under_way.add(future)
         return future
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
 from ... import least_squares
 from .compiler import Compiler
@@ -47,6 +46,8 @@ class Curves:
 
     def check(self, result: np.ndarray) -> None:
         """Fit the same points with SciPy in float64."""
+        from scipy import optimize  # a third of what a fork server of trials would import, for this workload alone
+
         times, values = (array.astype(np.float64) for array in self._points)
         exact = optimize.least_squares(lambda params: _decay(params, times, np.exp) - values, _START, method="lm")
         expected = np.append(exact.x, exact.cost)
