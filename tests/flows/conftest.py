@@ -1,11 +1,14 @@
 """A Prefect server of the tests' own: started as a sweep starts it, ended afterwards."""
 
+import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("eviction=lru,gdsf", "workload=monte_carlo,iterative_solver")
@@ -13,8 +16,31 @@ SMALL = ("workload.requests=8", "shapes.distinct=4", "shapes.largest=24", "memor
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("prefect")
+def make_home(request, tmp_path_factory):
+    """Make a directory for a server of its own, whose database has Prefect's tables already.
+
+    Those of an empty database come by some hundred migrations, which take twice as long as the rest of a server's
+    start: they are done once for all sessions. A server of ``test_idle_server`` starts from nothing.
+    """
+    database = Path(request.config.cache.mkdir("prefect")) / f"{importlib.metadata.version('prefect')}.db"
+    with FileLock(f"{database}.lock"):
+        if not database.exists():
+            made = tmp_path_factory.mktemp("migrated")
+            upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            subprocess.run(upgrade, env=environment(made), capture_output=True, timeout=240, check=True)
+            os.replace(shutil.copy(made / "prefect.db", f"{database}.part"), database)
+
+    def make(name: str) -> Path:
+        home = tmp_path_factory.mktemp(name)
+        shutil.copy(database, home / "prefect.db")
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_home(make_home):
+    home = make_home("prefect")
     yield home
     started = (home / "server.json").exists()
     assert command(home, "server", "stop").stdout == (

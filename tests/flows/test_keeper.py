@@ -154,8 +154,8 @@ def test_a_port_whose_reservation_outlives_its_socket_is_waited_for(tmp_path, mo
     assert found == port
 
 
-def test_projects_that_start_their_servers_at_one_moment_have_a_port_each(tmp_path):
-    homes = [tmp_path / name for name in ("one", "other")]
+def test_projects_that_start_their_servers_at_one_moment_have_a_port_each(make_home):
+    homes = [make_home(name) for name in ("one", "other")]
     starting = [
         subprocess.Popen([sys.executable, "-m", "flows.server", "start"], cwd=PROJECT, env=environment(home),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
