@@ -114,7 +114,7 @@ def test_dask_decides_as_the_local_runner_does(first_sweep, prefect_home, tmp_pa
 def hits_so_far(outputs):
     """Return what the live table reads of trials that run elsewhere."""
     found = [read_progress(path) for path in outputs.glob("20*/trials/*/scratch")]
-    return [one.hit_rate for one in found if one is not None and one.requests == int(COMPILING[4].partition("=")[2])]
+    return [one.hit_rate for one in found if one is not None and one.requests == int(COMPILING[-1].partition("=")[2])]
 
 
 def sweeping(home, outputs, *words):

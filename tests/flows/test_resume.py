@@ -47,12 +47,16 @@ def killed(server, prefect_home, tmp_path_factory):
     process = start_sweep(prefect_home, outputs, *WORDS)
     wait_for(process, outputs, "20*/trials/*/result.json")
     children = psutil.Process(process.pid).children(recursive=True)
+    for child in children:
+        child.suspend()  # or the others might end while it is asked for
     under_way = newest(outputs)
     try:
         with pytest.raises(UsageError, match=f"this very sweep is under way in {under_way}"):
             claim(make_plan((*WORDS, f"sweep.directory={outputs}", *persistent(WORDS, outputs))))
     finally:
         process.kill()
+        for child in children:
+            child.resume()
         process.communicate(timeout=60)
     _, left = psutil.wait_procs(children, timeout=20)
     assert left == []

@@ -27,7 +27,7 @@ from flows.workers.slurm.submission import check_fits
 from tests._support.slurm import NoSlurmError, running_slurm
 
 from .conftest import PROGRAMS, PROJECT, SMALL, command, environment, newest
-from .test_sweep import COMPILING, decisions, flow_run_of, results, task_runs_of
+from .test_sweep import COMPILING, LASTING, decisions, flow_run_of, results, task_runs_of
 
 SLURM = ("runner=slurm", "runner.jobs=2", "runner.cpus_per_task=1")
 
@@ -125,7 +125,7 @@ def test_a_sweep_decides_as_the_local_runner_does_and_prefect_has_its_record(
 
 
 def test_put_back_and_killed_trials_are_finished_by_other_jobs_and_once(slurm, server, prefect_home, tmp_path):
-    words = (*COMPILING, "eviction=lru,gdsf")
+    words = (*LASTING, "eviction=lru,gdsf")  # or they might end before SLURM has put one back
     sweep = submit(slurm, prefect_home, tmp_path, *words, PREFECT_API_URL=server)
     wait_for(lambda: len(trial_processes(sweep)) == 2 and len(claims_of(sweep)) == 2)
 
