@@ -99,6 +99,21 @@ def test_a_step_that_is_not_finite_ends_the_loop_and_is_named(check_every):
     assert float(result.state["x"]) == pytest.approx(last)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2000,)])
+def test_leaves_are_finite_together_only_if_each_number_is_however_large_they_are(shape):
+    largest = np.finfo(np.float32).max
+    leaves = [
+        ((largest, largest), Ended.MAX_STEPS_REACHED),  # though their sum is infinite
+        ((np.inf, -np.inf), Ended.NOT_FINITE),
+        ((largest, np.nan), Ended.NOT_FINITE),
+        ((0.0, -np.inf), Ended.NOT_FINITE),
+    ]
+    loop = optimization_loop(lambda s, last: last, lambda *_: False, max_steps=3, cache=JitCache())
+    for numbers, ended in leaves:
+        last = tuple(jnp.full(shape, number, jnp.float32) for number in numbers)
+        assert loop(tuple(jnp.zeros(shape) for _ in numbers), last).ended is ended
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.complex64])
 def test_the_state_before_a_step_that_is_not_finite_is_that_of_the_steps_before(dtype):
     def step(state, bad_step, bad):
