@@ -4,7 +4,8 @@
 
 The same algorithm on the same problem, compiled before, interleaved, each call waited for: fixed points against
 optimistix, conjugate gradients against ``jax.scipy``, Levenberg-Marquardt against optimistix and SciPy, an Adam step
-against the same under ``jax.jit``, Monte Carlo against one large ``jax.jit``. Ratios are ours over theirs, with the
+against the same under ``jax.jit``, Monte Carlo against one large ``jax.jit``. ``lax.while_loop`` is the same loop by
+hand, with no more than a count, a limit and, for a solver, the true residual. Ratios are ours over theirs, with the
 95 % interval of the median; "error" is how far the answers are apart. Needs the ``dev`` extra.
 """
 
@@ -26,7 +27,16 @@ from jaxcache import JitCache, iterative_solver, least_squares, monte_carlo, opt
 from jaxcache._loops.benchmark import median_interval
 
 Contender = Callable[[], Any]  # returns its answer, an array
+BLOCK_SECONDS = 0.002  # a single call of some microseconds tells of the machine
 LARGE = (10_000, 1_000_000)  # numbers, beside the 8 whose time is mostly that of calls
+
+
+def mean_seconds(call: Contender, repeats: int) -> float:
+    """Return the mean time of calls in a row, each waited for."""
+    started = time.perf_counter()
+    for _ in range(repeats):
+        jax.block_until_ready(call())
+    return (time.perf_counter() - started) / repeats
 
 
 def race(title: str, ours: Contender, others: dict[str, Contender], rounds: int) -> dict[str, Any]:
@@ -34,11 +44,10 @@ def race(title: str, ours: Contender, others: dict[str, Contender], rounds: int)
     answer = np.asarray(ours())
     errors = {name: float(np.max(np.abs(np.asarray(other()) - answer))) for name, other in others.items()}
     calls, seconds = {"": ours, **others}, {name: [] for name in ["", *others]}
+    repeats = {name: 1 + int(BLOCK_SECONDS / mean_seconds(call, 3)) for name, call in calls.items()}
     for number in range(rounds):
         for name in list(calls)[:: 1 if number % 2 else -1]:
-            started = time.perf_counter()
-            jax.block_until_ready(calls[name]())
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(mean_seconds(calls[name], repeats[name]))
     print(f"\n{title}: {1000 * float(np.median(seconds[''])):.3f} ms")
     measured = {}
     for name in others:
@@ -75,7 +84,21 @@ def fixed_point(cache: JitCache, rounds: int, numbers: int = 8) -> dict[str, Any
     def by_optimistix(x: jax.Array) -> jax.Array:
         return optimistix.fixed_point(lambda y, _: jnp.cos(y), solver, x, max_steps=1000).value
 
-    others = {"Python loop around jax.jit": in_python, "optimistix": lambda: by_optimistix(start)}
+    @jax.jit
+    def by_hand(pair: tuple[jax.Array, jax.Array], limit: jax.Array) -> Any:
+        """Count the steps, and stop at a limit: the least that a loop has to tell."""
+        return jax.lax.while_loop(
+            lambda carry: ~near(carry[0]) & (carry[1] < limit),
+            lambda carry: (step(carry[0]), carry[1] + 1),
+            (pair, jnp.int32(0)),
+        )
+
+    limit = jnp.int32(1000)
+    others = {
+        "Python loop around jax.jit": in_python,
+        "optimistix": lambda: by_optimistix(start),
+        "lax.while_loop": lambda: by_hand(first, limit)[0][0],
+    }
     return race(f"a fixed point of {numbers:,} numbers", lambda: loop(first).state[0], others, rounds)
 
 
@@ -88,18 +111,19 @@ def conjugate_gradients(cache: JitCache, rounds: int) -> dict[str, Any]:
         return 2.2 * x - jnp.roll(x, 1) - jnp.roll(x, -1)
 
     def step(state: Any, b: jax.Array) -> Any:
-        x, r, p = state
-        image, square = multiply(p), r @ r
+        x, r, p, square = state
+        image = multiply(p)
         alpha = square / (p @ image)
         r_next = r - alpha * image
-        return x + alpha * p, r_next, r_next + (r_next @ r_next) / square * p
+        square_next = r_next @ r_next
+        return x + alpha * p, r_next, r_next + square_next / square * p, square_next
 
     def residual(state: Any, b: jax.Array) -> jax.Array:
         return b - multiply(state[0])
 
     solve = iterative_solver(step, residual=residual, tolerance=1e-5, check_every=5, cache=cache)
     jitted, norm = jax.jit(step), jax.jit(lambda state, b: jnp.linalg.norm(residual(state, b)))
-    first = (jnp.zeros(n), b, b)
+    first = (jnp.zeros(n), b, b, b @ b)
 
     def in_python() -> jax.Array:
         state, goal = first, 1e-5 * float(norm(first, b))
@@ -108,9 +132,23 @@ def conjugate_gradients(cache: JitCache, rounds: int) -> dict[str, Any]:
                 state = jitted(state, b)
         return state[0]
 
+    @jax.jit
+    def by_hand(state: Any, b: jax.Array, limit: jax.Array) -> Any:
+        size = jnp.linalg.norm(b)
+
+        def body(carry: Any) -> Any:
+            state = jax.lax.fori_loop(0, 5, lambda _, each: step(each, b), carry[0])
+            return state, carry[1] + 1, jnp.linalg.norm(residual(state, b))
+
+        return jax.lax.while_loop(
+            lambda carry: (carry[2] > 1e-5 * size) & (carry[1] < limit), body, (state, jnp.int32(0), size)
+        )
+
+    limit = jnp.int32(200)
     by_scipy = jax.jit(lambda b: jax.scipy.sparse.linalg.cg(multiply, b, tol=1e-5)[0])
     return race("conjugate gradients", lambda: solve(first, b).state[0],
-                {"Python loop around jax.jit": in_python, "jax.scipy.sparse.linalg.cg": lambda: by_scipy(b)},
+                {"Python loop around jax.jit": in_python, "jax.scipy.sparse.linalg.cg": lambda: by_scipy(b),
+                 "lax.while_loop": lambda: by_hand(first, b, limit)[0][0]},
                 rounds)  # fmt: skip
 
 

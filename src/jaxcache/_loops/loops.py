@@ -248,19 +248,20 @@ def iterative_solver(
 
         def forward(pair: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             new = several(pair[0])
-            finite = _is_finite(new)
-            if check_every > 1:
-                new = lax.cond(finite, lambda: new, lambda: one_by_one(pair[0]))
-            size = norm(new)
-            return new, jnp.where(finite | (size <= enough), size, jnp.nan)
+            return new, norm(new)
 
-        def is_finite(pair: tuple[State, jax.Array]) -> jax.Array:
-            """Return what :func:`forward` has found already: several steps end in a finite state whatever happens."""
-            return jnp.isfinite(pair[1]) if check_every > 1 else _is_finite(pair)
+        def within() -> tuple[tuple[State, jax.Array], Any]:
+            """Look for an end within the steps that were not finite together."""
+            last = one_by_one(pair[0])
+            size = norm(last)
+            converged = (last, size), jnp.int32(Ended.CONVERGED.value)
+            return lax.cond(size <= enough, lambda: converged, lambda: (pair, status))
 
         first = norm(state)
         enough = goal * (first if relative else 1.0)
-        pair, count, status = _repeat(forward, lambda pair: pair[1] <= enough, (state, first), limit, is_finite)
+        pair, count, status = _repeat(forward, lambda pair: pair[1] <= enough, (state, first), limit)
+        if check_every > 1:
+            pair, status = lax.cond(status == Ended.NOT_FINITE.value, within, lambda: (pair, status))
         return pair[0], count * check_every, status, pair[1]
 
     cached = (cache or JitCache()).jit(_named(solve, step))
@@ -294,7 +295,6 @@ def _repeat(
     converged: Callable[[State], Any],
     state: State,
     limit: Any,
-    is_finite: Callable[[State], jax.Array] = _is_finite,
 ) -> tuple[State, Any, Any]:
     """Trace the loop; return the state, the number of steps and how it ended.
 
@@ -313,7 +313,7 @@ def _repeat(
         def body(carry: Any) -> Any:
             new = checked(carry[0])
             done = jnp.where(_scalar(converged(new)), Ended.CONVERGED.value, _RUNNING)
-            return new, carry[1] + 1, jnp.where(is_finite(new), done, Ended.NOT_FINITE.value).astype(jnp.int32)
+            return new, carry[1] + 1, jnp.where(_is_finite(new), done, Ended.NOT_FINITE.value).astype(jnp.int32)
 
         return lax.while_loop(is_running, body, (state, jnp.int32(0), first))
 
