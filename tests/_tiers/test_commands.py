@@ -210,6 +210,7 @@ def test_keys_are_made_and_guard_what_is_pulled(told, tmp_path, store, open_cach
     assert (code, text.startswith("ed25519:")) == (0, True)
     assert (tmp_path / "team.key").stat().st_mode & 0o777 == 0o600
     assert told("keygen", tmp_path / "team.key")[0] == 2
+    assert told("keygen", tmp_path / "none" / "team.key")[0] == 2
     told("keygen", tmp_path / "other.key")
     for name in ("team", "other"):
         with open_cache(name, sign_key=tmp_path / f"{name}.key") as cache:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._jax.notices import warn
-from .._primitives.checks import check_ascending
+from .._primitives.checks import check_ascending, reading
 
 OF_ANY_FUNCTION = "*"  # among buckets, those of functions that are not named
 _KNOWN = ("eviction", "memory_limit", "buckets", "bucket_lengths", "directory")
@@ -81,13 +81,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     except ImportError as error:
         raise ImportError("JitCache.from_file needs PyYAML: pip install 'jaxcache[lab]'") from error
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        with reading(path, "path", "a YAML file such as best.yaml"):
+            content = yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read") from error
-    except OSError as error:
-        raise type(error)(
-            f"path must be a YAML file such as best.yaml, but {os.fspath(path)} cannot be read ({error.strerror})"
-        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"path must name settings such as memory_limit, but {os.fspath(path)} holds {content!r}")
     defaults = content.pop("defaults", None) or []

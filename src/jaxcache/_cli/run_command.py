@@ -126,7 +126,8 @@ def _by_option(message: str, parsed: argparse.Namespace) -> str:
     """Return a message that begins with the name of an argument with the option that was given in its place."""
     argument, space, rest = message.partition(" ")
     name = {"path": "settings", "min_entry_bytes": "min_entry_size"}.get(argument, argument)
-    return f"--{name.replace('_', '-')}{space}{rest}" if name in vars(parsed) else message
+    option = {"trusted_keys": "trusted_key"}.get(name, name).replace("_", "-")
+    return f"--{option}{space}{rest}" if name in vars(parsed) else message
 
 
 def _set_up(parsed: argparse.Namespace) -> DiskCache | None:

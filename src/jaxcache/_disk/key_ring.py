@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._primitives.atomic_files import write_file
+from .._primitives.checks import reading
 
 TRUSTED_KEYS_VARIABLE = "JAXCACHE_TRUSTED_KEYS"  # with commas between them
 SIGN_KEY_VARIABLE = "JAXCACHE_SIGN_KEY"
@@ -131,8 +132,11 @@ def make_key(path: Path) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     text = _text(private.public_key())
-    write_file(path, pem, durable=True, mode=0o600)
-    write_file(public_path, text + "\n", durable=True, mode=0o644)
+    try:
+        write_file(path, pem, durable=True, mode=0o600)
+        write_file(public_path, text + "\n", durable=True, mode=0o644)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be made ({error.strerror})") from error
     return text
 
 
@@ -151,11 +155,13 @@ def _own_key() -> Any:
 
 
 def _read_private(path: Path, argument: str) -> Any:
-    if path.stat().st_mode & 0o077:
-        raise ValueError(f"{argument} {path} can be read by others; mend it with\n  chmod go-rwx {path}")
+    with reading(path, argument, "a key as `jaxcache keygen` makes it"):
+        if path.stat().st_mode & 0o077:
+            raise ValueError(f"{argument} {path} can be read by others; mend it with\n  chmod go-rwx {path}")
+        content = path.read_bytes()
     ed25519, serialization = _cryptography()
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        key = serialization.load_pem_private_key(content, None)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{argument} must be a key as `jaxcache keygen` makes it, but {path} is none") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
@@ -167,7 +173,12 @@ def key_text(key: str | os.PathLike[str]) -> str:
     """Return a public key's text: itself, or what a file holds."""
     if isinstance(key, str) and key.startswith(_PREFIX):
         return key.strip()
-    return Path(key).read_text().strip()
+    wanted = f"public keys ({_PREFIX}…) or their files"
+    with reading(key, "trusted_keys", wanted):
+        text = Path(key).read_text(errors="replace").strip()
+    if not text.startswith(_PREFIX):
+        raise ValueError(f"trusted_keys must be {wanted}, but {os.fspath(key)} holds none")
+    return text
 
 
 def _public(text: str) -> Any:

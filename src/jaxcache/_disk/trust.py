@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._primitives.checks import reading
 from .entry_format import Authentication
 from .key_ring import KeyRing
 
@@ -120,11 +121,10 @@ def _secret(key_file: str | os.PathLike[str] | None) -> bytes | None:
     named = key_file if key_file is not None else os.environ.get(KEY_FILE_VARIABLE)
     if named:
         path = Path(named)
-        if not path.exists():
-            raise FileNotFoundError(f"key_file must be a file with a key, but there is none at {path}")
-        if path.stat().st_mode & 0o007:
-            raise ValueError(f"key_file {path} can be read by everybody; mend it with\n  chmod o-rwx {path}")
-        secret, source = path.read_bytes().strip(), f"key_file {path}"
+        with reading(path, "key_file", "a file with a key"):
+            if path.stat().st_mode & 0o007:
+                raise ValueError(f"key_file {path} can be read by everybody; mend it with\n  chmod o-rwx {path}")
+            secret, source = path.read_bytes().strip(), f"key_file {path}"
     else:
         secret, source = os.environ.get(KEY_VARIABLE, "").encode(), KEY_VARIABLE
         if not secret:

@@ -4,10 +4,12 @@ NumPy's numbers are taken as Python's are; truth values are no numbers. Each err
 what was expected.
 """
 
+import contextlib
 import itertools
 import math
 import operator
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _REAL = "iuf"  # the kinds of dtypes that are real numbers
@@ -130,3 +132,16 @@ def as_real_number(value: object) -> float | None:
     if getattr(getattr(array, "dtype", None), "kind", "") in _REAL and getattr(array, "ndim", None) == 0:
         return float(array)
     return None
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], name: str, wanted: str) -> Iterator[None]:
+    """Name the argument that a file was given as, and what it must be, where the file cannot be read.
+
+    Raises:
+        OSError: Of the kind that the system's is.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{name} must be {wanted}, but {path} cannot be read ({error.strerror})") from error
