@@ -7,7 +7,7 @@ import sys
 from .conftest import PROJECT, command, environment, newest
 from .test_sweep import api, results
 
-RUN = ("workload=monte_carlo", "workload.requests=6", "persistent=off")
+RUN = ("workload=monte_carlo", "workload.requests=6", "shapes.distinct=2", "shapes.largest=16", "persistent=off")
 
 
 def prefect(home, server, *words):
