@@ -21,7 +21,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def small_trial(workload: str | dict[str, Any] = "monte_carlo", **changes: Any) -> Trial:
+def small_trial(workload: str | dict[str, Any] = "iterative_solver", **changes: Any) -> Trial:
     config: dict[str, Any] = {
         "workload": WORKLOADS[workload] if isinstance(workload, str) else workload,
         "shapes": {"name": "zipf", "smallest": 4, "largest": 20, "distinct": 3, "exponent": 1.0},

@@ -128,7 +128,7 @@ def test_a_long_trial_is_sampled_in_at_most_two_hundred_places(tmp_path):
 
 
 def test_profiling_leaves_a_trace_for_perfetto_and_a_table_of_functions(tmp_path):
-    result = launch.run_trial(order(tmp_path, small_trial(profiling=True)), 120, threading.Event())
+    result = launch.run_trial(order(tmp_path, small_trial("monte_carlo", profiling=True)), 120, threading.Event())
     assert (result.status, result.reason) == ("completed", None)
     functions = {one.name: one for one in result.profile}
     assert set(functions) == {"_payoffs", "_book"}
