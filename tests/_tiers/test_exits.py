@@ -1,10 +1,14 @@
 """The end of a process that uses an object store: whichever way it ends, no thread of obstore's is left to abort it."""
 
+import asyncio
 import json
 import subprocess
 import sys
 
 import pytest
+
+from jaxcache._remote.object_store import ObjectStore
+from jaxcache._remote.urls import check_url
 
 pytest.importorskip("obstore")
 
@@ -31,16 +35,6 @@ def wake_slowly(loop):
 loops._check_closed, loops._write_to_self = check_late, wake_slowly
 from jaxcache import DiskCache
 from jaxcache._cli.commands import main
-from jaxcache._remote.object_store import ObjectStore
-
-wait_until_idle = ObjectStore.wait_until_idle
-
-def wait_and_tell(store):
-    wait_until_idle(store)
-    if not store.is_idle:
-        print("waited in vain:", name, file=sys.stderr)
-
-ObjectStore.wait_until_idle = wait_and_tell
 
 root = Path(sys.argv[1])
 
@@ -109,6 +103,20 @@ def test_no_process_is_aborted_however_it_ends(tmp_path):
         "ends": 0, "closes": 0, "raises": 1, "is told": 4, "forks": 8, "goes on in a thread": 0,
         "is interrupted as it ends": 0, "pushes": 0,
     }, done.stderr  # fmt: skip
-    in_vain = {line.partition(": ")[2] for line in done.stderr.splitlines() if line.startswith("waited in vain: ")}
-    assert in_vain <= {"goes on in a thread"}  # which makes requests of other stores until the last moment
     assert "Event loop is closed" not in done.stderr  # which a thread of obstore's would print that came too late
+
+
+def test_a_request_that_was_given_up_keeps_no_store_busy_while_its_traceback_is_there(tmp_path):
+    store = ObjectStore(check_url(tmp_path.as_uri()))
+
+    async def give_up():
+        request = asyncio.create_task(store.put("entry", b"value", replace=True))
+        await asyncio.sleep(0)  # so that it begins
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError) as given_up:
+            await request
+        return given_up
+
+    given_up = store.run(give_up())
+    assert "put" in [entry.name for entry in given_up.traceback]
+    assert store.is_idle
