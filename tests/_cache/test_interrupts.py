@@ -377,3 +377,77 @@ def test_a_handler_may_call_a_cached_function_while_jax_hashes_what_jit_is_made_
         return done.stdout
 
     assert run("cache.jit") == run("jax.jit") != ""
+
+
+HANDLED_BESIDE = """
+import faulthandler, itertools, sys, threading
+import jax, numpy as np
+from jaxcache import JitCache
+
+faulthandler.dump_traceback_later(100, exit=True)
+number, step = map(int, sys.argv[1:])
+cache = JitCache()
+held_up, tracing, goes_on = set(), threading.Event(), threading.Event()
+
+
+@cache.jit
+def f(x):
+    if x.size in held_up:
+        tracing.set()
+        goes_on.wait()
+    return x.reshape(1, -1)
+
+
+def disturbed(calls, work, same):
+    \"\"\"Come between any two calls of ours while another thread compiles, and ask for its program.\"\"\"
+    results = []
+    other = threading.Thread(target=lambda: results.append(f(same)))
+
+    def look(frame, event, _):
+        nonlocal calls
+        if event not in ("call", "c_return"):  # where Python looks for signals
+            return
+        if not any(ours in frame.f_code.co_filename for ours in ("/jaxcache/_", "/contextlib.py", "/collections/")):
+            return
+        calls -= 1
+        if calls == -1:
+            sys.setprofile(None)
+            goes_on.set()
+            other.join(0.02)  # at most: it may be waiting for this thread
+            result = f(same)
+            if not isinstance(result, jax.core.Tracer):  # as of jax.jit, where something is being traced
+                results.append(result)
+                f.warm(next(sizes))
+
+    cache.clear()  # else it comes to hold ever more, which takes ever more calls
+    held_up.add(same.size)
+    other.start()
+    tracing.wait()
+    held_up.clear()
+    sys.setprofile(look)
+    work()
+    sys.setprofile(None)
+    was_disturbed = goes_on.is_set()
+    goes_on.set()
+    other.join()
+    tracing.clear(), goes_on.clear()
+    assert results and all(result.tolist() == [[1.0] * same.size] for result in results)
+    return was_disturbed
+
+
+f(np.ones(1)), f(np.ones(1))
+sizes = map(np.ones, itertools.count(2))
+while disturbed(number, lambda: WORK, next(sizes)):
+    number += step
+print(number)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "stride"), [("f(next(sizes))", 7), ("f.trace(next(sizes))", 5), ("cache.clear()", 1), ("cache.stats()", 1)]
+)
+def test_a_handler_that_comes_after_any_call_waits_for_no_compile_that_waits_for_its_own_thread(points, work, stride):
+    first, second = next(points), next(points)
+    program = HANDLED_BESIDE.replace("WORK", work)
+    done = run_python(program, first * stride, (second - first) * stride)
+    assert int(done.stdout or 0) > 20, done.stderr

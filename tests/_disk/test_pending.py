@@ -19,10 +19,20 @@ def hit(number):
     return Hit(EntryId("f", f"n{number}"), EntryMeta(f"key-{number}", "f", 1.0, 0.0), 1)
 
 
+def write_to(batches):
+    """Return what writes batches to a list, and counts nothing besides."""
+
+    def work(batch):
+        batches.append(batch)
+        return {}
+
+    return lambda hand_over: hand_over(work)
+
+
 @given(st.lists(st.sampled_from(["hit", "request", "count", "flush", "pause"]), max_size=40))
 def test_every_request_is_written_once_and_in_order(steps):
     batches = []
-    pending = Pending(lambda hand_over: hand_over(batches.append))
+    pending = Pending(write_to(batches))
     added = {"hit": [], "request": [], "count": 0}
     for number, step in enumerate(steps):
         if step == "hit":
@@ -44,7 +54,7 @@ def test_every_request_is_written_once_and_in_order(steps):
 
 def test_threads_lose_nothing():
     batches = []
-    pending = Pending(lambda hand_over: hand_over(batches.append))
+    pending = Pending(write_to(batches))
     threads = [threading.Thread(target=lambda: [pending.add(counts={"c": 1}) for _ in range(500)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -126,6 +136,7 @@ def test_a_pause_waits_for_a_batch_that_the_thread_is_writing():
         began.set()
         goes_on.wait(30)
         written.append(dict(batch.counts))
+        return {}
 
     pending = Pending(lambda hand_over: hand_over(write))
     pending.add(counts={"hits": 1})

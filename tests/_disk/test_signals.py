@@ -161,6 +161,68 @@ def test_a_put_of_a_handler_waits_for_nobody_and_is_kept_while_other_threads_put
     check_whole(tmp_path / "shared")
 
 
+HANDLED_BESIDE = """
+import faulthandler
+faulthandler.dump_traceback_later(50, exit=True)
+first, step = map(int, sys.argv[2:])
+has_missed, goes_on = threading.Event(), threading.Event()
+
+def compile(key):
+    cache.get(key)
+    has_missed.set()
+    goes_on.wait()
+    cache.put(key, bytes(20_000), 1.0)  # too large for its row to follow later
+
+def handle(number):
+    goes_on.set()
+    other = threading.Thread(target=cache.stats)  # which writes what is pending
+    other.start()
+    for thread in (compiling, other):
+        thread.join(0.02)  # at most: it may be waiting for this thread
+    cache.get(f"compiled-{number}")
+    cache.get(f"handled-{number}")  # which asks the index why it is not there
+    cache.put(f"handled-{number}", b"value", 1.0)
+
+def disturbed(number, work):
+    calls = number
+    def look(_frame, event, _):
+        nonlocal calls
+        if event in ("call", "c_return"):  # where Python looks for signals
+            calls -= 1
+            if calls == -1:
+                sys.setprofile(None)
+                handle(number)
+    sys.setprofile(look)
+    work()
+    sys.setprofile(None)
+    return calls < 0
+
+cache.put("key-0", b"value", 1.0)
+calls, missing, goes_on_disturbing = first, [], True
+while goes_on_disturbing:
+    compiling = threading.Thread(target=compile, args=(f"compiled-{calls}",))
+    compiling.start()
+    has_missed.wait()
+    goes_on_disturbing = disturbed(calls, lambda: WORK)
+    goes_on.set()
+    compiling.join()
+    has_missed.clear(), goes_on.clear()
+    missing += [name for name in ("compiled", "handled") if cache.get(f"{name}-{calls}") is None]
+    calls += step
+counts = cache.stats().process
+print(calls > 50, missing, counts.faults, counts.wait_timeouts)
+"""
+
+
+@pytest.mark.parametrize("work", ["cache.put(f'put-{calls}', b'value', 1)", "cache.get('key-0')", "cache.get('no')"])
+def test_a_handler_that_comes_after_any_call_waits_for_no_thread_that_waits_for_its_own(tmp_path, points, work):
+    first, second = next(points), next(points)
+    program = BEGIN.replace("40_000", "5_000_000") + HANDLED_BESIDE.replace("WORK", work)
+    done = run_python(program, tmp_path / "shared", first, second - first)
+    assert done.stdout == "True ['handled'] 0 0\n", done.stderr  # of the last round, which nothing came between
+    check_whole(tmp_path / "shared")
+
+
 def check_whole(root):
     with opened(root) as cache:
         sizes = [cache.files.path(place).stat().st_size for place in cache.files.walk()]

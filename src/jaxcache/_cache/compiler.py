@@ -4,7 +4,7 @@ import functools
 import itertools
 import threading
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, Protocol
 
 from .._calls.description import Description
@@ -111,8 +111,8 @@ class Compiler:
     ) -> Entry | None:
         """Return an entry for a call that has none yet: compiled here, or by another thread meanwhile.
 
-        None if this thread is itself compiling and would have to wait for another, which might wait for it. Without
-        ``requested`` the program is compiled ahead of a call.
+        None if it would have to wait for another thread, which might wait for it. Without ``requested`` the program is
+        compiled ahead of a call.
 
         Raises:
             Uncacheable: If no executable can be called with the arguments, which passes a caller's own key alone.
@@ -128,7 +128,7 @@ class Compiler:
                 return entry
             if entry is None:
                 assert pending is not None
-                if self._compiling.here():
+                if not self.may_wait(dispatcher):
                     return None
                 pending.wait()
                 entry = pending.entry
@@ -137,8 +137,17 @@ class Compiler:
                     self.state.log.append(entry.record)
                 return entry
 
+    def may_wait(self, dispatcher: Compilable) -> bool:
+        """Return whether no compile of another thread can wait for this one.
+
+        It can if this thread compiles, or is in a signal handler that has interrupted it where it had a lock.
+        """
+        entries = dispatcher.entries
+        is_held = self.state.is_held_here() or entries.prepared.is_held_here() or tracing.is_held_here()
+        return not (self._compiling.here() or is_held)
+
     def compile_ahead(
-        self, dispatcher: Compilable, key: Key, call: Call, description: Description, pool: ThreadPoolExecutor
+        self, dispatcher: Compilable, key: Key, call: Call, description: Description, pool: Executor
     ) -> "Future[PendingCompile] | None":
         """Lower a program and hand it to the pool; None if it is held, or under way elsewhere.
 
@@ -148,7 +157,7 @@ class Compiler:
             TypeError: If the program cannot be lowered ahead of a call.
             CompileLimitExceeded: If there would be more programs than allowed.
         """
-        pending, within = PendingCompile(), self._compiling.here()
+        pending, within = PendingCompile(), not self.may_wait(dispatcher)
         with self._compiling.lock, pending.busy:
             try:
                 if not self._begin(dispatcher, key, pending):
@@ -183,7 +192,7 @@ class Compiler:
         self, dispatcher: Compilable, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any], requested: bool
     ) -> Entry | None:
         """Compile, unless another thread has begun to; None then."""
-        pending, within = PendingCompile(), self._compiling.here()
+        pending, within = PendingCompile(), not self.may_wait(dispatcher)
         end_of_bypasses()
         with self._compiling.lock, pending.busy:
             try:

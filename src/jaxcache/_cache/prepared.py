@@ -23,6 +23,10 @@ class Prepared:
         self._refused: OrderedDict[Key, None] = OrderedDict()
         self._lock = threading.RLock()  # a signal handler may trace while this thread holds it
 
+    def is_held_here(self) -> bool:
+        """Return whether this thread has the lock: a signal handler has interrupted it then."""
+        return self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
+
     def has(self, key: Key) -> bool:
         """Return whether the signature was traced, and not too long ago."""
         return unplaced(key) in self._by_key

@@ -157,7 +157,7 @@ class CacheState:
                     dropped.append(self._drop(record, "cleared"))
             functions = [function for function in self._functions.values() if only is None or function is only]
             owners = [function.owner() for function in functions]
-            dropped += [owner.prepared.clear() for owner in owners if owner is not None]
+        dropped += [owner.prepared.clear() for owner in owners if owner is not None]  # whose lock another may have
         del dropped  # executables are freed here, without the lock
 
     def reserve(self, size_bytes: int) -> None:
@@ -180,6 +180,10 @@ class CacheState:
                 if (entry := record.entry()) is not None and not is_pinned(entry.call):
                     dropped.append(self._drop(record, "cleared"))
         del dropped  # executables are freed here, without the lock
+
+    def is_held_here(self) -> bool:
+        """Return whether this thread has a lock that a compile needs: a signal handler has interrupted it then."""
+        return self._in_change() or self.identifier.is_held_here()
 
     def _in_change(self) -> bool:
         """Return whether this thread has the lock already: in a finaliser or a signal handler within a change."""

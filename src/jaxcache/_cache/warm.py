@@ -3,8 +3,8 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from .._calls.description import Description
@@ -24,7 +24,8 @@ def warm(compiler: Compiler, dispatcher: Compilable, signatures: Iterable[Any], 
     calls = _calls_by_key(dispatcher, signatures)
     pending: deque[Future[PendingCompile]] = deque()
     compiled = 0
-    with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
+    is_alone = not compiler.may_wait(dispatcher)
+    with _Here() if is_alone else ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-warm") as pool:
         for key, (call, description) in calls.items():
             while len(pending) >= 2 * workers:
                 compiler.warn_of_misses(pending.popleft().result())
@@ -35,6 +36,16 @@ def warm(compiler: Compiler, dispatcher: Compilable, signatures: Iterable[Any], 
         for future in pending:
             compiler.warn_of_misses(future.result())
     return compiled
+
+
+class _Here(Executor):
+    """Executor that works in the thread that submits, in a signal handler above all, which may wait for no other."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return what is done already; an exception is the submitter's."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 def _calls_by_key(dispatcher: Compilable, signatures: Iterable[Any]) -> dict[Key, tuple[Call, Description]]:

@@ -86,6 +86,8 @@ class Warming:
 
     def take(self, key: str) -> Warmed | None:
         """Return the program of a key if it is loaded or is being loaded; from here on it is the caller's."""
+        if self._lock._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
+            return None  # in a signal handler: the thread that loads may be waiting for what this one has locked
         future = self._futures.pop(key, None)
         if future is None or future.cancel():  # no thread has come to it: the caller is as fast
             return None

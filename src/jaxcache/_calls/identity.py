@@ -90,6 +90,10 @@ class Identifier:
         self._avals: dict[Any, bytes] = {}
         self._context: tuple[object, bytes] = (None, b"")
 
+    def is_held_here(self) -> bool:
+        """Return whether this thread has the lock: a signal handler has interrupted it then."""
+        return self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
+
     def of(self, value: Any) -> bytes:
         """Return the identity of a value."""
         self._count_part()

@@ -111,12 +111,16 @@ class Database:
         finally:
             self._run_postponed()
 
+    def is_held_here(self) -> bool:
+        """Return whether this thread has the turn: asked at the start of a request, a signal handler interrupted it."""
+        return self._owner == threading.get_ident()
+
     def when_free(self, work: Callable[[], None]) -> None:
         """Change the index by ``work`` now or, in a signal handler that interrupted a request, right after it.
 
         A handler that waited for the mutex would wait for another thread or process that waits for its own thread.
         """
-        if self._owner == threading.get_ident():
+        if self.is_held_here():
             self._postponed.append(work)
         else:
             work()

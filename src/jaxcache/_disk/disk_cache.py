@@ -244,7 +244,9 @@ class DiskCache:
         return reason
 
     def _waits_for_others(self) -> bool:
-        return self._single_flight and not self.hooks.is_distributed()
+        """Return whether others may be waited for: in a signal handler they may be waiting for this thread's locks."""
+        is_interrupted = self._pending.is_held_here() or self.index.database.is_held_here()
+        return self._single_flight and not self.hooks.is_distributed() and not is_interrupted
 
     def _read(self, entry_id: EntryId, key: str) -> bytes | str:
         """Return the value, or the reason why there is none."""
@@ -453,9 +455,9 @@ class DiskCache:
             "tiers": self._faults.tiers.recorded(),
         }
         if self._closed and not self.path.is_dir():  # it was removed: closing makes none
-            hand_over(lambda _: None)
+            hand_over(lambda _: {})
             return
         if self._pending.new_entries:
             self.index.database.when_free(self.writer.tidy)
         with self._faults.guarded("written"), self._faults.index_guarded():
-            self.index.record(self.fingerprint.id, hand_over, settings, self._pending.count_here)
+            self.index.record(self.fingerprint.id, hand_over, settings)

@@ -71,7 +71,6 @@ class Index:
         fingerprint: str,
         hand_over: HandOver,
         settings: Mapping[str, object],
-        count: Callable[[Mapping[str, float]], None],
     ) -> None:
         """Record what requests of this process have done, now or, in a signal handler, right after its request.
 
@@ -79,13 +78,13 @@ class Index:
             fingerprint: Of this process.
             hand_over: Hands over the requests, once it is this thread's turn.
             settings: Of this process, kept with its run.
-            count: Called with what new entries count besides, such as evictions.
         """
 
-        def work(batch: Batch) -> None:
+        def work(batch: Batch) -> Counter[str]:
+            """Return what new entries count besides, such as evictions."""
             new = batch.new_entries()
             keeping = self.database.locked if new else self.database.in_turn
-            count(keeping(lambda: self._record(fingerprint, batch, new, settings)))
+            return keeping(lambda: self._record(fingerprint, batch, new, settings))
 
         self.database.when_free(lambda: self.database.in_turn(lambda: hand_over(work)))
 

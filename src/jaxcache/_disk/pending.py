@@ -8,7 +8,7 @@ import io
 import queue
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -71,12 +71,18 @@ class Batch:
     def __len__(self) -> int:
         return len(self.uses) + len(self.requests) + len(self.counts)
 
+    def extend(self, later: "Batch") -> None:
+        """Add the requests of a later batch."""
+        self.uses.extend(later.uses)
+        self.requests.extend(later.requests)
+        _add(self.counts, later.counts)
+
     def new_entries(self) -> list[NewEntry]:
         """Return the entries that have no row yet."""
         return [use for use in self.uses if isinstance(use, NewEntry)]
 
 
-HandOver = Callable[[Callable[[Batch], None]], None]
+HandOver = Callable[[Callable[[Batch], Mapping[str, float]]], None]
 
 
 class Pending:
@@ -87,7 +93,9 @@ class Pending:
 
         Args:
             write: Given what hands over the batch, to be called when nobody else writes one: so the order is kept, and
-                who flushes has waited for all that was added before.
+                who flushes has waited for all that was added before. What is handed to returns what it counts besides,
+                in this process alone. No lock is taken meanwhile: a signal handler may wait for the turn to write,
+                while the thread that it has interrupted holds the lock.
         """
         self._write = write
         self.forget()
@@ -96,7 +104,9 @@ class Pending:
         """Begin anew in a forked child: what is pending is the parent's."""
         self._lock = threading.RLock()  # of a kind that a signal handler may take again
         self._batch = Batch()
-        self._taken = 0  # batches that are being written
+        self._ended: deque[Batch] = deque()  # batches that are to be written
+        self._is_writing = False
+        self._written: deque[tuple[list[NewEntry], Mapping[str, float]]] = deque()  # what is to be counted of batches
         self.new_entries = self.new_bytes = 0  # that have no row yet, as far as a batch is not written
         self.process_counts: Counter[str] = Counter()  # of this process, since it began
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()  # a signal handler may put, too
@@ -131,25 +141,44 @@ class Pending:
         with self._lock:
             _add(self.process_counts, counts)
 
+    def is_held_here(self) -> bool:
+        """Return whether this thread has the lock: a signal handler has interrupted it then."""
+        return self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
+
     def flush(self) -> None:
         """Write what is pending, and wait for what another thread is writing."""
-        if self._batch or self._taken > 0:
-            self._write(self._hand_over)
-
-    def _hand_over(self, work: Callable[[Batch], None]) -> None:
+        fresh = Batch()
         with self._lock:
-            batch, self._batch = self._batch, Batch()
-            self._taken += 1
+            if self._batch:
+                batch, self._batch = self._batch, fresh
+                self._ended.append(batch)
+        if self._ended or self._is_writing:
+            self._write(self._hand_over)
+        self._count_written()
+
+    def _hand_over(self, work: Callable[[Batch], Mapping[str, float]]) -> None:
+        self._is_writing = True  # before a batch is taken: who flushes meanwhile finds the one or the other
+        batch, counts = Batch(), {}
         try:
+            with contextlib.suppress(IndexError):
+                while True:
+                    batch.extend(self._ended.popleft())
             if batch:
-                work(batch)
+                counts = work(batch)
         finally:
             new = batch.new_entries()
             for entry in new:  # where its row could not be written, its name in staging says so to whoever cleans
                 entry.staged.close()
-            with self._lock:
-                self._taken, self.new_entries = self._taken - 1, max(0, self.new_entries - len(new))
-                self.new_bytes = max(0, self.new_bytes - sum(entry.size_bytes for entry in new))  # 0: in a forked child
+            self._written.append((new, counts))
+            self._is_writing = False
+
+    def _count_written(self) -> None:
+        while self._written:
+            with self._lock, contextlib.suppress(IndexError):  # another thread was faster
+                new, counts = self._written.popleft()
+                _add(self.process_counts, counts)
+                self.new_entries = max(0, self.new_entries - len(new))  # 0: in a forked child
+                self.new_bytes = max(0, self.new_bytes - sum(entry.size_bytes for entry in new))
 
     def pause(self) -> None:
         """Write what is pending, and leave no thread that a fork could find at work."""
@@ -169,13 +198,14 @@ class Pending:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._flush_at_end_of_worker()
-                self._wakes = queue.SimpleQueue()
-                thread = threading.Thread(target=self._write_in_time, args=(self._wakes,), daemon=True)
+                wakes = queue.SimpleQueue[bool]()
+                thread = threading.Thread(target=self._write_in_time, args=(wakes,), daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:
                     return False
-                self._thread = thread
+                former, self._wakes, self._thread = self._wakes, wakes, thread
+                former.put(False)  # of a thread that a signal handler has started meanwhile
             self._is_woken = True
             self._wakes.put(True)
             return True

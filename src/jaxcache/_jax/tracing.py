@@ -243,6 +243,11 @@ def own_traces(*, anew: bool = False, shared: SharedTraces | None = None) -> Ite
                 _patch.undo()
 
 
+def is_held_here() -> bool:
+    """Return whether this thread has the lock of the builds: a signal handler has interrupted it then."""
+    return _lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _thread_context() -> Any:
     try:
         from jax._src.interpreters import mlir
