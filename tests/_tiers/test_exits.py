@@ -4,9 +4,12 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from jaxcache._remote import event_loop
+from jaxcache._remote.event_loop import EventLoop
 from jaxcache._remote.object_store import ObjectStore
 from jaxcache._remote.urls import check_url
 
@@ -120,3 +123,30 @@ def test_a_request_that_was_given_up_keeps_no_store_busy_while_its_traceback_is_
     given_up = store.run(give_up())
     assert "put" in [entry.name for entry in given_up.traceback]
     assert store.is_idle
+
+
+def test_a_loop_that_has_stopped_is_not_waited_for_when_it_is_closed_again(monkeypatch):
+    """As after a Ctrl-C: the loop stops, its thread is about to end, and requests are given up once more."""
+    loop, has_stopped, ends = EventLoop(), threading.Event(), threading.Event()
+    close = asyncio.SelectorEventLoop.close
+
+    def close_late(loop):
+        has_stopped.set()
+        ends.wait(60)
+        close(loop)
+
+    async def work():
+        return "done"
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "close", close_late)
+    assert loop.submit(work()).result(60) == "done"
+
+    monkeypatch.setattr(event_loop, "_END_SECONDS", 0.0)
+    loop.close(lambda: None)
+    assert has_stopped.wait(60)
+    monkeypatch.setattr(event_loop, "_END_SECONDS", 60.0)
+    again = threading.Thread(target=loop.close, args=(lambda: None,))
+    again.start()
+    ends.set()
+    again.join(30)
+    assert not again.is_alive()

@@ -5,10 +5,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from time import monotonic  # bound now: a test may replace the clock that others look at
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 _END_SECONDS = 5.0  # it takes milliseconds, unless the processors are overloaded
+_LOOK_SECONDS = 0.05
 _has_ended = False
 
 
@@ -62,7 +64,7 @@ class EventLoop:
         with contextlib.suppress(RuntimeError):  # it was ended meanwhile
             given_up = threading.Event()
             loop.call_soon_threadsafe(_cancel_all, given_up)
-            given_up.wait(_END_SECONDS)
+            _wait_for(given_up, thread)
             until_told()
             loop.call_soon_threadsafe(loop.stop)
             thread.join(_END_SECONDS)
@@ -72,6 +74,13 @@ def refuse_requests() -> None:
     """Refuse all further requests, of whichever event loop: the interpreter ends."""
     global _has_ended
     _has_ended = True
+
+
+def _wait_for(given_up: threading.Event, thread: threading.Thread) -> None:
+    """Wait until requests are given up, as none are that a loop is asked to which has stopped, or for its thread."""
+    until = monotonic() + _END_SECONDS
+    while thread.is_alive() and monotonic() < until and not given_up.wait(_LOOK_SECONDS):
+        pass
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
