@@ -13,12 +13,13 @@ from jaxcache.lab.running import launch
 from jaxcache.lab.running.job import TrialJob
 from jaxcache.lab.environment import environment
 from jaxcache.lab.trial import Device
-from tests._support.trials import small_trial
+from tests._support.trials import WORKLOADS, small_trial
+workload = {**WORKLOADS["gradient_optimization"], "requests": 2}  # which compiles least
 root = Path(sys.argv[1])
 os.environ.update(json.loads(sys.argv[2]))
 cores = (min(os.sched_getaffinity(0)),)
 def order(kind, name, persistent):
-    trial, directory = small_trial(persistent=persistent), root / name
+    trial, directory = small_trial(workload, persistent=persistent), root / name
     directory.mkdir()
     device = Device(platform="cpu", index=0, cores=cores)
     return TrialJob(kind, trial, device, directory, environment(), {}, trial.id, trial.program_id)

@@ -37,7 +37,7 @@ def run(tmp_path, *words, **environment):
 
 def test_the_gpu_benchmark_needs_nothing_but_jax_and_numpy_and_its_results_are_right(tmp_path):
     assert "No module named 'pydantic'" in run(tmp_path, "-c", "import pydantic").stderr
-    words = ("--platform", "cpu", "--rounds", "2", "--entries", "1", "--kinds", "elementwise", "--limit", "2MiB",
+    words = ("--platform", "cpu", "--rounds", "2", "--entries", "1", "--kinds", "elementwise", "--limit", "1MiB",
              "--starts", "1", "--programs", "4", "--folder", str(tmp_path / "out"))  # fmt: skip
     done = run(tmp_path, "-m", "benchmarks.gpu", *words)
     assert done.returncode == 0, done.stdout + done.stderr
