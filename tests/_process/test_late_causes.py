@@ -15,6 +15,7 @@ from jaxcache._cache.entries import FunctionRecord
 from jaxcache._process import causes, seen_calls
 from jaxcache._process.causes import CompileCauses
 
+from .._support.interpreters import run_python
 from .._support.trees import Own
 
 X = np.ones(3, np.float32)
@@ -207,3 +208,52 @@ def test_threads_that_compile_and_ask_at_once_get_all_causes():
     found = collections.Counter(record.cause for record in watched.compiles)
     assert found.keys() == {"first_call", "new_shape"}
     assert found.total() == 36
+
+
+HANDLED_BESIDE = """
+import faulthandler, itertools, sys, threading
+import jax, numpy as np
+from jaxcache._calls import identity
+from jaxcache._process.causes import begin_causes
+
+faulthandler.dump_traceback_later(100, exit=True)
+number, step = map(int, sys.argv[1:])
+f = jax.jit(lambda x: x.reshape(1, -1))
+described_now = jax.jit(lambda x, value: x.reshape(1, -1), static_argnums=1)  # its value may change
+sizes = map(np.ones, itertools.count(2))
+
+
+def disturbed(calls, causes):
+    others = []
+
+    def look(frame, event, _):
+        nonlocal calls
+        if event in ("call", "c_return") and frame.f_code.co_filename == identity.__file__:
+            calls -= 1  # it is where Python looks for signals
+            if calls == -1:
+                sys.setprofile(None)
+                others.append(threading.Thread(target=causes.find_out))
+                others[0].start()
+                others[0].join(0.02)  # at most: it may be waiting for this thread
+                f(next(sizes))
+
+    f(next(sizes))  # whose cause is to be found out
+    sys.setprofile(look)
+    described_now(next(sizes), object())
+    sys.setprofile(None)
+    for other in others:
+        other.join()
+    return bool(others)
+
+
+causes = begin_causes()
+while disturbed(number, causes):
+    number += 5 * step
+print(number)
+"""
+
+
+def test_a_handler_that_comes_while_a_call_is_described_waits_for_nobody_who_finds_causes(points):
+    first, second = next(points), next(points)
+    done = run_python(HANDLED_BESIDE, first, second - first)
+    assert int(done.stdout or 0) > 50, done.stderr

@@ -70,6 +70,8 @@ class CompileCauses:
 
     def find_out(self) -> None:
         """Find the causes that nobody has asked for yet."""
+        if self._seen.is_describing_here():
+            return
         with self._seen.lock:
             for _ in range(len(self._later)):
                 with contextlib.suppress(Exception):  # of the caller's values; and a signal handler may have been here
@@ -104,6 +106,8 @@ class CompileCauses:
         if call is None:
             reason = "compiled ahead of a call, as by lower().compile(), or not by jax.jit"
             return LateCause(Cause(name, "", "", "other", reason, ""))
+        if self._seen.is_describing_here():
+            return LateCause(Cause(name, "", "", "other", _UNKNOWN, ""))
         known_as: Any = call.function
         if call.is_operation:
             if len(self._operations) >= _MOST_OPERATIONS:

@@ -74,6 +74,10 @@ class SeenCalls:
         self._sources = SourceRegistry()
         self._identifier = Identifier()
 
+    def is_describing_here(self) -> bool:
+        """Return whether a signal handler has interrupted this thread where whoever has the lock may wait for it."""
+        return self._identifier.is_held_here()
+
     def begin(self, call: CallUnderWay, known_as: Any, name: Callable[[Any], str]) -> SeenCall:
         """Return a call that is under way.
 
