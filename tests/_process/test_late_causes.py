@@ -248,7 +248,7 @@ def disturbed(calls, causes):
 
 causes = begin_causes()
 while disturbed(number, causes):
-    number += 5 * step
+    number += 7 * step
 print(number)
 """
 
