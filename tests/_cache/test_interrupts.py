@@ -444,7 +444,7 @@ print(number)
 
 
 @pytest.mark.parametrize(
-    ("work", "stride"), [("f(next(sizes))", 13), ("f.trace(next(sizes))", 5), ("cache.clear()", 1), ("cache.stats()", 1)]
+    ("work", "stride"), [("f(next(sizes))", 9), ("f.trace(next(sizes))", 5), ("cache.clear()", 1), ("cache.stats()", 1)]
 )
 def test_a_handler_that_comes_after_any_call_waits_for_no_compile_that_waits_for_its_own_thread(points, work, stride):
     first, second = next(points), next(points)
