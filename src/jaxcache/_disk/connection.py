@@ -6,7 +6,9 @@ inherits one takes locks for its own that only its parent has, whatever connecti
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 _inherited: list[sqlite3.Connection] = []  # kept: their end would close them, and give their files' inodes free
@@ -51,6 +53,15 @@ class Connection(sqlite3.Connection):
             super().close()
         else:
             _inherited.append(self)
+
+
+def inode_of(path: Path) -> int:
+    """Return the inode of a file; 0 where there is none, or a folder or a device stands in its place."""
+    try:
+        stat_result = os.stat(path)
+    except FileNotFoundError:
+        return 0
+    return stat_result.st_ino if stat.S_ISREG(stat_result.st_mode) else 0
 
 
 def mark_inherited(inode: int, connection: sqlite3.Connection | None = None) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-import stat
 import sys
 import threading
 import time
@@ -15,7 +14,8 @@ from time import monotonic  # bound now: a test may replace the clock that other
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .byte_locks import LocksUnsupported, range_locks
-from .connection import Connection, IndexUnavailable, is_inherited, mark_inherited
+from .connection import Connection, IndexUnavailable, inode_of, is_inherited, mark_inherited
+from .damage import is_damaged, shows_damage
 from .integrity import fault_of, salvage
 from .schema import SCHEMA, VERSION
 
@@ -23,11 +23,6 @@ _BUSY_SECONDS = 2.0
 _MUTEX_SECONDS = 10.0
 _TURN_SECONDS = 15.0  # longer than the thread that has the turn waits for another process
 _REST_SECONDS = 30.0  # a locked index is left alone for so long, so that not every request waits
-_BLAMELESS = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
-     sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}
-)  # fmt: skip
-_GUILTY = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Salvaged = tuple[dict[str, Any], list[tuple[str, str, float]]]
 Fill = Callable[[sqlite3.Connection, Salvaged], None]
@@ -150,7 +145,7 @@ class Database:
             mark_inherited(self._inode, self._connection)
         if self._owner:  # forked in the middle of a request, which may be opening another
             with contextlib.suppress(OSError):
-                mark_inherited(self._inode_there())
+                mark_inherited(inode_of(self.path))
         self._connection, self._in_transaction = None, False
         self._postponed = deque()
         if self._owner == threading.get_ident():
@@ -222,7 +217,7 @@ class Database:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         except (TypeError, ValueError, LookupError, ArithmeticError) as error:  # a value that is not what we wrote
-            if self._is_damaged():
+            if is_damaged(self.path):
                 raise self._condemn(error) from error
             raise
 
@@ -267,7 +262,7 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         self._refuse_while_resting()
         try:
-            inode = self._inode_there()
+            inode = inode_of(self.path)
         except OSError as error:
             raise self._rest(str(error)) from error
         if self._connection is not None and self._inode in (inode, -1):
@@ -281,14 +276,6 @@ class Database:
         with contextlib.suppress(IndexDamaged):
             return self._open()
         return self._make()
-
-    def _inode_there(self) -> int:
-        """Return the inode of the index; 0 where there is none, or a folder or a device stands in its place."""
-        try:
-            stat_result = os.stat(self.path)
-        except FileNotFoundError:
-            return 0
-        return stat_result.st_ino if stat.S_ISREG(stat_result.st_mode) else 0
 
     def _make(self) -> sqlite3.Connection:
         """Make the index anew, unless another process just did."""
@@ -331,7 +318,7 @@ class Database:
 
     def _salvage(self) -> Salvaged:
         with contextlib.suppress(sqlite3.Error, OSError):
-            inode = self._inode_there()
+            inode = inode_of(self.path)
             if inode and not is_inherited(inode):
                 uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.is_read_only else 'rw'}"
                 with contextlib.closing(sqlite3.connect(uri, uri=True, factory=Connection)) as db:
@@ -345,7 +332,7 @@ class Database:
             IndexDamaged: If the file is not to be used.
         """
         self._disconnect()
-        inode = self._inode_there()
+        inode = inode_of(self.path)
         if not inode or inode in self._damaged or is_inherited(inode):
             raise IndexDamaged("it is to be made anew")
         db = sqlite3.connect(
@@ -370,7 +357,7 @@ class Database:
             raise IndexDamaged(str(error)) from error
         except sqlite3.Error as error:
             db.close()
-            if self._is_to_blame(error) or self._is_damaged(error):
+            if shows_damage(error, self.path):
                 raise IndexDamaged(str(error)) from error
             raise
         self._inode = self._checked = inode
@@ -381,7 +368,7 @@ class Database:
 
     def _failed(self, error: sqlite3.Error | OSError) -> IndexUnavailable:
         """Turn an error into what callers expect; the next request makes a damaged index anew."""
-        if isinstance(error, sqlite3.Error) and (self._is_to_blame(error) or self._is_damaged(error)):
+        if isinstance(error, sqlite3.Error) and shows_damage(error, self.path):
             return self._condemn(error)
         return self._rest(str(error))
 
@@ -390,34 +377,6 @@ class Database:
             self._damaged.add(os.stat(self.path).st_ino)
         self._disconnect()
         return IndexUnavailable(f"it was damaged ({error}) and is made anew from the entries")
-
-    def _is_to_blame(self, error: sqlite3.Error) -> bool:
-        """Return whether an error comes from the file's bytes, and not from the reader."""
-        code = getattr(error, "sqlite_errorcode", None) or 0
-        if code & 0xFF == sqlite3.SQLITE_READONLY:  # a header that says so: nothing keeps us from writing
-            return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
-        if code & 0xFF == sqlite3.SQLITE_IOERR:
-            return code == sqlite3.SQLITE_IOERR_SHORT_READ
-        return code & 0xFF in _GUILTY or "decode to UTF-8" in str(error)  # of texts, by Python
-
-    def _is_damaged(self, error: sqlite3.Error | None = None) -> bool:
-        """Return whether the index is damaged, after an error that may be a mistake in a query as well."""
-        if error is not None and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _BLAMELESS:
-            return False
-        try:
-            if is_inherited(self._inode_there()):
-                return False
-            uri = f"{self.path.absolute().as_uri()}?mode=rw"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, factory=Connection)) as db:
-                return fault_of(db) is not None
-        except OSError:
-            return False
-        except ValueError:  # a damaged text within the message of an error
-            return True
-        except sqlite3.Error as second_error:
-            return (getattr(second_error, "sqlite_errorcode", None) or 0) & 0xFF not in _BLAMELESS | {
-                sqlite3.SQLITE_IOERR
-            }
 
     def _rest(self, fault: str) -> IndexUnavailable:
         self._rests_until, self._fault = monotonic() + _REST_SECONDS, fault

@@ -17,7 +17,7 @@ from .._primitives.checks import check_not_empty, check_optional_whole_number, c
 from .._primitives.sizes import format_size, parse_size
 from . import trust as _trust
 from .compile_lease import CompileLeases, LeaseOutcome
-from .entry_format import Authentication, EntryFault, EntryMeta, decode, encode, origin_of
+from .entry_format import Authentication, EntryFault, EntryMeta, encode, origin_of
 from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index
@@ -27,14 +27,15 @@ from .key_ring import read_keys
 from .layers import Layers
 from .limits import Limits
 from .location import index_path, is_network
-from .pending import HandOver, Hit, Pending, Request
+from .pending import HandOver, Pending
 from .priority import check_stored_policy
 from .remote_tier import RemoteTier
+from .request_log import RequestLog
 from .sampling import EvenSample
 from .snapshot import snapshot
 from .stats import DiskCounts, DiskStats, counts_from
 from .thread_request import ThreadRequest
-from .tier import FoundEntry, Tier
+from .tier import FoundEntry, Tier, read_entry
 from .tier_answers import uncounted
 from .verify import Verification, verify_entries
 from .would_hit import WouldHit, find_tier
@@ -145,13 +146,16 @@ class DiskCache:
         self.writer = EntryWriter(
             self.files, self.index, self._pending, self._faults, lambda: self.fingerprint, is_shared=is_shared
         )
+        self.requests = RequestLog(
+            self._pending, self.index, self._faults, lambda key, is_hit: self.hooks.key_parts(key, is_hit)
+        )
         self._shared_keys = keys and keys.others
         self._layers = Layers(layers, key_file, self._faults, key_ring=self._shared_keys, copies=copy_layer_hits)
         self._remote = None
         if remote is not None:
             self._remote = RemoteTier(
                 remote, self.shared_authentication, self.files, self._faults,
-                lambda name: self._count(**{name: 1}), publish=publish, key_file=key_file,
+                lambda name: self.requests.count(**{name: 1}), publish=publish, key_file=key_file,
             )  # fmt: skip
         self._closed = False
         self.hooks = JaxHooks()
@@ -228,17 +232,20 @@ class DiskCache:
         if isinstance(value_or_reason, bytes):
             self._leases.release()
             return value_or_reason
-        return self._miss(key, entry_id, value_or_reason)
+        self.requests.miss(entry_id, key, value_or_reason)
+        return None
 
     def _wait_for_others(self, entry_id: EntryId, key: str, reason: str) -> bytes | str:
         """Return the value that another thread or process has put meanwhile, or why this thread is to compile."""
         outcome = self._leases.acquire(
-            entry_id, lambda: self.files.exists(entry_id) or self._is_unstored(entry_id), lambda: self._count(waited=1)
+            entry_id,
+            lambda: self.files.exists(entry_id) or self._is_unstored(entry_id),
+            lambda: self.requests.count(waited=1),
         )
         if outcome is LeaseOutcome.ARRIVED:
             return self._read(entry_id, key)
         if outcome is LeaseOutcome.TIMED_OUT:
-            self._count(wait_timeouts=1)
+            self.requests.count(wait_timeouts=1)
         if outcome is LeaseOutcome.ALONE:
             self._faults.warn("fault", f"{self._leases.fault}: equal programs are compiled by each process")
         return reason
@@ -252,8 +259,7 @@ class DiskCache:
         """Return the value, or the reason why there is none."""
         started = time.perf_counter()
         try:
-            content = self.files.read(entry_id)
-            meta, value = decode(content, key, entry_id.fingerprint, self._trust.authentication)
+            found = read_entry(self.files, entry_id, key, self._trust.authentication)
         except FileNotFoundError:
             return ""
         except EntryFault as fault:
@@ -262,7 +268,7 @@ class DiskCache:
         except OSError as error:
             self._faults.record(f"the entry {entry_id.name} cannot be read ({error})")
             return "unreadable"
-        return self._serve(FoundEntry(meta, value, content), started, Hit(entry_id, meta, len(content)), {})
+        return self._serve(entry_id, found, started)
 
     def _read_below(self, tier: Tier | None, entry_id: EntryId, key: str, above: bytes | str) -> bytes | str:
         """Return what the tiers above have returned or, if that is no value, the one of a tier below them."""
@@ -274,25 +280,15 @@ class DiskCache:
             return above
         if tier.copies:
             self.writer.store(entry_id, found.meta, found.content, self._limits)
-        return self._serve(found, started, None, {tier.counter: 1})
+        return self._serve(entry_id, found, started, tier.counter)
 
-    def _serve(self, found: FoundEntry, started: float, hit: Hit | None, counts: Mapping[str, float]) -> bytes | str:
+    def _serve(self, entry_id: EntryId, found: FoundEntry, started: float, counter: str | None = None) -> bytes | str:
         if self._verified.takes_next():  # it is compiled again, to compare
             self._request.to_compare = found.value
-            self._count(verified=1)
+            self.requests.count(verified=1)
             return "check"
-        saved = found.meta.compile_seconds - (time.perf_counter() - started)
-        counts = {"hits": 1, "seconds_saved": saved, "bytes_read": len(found.content), **counts}
-        self._pending.add(hit, self._request_for_doctor(found.meta.key, "hit"), counts)
+        self.requests.hit(entry_id, found, time.perf_counter() - started, counter)
         return found.value
-
-    def _miss(self, key: str, entry_id: EntryId, reason: str) -> None:
-        if not reason:
-            reason = "index_unavailable"
-            with self._faults.index_guarded():
-                reason = self.index.why_absent(entry_id)
-        counts = {"misses": 1, f"miss:{reason}": 1}
-        self._pending.add(None, self._request_for_doctor(key, reason), counts)
 
     def contains(self, key: str) -> bool:
         """Return whether there is a whole entry of ``key``; this counts as no request, and does not wait.
@@ -323,8 +319,7 @@ class DiskCache:
     def _peek(self, entry_id: EntryId, key: str) -> FoundEntry | None:
         """Return the directory's own entry of a key if it is whole; what is not, ``get`` will find out, and warn."""
         try:
-            content = self.files.read(entry_id)
-            return FoundEntry(*decode(content, key, entry_id.fingerprint, self._trust.authentication), content)
+            return read_entry(self.files, entry_id, key, self._trust.authentication)
         except (OSError, EntryFault):
             return None
 
@@ -370,7 +365,7 @@ class DiskCache:
             if self._request.served and self.hooks.puts_only_what_is_lost:
                 self.writer.set_aside(entry_id, EntryFault("not_loadable", "JAX could not load it"))
         if compile_seconds < self.min_compile_seconds or len(value) < self.min_entry_bytes:
-            self._count(below_threshold=1)
+            self.requests.count(below_threshold=1)
             with self._faults.index_guarded():
                 self.index.record_unstored(entry_id)
             return
@@ -386,7 +381,7 @@ class DiskCache:
         stored, self._request.to_compare = self._request.to_compare, None
         if stored is None or self.hooks.same(stored, value):
             return
-        self._count(mismatched=1)
+        self.requests.count(mismatched=1)
         self._faults.warn(f"mismatch {key}", f"the entry of {key} differs from what was compiled now, and is replaced")
 
     def _is_unstored(self, entry_id: EntryId) -> bool:
@@ -437,15 +432,6 @@ class DiskCache:
         if self._closed:
             self.index.database.close()
         return stats
-
-    def _count(self, **counts: float) -> None:
-        self._pending.add(counts=counts)
-
-    def _request_for_doctor(self, key: str, outcome: str) -> Request | None:
-        """Return what ``doctor`` is to know of a request; a fault in that costs no hit."""
-        with self._faults.guarded("written"):
-            return Request(key, outcome, self.hooks.key_parts(key, outcome == "hit"))
-        return None
 
     def _write_pending(self, hand_over: HandOver) -> None:
         settings = {

@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .entry_format import EntryFault, decode
+from .entry_format import EntryFault
 from .faults import Faults
 from .files import EntryFiles, EntryId
 from .key_ring import KeyRing
-from .tier import FoundEntry
+from .tier import FoundEntry, read_entry
 from .tier_answers import HIT, MISS, Count
 from .trust import Trust, establish
 
@@ -55,8 +55,7 @@ class Layers:
         """Return the entry of a key from the first layer that has a whole one."""
         for files, trust in self._layers:
             try:
-                content = files.read(entry_id)
-                meta, value = decode(content, key, entry_id.fingerprint, trust.authentication)
+                found = read_entry(files, entry_id, key, trust.authentication)
             except FileNotFoundError:
                 count(f"layer {files.root}", MISS)
                 continue
@@ -64,7 +63,7 @@ class Layers:
                 self._faults.record_of(f"layer {files.root}", f"has an entry that cannot be used ({fault})")
                 continue
             count(f"layer {files.root}", HIT)
-            return FoundEntry(meta, value, content)
+            return found
         return None
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from .entry_format import EntryMeta
-from .files import EntryId
+from .entry_format import Authentication, EntryMeta, decode
+from .files import EntryFiles, EntryId
 from .tier_answers import Count
 
 
@@ -21,6 +21,18 @@ class FoundEntry:
     meta: EntryMeta
     value: bytes
     content: bytes
+
+
+def read_entry(files: EntryFiles, entry_id: EntryId, key: str, authentication: Authentication) -> FoundEntry:
+    """Read the entry of a key from a directory, and verify every byte of it.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        EntryFault: If it is not what it should be.
+        OSError: If it cannot be read.
+    """
+    content = files.read(entry_id)
+    return FoundEntry(*decode(content, key, entry_id.fingerprint, authentication), content)
 
 
 class Tier(Protocol):

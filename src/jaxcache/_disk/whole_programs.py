@@ -9,8 +9,7 @@ import time
 from .disk_cache import DiskCache
 from .entry_format import EntryFault, EntryMeta, decode, encode
 from .files import entry_id_of
-from .pending import Hit
-from .tier import FoundEntry
+from .tier import FoundEntry, read_entry
 
 
 def get_program(cache: DiskCache, key: str) -> bytes | None:
@@ -21,15 +20,14 @@ def get_program(cache: DiskCache, key: str) -> bytes | None:
         entry_id = entry_id_of(cache.fingerprint.id, key)
         started = time.perf_counter()
         try:
-            content = cache.files.read(entry_id)
-            meta, value = decode(content, key, entry_id.fingerprint, cache._trust.authentication)
+            found = read_entry(cache.files, entry_id, key, cache._trust.authentication)
         except FileNotFoundError:
             return None
         except EntryFault as fault:
             cache.writer.set_aside(entry_id, fault)
             return None
-        count_hit(cache, FoundEntry(meta, value, content), time.perf_counter() - started)
-        return value
+        count_hit(cache, found, time.perf_counter() - started)
+        return found.value
     return None
 
 
@@ -47,9 +45,7 @@ def count_hit(cache: DiskCache, found: FoundEntry, seconds: float) -> None:
         seconds: That the program waited for it.
     """
     with cache._faults.guarded("read"):
-        meta, size_bytes = found.meta, len(found.content)
-        counts = {"hits": 1, "seconds_saved": meta.compile_seconds - seconds, "bytes_read": size_bytes}
-        cache._pending.add(Hit(entry_id_of(meta.fingerprint, meta.key), meta, size_bytes), None, counts)
+        cache.requests.hit(entry_id_of(found.meta.fingerprint, found.meta.key), found, seconds, by_jax=False)
 
 
 def put_program(cache: DiskCache, key: str, value: bytes, seconds: float) -> None:
@@ -84,7 +80,7 @@ def has_note(cache: DiskCache, key: str) -> bool:
 
 def count_verified(cache: DiskCache, *, same: bool) -> None:
     """Count a hit whose program was traced again, and whether it was the same."""
-    cache._count(verified=1, mismatched=int(not same))
+    cache.requests.count(verified=1, mismatched=int(not same))
 
 
 def drop_programs(cache: DiskCache, prefix: str) -> int:
