@@ -19,7 +19,6 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from ... import Trace
 from ..counted import counted
@@ -78,6 +77,8 @@ def _pair(first: str, second: str, seconds: Mapping[str, NDArray[np.float64]], r
 
 def _interval(values: NDArray[np.float64], recordings: int) -> tuple[Interval, float]:
     """Return the interval of the first value, by the spread of the others, and the p-value of its being zero."""
+    from scipy.special import stdtr, stdtrit  # a tenth of what a report imports, and most have no blocks
+
     mean, spread = float(values[0]), float(values[1:].std(ddof=1))
     reach = float(stdtrit(BLOCKS - 1, 1 - LEVEL / 2)) * spread
     p_value = 2 * float(stdtr(BLOCKS - 1, -abs(mean) / spread)) if spread else float(mean == 0)

@@ -12,7 +12,19 @@ from ...analysis.policy_map import ProgramMap
 from ...analysis.sweep import Group
 from ..map_tables import map_title, seeds_text
 from ..rows import unequal_seeds
-from .panel import MIB, MOST_PANELS, Figure, Panel, by_program, chart_of, line_of, lines_of, spec_of, styles_of
+from .panel import (
+    MIB,
+    MOST_PANELS,
+    Figure,
+    Panel,
+    by_program,
+    chart_of,
+    line_of,
+    lines_of,
+    spec_of,
+    styles_of,
+    tooltips,
+)
 
 MAP_HEIGHT = 380
 _MOST_NAMED = 7
@@ -78,11 +90,13 @@ def map_layers(findings: Findings, program_map: ProgramMap, named: Sequence[str]
     bounds = chart_of(
         [{"limit": limit / MIB, "seconds": round(program_map.bound_seconds(limit), 3)} for limit in limits]
     )
-    tooltip = ["policy:N", "limit:Q", "seconds:Q"]
+    tooltip = tooltips("policy:N", "limit:Q", "seconds:Q")
     layers: list[Any] = [bounds.mark_area(opacity=0.14).encode(x=x, y=y)]
     if rest:
         layers.append(
-            chart_of(rest).mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y=y, detail="policy:N", tooltip=tooltip)
+            chart_of(rest)
+            .mark_line(strokeWidth=1, opacity=0.45)
+            .encode(x=x, y=y, detail=alt.Detail("policy:N"), tooltip=tooltip)
         )
     layers += [
         bounds.mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y=y),
@@ -111,9 +125,9 @@ def _ends(program_map: ProgramMap) -> list[Any]:
         ("no limit (jax.jit)", program_map.unlimited_seconds, [2, 3], room),
     ):
         line = chart_of([{"seconds": round(seconds, 3), "name": f"{name}: {seconds:.1f} s"}])
-        layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y="seconds:Q"))
+        layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y=alt.Y("seconds:Q")))
         text = line.mark_text(align="left", baseline="top" if below else "bottom", dx=4, dy=3 if below else -3)
-        layers.append(text.encode(y="seconds:Q", text="name:N", x=alt.value(0)))
+        layers.append(text.encode(y=alt.Y("seconds:Q"), text=alt.Text("name:N"), x=alt.XValue(0)))
     return layers
 
 
@@ -124,7 +138,11 @@ def _bound_name(program_map: ProgramMap, x: Any) -> list[Any]:
     if seconds - program_map.unlimited_seconds < 2 * _NAME_HEIGHT * program_map.uncached_seconds:
         return []
     note = chart_of([{"limit": middle / MIB, "seconds": round(seconds, 3), "name": "bound: no policy below"}])
-    return [note.mark_text(align="right", baseline="top", dx=-6, dy=6).encode(x=x, y="seconds:Q", text="name:N")]
+    return [
+        note.mark_text(align="right", baseline="top", dx=-6, dy=6).encode(
+            x=x, y=alt.Y("seconds:Q"), text=alt.Text("name:N")
+        )
+    ]
 
 
 def _marks(program_map: ProgramMap, x: Any, y: Any, styles: Any) -> list[Any]:
@@ -144,7 +162,7 @@ def _marks(program_map: ProgramMap, x: Any, y: Any, styles: Any) -> list[Any]:
         return []
     marks = chart_of(rows).mark_point(filled=True, size=95, opacity=1)
     return [marks.encode(x=x, y=y, color=styles["color"], shape=styles["shape"],
-                         tooltip=["setting:N", "seconds:Q", "trials:Q"])]  # fmt: skip
+                         tooltip=tooltips("setting:N", "seconds:Q", "trials:Q"))]  # fmt: skip
 
 
 def _taken(findings: Findings, program_map: ProgramMap, x: Any) -> list[Any]:
@@ -159,7 +177,7 @@ def _taken(findings: Findings, program_map: ProgramMap, x: Any) -> list[Any]:
     name = rule.mark_text(align="right" if right else "left", baseline="top", dx=-5 if right else 5, fontWeight="bold")
     return [
         rule.mark_rule(strokeWidth=1.5, strokeDash=[4, 3]).encode(x=x),
-        name.encode(x=x, y=alt.value(34), text="name:N"),
+        name.encode(x=x, y=alt.YValue(34), text=alt.Text("name:N")),
     ]
 
 
@@ -239,13 +257,15 @@ def measured_layers(groups: Sequence[Group], all_groups: Sequence[Group]) -> Any
         scale=alt.Scale(type="log", domain=[limits[0] * 0.8, limits[-1] * 1.25], nice=False),
     )  # fmt: skip
     y = alt.Y("seconds:Q", title="reference compile seconds", scale=alt.Scale(zero=True))
-    tooltip = ["setting:N", "seconds:Q", "least:Q", "most:Q", "seeds:Q"]
+    tooltip = tooltips("setting:N", "seconds:Q", "least:Q", "most:Q", "seeds:Q")
     styles = styles_of("policy", lines, "eviction", stroke=0)
     dashed = {name: styles[name] for name in ("color", "strokeDash")}
     marked = {name: styles[name] for name in ("color", "shape")}
     chart = chart_of(rows)
     layers = [
-        chart.mark_rule(opacity=0.45, strokeWidth=1.5).encode(x=x, y="least:Q", y2="most:Q", color=styles["color"]),
+        chart.mark_rule(opacity=0.45, strokeWidth=1.5).encode(
+            x=x, y=alt.Y("least:Q"), y2=alt.Y2("most:Q"), color=styles["color"]
+        ),
         chart.mark_line(strokeWidth=2).encode(x=x, y=y, **dashed),
         chart.mark_point(filled=True, size=75, opacity=1).encode(x=x, y=y, tooltip=tooltip, **marked),
         *_frame(groups, x),
@@ -269,16 +289,16 @@ def _frame(groups: Sequence[Group], x: Any) -> list[Any]:
         if seconds is None:
             continue
         line = chart_of([{"seconds": seconds, "name": f"{name}: {seconds:.1f} s"}])
-        layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y="seconds:Q"))
+        layers.append(line.mark_rule(strokeDash=dash, strokeWidth=1.2).encode(y=alt.Y("seconds:Q")))
         text = line.mark_text(align="right", baseline="top" if below else "bottom", dx=-4, dy=3 if below else -3)
-        layers.append(text.encode(y="seconds:Q", text="name:N", x=alt.value("width")))
+        layers.append(text.encode(y=alt.Y("seconds:Q"), text=alt.Text("name:N"), x=alt.XValue("width")))
     by_seeds = sorted(groups, key=lambda group: len(group.seeds))  # of each limit, that of the most seeds stays
     bounds = {g.setting.memory_limit: g.bound_seconds for g in by_seeds if g.bound_seconds is not None}
     if bounds:
         rows = [{"limit": (limit or 0) / MIB, "seconds": seconds} for limit, seconds in sorted(bounds.items())]
-        layers.append(chart_of(rows).mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y="seconds:Q"))
+        layers.append(chart_of(rows).mark_line(strokeDash=[1, 2], strokeWidth=2).encode(x=x, y=alt.Y("seconds:Q")))
         # The curve falls, and nothing is below it: there its name is clear of what policies draw.
         note = chart_of([{**rows[len(rows) // 2], "name": "bound"}])
         note = note.mark_text(align="right", baseline="top", dx=-4, dy=4)
-        layers.append(note.encode(x=x, y="seconds:Q", text="name:N"))
+        layers.append(note.encode(x=x, y=alt.Y("seconds:Q"), text=alt.Text("name:N")))
     return layers

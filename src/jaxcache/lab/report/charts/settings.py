@@ -23,6 +23,7 @@ from .panel import (
     programs_of,
     spec_of,
     title_of,
+    tooltips,
 )
 
 _MOST_PROGRAMS = 40
@@ -57,7 +58,7 @@ def time_spent(groups: Sequence[Group], chosen: Setting | None) -> Figure:
             y=alt.Y("setting:N", title=None, sort=alt.EncodingSortField("rank"), axis=alt.Axis(labelLimit=220)),
             color=alt.Color("part:N", title=None, sort=list(_PARTS), scale=alt.Scale(domain=list(_PARTS), range="ramp"),
                             legend=alt.Legend(orient="bottom")),
-            order="order:Q", tooltip=["setting:N", "part:N", "seconds:Q"],
+            order=alt.Order("order:Q"), tooltip=tooltips("setting:N", "part:N", "seconds:Q"),
         )  # fmt: skip
         return spec_of(chart, max(HEIGHT, BAR_HEIGHT * len(members)))
 
@@ -105,8 +106,8 @@ def heat_map(groups: Sequence[Group]) -> Figure:
     )
     cells = base.mark_rect(stroke="#808080", strokeWidth=0.5)
     chart = alt.layer(
-        cells.encode(color=colour, tooltip=["program:N", "policy:N", "ratio:Q", "verdict:N", "repeats:Q"]),
-        base.mark_text(fontSize=13).encode(text="text:N"),
+        cells.encode(color=colour, tooltip=tooltips("program:N", "policy:N", "ratio:Q", "verdict:N", "repeats:Q")),
+        base.mark_text(fontSize=13).encode(text=alt.Text("text:N")),
     )
     spec = spec_of(chart, ROW_HEIGHT * len({row["program"] for row in rows}))
     title, pair = min(compared, key=lambda each: each[1].ratio.mean)

@@ -24,6 +24,7 @@ from .panel import (
     chart_of,
     spec_of,
     styles_of,
+    tooltips,
 )
 
 
@@ -49,8 +50,8 @@ def causes(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         )
         shade = alt.Color("misses:Q", scale=alt.Scale(type="sqrt", range="heatmap"), legend=None)
         cells = base.mark_rect(stroke="#808080", strokeWidth=0.5)
-        text = base.mark_text(fontSize=13).encode(text="text:N")
-        chart = alt.layer(cells.encode(color=shade, tooltip=["function:N", "cause:N", "misses:Q"]), text)
+        text = base.mark_text(fontSize=13).encode(text=alt.Text("text:N"))
+        chart = alt.layer(cells.encode(color=shade, tooltip=tooltips("function:N", "cause:N", "misses:Q")), text)
         return spec_of(chart, ROW_HEIGHT * len({row["function"] for row in rows}))
 
     def describe(members: list[Group]) -> str:
@@ -121,8 +122,8 @@ def memory(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         rule = chart_of([{"MiB": limit / MIB, "name": f"limit: {members[0].setting.limit}"}])
         text = rule.mark_text(align="right", baseline="bottom", dx=-4, dy=-3)
         return alt.layer(
-            chart, rule.mark_rule(strokeDash=[6, 4]).encode(y="MiB:Q"),
-            text.encode(y="MiB:Q", text="name:N", x=alt.value("width")),
+            chart, rule.mark_rule(strokeDash=[6, 4]).encode(y=alt.Y("MiB:Q")),
+            text.encode(y=alt.Y("MiB:Q"), text=alt.Text("name:N"), x=alt.XValue("width")),
         )  # fmt: skip
 
     def describe(members: list[Group]) -> str:
@@ -181,12 +182,12 @@ def latency(groups: Sequence[Group], chosen: Setting | None) -> Figure:
         dash = alt.StrokeDash("source:N", title=None, sort=list(SOURCES.values()), legend=legend,
                               scale=alt.Scale(domain=list(SOURCES.values()), range=DASHES[:3]))  # fmt: skip
         base = chart_of(rows).encode(y=y, yOffset=offset, color=colour)
-        tooltip = ["policy:N", "source:N", "requests:Q", "p50:Q", "p90:Q", "p99:Q"]
+        tooltip = tooltips("policy:N", "source:N", "requests:Q", "p50:Q", "p90:Q", "p99:Q")
         chart = alt.layer(
-            base.mark_rule(strokeWidth=2).encode(x=x, x2="p99:Q", strokeDash=dash),
+            base.mark_rule(strokeWidth=2).encode(x=x, x2=alt.X2("p99:Q"), strokeDash=dash),
             base.mark_point(filled=True, shape="circle", size=60, opacity=1).encode(x=x, tooltip=tooltip),
-            base.mark_tick(thickness=2, size=9).encode(x="p90:Q", tooltip=tooltip),
-            base.mark_point(filled=True, shape="diamond", size=60, opacity=1).encode(x="p99:Q", tooltip=tooltip),
+            base.mark_tick(thickness=2, size=9).encode(x=alt.X("p90:Q"), tooltip=tooltip),
+            base.mark_point(filled=True, shape="diamond", size=60, opacity=1).encode(x=alt.X("p99:Q"), tooltip=tooltip),
         )
         return spec_of(chart, max(HEIGHT, ROW_HEIGHT * len(members)))
 
@@ -221,16 +222,18 @@ def lengths(groups: Sequence[Group]) -> Figure:
         x = alt.X("length:Q", title="length of a request", axis=alt.Axis(grid=False),
                   scale=alt.Scale(zero=False, padding=8))  # fmt: skip
         bars = chart_of(rows).mark_rule(strokeWidth=3).encode(
-            x=x, y=alt.Y("requests:Q", title="requests", scale=alt.Scale(zero=True)), y2=alt.datum(0),
-            tooltip=["length:Q", "requests:Q"],
+            x=x, y=alt.Y("requests:Q", title="requests", scale=alt.Scale(zero=True)), y2=alt.Y2Datum(0),
+            tooltip=tooltips("length:Q", "requests:Q"),
         )  # fmt: skip
         layers = [bars]
         bucketed = next((c for g in members for c in [_first_course(g)] if c is not None and c.buckets), None)
         if bucketed is not None:
             edges = chart_of([{"length": length, "bucket": f"{length}"} for length in bucketed.buckets])
-            layers.append(edges.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(x="length:Q"))
+            layers.append(edges.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(x=alt.X("length:Q")))
             layers.append(
-                edges.mark_text(baseline="bottom", dy=-4).encode(x="length:Q", text="bucket:N", y=alt.value(0))
+                edges.mark_text(baseline="bottom", dy=-4).encode(
+                    x=alt.X("length:Q"), text=alt.Text("bucket:N"), y=alt.YValue(0)
+                )
             )
         return alt.layer(*layers)
 
