@@ -190,6 +190,6 @@ def __dir__() -> list[str]:
 
 
 if any(name.startswith("JAXCACHE_") for name in os.environ):
-    from ._process.environment import use_environment
+    from ._process.at_import import use_environment
 
     use_environment()

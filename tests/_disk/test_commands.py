@@ -344,7 +344,21 @@ def test_what_run_was_told_reaches_the_processes_that_it_starts(tmp_path):
 
 
 def test_commands_take_the_directory_of_the_variable_and_turn_nothing_on(tmp_path, shared):
-    done = subprocess.run([sys.executable, "-m", "jaxcache", "stats"], capture_output=True, text=True, timeout=60,
-                          check=True, env={**os.environ, "JAXCACHE_DIR": str(shared)})  # fmt: skip
+    words = [sys.executable, "-X", "importtime", "-m", "jaxcache", "stats"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True,
+                          env={**os.environ, "JAXCACHE_DIR": str(shared)})  # fmt: skip
     assert "entries         4, " in done.stdout
     assert "eviction gdsf" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "jaxcache._disk.disk_cache" in imported
+    assert "jax" not in imported
+
+
+def test_commands_that_look_after_a_directory_do_not_wait_for_jax(tmp_path, shared):
+    store = (tmp_path / "store").as_uri()
+    words = (["list"], ["verify"], ["push", store], ["pull", store], ["prune", "--older-than", "1d"], ["clear"])
+    program = "import sys; from jaxcache._cli.commands import main\n"
+    program += f"print([main([*words, '--dir', sys.argv[1]]) for words in {words}], 'jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, shared], capture_output=True, text=True, timeout=60,
+                          check=True, cwd=tmp_path)  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0, 0] False", done.stdout + done.stderr

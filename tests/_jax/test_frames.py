@@ -11,7 +11,8 @@ from jax._src import source_info_util, traceback_util
 
 import jaxcache
 from jaxcache import JitCache, bucketed, iterative_solver, monte_carlo, optimization_loop, value_and_grad_step
-from jaxcache._jax.frames import OWN_FILES
+from jaxcache._jax.own_files import OWN_FILES
+from tests._support.interpreters import run_python
 
 PACKAGE = Path(jaxcache.__file__).parent
 X = np.ones(3, np.float32)
@@ -53,3 +54,31 @@ def test_a_program_names_the_users_lines_and_none_of_ours():
     text = JitCache().jit(lambda x: x * 2).lower(X).as_text(debug_info=True)
     assert Path(__file__).name in text
     assert str(PACKAGE) not in text
+
+
+EVERY_NAME = """
+import os, sys
+import jax, jaxcache
+from jax._src import traceback_util
+from jaxcache._jax.own_files import OWN_FILES
+
+assert not set(OWN_FILES) & set(traceback_util._exclude_paths)
+for name in jaxcache.__all__:
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0, name
+        continue
+    getattr(jaxcache, name)
+    uses_jax = any(getattr(module, "jax", None) is jax for own, module in sys.modules.items() if "jaxcache." in own)
+    if uses_jax:
+        assert set(OWN_FILES) <= set(traceback_util._exclude_paths), name
+        print(name)
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+def test_no_public_name_brings_code_that_uses_jax_without_hiding_our_frames_from_it():
+    names = run_python(EVERY_NAME, check=True).stdout.split()
+    assert {"JitCache", "use_directory", "watch", "benchmark", "bucketed"} <= set(names)
+    assert not {"parse_size", "replay", "POLICIES"} & set(names)

@@ -51,7 +51,8 @@ LAB_TAKES = {  # beside public names
     "jaxcache._primitives.counted.counted",
     "jaxcache._primitives.atomic_files.replacing",
     "jaxcache._primitives.atomic_files.write_file",
-    "jaxcache._process.environment.VARIABLES",
+    "jaxcache._process.variables.DIRECTORY_VARIABLE",
+    "jaxcache._process.variables.VARIABLES",
     "jaxcache._process.measured_run.Settings",
     "jaxcache._remote.urls.check_url",
 }

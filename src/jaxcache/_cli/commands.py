@@ -13,9 +13,7 @@ from typing import Any
 
 from .._disk.connection import IndexUnavailable
 from .._disk.disk_cache import DiskCache
-from .._disk.doctor import examine
 from .._disk.index import Row
-from .._disk.jax_import import import_entries
 from .._disk.limits import Limits
 from .._disk.priority import STORED_POLICIES
 from .._disk.stats import DiskStats
@@ -23,12 +21,13 @@ from .._disk.verify import Verification
 from .._jax.fingerprint import fingerprint_of, machine_parts
 from .._primitives.counted import counted, counted_entries
 from .._primitives.sizes import format_size, parse_size
-from .._process.environment import DIRECTORY_VARIABLE
 from .._process.run_program import ProgramNotFound
+from .._process.variables import DIRECTORY_VARIABLE
 from .._remote.object_store import RemoteUnavailable
-from . import run_command, tier_commands
+from . import tier_commands
 from .durations import SECONDS, duration
 from .one_line import OneLineParser, WrongCommandLine, whole_number
+from .run_options import Refused, add_options, usage
 
 _ORDERS: dict[str, Callable[[Row], float]] = {
     "largest": lambda row: -row.size_bytes,
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, invocation: str = "python -m ja
     try:
         return parsed.command(parsed)
     except (ValueError, OSError, ImportError, IndexUnavailable, ProgramNotFound, RemoteUnavailable) as error:
-        if parsed.command is run_command.run and not isinstance(error, _OURS):
+        if parsed.command is _run and not isinstance(error, _OURS):
             raise  # the program's own
         return _refuse(error)
 
@@ -62,11 +61,7 @@ def _refuse(error: Exception) -> int:
     return 2
 
 
-class _Refused(ValueError):
-    """The command is wrong."""
-
-
-_OURS = (run_command.Refused, ProgramNotFound)
+_OURS = (Refused, ProgramNotFound)
 
 
 def _parser(invocation: str) -> argparse.ArgumentParser:
@@ -100,10 +95,10 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
         return subparser
 
     run = command(
-        "run", run_command.run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
-        needs_directory=False, usage=run_command.usage(invocation),
+        "run", _run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
+        needs_directory=False, usage=usage(invocation),
     )  # fmt: skip
-    run_command.add_options(run)
+    add_options(run)
 
     command("ci-key", _ci_key, "Print what a cache of CI has to be keyed by.", needs_directory=None)
 
@@ -150,6 +145,12 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _run(parsed: argparse.Namespace) -> int:
+    from .run_command import run  # here: it imports JAX
+
+    return run(parsed)
+
+
 def _named_directory(text: str) -> Path:
     """Return the directory of ``--dir``; an empty name, as of a variable that is not set, is not the present one."""
     if not text:
@@ -159,7 +160,7 @@ def _named_directory(text: str) -> Path:
 
 def _open(parsed: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
     if not parsed.dir.is_dir():
-        raise _Refused(f"--dir must be a shared directory, but there is none at {parsed.dir}")
+        raise Refused(f"--dir must be a shared directory, but there is none at {parsed.dir}")
     cache = DiskCache(
         parsed.dir,
         eviction=None,
@@ -289,7 +290,7 @@ def _index_lines(checked: Verification) -> list[str]:
 
 def _prune(parsed: argparse.Namespace) -> int:
     if parsed.limit is None and parsed.max_entries is None and parsed.older_than is None:
-        raise _Refused("prune needs --limit SIZE, --max-entries N or --older-than TIME, such as --older-than 30d")
+        raise Refused("prune needs --limit SIZE, --max-entries N or --older-than TIME, such as --older-than 30d")
     limits = Limits(None if parsed.limit is None else parse_size(parsed.limit, "--limit"), parsed.max_entries)
     before = None if parsed.older_than is None else time.time() - duration(parsed.older_than, "--older-than")
     with _open(parsed, only_looks=parsed.dry_run) as cache:
@@ -318,6 +319,8 @@ def _clear(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
+    from .._disk.doctor import examine  # here: it imports JAX
+
     try:
         cache = _open(parsed, only_looks=True)
     except PermissionError as error:
@@ -335,8 +338,10 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _import(parsed: argparse.Namespace) -> int:
+    from .._disk.jax_import import import_entries  # here: it imports JAX
+
     if not parsed.source.is_dir():
-        raise _Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {parsed.source}")
+        raise Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {parsed.source}")
     keys = {"key_file": parsed.key_file, "trusted_keys": parsed.trusted_keys, "sign_key": parsed.sign_key}
     with DiskCache(parsed.dir, parsed.limit, parsed.eviction, **keys) as cache:
         results = list(import_entries(cache, parsed.source))

@@ -22,7 +22,6 @@ from .faults import Faults
 from .files import EntryFiles, EntryId, entry_id_of
 from .index import Index
 from .jax_hooks import JaxHooks
-from .key_probe import key_of
 from .key_ring import read_keys
 from .layers import Layers
 from .limits import Limits
@@ -313,6 +312,8 @@ class DiskCache:
         Raises:
             Exception: What ``jax.jit`` raises for such a call before it compiles.
         """
+        from .key_probe import key_of  # here: it imports JAX
+
         tiers = [tier for tier in (self._layers, self._remote) if tier is not None]
         return find_tier(key_of(fun, args, kwargs) or "", self.fingerprint, self._peek, tiers)
 

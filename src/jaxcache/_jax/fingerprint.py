@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-from jax import lib as jaxlib
-
 _LIBRARIES = (".so", ".dylib", ".pyd", ".dll")
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")
@@ -39,6 +36,9 @@ def machine_parts() -> Mapping[str, str]:
     JAX's key knows the version of jaxlib and not its build: two builds of one version have met in shared directories
     and run each other's programs. So the hash of the shared libraries is a part, as pip wrote it down at installation.
     """
+    import jax  # here: who only looks at a directory does not wait for it
+    from jax import lib as jaxlib
+
     devices = jax.local_devices()
     client = devices[0].client
     return {

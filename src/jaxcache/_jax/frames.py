@@ -1,13 +1,6 @@
-"""Frames of our own files, which errors, warnings and the metadata of programs are not to name.
+"""Frames of our own files, hidden from JAX as soon as a module of ours uses it: it names the user's line instead."""
 
-All files of the package are ours but those of ``lab``, whose workloads stand for a user's programs. The folder is
-asked, not a pattern of names, so that a file that moves stays hidden.
-"""
-
-from pathlib import Path
-
-PACKAGE = Path(__file__).resolve().parents[1]
-OWN_FILES = tuple(sorted(str(path) for path in PACKAGE.rglob("*.py") if "lab" not in path.relative_to(PACKAGE).parts))
+from .own_files import OWN_FILES
 
 
 def hide_own_frames() -> None:

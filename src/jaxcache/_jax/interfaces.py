@@ -19,6 +19,7 @@ import jax
 from jax import monitoring
 from jax.experimental.layout import Format
 
+from . import frames as frames  # what uses JAX hides our frames from it
 from .versions import OLDEST
 
 jit = jax.jit  # bound now: a program may replace jax.jit by cache.jit later

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import sys
@@ -13,14 +14,13 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
-import jax
-
-from .frames import OWN_FILES
+from .own_files import OWN_FILES
 
 _LOG = logging.getLogger("jaxcache")
+_JAX = importlib.util.find_spec("jax")  # found, not imported: who only looks at a directory does not wait for JAX
 _BETWEEN = (  # files whose frames lie between the user's line and a warning of ours
     *OWN_FILES,
-    str(Path(jax.__file__).parent) + os.sep,
+    *(str(Path(folder)) + os.sep for folder in (_JAX and _JAX.submodule_search_locations) or ()),
     str(Path(futures.__file__).parent) + os.sep,
     str(contextlib.__file__),
     str(threading.__file__),

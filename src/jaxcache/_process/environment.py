@@ -7,7 +7,6 @@ packages with commas between them, install a cache, with the policy of ``JAXCACH
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from .._disk.priority import STORED_POLICIES
 from .._disk.use_directory import use_directory
 from .._jax.notices import warn
 from .install import install
+from .variables import (
+    CODE_KEY_VARIABLE,
+    DIRECTORY_VARIABLE,
+    EVICTION_VARIABLE,
+    MEMORY_VARIABLE,
+    RECORD_VARIABLE,
+    VARIABLES,
+)
 
-VARIABLES = "JAXCACHE_"  # what the names of all of them begin with
-DIRECTORY_VARIABLE = f"{VARIABLES}DIR"
-MEMORY_VARIABLE = f"{VARIABLES}MEMORY_LIMIT"
-RECORD_VARIABLE = f"{VARIABLES}RECORD"
-CODE_KEY_VARIABLE = f"{VARIABLES}CODE_KEY"
-EVICTION_VARIABLE = f"{VARIABLES}EVICTION"
 START = Path(__file__).parent / "start"
-_COMMAND = "jaxcache_command"  # the module of the installed command
 
 
 def _truth(text: str) -> bool:
@@ -60,13 +60,6 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
 
 def _variable(option: str) -> str:
     return f"{VARIABLES}{option.upper()}"
-
-
-def use_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Do what the variables ask for, unless this is a command of jaxcache, which is told itself."""
-    if not _is_own_command(sys.orig_argv):
-        use_directory_of_environment(environment)
-        install_of_environment(environment)
 
 
 def install_of_environment(environment: Mapping[str, str]) -> None:
@@ -175,9 +168,3 @@ def _start_with_jaxcache(environment: MutableMapping[str, str]) -> None:
     folders = environment.get("PYTHONPATH", "").split(os.pathsep)
     kept = [folder for folder in folders if folder and folder != str(START)]
     environment["PYTHONPATH"] = os.pathsep.join([str(START), *kept])
-
-
-def _is_own_command(argv: list[str]) -> bool:
-    """Say whether this is ``python -m jaxcache`` or ``jaxcache``, which says itself what it uses."""
-    is_module = "-m" in argv[:-1] and argv[argv.index("-m") + 1] == "jaxcache"
-    return is_module or _COMMAND in sys.modules

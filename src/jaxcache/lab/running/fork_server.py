@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
+from ..._process.variables import DIRECTORY_VARIABLE
+
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 _PRELOADED = ["jaxcache.lab.running.process"]
-_DIRECTORY_VARIABLE = "JAXCACHE_DIR"
 
 
 def start() -> None:
@@ -34,7 +35,7 @@ def _inheritable_settings() -> Iterator[None]:
     It does not receive the terminal's Ctrl-C, since this process decides what an interrupt ends, and it does not use
     the directory that JAXCACHE_DIR names for the user's programs.
     """
-    os.environ.pop(_DIRECTORY_VARIABLE, None)
+    os.environ.pop(DIRECTORY_VARIABLE, None)
     resource_tracker.ensure_running()  # started later, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

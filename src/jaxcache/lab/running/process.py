@@ -11,7 +11,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 from ..._disk.trust import KEY_FILE_VARIABLE, KEY_VARIABLE
-from ..._process.environment import VARIABLES
+from ..._process.variables import VARIABLES
 from ..files import write_json
 from ..layout import REFERENCE, RESULT, STDERR
 from ..result import Reference, TrialResult
