@@ -383,6 +383,7 @@ HANDLED_BESIDE = """
 import faulthandler, itertools, sys, threading
 import jax, numpy as np
 from jaxcache import JitCache
+from tests._support.handlers import handled_after
 
 faulthandler.dump_traceback_later(100, exit=True)
 number, step = map(int, sys.argv[1:])
@@ -403,31 +404,23 @@ def disturbed(calls, work, same):
     results = []
     other = threading.Thread(target=lambda: results.append(f(same)))
 
-    def look(frame, event, _):
-        nonlocal calls
-        if event not in ("call", "c_return"):  # where Python looks for signals
-            return
-        if not any(ours in frame.f_code.co_filename for ours in ("/jaxcache/_", "/contextlib.py", "/collections/")):
-            return
-        calls -= 1
-        if calls == -1:
-            sys.setprofile(None)
-            goes_on.set()
-            other.join(0.02)  # at most: it may be waiting for this thread
-            result = f(same)
-            if not isinstance(result, jax.core.Tracer):  # as of jax.jit, where something is being traced
-                results.append(result)
-                f.warm(next(sizes))
+    def handle():
+        goes_on.set()
+        other.join(0.02)  # at most: it may be waiting for this thread
+        result = f(same)
+        if not isinstance(result, jax.core.Tracer):  # as of jax.jit, where something is being traced
+            results.append(result)
+            f.warm(next(sizes))
+
+    def among(frame):
+        return any(ours in frame.f_code.co_filename for ours in ("/jaxcache/_", "/contextlib.py", "/collections/"))
 
     cache.clear()  # else it comes to hold ever more, which takes ever more calls
     held_up.add(same.size)
     other.start()
     tracing.wait()
     held_up.clear()
-    sys.setprofile(look)
-    work()
-    sys.setprofile(None)
-    was_disturbed = goes_on.is_set()
+    was_disturbed = handled_after(calls, work, handle, among)
     goes_on.set()
     other.join()
     tracing.clear(), goes_on.clear()

@@ -163,6 +163,7 @@ def test_a_put_of_a_handler_waits_for_nobody_and_is_kept_while_other_threads_put
 
 HANDLED_BESIDE = """
 import faulthandler
+from tests._support.handlers import handled_after
 faulthandler.dump_traceback_later(50, exit=True)
 first, step = map(int, sys.argv[2:])
 has_missed, goes_on = threading.Event(), threading.Event()
@@ -183,27 +184,13 @@ def handle(number):
     cache.get(f"handled-{number}")  # which asks the index why it is not there
     cache.put(f"handled-{number}", b"value", 1.0)
 
-def disturbed(number, work):
-    calls = number
-    def look(_frame, event, _):
-        nonlocal calls
-        if event in ("call", "c_return"):  # where Python looks for signals
-            calls -= 1
-            if calls == -1:
-                sys.setprofile(None)
-                handle(number)
-    sys.setprofile(look)
-    work()
-    sys.setprofile(None)
-    return calls < 0
-
 cache.put("key-0", b"value", 1.0)
 calls, missing, goes_on_disturbing = first, [], True
 while goes_on_disturbing:
     compiling = threading.Thread(target=compile, args=(f"compiled-{calls}",))
     compiling.start()
     has_missed.wait()
-    goes_on_disturbing = disturbed(calls, lambda: WORK)
+    goes_on_disturbing = handled_after(calls, lambda: WORK, lambda: handle(calls), lambda _: True)
     goes_on.set()
     compiling.join()
     has_missed.clear(), goes_on.clear()

@@ -215,6 +215,7 @@ import faulthandler, itertools, sys, threading
 import jax, numpy as np
 from jaxcache._calls import identity
 from jaxcache._process.causes import begin_causes
+from tests._support.handlers import handled_after
 
 faulthandler.dump_traceback_later(100, exit=True)
 number, step = map(int, sys.argv[1:])
@@ -224,26 +225,21 @@ sizes = map(np.ones, itertools.count(2))
 
 
 def disturbed(calls, causes):
-    others = []
+    other = threading.Thread(target=causes.find_out)
 
-    def look(frame, event, _):
-        nonlocal calls
-        if event in ("call", "c_return") and frame.f_code.co_filename == identity.__file__:
-            calls -= 1  # it is where Python looks for signals
-            if calls == -1:
-                sys.setprofile(None)
-                others.append(threading.Thread(target=causes.find_out))
-                others[0].start()
-                others[0].join(0.02)  # at most: it may be waiting for this thread
-                f(next(sizes))
+    def handle():
+        other.start()
+        other.join(0.02)  # at most: it may be waiting for this thread
+        f(next(sizes))
+
+    def among(frame):
+        return frame.f_code.co_filename == identity.__file__
 
     f(next(sizes))  # whose cause is to be found out
-    sys.setprofile(look)
-    described_now(next(sizes), object())
-    sys.setprofile(None)
-    for other in others:
+    was_disturbed = handled_after(calls, lambda: described_now(next(sizes), object()), handle, among)
+    if was_disturbed:
         other.join()
-    return bool(others)
+    return was_disturbed
 
 
 causes = begin_causes()
