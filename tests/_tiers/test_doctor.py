@@ -1,6 +1,7 @@
 """What doctor says of layers and object stores: what each answered in the last run, in a line."""
 
 import os
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,28 @@ def test_a_store_has_a_line_that_says_when_it_was_left_alone_and_why(
     assert severity == "fault"
     assert "0 hits, 0 misses, left alone " in text
     assert ("403" in text, "at last it did not take" in text) == (True, True)
+    logged_warnings.clear()
+
+
+@pytest.mark.parametrize("store_server", ["s3"], indirect=True)
+def test_all_entries_that_a_store_did_not_take_are_told_of_though_the_program_ends_at_once(
+    open_cache, findings, bucket, proxy, logged_warnings
+):
+    proxy.behaviour = "refuse"
+    begun, goes_on = threading.Event(), threading.Event()
+
+    async def hold_up():
+        begun.set()
+        goes_on.wait(30)
+
+    with open_cache("local", remote=bucket) as cache:
+        ask(cache, "jit_first-1")
+        cache._remote._remote._loop.submit(hold_up())
+        assert begun.wait(30)
+        ask(cache, *(f"jit_{number}-1" for number in range(20)))
+        threading.Timer(0.3, goes_on.set).start()  # once the cache is being closed
+    ((_, text),) = findings("local")
+    assert "at last it did not take 21 entries in time" in text
     logged_warnings.clear()
 
 

@@ -37,17 +37,31 @@ class EventLoop:
         """
         try:
             with self._lock:
-                if self.is_closed or _has_ended:
-                    raise RuntimeError("the event loop is closed")
-                if self._loop is None or self._thread is None:
-                    loop = asyncio.SelectorEventLoop()  # whichever the program prefers: see ObjectStore.is_idle
-                    self._thread = threading.Thread(target=_run, args=(loop,), name="jaxcache remote", daemon=True)
-                    self._thread.start()
-                    self._loop = loop
-                return asyncio.run_coroutine_threadsafe(request, self._loop)
+                return asyncio.run_coroutine_threadsafe(request, self._begun())
         except BaseException:
             request.close()
             raise
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in the thread, before requests that are made later begin, and before the loop is closed.
+
+        A request that is made as the loop closes may be given up before its first line has run.
+
+        Raises:
+            RuntimeError: If the loop is closed, or no thread can be started any more.
+        """
+        with self._lock:
+            self._begun().call_soon_threadsafe(function)
+
+    def _begun(self) -> asyncio.AbstractEventLoop:
+        if self.is_closed or _has_ended:
+            raise RuntimeError("the event loop is closed")
+        if self._loop is None or self._thread is None:
+            loop = asyncio.SelectorEventLoop()  # whichever the program prefers: see ObjectStore.is_idle
+            self._thread = threading.Thread(target=_run, args=(loop,), name="jaxcache remote", daemon=True)
+            self._thread.start()
+            self._loop = loop
+        return self._loop
 
     def close(self, until_told: Callable[[], object]) -> None:
         """Give up all requests, end the thread, and wait for it; again where that was interrupted.

@@ -134,11 +134,11 @@ class Remote:
         if not self.publishes or self._loop.is_closed or self._process != os.getpid():
             return
 
-        async def offer() -> None:
+        def offer() -> None:
             self._in(folder, lambda _: False).offer(name, content, replace=replace)
 
         with contextlib.suppress(RuntimeError):  # closed meanwhile, or the end of the interpreter
-            self._loop.submit(offer())
+            self._loop.call(offer)
 
     def close(self) -> None:
         """Write what is waiting, within a bounded time, and give up what is left."""
