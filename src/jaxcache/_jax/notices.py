@@ -17,10 +17,20 @@ from pathlib import Path
 from .own_files import OWN_FILES
 
 _LOG = logging.getLogger("jaxcache")
-_JAX = importlib.util.find_spec("jax")  # found, not imported: who only looks at a directory does not wait for JAX
+
+
+def _folders_of(package: str) -> list[str]:
+    """Return where a package is, without importing it: who only looks at a directory does not wait for JAX."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # it was imported in a way of its own, and does not tell
+        return []
+    return [os.path.join(folder, "") for folder in (spec and spec.submodule_search_locations) or ()]
+
+
 _BETWEEN = (  # files whose frames lie between the user's line and a warning of ours
     *OWN_FILES,
-    *(str(Path(folder)) + os.sep for folder in (_JAX and _JAX.submodule_search_locations) or ()),
+    *_folders_of("jax"),
     str(Path(futures.__file__).parent) + os.sep,
     str(contextlib.__file__),
     str(threading.__file__),
