@@ -319,13 +319,13 @@ def _clear(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from .._disk.doctor import examine  # here: it imports JAX
-
     try:
         cache = _open(parsed, only_looks=True)
     except PermissionError as error:
         _print_result(parsed, [{"severity": "fault", "text": str(error), "advice": ""}], f"fault  {error}")
         return 1
+    from .._disk.doctor import examine  # here: it imports JAX
+
     with cache:
         current = fingerprint_of({**machine_parts(), "authentication": cache.key_id})
         findings = examine(cache, current, parsed.invocation)
@@ -338,10 +338,10 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _import(parsed: argparse.Namespace) -> int:
-    from .._disk.jax_import import import_entries  # here: it imports JAX
-
     if not parsed.source.is_dir():
         raise Refused(f"JAX_DIR must be a directory that JAX's own cache wrote, but there is none at {parsed.source}")
+    from .._disk.jax_import import import_entries  # here: it imports JAX
+
     keys = {"key_file": parsed.key_file, "trusted_keys": parsed.trusted_keys, "sign_key": parsed.sign_key}
     with DiskCache(parsed.dir, parsed.limit, parsed.eviction, **keys) as cache:
         results = list(import_entries(cache, parsed.source))
