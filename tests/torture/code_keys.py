@@ -127,7 +127,7 @@ def torture(seconds: float, seed: int, processes: int = PROCESSES) -> tuple[Coun
             if drawn.random() < 0.1 and (kind := damage(root / "cache", drawn)):
                 happened[f"damage: {kind}"] += 1
             if drawn.random() < 0.02:
-                os.kill(workers[drawn.randrange(processes)].pid, signal.SIGKILL)
+                workers[drawn.randrange(processes)].kill()
             for number, worker in enumerate(workers):
                 if not worker.is_alive():
                     judge(worker)

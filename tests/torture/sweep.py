@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from flows.planning.plan import Plan, make_plan
+from flows.prefect_server import serve
 from flows.prefect_server.process import healthy
 from jaxcache._primitives.atomic_files import write_file
 from jaxcache.lab.environment import code_version
@@ -127,7 +128,7 @@ def marked(root: Path) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_ZOMBIE or process.environ().get(MARK) != str(root):
                 continue
-            if process.cmdline()[1:5] != ["-m", "prefect", "server", "start"]:
+            if process.cmdline()[1:3] != ["-m", serve.__name__]:
                 found.append(process)
     return found
 
