@@ -22,12 +22,12 @@ from .._jax.fingerprint import fingerprint_of, machine_parts
 from .._primitives.counted import counted, counted_entries
 from .._primitives.sizes import format_size, parse_size
 from .._process.run_program import ProgramNotFound
-from .._process.variables import DIRECTORY_VARIABLE
 from .._remote.object_store import RemoteUnavailable
 from . import tier_commands
 from .durations import SECONDS, duration
 from .one_line import OneLineParser, WrongCommandLine, whole_number
 from .run_options import Refused, add_options, usage
+from .subcommands import Subcommands
 
 _ORDERS: dict[str, Callable[[Row], float]] = {
     "largest": lambda row: -row.size_bytes,
@@ -69,79 +69,13 @@ def _parser(invocation: str) -> argparse.ArgumentParser:
         invocation,
         description="Run a program as it is, bounded, recorded or watched, or look after a shared directory.",
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(
-        name: str, run: Callable[..., int], text: str, *, needs_directory: bool | None = True, **options: Any
-    ) -> argparse.ArgumentParser:
-        subparser = commands.add_parser(name, help=text, description=text, **options)
-        subparser.set_defaults(command=run, invocation=invocation)
-        if needs_directory is None:
-            return subparser
-        named = os.environ.get(DIRECTORY_VARIABLE) or None
-        subparser.add_argument(
-            "--dir",
-            required=needs_directory and named is None,
-            default=named,
-            type=_named_directory,
-            metavar="DIR",
-            help=f"the shared directory (or {DIRECTORY_VARIABLE})",
-        )
-        subparser.add_argument("--key-file", metavar="FILE", help="with the key for entries (or JAXCACHE_KEY_FILE)")
-        if name != "run":  # which has them among its own
-            subparser.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
-                                   help="public, or a file with it: entries signed with one such are read")  # fmt: skip
-            subparser.add_argument("--sign-key", metavar="FILE", help="private; entries signed with it are read too")
-        return subparser
-
-    run = command(
-        "run", _run, "Run a Python program, unchanged: bounded, recorded, watched or guarded.",
-        needs_directory=False, usage=usage(invocation),
-    )  # fmt: skip
-    add_options(run)
-
-    command("ci-key", _ci_key, "Print what a cache of CI has to be keyed by.", needs_directory=None)
-
-    stats = command("stats", _stats, "Hits, misses by reason, seconds saved and spent, bytes, by build and machine.")
-    stats.add_argument("--json", action="store_true")
-    stats.add_argument("--reset", action="store_true", help="begin counting anew, after printing")
-    stats.add_argument("--remote", metavar="URL", help="tell too what an object store holds")
-
-    listed = command("list", _list, "The entries.")
-    listed.add_argument("--sort", choices=_ORDERS, default="largest")
-    listed.add_argument("--top", type=whole_number, default=20, metavar="N", help="how many; 0 is all (20)")
-    listed.add_argument("--json", action="store_true")
-
-    verify = command("verify", _verify, "Check every byte of every entry, and the index; bad files go to quarantine.")
-    verify.add_argument("--json", action="store_true")
-
-    prune = command("prune", _prune, "Remove entries until the directory keeps to a limit, or those not used for long.")
-    prune.add_argument("--limit", metavar="SIZE", help="keep no more bytes: 20GiB, 500MiB")
-    prune.add_argument("--max-entries", type=whole_number, metavar="N", help="keep no more")
-    prune.add_argument(
-        "--policy",
-        default="lru",
-        choices=STORED_POLICIES,
-        help="who goes first, whatever the directory's own policy is (lru)",
-    )
-    prune.add_argument("--older-than", metavar="TIME", help="not used for so long: 30d, 12h, 90m")
-    prune.add_argument("--dry-run", action="store_true", help="say what would go")
-    prune.add_argument("--json", action="store_true")
-
-    clear = command("clear", _clear, "Remove all entries, or those of one build and machine.")
-    clear.add_argument("--fingerprint", metavar="ID", help="as stats shows it")
-    clear.add_argument("--json", action="store_true")
-
-    doctor = command("doctor", _doctor, "Why are there no hits: permissions, builds, thresholds, bad files, keys.")
-    doctor.add_argument("--json", action="store_true")
-
-    import_ = command("import", _import, "Take over what JAX's own cache wrote, on this machine, with this JAX.")
-    import_.add_argument("source", type=Path, metavar="JAX_DIR")
-    import_.add_argument("--limit", metavar="SIZE")
-    import_.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
-    import_.add_argument("--json", action="store_true")
-
-    tier_commands.add_commands(command, _open)
+    commands = Subcommands(parser, invocation)
+    run_text = "Run a Python program, unchanged: bounded, recorded, watched or guarded."
+    add_options(commands.add("run", _run, run_text, usage=usage(invocation)))
+    commands.add("ci-key", _ci_key, "Print what a cache of CI has to be keyed by.")
+    for add in (_add_stats, _add_list, _add_verify, _add_prune, _add_clear, _add_doctor, _add_import):
+        add(commands).add_argument("--json", action="store_true")
+    tier_commands.add_commands(commands, _open)
     return parser
 
 
@@ -149,13 +83,6 @@ def _run(parsed: argparse.Namespace) -> int:
     from .run_command import run  # here: it imports JAX
 
     return run(parsed)
-
-
-def _named_directory(text: str) -> Path:
-    """Return the directory of ``--dir``; an empty name, as of a variable that is not set, is not the present one."""
-    if not text:
-        raise argparse.ArgumentTypeError("must name a directory, but is empty")
-    return Path(text)
 
 
 def _open(parsed: argparse.Namespace, *, only_looks: bool = False) -> DiskCache:
@@ -185,6 +112,14 @@ def _ci_key(_parsed: argparse.Namespace) -> int:
     names = [parts["platform"], f"jax{parts['jax']}", f"python{sys.version_info.major}.{sys.version_info.minor}"]
     print("-".join(["jaxcache", *names, fingerprint_of(parts).id]))
     return 0
+
+
+def _add_stats(commands: Subcommands) -> argparse.ArgumentParser:
+    text = "Hits, misses by reason, seconds saved and spent, bytes, by build and machine."
+    stats = commands.add_with_directory("stats", _stats, text)
+    stats.add_argument("--reset", action="store_true", help="begin counting anew, after printing")
+    stats.add_argument("--remote", metavar="URL", help="tell too what an object store holds")
+    return stats
 
 
 def _stats(parsed: argparse.Namespace) -> int:
@@ -230,6 +165,13 @@ def _stats_lines(stats: DiskStats) -> list[str]:
     return lines
 
 
+def _add_list(commands: Subcommands) -> argparse.ArgumentParser:
+    listed = commands.add_with_directory("list", _list, "The entries.")
+    listed.add_argument("--sort", choices=_ORDERS, default="largest")
+    listed.add_argument("--top", type=whole_number, default=20, metavar="N", help="how many; 0 is all (20)")
+    return listed
+
+
 def _list(parsed: argparse.Namespace) -> int:
     with _open(parsed, only_looks=True) as cache:
         rows = sorted(cache.index.rows(), key=_ORDERS[parsed.sort])
@@ -264,6 +206,11 @@ def _ago(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f}s ago"
 
 
+def _add_verify(commands: Subcommands) -> argparse.ArgumentParser:
+    text = "Check every byte of every entry, and the index; bad files go to quarantine."
+    return commands.add_with_directory("verify", _verify, text)
+
+
 def _verify(parsed: argparse.Namespace) -> int:
     with _open(parsed) as cache:
         checked = cache.verify()
@@ -288,6 +235,22 @@ def _index_lines(checked: Verification) -> list[str]:
     return [line for line, count in mended.items() if count]
 
 
+def _add_prune(commands: Subcommands) -> argparse.ArgumentParser:
+    text = "Remove entries until the directory keeps to a limit, or those not used for long."
+    prune = commands.add_with_directory("prune", _prune, text)
+    prune.add_argument("--limit", metavar="SIZE", help="keep no more bytes: 20GiB, 500MiB")
+    prune.add_argument("--max-entries", type=whole_number, metavar="N", help="keep no more")
+    prune.add_argument(
+        "--policy",
+        default="lru",
+        choices=STORED_POLICIES,
+        help="who goes first, whatever the directory's own policy is (lru)",
+    )
+    prune.add_argument("--older-than", metavar="TIME", help="not used for so long: 30d, 12h, 90m")
+    prune.add_argument("--dry-run", action="store_true", help="say what would go")
+    return prune
+
+
 def _prune(parsed: argparse.Namespace) -> int:
     if parsed.limit is None and parsed.max_entries is None and parsed.older_than is None:
         raise Refused("prune needs --limit SIZE, --max-entries N or --older-than TIME, such as --older-than 30d")
@@ -307,6 +270,12 @@ def _prune(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _add_clear(commands: Subcommands) -> argparse.ArgumentParser:
+    clear = commands.add_with_directory("clear", _clear, "Remove all entries, or those of one build and machine.")
+    clear.add_argument("--fingerprint", metavar="ID", help="as stats shows it")
+    return clear
+
+
 def _clear(parsed: argparse.Namespace) -> int:
     with _open(parsed) as cache:
         cache.index.clean_staging()  # first: it may hold names of entries
@@ -316,6 +285,11 @@ def _clear(parsed: argparse.Namespace) -> int:
     fields = {"removed": len(rows), "bytes": freed}
     _print_result(parsed, fields, f"removed {counted_entries(len(rows))}, {format_size(freed)}")
     return 0
+
+
+def _add_doctor(commands: Subcommands) -> argparse.ArgumentParser:
+    text = "Why are there no hits: permissions, builds, thresholds, bad files, keys."
+    return commands.add_with_directory("doctor", _doctor, text)
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
@@ -335,6 +309,15 @@ def _doctor(parsed: argparse.Namespace) -> int:
     ]
     _print_result(parsed, [dataclasses.asdict(finding) for finding in findings], *lines)
     return 1 if any(finding.severity == "fault" for finding in findings) else 0
+
+
+def _add_import(commands: Subcommands) -> argparse.ArgumentParser:
+    text = "Take over what JAX's own cache wrote, on this machine, with this JAX."
+    import_ = commands.add_with_directory("import", _import, text)
+    import_.add_argument("source", type=Path, metavar="JAX_DIR")
+    import_.add_argument("--limit", metavar="SIZE")
+    import_.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
+    return import_
 
 
 def _import(parsed: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from .one_line import real_number, whole_number
+from .subcommands import add_directory
 
 
 class Refused(ValueError):
@@ -17,6 +18,7 @@ def usage(invocation: str) -> str:
 
 def add_options(run: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
+    add_directory(run, required=False)
     memory = run.add_argument_group("programs in memory")
     memory.add_argument("--memory-limit", metavar="SIZE", help="of all programs that the process holds, such as 2GiB")
     memory.add_argument("--eviction", metavar="POLICY",

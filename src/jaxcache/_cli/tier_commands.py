@@ -17,36 +17,33 @@ from .._primitives.sizes import format_size, parse_size
 from .._tiers.bundle import create_bundle, load_bundle
 from .._tiers.sync import Synchronised, clean, pull, push, remote_stats
 from .durations import duration
+from .subcommands import Subcommands
 
 Opener = Callable[[argparse.Namespace], DiskCache]
-Adder = Callable[..., argparse.ArgumentParser]
 
 
-def add_commands(command: Adder, open_directory: Opener) -> None:
-    """Add the commands.
-
-    Args:
-        command: Adds a subparser, by name, function and text.
-        open_directory: Opens the directory of ``--dir``.
-    """
+def add_commands(commands: Subcommands, open_directory: Opener) -> None:
+    """Add the commands; ``open_directory`` opens that of ``--dir``."""
     url: dict[str, Any] = {"metavar": "URL", "help": "s3://bucket/prefix, gs://, az:// or file://"}
 
-    pushed = command("push", lambda parsed: _push(parsed, open_directory), "Copy the entries to an object store.")
+    pushed = commands.add_with_directory(
+        "push", lambda parsed: _push(parsed, open_directory), "Copy the entries to an object store."
+    )
     pushed.add_argument("url", **url)
-    pulled = command("pull", lambda parsed: _pull(parsed, open_directory), "Copy the entries of an object store.")
+    pulled = commands.add_with_directory(
+        "pull", lambda parsed: _pull(parsed, open_directory), "Copy the entries of an object store."
+    )
     pulled.add_argument("url", metavar="URL", help="s3://bucket/prefix, gs://, az://, file:// or https://")
     pulled.add_argument("--fingerprint", metavar="ID", help="of one build and machine alone, as stats shows it")
     pulled.add_argument("--limit", metavar="SIZE", help="keep no more; the directory's own limit by default")
 
-    cleaned = command(
-        "gc", _clean, "Remove entries of an object store that no run has used lately.", needs_directory=None
-    )
+    cleaned = commands.add("gc", _clean, "Remove entries of an object store that no run has used lately.")
     cleaned.add_argument("url", **url)
     cleaned.add_argument("--older-than", metavar="TIME", help="not used for so long: 30d, 12h, 90m")
     cleaned.add_argument("--limit", metavar="SIZE", help="keep no more bytes: 100GiB, 500MiB")
     cleaned.add_argument("--dry-run", action="store_true", help="say what would go")
 
-    bundled = command(
+    bundled = commands.add_with_directory(
         "bundle", lambda parsed: _bundle(parsed, open_directory), "Write entries to one file, or load such a file."
     )
     bundled.add_argument("action", choices=("create", "load"))
@@ -56,7 +53,7 @@ def add_commands(command: Adder, open_directory: Opener) -> None:
     for parser in (pushed, pulled, cleaned, bundled):
         parser.add_argument("--json", action="store_true")
 
-    keys = command("keygen", _keygen, "Make a pair of keys: one that signs, and one to trust.", needs_directory=None)
+    keys = commands.add("keygen", _keygen, "Make a pair of keys: one that signs, and one to trust.")
     keys.add_argument("file", type=Path, metavar="FILE", help="for the private key; the public one is FILE.pub")
 
 
