@@ -88,6 +88,59 @@ def test_a_program_ends_as_under_python_alone(program, what):
     assert ours.returncode == {"3": 3, "raise": 1}[what]
 
 
+SETTING = """
+import os, sys
+os.environ.update(JAX_ENABLE_X64="1", JAX_DEFAULT_PRNG_IMPL="rbg", JAX_NUM_CPU_DEVICES="2")
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+from jax import numpy as jnp
+import jax
+os.environ["JAX_DEBUG_NANS"] = "1"  # too late, under Python alone too
+import jax.random
+print(jax.jit(lambda x: x / 3)(jnp.arange(2.0)).dtype, jax.device_count(), jax.random.bits(jax.random.key(1)))
+print(jax.config.jax_numpy_rank_promotion, jax.config.jax_debug_nans, type(jax.__spec__.loader))
+print(sys.modules["jax"] is jax)
+"""
+
+
+@pytest.mark.parametrize("options", [("--memory-limit", "64MiB"), ("--dir", "shared")])
+def test_variables_that_a_program_sets_before_it_imports_jax_count(options, tmp_path):
+    script = tmp_path / "setting.py"
+    script.write_text(SETTING)
+    options = [tmp_path / "shared" if option == "shared" else option for option in options]
+    plain, ours = done(python(script)), done(command(script, *options))
+    assert (ours.returncode, ours.stdout, ours.stderr) == (0, plain.stdout, plain.stderr)
+    assert ours.stdout.startswith("float64 2 ")
+
+
+def test_a_variable_with_a_wrong_value_fails_the_import_of_jax_as_it_does_without_us(tmp_path):
+    script = tmp_path / "wrong.py"
+    script.write_text("import os\nos.environ['JAX_ENABLE_X64'] = 'perhaps'\nimport jax\n")
+    last = [done(each).stderr.splitlines()[-1] for each in (python(script), command(script, "--memory-limit", "9MiB"))]
+    assert last[0] == last[1]
+    assert "perhaps" in last[0]
+
+
+def test_a_variable_that_comes_too_late_for_warmed_devices_is_told(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text("import os\nos.environ['JAX_NUM_CPU_DEVICES'] = '2'\nimport jax\nprint(jax.device_count())\n")
+    ours = done(command(script, "--dir", tmp_path / "shared", "--code-key", "__main__", "--warm"))
+    assert (ours.returncode, ours.stdout) == (0, "1\n")
+    assert "JAX_NUM_CPU_DEVICES=2, which the program sets, is too late: set it before the command" in ours.stderr
+
+
+@pytest.mark.parametrize("line", ["import nowhere", "raise ValueError('set FOO')", "import sys; sys.exit(sys.argv)"])
+def test_a_package_that_cannot_be_imported_ends_as_under_python_alone(line, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text(line)
+    (tmp_path / "package" / "__main__.py").write_text("print('reached')")
+    words = ("-m", "package", "--dir", "x")
+    plain, ours = (subprocess.run([sys.executable, *each], cwd=tmp_path, capture_output=True, text=True, check=False)
+                   for each in (words, ("-m", "jaxcache", "run", "--memory-limit", "9MiB", *words)))  # fmt: skip
+    assert (ours.returncode, ours.stdout) == (plain.returncode, plain.stdout) == (1, "")
+    assert ours.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
+    assert "jaxcache" not in ours.stderr
+
+
 def test_the_installed_command_is_not_seen_by_the_program_nor_told_by_the_environment(program, tmp_path):
     installed = tmp_path / "jaxcache"  # as installers write it
     installed.write_text(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from .._jax.late_variables import read_variables_at_import
+
 
 class ProgramNotFound(Exception):
     """There is no such script or module."""
@@ -79,6 +81,7 @@ def run_module(name: str, args: Sequence[str], before: Callable[[], object] = _n
         BaseException: Whatever it raises.
     """
     _look_first_in(os.getcwd())
+    sys.argv[:] = ["-m", *args]  # until the module is found, whose package may read its options as it is imported
     spec = _find(name)
     if spec is not None and spec.submodule_search_locations is not None:
         spec = _find(f"{name}.__main__")
@@ -107,9 +110,22 @@ def _look_first_in(folder: str) -> None:
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:
+    """Return where a module is, whose package is imported for it; None if there is none of that name.
+
+    Raises:
+        BaseException: Whatever the package raises.
+    """
+    package = name.rpartition(".")[0]
+    if package:
+        try:
+            __import__(package)
+        except ImportError as error:
+            if error.name is None or not f"{package}.".startswith(f"{error.name}."):
+                raise  # of what the package itself imports
+            return None
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, ValueError):
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None
 
 
@@ -129,6 +145,7 @@ def _run(
     sys.modules["__main__"] = main
     sys.argv[:] = argv
     before()
+    read_variables_at_import()
     exec(code, main.__dict__)
 
 
@@ -138,7 +155,7 @@ def show_own_frames_no_more() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         begin = traceback
-        while begin is not None and begin.tb_frame.f_code is not _run.__code__:
+        while begin is not None and begin.tb_frame.f_code not in (_run.__code__, _find.__code__):
             begin = begin.tb_next
         begin = begin and begin.tb_next
         show(kind, error.with_traceback(begin or traceback), begin or traceback)
