@@ -113,6 +113,59 @@ def test_the_digest_is_the_same_after_a_change_of(change, base, tmp_path):
         assert digest(app.program) == base
 
 
+PARTS = {  # statements at the top of the module with a gap, the body of the function, two fillings of the gap
+    "a class in a union": (
+        "import typing\nclass A:\n    n = {}\nclass B:\n    n = 2.0\nEACH = typing.Union[A, B]",
+        "return x * typing.get_args(EACH)[0].n", "2.0", "3.0"),
+    "a class that bounds a type variable": (
+        "import typing\nclass A:\n    n = {}\nT = typing.TypeVar('T', bound=A)", "return x * T.__bound__.n",
+        "2.0", "3.0"),
+    "a method of a kind of partial": (
+        "import functools\nclass P(functools.partial):\n    def __call__(self, *x):\n"
+        "        return super().__call__(*x) * {}\nG = P(abs)", "return G(x)", "2.0", "3.0"),
+    "a slot of a kind of partial": (
+        "import functools\nclass P(functools.partial):\n    __slots__ = ('n',)\nG = P(abs)\nG.n = {}", "return x * G.n",
+        "2.0", "3.0"),
+    "a method of a kind of fraction": (
+        "import fractions\nclass F(fractions.Fraction):\n    def n(self):\n        return {}\nQ = F(1, 1)",
+        "return x * Q.n()", "2.0", "3.0"),
+    "an attribute of a jitted function": ("import jax\nG = jax.jit(abs)\nG.n = {}", "return x * G.n", "2.0", "3.0"),
+    "an attribute of a cached function": (
+        "import jaxcache._cache.code_keyed\nG = jaxcache.JitCache().jit(abs)\nG.n = {}", "return x * G.n",
+        "2.0", "3.0"),
+    "an attribute of a function that remembers": (
+        "import functools\n@functools.cache\ndef g(n):\n    return n\ng.n = {}", "return x * g.n", "2.0", "3.0"),
+    "an attribute of a member": (
+        "import enum\nclass E(enum.Enum):\n    A = 1\nE.A.n = {}", "return x * E.A.n", "2.0", "3.0"),
+    "the attributes that a pattern takes": (
+        "class P:\n    __match_args__ = {}\n    a, b = 2.0, 3.0\nEACH = P()",
+        "match EACH:\n        case P(n):\n            return x * n", "('a', 'b')", "('b', 'a')"),
+    "the type of a field": (
+        "import dataclasses\n@dataclasses.dataclass\nclass H:\n    a: {} = 1\nEACH = H()",
+        "return x * (dataclasses.fields(EACH)[0].type is int)", "int", "float"),
+    "a class that is registered": (
+        "import abc\nclass B(abc.ABC):\n    pass\nclass C:\n    pass\n{}\nEACH = C()", "return x * isinstance(EACH, B)",
+        "B.register(C)", ""),
+    "a member of a protocol": (
+        "import typing\n@typing.runtime_checkable\nclass B(typing.Protocol):\n    {}: float\nclass C:\n    a = 1.0\n"
+        "EACH = C()", "return x * isinstance(EACH, B)", "a", "b"),
+    "an argument of a generic base": (
+        "import typing\nT = typing.TypeVar('T')\nclass B(typing.Generic[T]):\n    pass\n"
+        "class C(B[typing.Literal[{}]]):\n    pass", "return x * len(typing.get_args(C.__orig_bases__[0]))", "2", "3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_digest_counts(part, tmp_path):
+    top, body, *fillings = PARTS[part]
+    digests = []
+    for number, filling in enumerate((*fillings, fillings[0])):
+        files = {"__init__.py": "", "app.py": f"{top.format(filling)}\n\n\ndef program(x):\n    {body}\n"}
+        with imported(tmp_path / str(number), files) as app:
+            digests.append(digest(app.program))
+    assert digests[0] == digests[2] != digests[1]
+
+
 def replace_global(app, deep, middle):
     deep.SCALE = 9.0
 
@@ -200,6 +253,13 @@ REFUSED = {  # a statement at the top of the module, the body of the function, w
         "rules of a primitive",
     ),
     "an iterator": ("import itertools\nCOUNT = itertools.count()", "return x * next(COUNT)", "count"),
+    "what is left of an iterator": ("import itertools\nLEFT = itertools.repeat(2)", "return x * next(LEFT)", "repeat"),
+    "an annotation": (
+        "import inspect\ndef unit(x: 2.0):\n    pass",
+        "return x * inspect.signature(unit).parameters['x'].annotation",
+        "inspect.signature may differ",
+    ),
+    "a hint": ("import typing\ndef g(x: 2):\n    pass", "return x * len(typing.get_type_hints(g))", "get_type_hints"),
     "an array of objects": ("import numpy as np\nA = np.array([print], object)", "return x * len(A)", "objects"),
     "C code of unknown origin": ("import ctypes\nC = ctypes.CDLL(None).abs", "return x * C(1)", "ctypes|FuncPtr"),
 }
@@ -240,6 +300,16 @@ def test_a_function_of_the_users_in_a_library_counts_wherever_it_is_called(owner
     assert digest(program) != before
     monkeypatch.undo()
     assert digest(program) == before
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int4", "datetime64[D]", "complex64", "bool"])
+def test_a_captured_array_of_any_dtype_counts_by_its_content(dtype):
+    def digest_of_array(*values):
+        array = np.array(values).astype(jnp.dtype(dtype))
+        return digest(lambda x: x + array.size)
+
+    assert digest_of_array(0, 1) == digest_of_array(0, 1) != digest_of_array(1, 0)
+    assert digest_of_array() != digest_of_array(0)
 
 
 def library(folder, version="1.0", body="return x + 1", record=None):
@@ -285,6 +355,27 @@ def test_a_file_of_a_library_that_was_edited_counts(tmp_path):
     (edited / "shop_library.py").write_text("def shift(x):\n    return x + 2\n")
     os.utime(edited / "shop_library.py", (4e9, 4e9))
     assert digest_with_library(edited, tmp_path / "p2") != first
+
+
+def test_a_library_that_a_library_needs_counts(tmp_path, monkeypatch):
+    """By its version and by the variables that it may read, where the function reaches it by the first alone."""
+
+    def digest_of_libraries(number, version="1.0", variable=None):
+        site = library(tmp_path / f"l{number}", body="import other_library\n    return other_library.shift(x)")
+        with (site / "shop_library-1.0.dist-info" / "METADATA").open("a") as metadata:
+            metadata.write("Requires-Dist: other.Library>=1.0\nRequires-Dist: nowhere; extra == 'all'\n\nA text.\n")
+        info = site / f"other_library-{version}.dist-info"
+        info.mkdir()
+        (site / "other_library.py").write_text("def shift(x):\n    return x + 1\n")
+        (info / "RECORD").write_text("other_library.py,sha256=abc,10\n")
+        if variable is not None:
+            monkeypatch.setenv("OTHER_LIBRARY_MODE", variable)
+        return digest_with_library(site, tmp_path / f"p{number}")
+
+    first = digest_of_libraries(1)
+    assert digest_of_libraries(2) == first
+    assert digest_of_libraries(3, version="1.1") != first
+    assert digest_of_libraries(4, variable="fast") != first
 
 
 def test_the_digest_is_the_same_in_every_process_with_and_without_compiled_files(base, tmp_path):

@@ -56,6 +56,7 @@ _asked: set[tuple[str, str]] = set()  # likewise, of those that the directory wa
 @handles(CachedFunction, RecordedFunction)
 def _cached_function(walk: Walk, value: Any) -> None:
     walk.value(value._jaxcache.plain)
+    walk.attributes(value, ("__wrapped__", "__module__", "__name__", "__qualname__"))
 
 
 _DIFFERED = "a program of this code differed from what it was traced to"

@@ -71,15 +71,6 @@ def _method(walk: Walk, value: types.MethodType) -> None:
     walk.named("self", value.__self__)
 
 
-@handles(functools.partial, exact=False)
-def _partial(walk: Walk, value: Any) -> None:
-    walk.put("partial", type(value).__qualname__)
-    walk.value(value.func)
-    walk.value(value.args)
-    walk.value(dict(value.keywords))
-    walk.value(vars(value))
-
-
 @handles(staticmethod, classmethod)
 def _static(walk: Walk, value: Any) -> None:
     walk.put(type(value).__name__)
@@ -118,6 +109,7 @@ def _remembering(walk: Walk, value: Any) -> None:
             _remembering_functions.clear()
         _remembering_functions[id(value)] = (value, content)
     walk.put("lru_cache", content)
+    walk.attributes(value)
 
 
 @handles(types.BuiltinFunctionType)

@@ -10,6 +10,7 @@ from . import containers as _containers  # registers what it reads
 from . import jax_values as _jax_values
 from . import objects as _objects  # after the others: it reads any object
 from .patches import planted
+from .requirements import requirements
 from .walk import CannotBeKeyed, Walk
 
 __all__ = ["CannotBeKeyed", "Digest", "digest_of"]
@@ -37,8 +38,8 @@ def digest_of(values: Iterable[tuple[str, Any]], packages: frozenset[str] | None
 
     Args:
         values: The values.
-        packages: Installed packages in which functions of the user's count too, beside those that are reached; None
-            where only what is reached counts.
+        packages: Installed packages that count too, beside those that are reached, with what they need, and with the
+            functions of the user's in them; None where only what is reached counts.
 
     Raises:
         CannotBeKeyed: With the name of what has none, and why.
@@ -54,6 +55,7 @@ def digest_of(values: Iterable[tuple[str, Any]], packages: frozenset[str] | None
                 walk._path = [name]
                 walk.put("planted", name)
                 walk.value(value)
+            walk.put("requirements", *requirements(packages | walk.packages))
     except CannotBeKeyed:
         raise
     except RecursionError as error:

@@ -18,6 +18,7 @@ from .walk import Walk, handles
 
 _contents: dict[int, tuple["weakref.ref[Any]", bytes]] = {}  # of immutable arrays, by id
 _MOST_CONTENTS = 1024
+_OF_JITTED = frozenset(vars(jax.jit(lambda: None)))  # attributes that jax.jit itself gives to what it returns
 _Primitive = type(jax.lax.add_p)  # jax.extend.core, which names it, takes a while to import
 
 
@@ -45,7 +46,8 @@ def _array(walk: Walk, value: NDArray[Any]) -> None:
 
 
 def _digest(value: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(value).data.cast("B"), digest_size=16).digest()
+    content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)  # any dtype, where a buffer has those of C alone
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 @handles(np.ufunc)
@@ -192,3 +194,4 @@ def _jitted(walk: Walk, value: Any) -> None:
     walk.value(function)
     for name in sorted(options):
         walk.named(name, options[name])
+    walk.attributes(value, _OF_JITTED)

@@ -12,7 +12,7 @@ from .._jax import configuration
 from .digest import CannotBeKeyed, digest_of
 from .origins import origin_of_module
 
-VERSION = 1  # of what a key stands for and an entry holds: raised with every change of either
+VERSION = 2  # of what a key stands for and an entry holds: raised with every change of either
 _NAME = "jaxcache-program"
 _ALWAYS = frozenset({"jax"})  # the package that traces
 

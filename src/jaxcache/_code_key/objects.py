@@ -1,5 +1,6 @@
 """Classes and their instances, for the walk."""
 
+import abc
 import collections
 import dataclasses
 import datetime
@@ -9,6 +10,7 @@ import functools
 import operator
 import pathlib
 import re
+import sys
 import types
 import typing
 from typing import Any
@@ -22,7 +24,7 @@ from .walk import DOCUMENTATION, CannotBeKeyed, Walk, handles
 _NOT_CONTENT = frozenset({
     "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__",
     "__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
-    "_abc_impl", "__orig_bases__", "__parameters__", "__match_args__", "__dataclass_params__", "__type_params__",
+    "_abc_impl", "__orig_bases__", "__parameters__", "__dataclass_params__", "__type_params__",
     "__protocol_attrs__", "_is_protocol", "_is_runtime_protocol", "__non_callable_proto_members__", "__slots__",
     "__hash__",
 })  # fmt: skip  # of a class: set by Python itself, or about documentation and types alone
@@ -31,6 +33,7 @@ _MEMBERS_OF_ENUM = frozenset({
     "_hashable_values_", "_value_repr_", "_member_type_", "_use_args_", "_new_member_", "_generate_next_value_",
     "__new_member__", "__new__",
 })  # fmt: skip
+_OF_MEMBER = ("_value_", "_name_", "__objclass__", "_sort_order_")
 _TUPLE_FIELD: Any = type(collections.namedtuple("_P", "x").x)  # pyright: ignore[reportAttributeAccessIssue]
 _CONTAINERS = (dict, list, tuple, set, frozenset, str, int, float, complex, bytes)
 _OBJECT_BYTES = object.__basicsize__ + 2 * 8  # with the places of its dictionary and of weak references
@@ -60,6 +63,12 @@ def _class(walk: Walk, value: type) -> None:
         for name in sorted(_content_of_class(value)):
             walk.named(name, vars(value)[name])
         walk.all_of("flatten and unflatten", registered_functions(value))
+        for hint in vars(value).get("__orig_bases__", ()):
+            _hint(walk, hint)
+        if vars(value).get("_is_protocol"):  # isinstance asks for these
+            walk.put("protocol", *sorted(vars(value).get("__annotations__", ())))
+        if "_abc_impl" in vars(value):
+            walk.put("registered", *sorted(map(walk.apart, _registered(value))))
     finally:
         walk._generated = before
 
@@ -67,10 +76,25 @@ def _class(walk: Walk, value: type) -> None:
 _HEAP_TYPE = 1 << 9
 
 
+def _hint(walk: Walk, value: Any) -> None:
+    """Add a type hint that code can ask for: by its content, or by its text if that cannot be read."""
+    depth = len(walk._path)
+    try:
+        walk.named("hint", value)
+    except CannotBeKeyed:
+        del walk._path[depth:]
+        text = repr(value)
+        walk.put("hint", type(value).__qualname__ if " at 0x" in text else text)
+
+
+def _registered(value: Any) -> list[type]:
+    """Return the classes that were registered with an abstract one."""
+    references, *_ = abc._get_dump(value)  # pyright: ignore[reportAttributeAccessIssue]
+    return [kind for kind in (reference() for reference in references) if kind is not None]
+
+
 def _resolves(value: type) -> bool:
     """Return whether a class is the one that its module has under its name, and not made by a function there."""
-    import sys
-
     holder: object = sys.modules.get(value.__module__)
     for name in value.__qualname__.split("."):
         holder = getattr(holder, name, None)
@@ -89,6 +113,7 @@ def _members(walk: Walk, value: Any) -> None:
     walk.put("members", *value.__members__)
     for name, member in value.__members__.items():
         walk.named(name, member.value)
+        walk.attributes(member, _OF_MEMBER)
 
 
 @handles(_TUPLE_FIELD)
@@ -105,6 +130,7 @@ def _field(walk: Walk, value: Any) -> None:
         content = getattr(value, name)
         walk.put(name, "missing") if content is dataclasses.MISSING else walk.named(name, content)
     walk.value(value.metadata)
+    _hint(walk, value.type)
 
 
 @handles(type(dataclasses.MISSING), type(getattr(dataclasses, "_HAS_DEFAULT_FACTORY", dataclasses.MISSING)))
@@ -126,6 +152,19 @@ def _pattern(walk: Walk, value: Any) -> None:
 @handles(pathlib.PurePath, fractions.Fraction, datetime.timedelta, exact=False)
 def _written(walk: Walk, value: Any) -> None:
     walk.put(type(value).__qualname__, repr(value))
+    if type(value).__module__.partition(".")[0] not in sys.stdlib_module_names:
+        walk.value(type(value))
+        _attributes(walk, value)
+
+
+@handles(functools.partial, exact=False)
+def _partial(walk: Walk, value: Any) -> None:
+    walk.put("partial")
+    walk.value(type(value))
+    walk.value(value.func)
+    walk.value(value.args)
+    walk.value(dict(value.keywords))
+    _attributes(walk, value)
 
 
 @handles(operator.itemgetter, operator.attrgetter, operator.methodcaller)
@@ -157,6 +196,10 @@ _HINTS: list[Any] = [typing.Union[int, None], typing.Callable, typing.List[int],
 @handles(typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple, typing.ForwardRef, *map(type, _HINTS), exact=False)
 def _type_hint(walk: Walk, value: Any) -> None:
     walk.put("type", repr(value))
+    for name in ("__origin__", "__args__", "__bound__", "__constraints__", "__metadata__"):
+        part = getattr(value, name, None)
+        if isinstance(part, type | tuple):
+            walk.named(name, part)
 
 
 @handles(enum.Enum, exact=False)
@@ -184,12 +227,18 @@ def _instance(walk: Walk, value: Any) -> None:
     known_bytes = base_bytes + _OBJECT_BYTES - object.__basicsize__ + 8 * len(slots)
     if isinstance(value, collections.OrderedDict | collections.defaultdict):
         known_bytes = kind.__basicsize__
-    if kind.__basicsize__ > known_bytes or (kind.__flags__ & _HEAP_TYPE == 0 and not _is_open(value)):
+    if kind.__basicsize__ > known_bytes or not _is_open(value):
         raise walk.fault(f"{kind.__qualname__} objects have no content that can be read")
     _elements(walk, value, container)
     if isinstance(value, collections.defaultdict):
         walk.named("default_factory", value.default_factory)
-    attributes = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    _attributes(walk, value)
+
+
+def _attributes(walk: Walk, value: Any) -> None:
+    """Add the attributes of an object, in slots and in its dictionary."""
+    kind = type(value)
+    attributes = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
     attributes |= getattr(value, "__dict__", {})
     for name in sorted(attributes.keys() - DOCUMENTATION, key=str):
         if isinstance(getattr(kind, str(name), None), _CACHED):
@@ -199,8 +248,18 @@ def _instance(walk: Walk, value: Any) -> None:
 
 
 def _is_open(value: object) -> bool:
-    """Return whether an object of a type made in C shows all that it holds."""
-    return type(value) is object or isinstance(value, collections.OrderedDict | collections.defaultdict)
+    """Return whether an object shows all that it holds, as those of types that are made in C need not."""
+    known = (object, *_CONTAINERS, collections.OrderedDict, collections.defaultdict)
+    kind = type(value)
+    if kind.__flags__ & _HEAP_TYPE == 0:
+        return kind in known
+    return all(base in known or _shows_fields(base) for base in kind.__mro__)
+
+
+def _shows_fields(kind: type) -> bool:
+    """Return whether all that a class adds to its base's objects has names: a dictionary, slots, or nothing."""
+    adds = kind.__base__ is None or kind.__basicsize__ > kind.__base__.__basicsize__
+    return not adds or "__slots__" in vars(kind) or kind.__dictoffset__ != 0
 
 
 def _slots(kind: type) -> list[str]:

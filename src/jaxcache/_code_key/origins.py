@@ -36,11 +36,24 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Distribution:
-    """Installed distribution, as its RECORD describes it."""
+class Distribution:
+    """Installed distribution, as its RECORD describes it.
 
+    Attributes:
+        folder: The folder in which its installer has described it.
+        identity: Equal for equal code.
+        packages: Top-level names of its modules.
+        recorded_ns: When RECORD was written.
+    """
+
+    folder: str
     identity: str
+    packages: frozenset[str]
     recorded_ns: int
+
+    def content_if_edited(self, file: str) -> str:
+        """Return what stands for the content of a file of it that is newer than RECORD; nothing for any other."""
+        return _content(file) if os.stat(file).st_mtime_ns > self.recorded_ns + _EDITED_AFTER_NS else ""
 
 
 OURS = __name__.partition(".")[0]
@@ -81,9 +94,16 @@ def _origin(name: str, file: str | None) -> Origin | None:
     for root in _roots(path, package):
         distribution = _distribution(root, package)
         if distribution is not None:
-            edited = os.stat(path).st_mtime_ns > distribution.recorded_ns + _EDITED_AFTER_NS
-            return Origin("distribution", package, distribution.identity + (_content(path) if edited else ""))
+            return Origin("distribution", package, distribution.identity + distribution.content_if_edited(path))
     return None
+
+
+def distribution_of(package: str) -> Distribution | None:
+    """Return the distribution that has installed a top-level package; None if that is not imported, or the user's."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if not isinstance(file, str):
+        return None
+    return next(filter(None, (_distribution(root, package) for root in _roots(os.path.abspath(file), package))), None)
 
 
 @functools.cache
@@ -114,19 +134,29 @@ def _own_identity() -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _distribution(root: str, package: str) -> _Distribution | None:
+def _distribution(root: str, package: str) -> Distribution | None:
     """Return the distribution in a folder that has installed a top-level package."""
-    folders = _infos(root)
-    alike = folders.get(_normal(package), [])
+    folders = infos(root)
+    alike = folders.get(normal(package), [])
     others = [folder for each in folders.values() for folder in each if folder not in alike]
     for folder in [*alike, *others]:
         record = _record(folder)
         if record is not None and re.search(rf"^{re.escape(package)}[/.,]", record, re.MULTILINE):
-            hashes = sorted(line for line in record.splitlines() if "=" in line and _is_code(line))
-            digest = hashlib.blake2b("\n".join(hashes).encode(errors="surrogateescape"), digest_size=16).hexdigest()
-            version = os.path.basename(folder).removesuffix(_INFO)
-            return _Distribution(f"{version} {digest}", os.stat(os.path.join(folder, "RECORD")).st_mtime_ns)
+            return described(folder)
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def described(folder: str) -> Distribution | None:
+    """Return the distribution that an installer has described in a folder; None if it has no RECORD."""
+    record = _record(folder)
+    if record is None:
+        return None
+    code = sorted(line for line in record.splitlines() if "=" in line and _is_code(line))
+    digest = hashlib.blake2b("\n".join(code).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    version = os.path.basename(folder).removesuffix(_INFO)
+    packages = frozenset(re.split(r"[/.,]", line, maxsplit=1)[0] for line in code)
+    return Distribution(folder, f"{version} {digest}", packages, os.stat(os.path.join(folder, "RECORD")).st_mtime_ns)
 
 
 def _is_code(line: str) -> bool:
@@ -135,13 +165,13 @@ def _is_code(line: str) -> bool:
 
 
 @functools.cache
-def _infos(root: str) -> dict[str, list[str]]:
+def infos(root: str) -> dict[str, list[str]]:
     """Return the folders in which installers describe what they have put into ``root``, by the distribution's name."""
     folders: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(root)):
             if name.endswith(_INFO):
-                folders.setdefault(_normal(name.partition("-")[0]), []).append(os.path.join(root, name))
+                folders.setdefault(normal(name.partition("-")[0]), []).append(os.path.join(root, name))
     return folders
 
 
@@ -153,7 +183,7 @@ def _record(folder: str) -> str | None:
         return None
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
     return name.replace("_", "-").replace(".", "-").lower()
 
 

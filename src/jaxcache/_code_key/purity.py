@@ -10,7 +10,7 @@ from .origins import Origin
 
 _COMPUTING = frozenset({
     "abc", "bisect", "builtins", "cmath", "collections", "contextlib", "copy", "copyreg", "dataclasses", "enum",
-    "fractions", "functools", "heapq", "inspect", "itertools", "keyword", "logging", "math", "numbers", "operator",
+    "fractions", "functools", "heapq", "itertools", "keyword", "logging", "math", "numbers", "operator",
     "re", "string", "textwrap", "types", "typing", "warnings", "reprlib", "_abc", "_bisect", "_collections",
     "_collections_abc", "_functools", "_heapq", "_operator", "_sre", "_warnings",
 })  # fmt: skip
@@ -24,6 +24,7 @@ _ATTRIBUTES = frozenset({
     "__doc__", "__annotations__", "__code__", "__globals__", "f_back", "f_lineno", "f_locals", "f_globals",
     "co_filename", "co_firstlineno", "__file__",
 })  # fmt: skip
+_DOCUMENTING = frozenset({"typing.get_type_hints"})  # of Python, as .__annotations__ is of any object
 _READS = re.compile(r"(read|load|open|fetch|download|getenv|fromfile|fromregex|genfromtxt|memmap)(_|$|[a-z])")
 _RANDOM = ("numpy.random",)
 
@@ -50,7 +51,8 @@ def fault_of(origin: Origin, module: str, name: str, *, is_module: bool = False)
     """
     dotted = f"{module}.{name}" if name else module
     if origin.kind == "python":
-        allowed = module.partition(".")[0] in _COMPUTING and name not in _BUILTINS
+        computes = module.partition(".")[0] in _COMPUTING or dotted.startswith("inspect.is")
+        allowed = computes and name not in _BUILTINS and dotted not in _DOCUMENTING
         return None if allowed else f"{dotted} may differ from run to run"
     if dotted.startswith(_RANDOM):
         return f"{dotted} draws random numbers"

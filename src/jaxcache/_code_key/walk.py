@@ -130,6 +130,12 @@ class Walk:
         self._computed.append(joined(b"%d" % len(self._numbers), [name.encode(errors="replace"), self.apart(value)]))
         self._path.pop()
 
+    def attributes(self, value: object, own: Iterable[str] = ()) -> None:
+        """Add what code has put into the dictionary of a function, or of what stands for one and has its ``own``."""
+        held = vars(value)
+        for name in sorted(held.keys() - DOCUMENTATION - {*own}):
+            self.named(name, held[name])
+
     def all_of(self, kind: str, values: Iterable[object]) -> None:
         """Add values in their order."""
         each = list(values)
@@ -224,9 +230,7 @@ class Walk:
         self.put("function", reading.digest)
         self.value(function.__defaults__)
         self.value(function.__kwdefaults__)
-        attributes = vars(function)
-        for name in sorted(attributes.keys() - DOCUMENTATION):
-            self.named(name, attributes[name])
+        self.attributes(function)
         self._loads(function, reading)
         for each in reading.imports:
             self._import(each, function)
