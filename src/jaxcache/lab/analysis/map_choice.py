@@ -314,14 +314,25 @@ class _Chooser:
             name: fmean(seconds[name].values()) if seconds else joint.seconds(name, limit_bytes) for name in candidates
             if NEAR not in reason or joint.is_close(name, limit_bytes)
         }  # fmt: skip
-        policy = min(mean, key=lambda name: (round(mean[name], 9), name != self.baseline, name))
-        if policy == self.baseline:
-            return policy, None
-        compared = compare(seconds) if seconds else self.blocks.compare(candidates, limit_bytes)
-        against = next((pair for pair in told_by(policy, compared) if pair.second == self.baseline), None)
-        if against is not None and against.verdict != "less" and self.baseline in mean:
-            policy = self.baseline  # what was not shown to be better is no reason to leave what people know
-        return policy, against
+        ranked = sorted(mean, key=lambda name: (round(mean[name], 9), name != self.baseline, name))
+        if ranked[0] == self.baseline:
+            return self.baseline, None
+        held = sorted({*mean, self.baseline})
+        compared = (
+            compare({name: seconds[name] for name in held}) if seconds else self.blocks.compare(held, limit_bytes)
+        )
+        against = {name: self._against_baseline(name, compared) for name in ranked}
+        first = against[ranked[0]]
+        if first is None or self.baseline not in mean:
+            return ranked[0], first
+        for name, pair in against.items():
+            if pair is not None and pair.verdict == "less":
+                return name, pair
+        return self.baseline, first  # what was not shown to be better is no reason to leave what people know
+
+    def _against_baseline(self, policy: str, compared: Sequence[Comparison]) -> Comparison | None:
+        """Return how a policy compares with the baseline, among comparisons of all candidates."""
+        return next((pair for pair in told_by(policy, compared) if pair.second == self.baseline), None)
 
     def _candidates(self, limit_bytes: int) -> list[str]:
         """Return the policies worth a look at a limit."""

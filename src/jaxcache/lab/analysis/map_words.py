@@ -140,10 +140,9 @@ def notes_of(choice: MapChoice) -> Iterator[str]:
             yield f"For each program apart, the fewest seconds at that limit are of {listed(others)}."
     least = choice.joint.ranked(choice.point.limit_bytes)[0]
     if seconds(least, choice.point.limit_bytes) < choice.point.seconds - _LEAST_SHOWN:
-        holds = "takes the fewest" if choice.other_seeds else "is not shown to take more"
         yield (
             f"On the recorded requests {least} takes fewer there, {seconds(least, choice.point.limit_bytes):.1f} s; "
-            f"over {'the other seeds' if choice.other_seeds else 'its blocks'} {choice.point.policy} {holds}."
+            f"{choice.point.policy} was chosen over {'all seeds' if choice.other_seeds else 'blocks of them'}."
         )
 
 
@@ -178,7 +177,7 @@ def _how_sure(choice: MapChoice, point: Point) -> str:
     repeats = seeds if choice.other_seeds else f"by a bootstrap over blocks, each {1 / BLOCKS:.0%} of a recording"
     if pair.verdict == "less":
         return f"{ratio}, {repeats}"
-    return f"no policy is shown to take less than {pair.second}, {repeats}"
+    return f"no policy that was held against {pair.second} is shown to take less, {repeats}"
 
 
 def _run_of(choice: MapChoice) -> str:
@@ -196,8 +195,9 @@ def how_chosen(choice: MapChoice) -> str:
         return f"The policy of each limit is the one with the fewest seconds on the recorded requests{or_baseline}."
     seeds = max(len(each.programs) for each in choice.other_seeds.values())
     return (
-        f"The policy of each limit is the one with the fewest seconds over {seeds} seeds replayed, or "
-        f"{choice.baseline} where none is shown to take less; its seconds are those of the seeds that were run."
+        f"The policy of each limit is the one with the fewest seconds over {seeds} seeds replayed of those that are "
+        f"shown to take less than {choice.baseline}, or {choice.baseline} where none of those held against it is; its "
+        "seconds are those of the seeds that were run."
     )
 
 
