@@ -41,6 +41,12 @@ def contents(sweep: Path, name: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sweep.glob(f"*/*/{name}")}
 
 
+def signal_all(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a trial may have ended meanwhile
+            process.send_signal(number)
+
+
 @pytest.fixture(scope="module")
 def killed(server, prefect_home, tmp_path_factory):
     """A sweep whose flow was killed when its first trial had a result."""
@@ -48,17 +54,14 @@ def killed(server, prefect_home, tmp_path_factory):
     process = start_sweep(prefect_home, outputs, *WORDS)
     wait_for(process, outputs, "20*/trials/*/result.json")
     children = psutil.Process(process.pid).children(recursive=True)
-    for child in children:
-        child.suspend()  # or the others might end while it is asked for
     under_way = newest(outputs)
     try:
+        signal_all(children, signal.SIGSTOP)  # or they might end while it is asked for
         with pytest.raises(UsageError, match=f"this very sweep is under way in {under_way}"):
             claim(make_plan((*WORDS, f"sweep.directory={outputs}", *persistent(WORDS, outputs))))
     finally:
         process.kill()
-        for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):  # one that had ended, until its parent goes on
-                child.resume()
+        signal_all(children, signal.SIGCONT)
         process.communicate(timeout=60)
     _, left = psutil.wait_procs(children, timeout=20)
     assert left == []

@@ -336,3 +336,15 @@ def test_the_bound_is_shown_where_it_is_known(tmp_path):
     text = page(read_sweep(place, bounds))
     assert "<b>5.5 s</b><span>bound: no policy is lower at this limit</span>" in text
     assert "bound: no policy" not in page(read_sweep(place))
+
+
+@pytest.mark.parametrize(
+    ("words", "place"), [("", "outputs"), (" sweep.directory=/data/mine/", "/data/mine"), (" 'sweep.directory=a'", "a")]
+)
+def test_the_commands_of_a_page_name_the_directory_of_the_sweep(words, place, tmp_path):
+    directory = write_sweep(tmp_path / "s", [result()])
+    manifest = json.loads((directory / MANIFEST).read_text())
+    (directory / MANIFEST).write_text(json.dumps({**manifest, "command": f"{manifest['command']}{words}"}))
+    text = page(read_sweep(directory))
+    assert f"python -m flows.report {place}/s  # this report" in text
+    assert f"--config-dir {place}/s/trials/&lt;id&gt; --config-name config" in text

@@ -5,6 +5,7 @@ The page is made from Jinja2 templates with autoescape; this module says what go
 
 import functools
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +33,7 @@ from .vega import vega_scripts
 _TEMPLATES = Path(__file__).with_name("templates")
 _MOST_FAILURES = 50
 _TAIL_LINES = 20
+_DIRECTORY = "sweep.directory="  # as a command names it
 # No address but the page's own is ever asked for; Vega compiles its expressions, hence unsafe-eval.
 SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
@@ -308,11 +310,18 @@ def _failures(sweep: Sweep) -> list[dict[str, str]]:
 
 
 def _commands(sweep: Sweep) -> list[str]:
-    name = sweep.directory.name
     started = sweep.manifest and sweep.manifest.command
+    place = shlex.quote(f"{_outputs_of(started or '')}/{sweep.directory.name}")
     report, again = command_like(started, "report"), command_like(started, "sweep")
     return [
         *([started] if started else []),
-        f"{report} outputs/{name}  # this report again, without running anything",
-        f"{again} --config-dir outputs/{name}/trials/<id> --config-name config  # one trial again",
+        f"{report} {place}  # this report again, without running anything",
+        f"{again} --config-dir {place}/trials/<id> --config-name config  # one trial again",
     ]
+
+
+def _outputs_of(command: str) -> str:
+    """Return the directory for sweeps that a command has named, or the one that is meant where it names none."""
+    words = (word.strip("'\"") for word in command.split())
+    named = [word.removeprefix(_DIRECTORY) for word in words if word.startswith(_DIRECTORY)]
+    return named[-1].rstrip("/") if named else "outputs"
