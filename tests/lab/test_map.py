@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jaxcache import POLICIES, CostTable, optimum, replay
+from jaxcache import POLICIES, CostTable, format_size, optimum, replay
 from jaxcache.lab.analysis.findings import Findings
 from jaxcache.lab.analysis.first_look import first_look
 from jaxcache.lab.analysis.map_choice import CLOSE
@@ -400,3 +400,16 @@ def test_a_suggestion_of_buckets_says_what_padding_adds(tmp_path):
     assert re.search(r"compute with \d+% more elements", one.suggestion.evidence)
     assert one.suggestion.override.startswith("buckets=")
     assert "priced off neighbouring lengths" in one.checked
+
+
+def test_every_panel_names_the_limit_of_the_answer_though_its_program_needs_less(tmp_path):
+    small = {**SHAPES, "largest": 12, "distinct": 3}
+    grid = [
+        *mapped_grid(policies=("lru", "gdsf")),
+        *mapped_grid(policies=("lru", "gdsf"), workloads=("least_squares",), shapes=small),
+    ]
+    findings = Findings(read_sweep(write_mapped(tmp_path / "s", grid)))
+    limit = findings.choice.point.limit_bytes
+    assert limit > min(each.own_limits[-1] for each in findings.choice.joint.maps)
+    named = re.findall(r'"take \w+, ([^"]+)"', page(findings))
+    assert set(named) == {format_size(limit)}

@@ -171,9 +171,9 @@ def _taken(findings: Findings, program_map: ProgramMap, x: Any) -> list[Any]:
     limit = None if choice is None else choice.point.limit_bytes
     if choice is None or limit is None or program_map.buckets != choice.joint.buckets:
         return []
-    limit = min(limit, program_map.own_limits[-1])
-    rule = chart_of([{"limit": limit / MIB, "name": f"take {choice.point.policy}, {limit_text(limit)}"}])
-    right = limit**2 > program_map.own_limits[0] * program_map.own_limits[-1]  # past the middle of a log scale
+    shown = min(limit, program_map.own_limits[-1])  # from there on this program is held whole
+    rule = chart_of([{"limit": shown / MIB, "name": f"take {choice.point.policy}, {limit_text(limit)}"}])
+    right = shown**2 > program_map.own_limits[0] * program_map.own_limits[-1]  # past the middle of a log scale
     name = rule.mark_text(align="right" if right else "left", baseline="top", dx=-5 if right else 5, fontWeight="bold")
     return [
         rule.mark_rule(strokeWidth=1.5, strokeDash=[4, 3]).encode(x=x),
