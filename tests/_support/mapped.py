@@ -22,15 +22,21 @@ def prices_of(length, call):
 def requests_of(trial):
     """The trace that a trial's reference records: one call before the requests, then two for each."""
     rows = [("start(float32[])", 40_000, 0.5)]
-    for length in trial.shapes.lengths(trial.workload.requests, trial.seed).tolist():
+    lengths = trial.shapes.lengths(trial.workload.requests, trial.seed)
+    if trial.buckets.name == "pow2":
+        lengths = 2 ** np.ceil(np.log2(lengths)).astype(int)
+    for length in lengths.tolist():
         rows += [(f"call{call}(float32[{length}])", *prices_of(length, call)) for call in (1, 2)]
     names, sizes, seconds = zip(*rows, strict=True)
     return Trace.from_arrays(keys=list(names), size_bytes=np.array(sizes), compile_seconds=np.array(seconds))
 
 
-def mapped_result(policy, limit, seed=0, workload="monte_carlo", requests=60, shapes=None, **changes):
+def mapped_result(policy, limit, seed=0, workload="monte_carlo", requests=60, shapes=None, buckets="none", **changes):
     """A trial's result that is what the replay of its requests says."""
-    config = {"workload": {**WORKLOADS[workload], "requests": requests}, "shapes": shapes or SHAPES}
+    config = {
+        "workload": {**WORKLOADS[workload], "requests": requests}, "shapes": shapes or SHAPES,
+        "buckets": {"name": buckets},
+    }  # fmt: skip
     made = result(policy, seed, limit, cost_seconds=1.0)
     trial = made.config.model_validate({**made.config.model_dump(), **config})
     replayed = replay(requests_of(trial), policy, trial.memory_limit, seed=seed)

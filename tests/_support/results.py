@@ -56,7 +56,7 @@ def failed(reason="the process was killed by SIGKILL", **settings):
     )  # fmt: skip
 
 
-def write_sweep(directory: Path, results, ended="completed", references=True, costs=None) -> Path:
+def write_sweep(directory: Path, results, ended="completed", references=True, costs=None, run_seconds=None) -> Path:
     for one in results:
         place = directory / "trials" / one.trial_id
         place.mkdir(parents=True)
@@ -69,6 +69,7 @@ def write_sweep(directory: Path, results, ended="completed", references=True, co
                 program_id=one.program_id, workload=config.workload.name, shapes=config.shapes.name, seed=config.seed,
                 device="cpu", slot="1 cores", environment=environment(), checksum="c", requests=50, distinct=6,
                 unbounded_bytes=6_000_000, unbounded_cost_seconds=2.0, uncached_cost_seconds=50.0, jit_seconds=1.0,
+                run_seconds=(run_seconds or {}).get(config.buckets.name, 0.0),
                 costs=costs or {"f(float32[3])": (300000, 0.3)},
             )  # fmt: skip
             write_json(home / REFERENCE, reference, durable=False)

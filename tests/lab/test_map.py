@@ -204,12 +204,14 @@ def check_words(findings):
     choice = findings.choice
     points = {row["limit"]: row for row in cells(text, "limit")}
     named = re.match(
-        r"Take (\w+) at (no limit|[\d.]+ \wiB)(?:, buckets \w+)?: ([\d.]+) s of compiling a run(.*?)"
+        r"Take (\w+) at (no limit|[\d.]+ \wiB)(?:, buckets (\w+))?: ([\d.]+) s of compiling a run(.*?)"
         r"(?:; no policy needs less than ([\d.]+) s there|; no policy needs less there)\.$",
         findings.sentence,
     )
     assert named, findings.sentence
-    policy, limit, seconds, against, bound = named.groups()
+    policy, limit, buckets, seconds, against, bound = named.groups()
+    check_buckets(findings, buckets or "none", against)
+    check_failed_programs(findings)
     row = points[limit]
     assert float(row["compile s"]) == pytest.approx(float(seconds), abs=1e-9)
     assert row["take"] in (policy, "any")
@@ -217,7 +219,8 @@ def check_words(findings):
     assert float(bound or seconds) == pytest.approx(least, abs=0 if bound else 2 * SHOWN)
     measured = {
         (one.setting.eviction, one.setting.memory_limit): one.mean("cost_seconds") for one in findings.sweep.groups
-    }
+        if one.setting.buckets == choice.joint.buckets
+    }  # fmt: skip
     if before := re.search(r"in place of ([\d.]+) s with", against):
         assert float(before[1]) > float(seconds)
         if len(choice.joint.maps) == 1 and "every program and seed" not in against:
@@ -251,6 +254,38 @@ def check_words(findings):
     assert len(titles) == len(set(titles))
 
 
+def check_failed_programs(findings):
+    """Hold what is said of programs without a successful trial against the results."""
+    ran = {one.config.workload.name for one in findings.sweep.results if one.status == "completed"}
+    gone = {one.config.workload.name for one in findings.sweep.results} - ran
+    text = "\n".join(markdown(findings, plotted=False))
+    assert re.findall(r"failed \(all of (\w+), zipf\)", text) == [*gone]
+    assert re.findall(r"(\w+), zipf has no successful trial, so only the reference", " ".join(findings.notes)) == [
+        *gone
+    ]
+
+
+def check_buckets(findings, taken, against):
+    """Hold what is said of buckets against the groups: ``taken`` are those of the setting to take."""
+    said = " ".join(findings.notes)
+    others = {group.setting.buckets for group in findings.sweep.groups} - {taken}
+    assert ("under jax.jit alone" in said) == (taken == "none")
+    assert bool(re.search(" without buckets| with these buckets", against)) == bool(
+        others and re.search(r"\br[au]n\b", against)
+    )
+    if compared := re.search(r"Buckets were chosen by (.*?), with the best policy at the limit to take with each: "
+                             r"(.*?)\.(?= |$)", said):  # fmt: skip
+        figures = [re.match(r"([\d.]+)(?: \+ ([\d.]+))? s with(?:out| (\w+))", one).groups()
+                   for one in re.split(", | and ", compared[2])]  # fmt: skip
+        totals = [float(compiling) + float(running or 0) for compiling, running, _ in figures]
+        assert totals[0] <= min(totals) + 2 * SHOWN
+        assert next(name or "none" for *_, name in figures) == taken
+        assert {name or "none" for *_, name in figures} <= others | {taken}
+        assert ("running together" in compared[1]) == all(running for _, running, _ in figures)
+    apart = re.search(r"(\w+) has not run for every program", said)
+    assert bool(compared) == bool(others - {apart and apart[1]})
+
+
 @st.composite
 def grids(draw):
     """Incomplete grids of trials: some are missing, some failed; every other one is as predicted."""
@@ -258,7 +293,13 @@ def grids(draw):
     limits = draw(st.lists(st.sampled_from(["512KiB", "1MiB", "3MiB", None]), min_size=1, max_size=2, unique=True))
     seeds = draw(st.lists(st.sampled_from([0, 1, 7]), min_size=1, max_size=2, unique=True))
     workloads = draw(st.lists(st.sampled_from(["monte_carlo", "least_squares"]), min_size=1, max_size=2, unique=True))
-    results = mapped_grid(policies, limits, seeds, workloads, requests=draw(st.sampled_from([3, 25])))
+    requests = draw(st.sampled_from([3, 25]))
+    buckets = draw(st.lists(st.sampled_from(["none", "pow2"]), min_size=1, max_size=2, unique=True))
+    results = [
+        one
+        for name in buckets
+        for one in mapped_grid(policies, limits, seeds, workloads, requests=requests, buckets=name)
+    ]
     fates = draw(st.lists(st.sampled_from("+++-."), min_size=len(results), max_size=len(results)))
     kept = []
     for one, fate in zip(results, fates, strict=True):
@@ -270,10 +311,11 @@ def grids(draw):
     return kept
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a failure, whose cause it would hide
 @settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-@given(results=grids())
-def test_sentence_notes_and_suggestions_agree_with_the_tables_of_incomplete_grids(tmp_path_factory, results):
-    findings = found(tmp_path_factory.mktemp("grid") / "s", results)
+@given(results=grids(), running=st.sampled_from([{}, {"none": 1.0, "pow2": 1.5}, {"none": 1.0, "pow2": 90.0}]))
+def test_sentence_notes_and_suggestions_agree_with_the_tables_of_incomplete_grids(tmp_path_factory, results, running):
+    findings = found(tmp_path_factory.mktemp("grid") / "s", results, run_seconds=running)
     if not findings.sweep.groups:
         assert findings.choice is None
         return

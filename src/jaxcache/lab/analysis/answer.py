@@ -78,7 +78,7 @@ def _body(choice: Choice, tried: Collection[Setting]) -> str:
     frames = [group.frame for group in choice.groups if group.frame is not None]
     if len(frames) == len(choice.groups):
         unlimited = fmean(frame.unbounded_seconds for frame in frames)
-        words += f"; with no limit, as under jax.jit alone, {unlimited:.1f}"
+        words += f"; with {describe_no_limit(choice.setting.buckets)}, {unlimited:.1f}"
     return f"{words}."
 
 
@@ -269,10 +269,20 @@ def describe_cells(cells: Sequence[Cell]) -> str:
     for cell in cells:
         seeds.setdefault(cell.program, []).append(cell.seed)
     disks = len({program.persistent for program in seeds}) > 1
-    names = {program: program.label + (f", disk {program.persistent}" if disks else "") for program in seeds}
+    names = {program: _named(program, disks) for program in seeds}
     if len({tuple(sorted(each)) for each in seeds.values()}) == 1:
         return f"{_shortened([*names.values()], ' and ')} with {_seeds(next(iter(seeds.values())))}"
     return _shortened([f"{names[program]} with {_seeds(each)}" for program, each in seeds.items()], "; ")
+
+
+def describe_programs(programs: Sequence[Program]) -> str:
+    """Return ``monte_carlo, zipf and cg, uniform``, in short where there are many."""
+    disks = len({program.persistent for program in programs}) > 1
+    return _shortened([_named(program, disks) for program in programs], " and ")
+
+
+def _named(program: Program, disks: bool) -> str:
+    return program.label + (f", disk {program.persistent}" if disks else "")
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -295,6 +305,11 @@ def _shortened(names: Sequence[str], separator: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def describe_no_limit(buckets: str) -> str:
+    """Return what a cache without a limit is: what people have under ``jax.jit``, which pads nothing."""
+    return "no limit, as under jax.jit alone" if buckets == "none" else "no limit and these buckets"
 
 
 def describe_ratio(ratio: Interval) -> str:

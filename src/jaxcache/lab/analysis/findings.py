@@ -9,6 +9,7 @@ from functools import cached_property
 from statistics import fmean
 
 from . import map_words
+from .answer import describe_programs
 from .map_choice import MapChoice, choose_from_map
 from .map_suggestions import LEAST_SHARE, advise_from_map
 from .policy_map import ProgramMap, draw_maps
@@ -65,11 +66,20 @@ class Findings:
         """How the answer is known and how sure it is, a sentence each."""
         if self.choice is None:
             warning = (self.agreement,) if self.is_contradicted else ()
-            return (*warning, *self.decision.notes)
+            return (*warning, *self.decision.notes, *self._failed_programs("nothing is said of"))
         lever = self._largest_lever
         priced = map_words.priced_note(self.choice)
         first, *others = map_words.notes_of(self.choice)
-        return tuple(note for note in (first, lever, *others, priced) if note)
+        failed = self._failed_programs("only the reference speaks for")
+        return tuple(note for note in (first, *failed, lever, *others, priced) if note)
+
+    def _failed_programs(self, what: str) -> tuple[str, ...]:
+        """Return what is said of programs without a successful trial; empty if there are none."""
+        programs = self.sweep.failed_programs
+        if not programs or not self.sweep.groups:
+            return ()
+        have, them = ("has", "it") if len(programs) == 1 else ("have", "them")
+        return (f"{describe_programs(programs)} {have} no successful trial, so {what} {them}.",)
 
     @property
     def _largest_lever(self) -> str:

@@ -4,7 +4,7 @@ The largest lever comes first: limit, then buckets, then policy. Seconds are mea
 that was replayed for all of them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -134,6 +134,20 @@ class Joint:
         return self.seconds(policy, limit_bytes) <= CLOSE * self.unlimited_seconds
 
 
+class BucketsCost(NamedTuple):
+    """What one choice of buckets costs a run, over all programs: padding saves compiling and costs in the running.
+
+    Attributes:
+        buckets: Named as in settings.
+        compile_seconds: Of the best policy at the limit to take with these buckets, replayed.
+        run_seconds: What requests take besides compiling, measured; None where that is not known of all programs.
+    """
+
+    buckets: str
+    compile_seconds: float
+    run_seconds: float | None
+
+
 @dataclass(frozen=True)
 class MapChoice:
     """The setting to take by the map, and the points beside it that a reader asks for.
@@ -141,19 +155,24 @@ class MapChoice:
     Attributes:
         joint: Of the chosen buckets.
         others: The maps of other buckets that all programs were run with.
+        costs: Of the chosen buckets, and of the others after them.
+        buckets_apart: Other buckets, that some programs alone were run with.
         point: The setting to take.
         points: One a limit of interest, ascending.
         baseline: The policy that others are held against.
-        best_run: The setting with the fewest seconds of those that ran for all programs and seeds; None if none did.
+        best_run: The setting with the fewest seconds of those that ran with the chosen buckets for all programs and
+            seeds; None if none did.
         best_run_seconds: Its seconds, measured.
-        settings_run: How many settings ran for all programs and seeds.
-        settings_tried: How many have a successful trial at all.
+        settings_run: How many settings ran with the chosen buckets for all programs and seeds.
+        settings_tried: How many with these buckets have a successful trial at all.
         other_seeds: By program, the seeds that were replayed without being run; empty where that cannot be.
         blocks: Of the recordings, where there are no other seeds.
     """
 
     joint: Joint
     others: tuple[Joint, ...]
+    costs: tuple[BucketsCost, ...]
+    buckets_apart: tuple[str, ...]
     point: Point
     points: tuple[Point, ...]
     baseline: str
@@ -174,11 +193,12 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
     """Return the choice that trusted maps carry; None without trials or maps, or where a map is not to be trusted."""
     if not sweep.groups or not maps or not all(program_map.is_trusted for program_map in maps):
         return None
-    joints = _joints(maps)
+    joints = _joints(maps, {group.setting.buckets for group in sweep.groups})
     if not joints:
         return None
     wanted_limits = {group.setting.memory_limit for group in sweep.groups}
-    joint = min(joints, key=lambda each: _total_seconds(each, wanted_limits))
+    costs = sorted((_cost_of(each, wanted_limits) for each in joints), key=_by_total(joints))
+    joint = next(each for each in joints if each.buckets == costs[0].buckets)
     mapped = {program_map.program for program_map in maps}
     if any(group.program not in mapped for group in sweep.groups):
         return None
@@ -197,30 +217,37 @@ def choose_from_map(sweep: Sweep, maps: Sequence[ProgramMap]) -> MapChoice | Non
     return MapChoice(
         joint=joint,
         others=tuple(each for each in joints if each is not joint),
+        costs=tuple(costs),
+        buckets_apart=tuple(sorted({group.setting.buckets for group in sweep.groups} - {c.buckets for c in costs})),
         point=recommended,
         points=points,
         baseline=baseline,
         best_run=best_run,
         best_run_seconds=None if best_run is None else measured[best_run],
         settings_run=len(measured),
-        settings_tried=len({group.setting for group in sweep.groups}),
+        settings_tried=len(tried),
         other_seeds=other_seeds,
         blocks=blocks,
     )
 
 
-def _joints(maps: Sequence[ProgramMap]) -> list[Joint]:
-    """Return the maps of each choice of buckets that every program has."""
+def _joints(maps: Sequence[ProgramMap], succeeded: Collection[str]) -> list[Joint]:
+    """Return the maps of each choice of buckets that every program has, and with which some trial succeeded."""
     programs = by_program(maps)
-    names = dict.fromkeys(program_map.buckets for program_map in maps)
+    names = dict.fromkeys(program_map.buckets for program_map in maps if program_map.buckets in succeeded)
     variants = {name: [program_map for program_map in maps if program_map.buckets == name] for name in names}
     return [Joint(name, tuple(each)) for name, each in variants.items() if len(each) == len(programs)]
 
 
-def _total_seconds(joint: Joint, wanted_limits: Collection[int | None]) -> tuple[float, str]:
-    """Return the seconds of compiling and running at the limit to take: padding costs in the running."""
+def _cost_of(joint: Joint, wanted_limits: Collection[int | None]) -> BucketsCost:
     limit = joint.recommended_bytes(wanted_limits)
-    return (joint.seconds(joint.ranked(limit)[0], limit) + (joint.run_seconds or 0.0), joint.buckets)
+    return BucketsCost(joint.buckets, joint.seconds(joint.ranked(limit)[0], limit), joint.run_seconds)
+
+
+def _by_total(joints: Sequence[Joint]) -> Callable[[BucketsCost], tuple[float, str]]:
+    """Return a key that sorts by compiling and running together, or where running is not known of all by compiling."""
+    has_running = all(joint.run_seconds is not None for joint in joints)
+    return lambda cost: (cost.compile_seconds + ((cost.run_seconds or 0.0) if has_running else 0.0), cost.buckets)
 
 
 def _limits_of_interest(joint: Joint, tried: Sequence[Setting], recommended: int) -> dict[int | None, str]:

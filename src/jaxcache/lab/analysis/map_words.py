@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ... import POLICIES, format_size
 from ..counted import counted
-from .answer import describe_ratio, listed
+from .answer import describe_no_limit, describe_ratio, listed
 from .blocks import BLOCKS
 from .map_choice import MapChoice, Point
 from .policy_map import Check, ProgramMap
@@ -83,7 +83,7 @@ def _against_best_run(choice: MapChoice) -> str:
     if before is None or seconds is None:
         return ""
     label = f"{before.eviction} at {before.limit}" + (f", buckets {before.buckets}" * (before.buckets != "none"))
-    ran, fewest = _what_was_run(choice)
+    ran, fewest = what_was_run(choice)
     if before == choice.setting:
         return f", {fewest}"
     saved = seconds - choice.point.seconds
@@ -94,13 +94,16 @@ def _against_best_run(choice: MapChoice) -> str:
     return f", as with {ran} ({label})"
 
 
-def _what_was_run(choice: MapChoice) -> tuple[str, str]:
+def what_was_run(choice: MapChoice) -> tuple[str, str]:
     """Return what the best setting that was run is called, and what it is where it is the one to take."""
+    alike = ""
+    if choice.others or choice.buckets_apart:
+        alike = " without buckets" if choice.joint.buckets == "none" else " with these buckets"
     if choice.settings_tried == 1:
-        return "what you ran", "as you ran it"
+        return f"what you ran{alike}", f"as you ran it{alike}"
     if choice.settings_run == choice.settings_tried:
-        return "the best that was run", "the fewest of all settings run"
-    everywhere = "ran for every program and seed"
+        return f"the best that was run{alike}", f"the fewest of all settings run{alike}"
+    everywhere = f"ran{alike} for every program and seed"
     return f"the best that {everywhere}", f"the fewest of those that {everywhere}"
 
 
@@ -110,12 +113,32 @@ def _against_bound(point: Point) -> str:
     return f"; no policy needs less than {point.bound_seconds:.1f} s there"
 
 
+def buckets_note_of(choice: MapChoice) -> str:
+    """Return by what the buckets were chosen, and which were not compared; empty where no others were run."""
+    notes: list[str] = []
+    if choice.others:
+        has_running = all(cost.run_seconds is not None for cost in choice.costs)
+        figures = [
+            f"{cost.compile_seconds:.1f}" + (f" + {cost.run_seconds:.1f}" if has_running else "")
+            + (" s without" if cost.buckets == "none" else f" s with {cost.buckets}")
+            for cost in choice.costs
+        ]  # fmt: skip
+        by_what = "by compiling and running together" if has_running else "by compiling alone, since running is unknown"
+        notes.append(
+            f"Buckets were chosen {by_what}, with the best policy at the limit to take with each: {listed(figures)}."
+        )
+    if choice.buckets_apart:
+        have = "have" if len(choice.buckets_apart) > 1 else "has"
+        notes.append(f"{listed(choice.buckets_apart)} {have} not run for every program, and {have} no part in it.")
+    return " ".join(notes)
+
+
 def unlimited_of(choice: MapChoice) -> str:
     """Return what people have without a limit, beside what to take."""
     joint, point = choice.joint, choice.point
     most = " by the program that needs most" if len(joint.maps) > 1 else ""
     words = (
-        f"With no limit, as under jax.jit alone, each program is compiled once and nothing is freed: "
+        f"With {describe_no_limit(joint.buckets)}, each program is compiled once and nothing is freed: "
         f"{joint.unlimited_seconds:.1f} s, {format_size(joint.working_set_bytes)} held{most}"
     )
     if point.limit_bytes is None or point.limit_bytes >= joint.working_set_bytes:
@@ -129,6 +152,8 @@ def unlimited_of(choice: MapChoice) -> str:
 def notes_of(choice: MapChoice) -> Iterator[str]:
     """Yield how the answer is known, how sure it is, and what other limits say, one sentence each."""
     yield unlimited_of(choice)
+    if buckets := buckets_note_of(choice):
+        yield buckets
     yield _basis(choice)
     if unsure := _unsure(choice):
         yield unsure

@@ -183,6 +183,13 @@ class Sweep:
         return [setting for setting in failed if setting not in succeeded]
 
     @property
+    def failed_programs(self) -> list[Program]:
+        """Programs that have no successful trial."""
+        succeeded = {group.program for group in self.groups}
+        failed = dict.fromkeys(self.programs[result.program_id] for result in self.failed)
+        return [program for program in failed if program not in succeeded]
+
+    @property
     def failed(self) -> tuple[TrialResult, ...]:
         """Trials that did not succeed."""
         return tuple(result for result in self.results if result.status == "failed")

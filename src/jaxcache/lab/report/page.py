@@ -15,9 +15,10 @@ import jinja2
 from markupsafe import Markup
 
 from ... import format_size
+from ..analysis.answer import describe_no_limit
 from ..analysis.findings import Findings
 from ..analysis.map_choice import MapChoice
-from ..analysis.map_words import how_chosen, limit_text
+from ..analysis.map_words import how_chosen, limit_text, what_was_run
 from ..analysis.recommendation import Decision
 from ..analysis.sweep import Group, Sweep
 from ..counted import counted
@@ -202,10 +203,12 @@ def _map_tiles(choice: MapChoice) -> tuple[str, list[tuple[str, str]]]:
     basis = "measured" if point.measured_seconds is not None else "replayed"
     tiles = [(f"{point.seconds:.1f} s", f"of compiling a run, {basis}")]
     if choice.best_run is not None and choice.best_run != choice.setting:
-        tiles.append((f"{choice.best_run_seconds:.1f} s", f"the best that was run: {choice.best_run.label}, measured"))
+        tiles.append(
+            (f"{choice.best_run_seconds:.1f} s", f"{what_was_run(choice)[0]}: {choice.best_run.label}, measured")
+        )
     tiles += [
         (f"{point.bound_seconds:.1f} s", "bound: no policy is lower at this limit"),
-        (f"{joint.unlimited_seconds:.1f} s", "no limit, as under jax.jit alone"),
+        (f"{joint.unlimited_seconds:.1f} s", describe_no_limit(joint.buckets)),
     ]
     if point.limit_bytes is not None:
         limit = format_size(point.limit_bytes)
@@ -220,7 +223,7 @@ def _measured_tiles(decision: Decision) -> tuple[str, list[tuple[str, str]]]:
     """Return the figures of the recommended setting, as trials have measured it."""
     groups, setting = decision.chosen, decision.setting
     assert setting is not None
-    among = " with these buckets" if setting.buckets != "none" or decision.buckets else ""
+    among = " with these buckets" if setting.buckets != "none" else " without buckets" if decision.buckets else ""
     seconds = _mean(groups, "cost_seconds")
     held = format_size(int(max(group.mean("peak_bytes") for group in groups)))
     tiles = [
@@ -231,7 +234,7 @@ def _measured_tiles(decision: Decision) -> tuple[str, list[tuple[str, str]]]:
     if len(frames) == len(groups):
         unbounded = fmean(frame.unbounded_seconds for frame in frames)
         working_set = format_size(int(max(frame.unbounded_bytes for frame in frames)))
-        tiles.append((f"{unbounded:.1f} s", f"no limit, as under jax.jit alone{among}"))
+        tiles.append((f"{unbounded:.1f} s", describe_no_limit(setting.buckets)))
         tiles.append((f"{held} / {working_set}", "bytes held / working set"))
     else:
         tiles.append((held, f"bytes held, limit {setting.limit}"))

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from ... import format_size
+from ..analysis.answer import describe_programs
 from ..analysis.sweep import Group, Program, Sweep
 from ..counted import counted
 from ..result import TrialResult
@@ -92,7 +93,8 @@ def headline(sweep: Sweep) -> str:
     planned = len(sweep.manifest.order) if sweep.manifest else len(sweep.results)
     parts = [f"{done:,} of {counted(planned, 'trial')} succeeded"]
     if sweep.failed:
-        parts.append(f"{len(sweep.failed)} failed")
+        whole = f" (all of {describe_programs(sweep.failed_programs)})" if done and sweep.failed_programs else ""
+        parts.append(f"{len(sweep.failed)} failed{whole}")
     damaged = len(sweep.damaged)
     if damaged:
         parts.append(f"{damaged} ha{'ve' if damaged > 1 else 's'} a damaged result")
