@@ -25,14 +25,18 @@ def requests_of(seed, seconds=TABLE):
     return Trace.from_arrays(keys=names, size_bytes=SIZES[keys], compile_seconds=seconds[keys])
 
 
+def replayed(policy, seed):
+    counted = replay(requests_of(seed), policy, 3 * MIB)
+    made = result(policy, seed, "3MiB", cost_seconds=counted.compile_seconds, hits=counted.hits, misses=counted.misses)
+    statistics = made.statistics.model_copy(update={"evictions": counted.evictions})
+    return made.model_copy(update={"statistics": statistics})
+
+
 @pytest.fixture
 def directory(tmp_path):
     """Two seeds under two policies; the second reference has measured all that both share at five times the seconds."""
     runs = [(policy, seed) for policy in ("lru", "gdsf") for seed in (0, 1)]
-    made = [
-        result(policy, seed, "3MiB", cost_seconds=replay(requests_of(seed), policy, 3 * MIB).compile_seconds)
-        for policy, seed in runs
-    ]
+    made = [replayed(policy, seed) for policy, seed in runs]
     place = write_sweep(tmp_path / "s", made)
     CostTable({name: Cost(int(size), float(s)) for name, size, s in zip(NAMES, SIZES, TABLE, strict=True)}).save(
         place / COSTS

@@ -22,6 +22,7 @@ from jaxcache.lab.buckets import PowersOfTwo
 from jaxcache.lab.layout import COSTS, REFERENCES, REPORT, REQUESTS, RESULTS_PARQUET
 from jaxcache.lab.report.markdown import markdown
 from jaxcache.lab.report.page import page
+from jaxcache.lab.report.tables import results_table
 from jaxcache.lab.report.terminal import print_summary
 from jaxcache.lab.report.write import write_report
 
@@ -101,6 +102,25 @@ def test_a_prediction_that_is_not_met_is_said_first_and_the_measured_trials_are_
     assert text_of(findings).startswith("Only 3 of 4 measured trials")
     table = pq.read_table(findings.sweep.directory / RESULTS_PARQUET)
     assert set(table["status"].to_pylist()) == {"completed"}  # no prediction is handed on that is not met
+
+
+def test_what_the_reference_recorded_is_no_best_or_worst_of_trials_that_made_other_requests(tmp_path):
+    varied, kept = mapped_grid(limits=("512KiB",)), mapped_grid(limits=("512KiB",), workloads=("least_squares",))
+    fewer = varied[0].statistics.model_copy(update={"cost_seconds": varied[0].statistics.cost_seconds - 0.5})
+    varied[0] = varied[0].model_copy(update={"statistics": fewer})
+    findings = found(tmp_path / "s", varied + kept)
+    text, html = "\n".join(markdown(findings, plotted=False)), page(findings)
+    for row in cells(text, "workload"):
+        is_known = row["workload"] == "least_squares"
+        for column in ("no limit", "every call compiled", "over bound"):
+            assert (row[column] != "–") == is_known, column
+    assert "the requests of some trials are not those that their reference run recorded" in html
+    assert "priced by the costs.json of their trials" not in html
+    tiles = re.findall(r'<div class="tile"><b>.*?</b><span>(.*?)</span>', html)
+    assert tiles
+    assert not any("bound" in name or "no limit" in name for name in tiles)
+    bounds = results_table(findings)["bound_seconds"].to_pylist()[: len(varied + kept)]
+    assert [bound is None for bound in bounds] == [one in varied for one in findings.sweep.results]
 
 
 @pytest.mark.parametrize(

@@ -243,9 +243,7 @@ def _limit_note(choice: Choice, tried: Collection[Setting]) -> str:
             "gains no more than that."
         )
     if any(group.frame is None for group in choice.groups):
-        return (
-            "Without a reference run priced by the trials' costs.json, it is not known what a larger limit would gain."
-        )
+        return "Without a reference run that speaks for these trials, it is not known what a larger limit would gain."
     if any(limit_order(setting.memory_limit) > limit_order(limit) for setting in same_buckets):
         return "No larger limit that was compared took fewer seconds."
     largest = max(limit_order(setting.memory_limit) for setting in tried) <= limit_order(limit)

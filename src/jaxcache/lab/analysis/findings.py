@@ -22,9 +22,20 @@ _LEVERS = ("memory_limit=", "eviction=")  # of these the map knows the effect to
 
 @dataclass(frozen=True)
 class Findings:
-    """Answer, map and suggestions of one sweep, each worked out when it is first asked for."""
+    """Answer, map and suggestions of one sweep, each worked out when it is first asked for.
 
-    sweep: Sweep
+    Attributes:
+        read: The sweep as its files tell it.
+    """
+
+    read: Sweep
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The sweep, without baselines and bounds of programs whose trials have not made the recorded requests."""
+        untrusted = [program_map for program_map in self.maps if not program_map.is_trusted]
+        varying = {check.result.program_id for program_map in untrusted for check in program_map.checks}
+        return self.read.without_baselines(varying) if varying else self.read
 
     @cached_property
     def decision(self) -> Decision:
@@ -34,7 +45,7 @@ class Findings:
     @cached_property
     def maps(self) -> tuple[ProgramMap, ...]:
         """The map of each program that has recorded requests."""
-        return draw_maps(self.sweep)
+        return draw_maps(self.read)
 
     @cached_property
     def choice(self) -> MapChoice | None:

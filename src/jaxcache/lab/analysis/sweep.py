@@ -152,6 +152,7 @@ class Sweep:
     Attributes:
         references: By program id.
         recorded: The requests of each program that has a trace, by program id.
+        varying: Programs whose trials have not made these requests, by program id.
     """
 
     directory: Path
@@ -161,6 +162,19 @@ class Sweep:
     unreadable: tuple[Unreadable, ...]
     references: Mapping[str, Reference] = field(default_factory=dict, repr=False)
     recorded: Mapping[str, RecordedProgram] = field(default_factory=dict, repr=False)
+    varying: frozenset[str] = frozenset()
+
+    def without_baselines(self, varying: Collection[str]) -> "Sweep":
+        """Return the sweep with programs whose requests vary, so that those recorded say nothing of their trials."""
+        groups = tuple(
+            replace(
+                group,
+                frames={program: frame for program, frame in group.frames.items() if program not in varying},
+                bounds={program: bound for program, bound in group.bounds.items() if program not in varying},
+            )
+            for group in self.groups
+        )
+        return replace(self, groups=groups, varying=frozenset(varying))
 
     @cached_property
     def _naming(self) -> "_Naming":

@@ -273,11 +273,7 @@ def _gaps(sweep: Sweep) -> Iterator[dict[str, str]]:
         lines.append("sweep.json cannot be read: the command, the order and the plan are not known")
     if planned > len(sweep.results):
         lines.append(f"{planned - len(sweep.results)} of {counted(planned, 'trial')} left no result that can be read")
-    if sweep.groups and any(group.frame is None for group in sweep.groups):
-        lines.append(
-            'some programs have no reference run priced by the costs.json of their trials: "no limit" and "every call '
-            'compiled" are not shown for them'
-        )
+    lines += _missing_frames(sweep)
     lines += _missing_requests(sweep)
     if sweep.groups and all(result.course is None for group in sweep.groups for result in group.results):
         lines.append(
@@ -285,6 +281,16 @@ def _gaps(sweep: Sweep) -> Iterator[dict[str, str]]:
             "time and lengths"
         )
     yield from ({"path": "", "text": line} for line in lines)
+
+
+def _missing_frames(sweep: Sweep) -> Iterator[str]:
+    """Yield why some programs have neither their best nor their worst beside what was measured."""
+    without = {result.program_id for group in sweep.groups if group.frame is None for result in group.results}
+    what = '"no limit" and "every call compiled" are not shown beside them'
+    if without & sweep.varying:
+        yield f"the requests of some trials are not those that their reference run recorded: {what}, nor is a bound"
+    if without - sweep.varying:
+        yield f"some programs have no reference run priced by the costs.json of their trials: {what}"
 
 
 def _missing_requests(sweep: Sweep) -> list[str]:
