@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxcache import JitCache, Trace, optimum, replay
+from jaxcache import JitCache, Trace, format_size, optimum, parse_size, replay
 from jaxcache.lab.tuning.answer import answer, compare
 from jaxcache.lab.tuning.page import write_page
 from jaxcache.lab.tuning.report import Tuned, Verified, print_tuning, write_tuning
@@ -83,7 +83,8 @@ def test_a_recommended_limit_is_a_tenth_above_what_is_needed_and_a_given_one_is_
 
 
 @pytest.mark.parametrize(
-    ("eviction", "limit"), [("lru", 3 * MIB), ("lru", 45 * MIB), ("gdsf", 90 * MIB), ("fifo", 12 * MIB)]
+    ("eviction", "limit"),
+    [("lru", 3 * MIB), ("lru", 45 * MIB), ("gdsf", 90 * MIB), ("lru", 900 * MIB), ("fifo", 12 * MIB)],
 )
 def test_the_answer_says_of_today_what_the_replays_say(recordings, eviction, limit):
     recorded = recordings[:1]
@@ -92,12 +93,16 @@ def test_the_answer_says_of_today_what_the_replays_say(recordings, eviction, lim
     says, saved = answer("a program", tuning, now), now.total_seconds - tuning.best.total_seconds
     if saved >= 0.05 * now.total_seconds:
         assert f"Worth it: it takes {saved:.1f} s ({saved / now.total_seconds:.0%}) less than with" in says
-    elif limit - tuning.best.limit_bytes >= 0.05 * limit:
-        assert "Worth it for the memory" in says
+    elif (spared := now.replayed.peak_bytes - tuning.best.replayed.peak_bytes) >= 0.05 * now.replayed.peak_bytes:
+        assert f"Worth it for the memory: it holds {format_size(spared)} less than" in says
     else:
         assert "Keep what you have" in says
         assert not re.search(r"gain (-|0\.0)", says)
     rows = {row[0]: row for row in compare(tuning, now)}
+    if more := re.search(r"holds ([\d.]+) MiB (more|less)", says):
+        held = [parse_size(rows[name][6], "held") / MIB for name in ("now", "recommended")]
+        assert abs(held[0] - held[1]) == pytest.approx(float(more[1]), abs=0.2)
+        assert (more[2] == "less") == (held[1] < held[0])
     assert list(rows) == ["now", "recommended", "jax.jit alone"]
     used = recorded[0].trace
     once = [float(used.compile_seconds[signature]) for signature in np.unique(used.signatures)]

@@ -78,20 +78,24 @@ def verdict(tuning: Tuning, present: Candidate) -> str:
     if best.setting == present.setting:
         return f"{KEEP}: it is the best setting that was replayed"
     saved = present.total_seconds - best.total_seconds
-    spared = present.limit_bytes - best.limit_bytes
+    held = present.replayed.peak_bytes
+    spared = held - best.replayed.peak_bytes  # a limit that is never reached takes no memory
     if saved >= _WORTH * present.total_seconds:
-        more = f", for {format_size(-spared)} more" if spared < 0 else ""
+        more = f", and holds {format_size(-spared)} more" if spared < 0 else ""
         share = f"{saved / present.total_seconds:.0%}"
         return f"Worth it: it takes {saved:.1f} s ({share}) less than with {setting_of(present)}{more}"
-    if saved > -_WORTH * present.total_seconds and spared < _WORTH * present.limit_bytes:
+    if saved > -_WORTH * present.total_seconds and spared < _WORTH * held:
         gain = f"{saved:.1f} s of {present.total_seconds:.1f} s" if saved >= _LEAST_SHOWN else "nothing"
         return f"{KEEP}, {setting_of(present)}: a change would gain {gain}"
     if spared <= 0:
         return f"{KEEP}: {setting_of(present)} takes {-saved:.1f} s less"
     if saved >= 0:
-        return f"Worth it for the memory: {format_size(spared)} less than {setting_of(present)}, in no more time"
+        return (
+            f"Worth it for the memory: it holds {format_size(spared)} less than {setting_of(present)}, in no more time"
+        )
     return (
-        f"It spares memory, not time: {setting_of(present)} takes {-saved:.1f} s less, for {format_size(spared)} more"
+        f"It spares memory, not time: {setting_of(present)} takes {-saved:.1f} s less, and holds "
+        f"{format_size(spared)} more"
     )
 
 
