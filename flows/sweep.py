@@ -68,9 +68,17 @@ def _parse(words: list[str]) -> argparse.Namespace | str | None:
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    from .planning.composition import CONFIG_NAME, append_directories
+    from .planning.composition import CONFIG_NAME, append_directories, compose
+    from .planning.errors import UsageError
     from .planning.locations import config_directories
 
+    if options.cfg or options.info:  # Hydra answers with a traceback where a config cannot be read
+        try:
+            compose(
+                tuple(options.overrides), options.config_name or CONFIG_NAME, options.config_dir or options.config_path
+            )
+        except UsageError as error:
+            return str(error)
     first, *others = config_directories(options.config_dir or options.config_path)
 
     class OtherDirectories(SearchPathPlugin):

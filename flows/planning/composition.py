@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
@@ -50,6 +51,12 @@ def _compose(
             resolved = cast("list[dict[str, Any]]", [OmegaConf.to_container(each, resolve=True) for each in configs])
         except OverrideParseException as error:
             raise UsageError(_unreadable(str(error.override), overrides)) from error
+        except yaml.MarkedYAMLError as error:
+            raise UsageError(_no_yaml(error)) from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"a config is no text in UTF-8: {error}") from error
+        except OSError as error:
+            raise UsageError(f"the config {error.filename} cannot be read: {error.strerror}") from error
         except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error
     return resolved, trial_names(combinations, resolved)
@@ -70,6 +77,13 @@ def append_directories(search_path: ConfigSearchPath, directories: Sequence[Path
     """Append directories to the one of Hydra's main configs, in their order."""
     for directory in reversed(directories):
         search_path.append("jaxcache", f"file://{directory}", anchor=SearchPathQuery(provider="main"))
+
+
+def _no_yaml(error: yaml.MarkedYAMLError) -> str:
+    """Return which line of a config is no YAML, and why."""
+    mark = error.problem_mark
+    where = "a config" if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1},"
+    return f"{where} is no YAML: {error.problem or error}"
 
 
 def _unreadable(word: str, words: tuple[str, ...]) -> str:

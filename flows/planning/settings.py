@@ -104,6 +104,11 @@ def _message(error: ValidationError) -> str:
         return f"there is no setting {path}; see --help"
     if first["type"] == "missing":
         return f"{path} is missing; see --help"
+    if first["type"] == "union_tag_not_found":
+        return f"{path}.name is missing; it says of which kind {path} is, as in jaxcache's own conf/{path}/*.yaml"
+    if first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        return f"{path}.name must be one of {context['expected_tags']}, but is {context['tag']!r}"
     message = expected(message)
     return f"{path} {message}, but is {first['input']!r}"
 

@@ -9,7 +9,7 @@ import itertools
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -214,10 +214,7 @@ def _check(plan: Plan, directory: Path) -> None:
             again = "add sweep.retry_failed=true to run its failed trials again, or " if has_failed else ""
             raise UsageError(f"sweep.resume={directory} is finished; {again}leave sweep.resume out to run it anew")
     if not _same(plan, manifest):
-        raise UsageError(
-            f"sweep.resume={directory} is of other trials, another cost table or other sources than this command; "
-            "give it alone, or leave it out to start anew"
-        )
+        raise UsageError(f"sweep.resume={directory} {_why_another(plan, manifest)}")
 
 
 def _unfinished(plan: Plan) -> Iterator[Path]:
@@ -255,6 +252,24 @@ def _is_damaged(directory: Path, manifest: Manifest) -> bool:
 def _same(plan: Plan, manifest: Manifest) -> bool:
     ids = {planned.trial_id for planned in plan.trials}
     return ids == set(manifest.order) and manifest.costs_hash == plan.costs.digest
+
+
+def _why_another(plan: Plan, manifest: Manifest) -> str:
+    """Return in what a sweep differs from this one, and what to do."""
+    if _words_of_trials(plan.command) != _words_of_trials(manifest.words):
+        return "is of other trials than this command; give it alone, or leave it out to start anew"
+    changed = (
+        "its cost table has" if manifest.costs_hash != plan.costs.digest else "its program, configs or sources have"
+    )
+    return (
+        f"cannot go on: {changed} changed since, and new trials could not be compared with those that ran; leave "
+        "sweep.resume and sweep.retry_failed out to run all of them as it is now"
+    )
+
+
+def _words_of_trials(words: Sequence[str]) -> list[str]:
+    """Return the words that say what is run, without those that say where and how."""
+    return [word for word in words if word.partition("=")[0].partition(".")[0] not in ("sweep", "runner", "server")]
 
 
 def _new_directory(plan: Plan) -> Path:

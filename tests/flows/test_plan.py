@@ -1,6 +1,7 @@
 """Overrides to trials, and what is refused before anything starts."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from flows.planning import locations
 from flows.planning.errors import UsageError
 from flows.planning.locations import CONF
 from flows.planning.plan import make_plan
+from flows.sweep import main
 from jaxcache import POLICIES
 from jaxcache.lab.trial import Trial
 
@@ -211,6 +213,30 @@ def test_an_option_that_sets_more_than_its_own_group_is_composed_by_hydra(tmp_pa
     assert {(one.eviction.name, one.memory_limit) for one in many} == {
         ("gdsf", 32 * 1024**2), ("lru", 3 * 1024**2), ("fifo", 32 * 1024**2)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"name: zipf\n  smallest: 4\n", "shapes/mine.yaml, line 2, column 11, is no YAML: mapping values"),
+     (b"smallest: 4\n", "shapes.name is missing"),
+     (b"name: zip\n", "shapes.name must be one of 'uniform', 'zipf', 'phased', 'own', but is 'zip'"),
+     (b"\xff\xfe", "a config is no text in UTF-8"),
+     (b"", "shapes.name is missing"),
+     (b"- 4\n", "shapes must be a valid dictionary")],
+)  # fmt: skip
+def test_a_config_that_is_damaged_is_refused_with_what_is_wrong_in_it(tmp_path, text, said):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "mine.yaml").write_bytes(text)
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}|/{re.escape(said)}"):
+        make_plan(("shapes=mine",), config_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--cfg", "job"]])
+def test_a_config_that_is_no_yaml_is_refused_in_one_line(tmp_path, flags, capsys):
+    (tmp_path / "own.yaml").write_text("defaults:\n  - sweep\n  eviction: lru\n")
+    assert main(["--config-dir", str(tmp_path), "--config-name", "own", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match("sweep: .*/own.yaml, line 3, column 3, is no YAML: ", line)
 
 
 def test_an_option_that_depends_on_another_group_is_composed_by_hydra(tmp_path):

@@ -272,6 +272,20 @@ def test_a_directory_that_cannot_be_resumed_is_refused_in_one_line(tmp_path, man
     assert line.startswith(f"sweep: sweep.resume={tmp_path} {message}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"words": ("eviction=fifo",), "order": ["0"]}, "is of other trials than this command; give it alone"),
+     ({"order": ["0"]}, "cannot go on: its program, configs or sources have changed since"),
+     ({"costs_hash": "0"}, "cannot go on: its cost table has changed since")],
+)  # fmt: skip
+@pytest.mark.parametrize("retry", [[], ["sweep.retry_failed=true"]])
+def test_a_sweep_that_another_one_would_resume_says_what_has_changed(tmp_path, changes, why, retry, capsys):
+    manifest_of(tmp_path / "one", **changes)
+    assert main([*WORDS, f"sweep.directory={tmp_path}", f"sweep.resume={tmp_path / 'one'}", *retry]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sweep: sweep.resume={tmp_path / 'one'} {why}")
+
+
 def manifest_of(directory, **changes):
     plan = make_plan((*WORDS, f"sweep.directory={directory.parent}"))
     directory.mkdir(parents=True)
