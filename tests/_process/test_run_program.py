@@ -88,6 +88,22 @@ def test_a_program_ends_as_under_python_alone(program, what):
     assert ours.returncode == {"3": 3, "raise": 1}[what]
 
 
+HOOKED = """
+import sys, traceback
+assert sys.excepthook is sys.__excepthook__
+sys.excepthook = lambda kind, error, shown: print([frame.name for frame in traceback.extract_tb(shown)])
+def fail():
+    raise ValueError("boom")
+fail()
+"""
+
+
+def test_a_hook_of_the_program_is_shown_a_traceback_that_begins_with_the_program(tmp_path):
+    (tmp_path / "hooked.py").write_text(HOOKED)
+    ours = done(command(tmp_path / "hooked.py", "--memory-limit", "64MiB"))
+    assert (ours.returncode, ours.stdout, ours.stderr) == (1, "['<module>', 'fail']\n", "")
+
+
 SETTING = """
 import os, sys
 os.environ.update(JAX_ENABLE_X64="1", JAX_DEFAULT_PRNG_IMPL="rbg", JAX_NUM_CPU_DEVICES="2")

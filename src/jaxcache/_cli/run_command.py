@@ -23,7 +23,7 @@ from .._process.compile_groups import summary
 from .._process.environment import export, export_install, of_directory
 from .._process.install import check_limit, install, installed_cache
 from .._process.no_compiles import no_compiles
-from .._process.run_program import ProgramNotFound, read_script, run_module, run_script, show_own_frames_no_more
+from .._process.run_program import ProgramNotFound, read_script, run_module, run_script
 from .._process.watch import Watch, watch
 from .run_options import Refused
 
@@ -51,7 +51,6 @@ def run(parsed: argparse.Namespace) -> int:
     except (ValueError, OSError, ImportError, TypeError, RuntimeError) as error:
         raise Refused(_by_option(str(error), parsed)) from error
     end = _watch(parsed, directory)
-    show_own_frames_no_more()
 
     def before() -> None:
         if directory is not None and parsed.warm:

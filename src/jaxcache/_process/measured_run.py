@@ -33,7 +33,7 @@ from .._jax import interfaces as _jax
 from .._primitives.atomic_files import write_file
 from .environment import export, export_install
 from .install import install
-from .run_program import ProgramNotFound, read_script, run_module, run_script, show_own_frames_no_more
+from .run_program import ProgramNotFound, read_script, run_module, run_script
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ def main(argv: list[str]) -> int:
         BaseException: Whatever the program raises.
     """
     settings = Settings(**json.loads(Path(argv[1]).read_text()))
-    show_own_frames_no_more()
     try:
         _prepared(settings)()
     except ProgramNotFound as error:

@@ -121,8 +121,12 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
             __import__(package)
         except ImportError as error:
             if error.name is None or not f"{package}.".startswith(f"{error.name}."):
+                _show_own_frames_no_more()
                 raise  # of what the package itself imports
             return None
+        except BaseException:
+            _show_own_frames_no_more()
+            raise
     try:
         return importlib.util.find_spec(name)
     except (ImportError, AttributeError, TypeError, ValueError):
@@ -146,11 +150,18 @@ def _run(
     sys.argv[:] = argv
     before()
     read_variables_at_import()
-    exec(code, main.__dict__)
+    try:
+        exec(code, main.__dict__)
+    except BaseException:
+        _show_own_frames_no_more()
+        raise
 
 
-def show_own_frames_no_more() -> None:
-    """Have the traceback of the exception that ends the program begin with the program, as under Python alone."""
+def _show_own_frames_no_more() -> None:
+    """Have the traceback of the exception that ends the program begin with the program, as under Python alone.
+
+    The hook that shows it is that of the program, if it has set one.
+    """
     show = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
