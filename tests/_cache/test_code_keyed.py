@@ -148,6 +148,19 @@ def test_a_stale_program_is_found_dropped_and_never_served_again(shared):
     assert "differed" in jitted._jaxcache._why_traced(jitted._jaxcache.key_of(args, {}))
 
 
+def rounded(x):
+    return x.round(np.get_printoptions()["precision"])
+
+
+def test_a_program_that_depends_on_a_context_variable_is_compared_under_the_same_value(shared):
+    for _ in range(2):
+        with np.printoptions(precision=3):
+            _, lowered, _ = first_call(rounded, (array(3),))
+        background.wait()
+    assert lowered == 0
+    assert (shared.stats().process.verified, shared.stats().process.mismatched) == (1, 0)
+
+
 def test_in_a_context_of_one_thread_a_stale_program_is_found_before_it_is_served(shared):
     args = (array(3), array(3))
     with jax.default_matmul_precision("float32"):

@@ -134,16 +134,20 @@ def test_verify_finds_equal_programs_equal(shared, recwarn):
     cache = shared(verify=True)
     assert compiled_or_read(lambda x: x @ x + 1, np.ones((4, 4), np.float32)) == 0
     assert compiled_or_read(lambda x: x @ x + 1, np.ones((4, 4), np.float32)) == 0  # on another line
-    assert (cache.stats().verified, cache.stats().mismatched) == (1, 0)
+    assert compiled_or_read(lambda y: y @ y + 1, np.ones((4, 4), np.float32)) == 0  # of another argument
+    assert (cache.stats().verified, cache.stats().mismatched) == (2, 0)
     assert not recwarn.list
 
 
-def test_verify_finds_another_program_under_the_same_key(shared):
+@pytest.mark.parametrize(
+    "other", [lambda x: x @ x + 2, lambda x: x @ x - 1, lambda x: x @ x.T + 1, lambda x: (x + 1) @ x]
+)
+def test_verify_finds_another_program_under_the_same_key(shared, other):
     cache = shared()
     x = np.ones((4, 4), np.float32)
     compiled_or_read(lambda x: x @ x + 1, x)
     (right,) = cache.index.rows()
-    compiled_or_read(lambda x: x @ x + 2, x)
+    compiled_or_read(other, x)
     (wrong,) = [row for row in cache.index.rows() if row.key != right.key]
     cache.put(right.key, cache.get(wrong.key), 1.0)
     cache.close()

@@ -1,5 +1,6 @@
 """Work that waits until the program has started: done in one thread, after a pause, and before the process ends."""
 
+import contextvars
 import os
 import threading
 import time
@@ -28,9 +29,10 @@ class Background:
         self._added = 0.0
 
     def add(self, job: Job) -> None:
-        """Have ``job``, which must not raise, done later."""
+        """Have ``job``, which must not raise, done later, with the context variables of this moment."""
+        context = contextvars.copy_context()
         with self._lock:
-            self._jobs.append(job)
+            self._jobs.append(lambda: context.run(job))
             self._added = time.monotonic()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="jaxcache-verify", daemon=False)

@@ -6,13 +6,16 @@ from typing import Any
 
 _SOURCE = re.compile(r", (?:stack_frame_id=\d+|metadata=\{[^}]*\})")
 _TABLES = re.compile(r"\nFileNames\n.*?(?=\n(?:%|ENTRY))", re.DOTALL)
+_HEADER = re.compile(r"^(?:ENTRY )?%[\w.-]+ \(.*\{$", re.MULTILINE)  # of a computation, with its parameters
+_PARAMETER = re.compile(r"(?<=[(, ])[\w.-]+: ")
+_NAME = re.compile(r"%[\w.-]+")
 
 
 def is_same_program(stored: bytes, compiled: bytes, executable: Any) -> bool:
     """Compare two serialized programs.
 
-    Equal bytes are equal programs. But the files, lines and columns that led to a program are in it and not in JAX's
-    key, so where bytes differ, the optimized programs are compared without them.
+    Equal bytes are equal programs. But the files, lines and columns that led to a program, and the names of its
+    arguments, are in it and not in JAX's key, so where bytes differ, the optimized programs are compared without them.
 
     Args:
         stored: The program that was stored.
@@ -33,7 +36,15 @@ def is_same_program(stored: bytes, compiled: bytes, executable: Any) -> bool:
 
 
 def _modules(executable: Any) -> list[str]:
-    return [_SOURCE.sub("", _TABLES.sub("", module.to_string())) for module in executable.hlo_modules()]
+    return [_without_names(module.to_string()) for module in executable.hlo_modules()]
+
+
+def _without_names(text: str) -> str:
+    """Return an HLO module without places in source files, its values numbered in their order."""
+    text = _SOURCE.sub("", _TABLES.sub("", text))
+    text = _HEADER.sub(lambda header: _PARAMETER.sub("", header[0]), text)
+    numbers: dict[str, str] = {}
+    return _NAME.sub(lambda name: numbers.setdefault(name[0], f"%{len(numbers)}"), text)
 
 
 _MOST_OPERATIONS = 5_000  # looked at, of one program: a compile takes much longer
