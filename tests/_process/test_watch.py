@@ -131,6 +131,22 @@ def test_planted_causes_are_named_with_the_lines_of_function_and_call(program, p
         assert first <= int(line) < first + len(lines)
 
 
+MAPPED = {"jax": jax.jit(lambda x: x @ x + 1), "cache": JitCache().jit(lambda x: x @ x + 2)}
+MAPPED_LINE = inspect.currentframe().f_lineno - 1
+
+
+@pytest.mark.parametrize("f", MAPPED.values(), ids=MAPPED)
+def test_what_a_transformation_asks_for_is_neither_forgotten_nor_made_again(f):
+    with watch() as watched:
+        for rows in (2, 3):
+            jax.vmap(f)(np.ones((rows, 3), np.float32))
+        jax.grad(f)(X)
+    assert [record.cause for record in watched.compiles][:2] == ["first_call", "other"]
+    assert not {record.cause for record in watched.compiles} & {"forgotten", "function_recreated"}
+    assert "within a transformation" in watched.compiles[1].reason
+    assert {record.place.rpartition("/")[2] for record in watched.compiles} - {""} == {f"test_watch.py:{MAPPED_LINE}"}
+
+
 def test_rows_are_what_xla_compiles_whoever_asks():
     f, g = jax.jit(lambda x: x - 1), JitCache().jit(lambda x: x - 2)
     f(X)

@@ -2,6 +2,7 @@
 
 import functools
 import time
+import types
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -30,6 +31,7 @@ PAYLOAD_BYTES_PER_TEXT_BYTE = 2
 LARGE_CONSTANTS_BYTES = 1024**2  # from here on, a program is lowered apart from others
 # What JAX itself holds has its MLIR module beside it; up to JAX 0.10 each of them with a context of its own.
 JAX_HOLDS_BYTES = (1150 if jax.__version_info__[:2] < (0, 11) else 64) * 1024
+_BEHIND = "_jaxcache_function"  # attribute of a closure: a weak reference to what it calls
 _PAGE = 4096
 _MAX_MAP_COUNT = Path("/proc/sys/vm/max_map_count")
 _SHARE_OF_MAPPINGS = 0.5  # for executables; the other half is for the program
@@ -170,6 +172,7 @@ class OwnJit:
         except Exception:  # there is none, or JAX has changed
             own_jit = cls(interfaces.jit_quietly(closure, options))
         del closure.__wrapped__  # JAX has read what it needs, and nothing here is to keep the function alive
+        vars(closure)[_BEHIND] = function
         return own_jit
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -204,6 +207,12 @@ class OwnJit:
             raise NotLowerable from error
         finally:
             self.seconds += time.perf_counter() - started
+
+
+def function_behind(function: Any) -> Any:
+    """Return the function that the closure of an :class:`OwnJit` calls; anything else as it is."""
+    reference = vars(function).get(_BEHIND) if isinstance(function, types.FunctionType) else None
+    return function if reference is None else reference() or function
 
 
 class Buildable(Protocol):

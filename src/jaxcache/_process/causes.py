@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 from .._cache.cached_function import name_of
+from .._cache.executable import function_behind
 from .._calls.misses import Miss
 from .._jax import compile_events
 from .._jax.calls_under_way import CallUnderWay, call_under_way
 from .._jax.compile_events import Cause
-from .seen_calls import SeenCall, SeenCalls, SeenFunction
+from .seen_calls import TRANSFORMED, SeenCall, SeenCalls, SeenFunction
 
 _WRAP = "call it within a function of yours that is jitted as a whole"
 _UNKNOWN = "nothing more is known of it"
@@ -108,6 +109,7 @@ class CompileCauses:
             return LateCause(Cause(name, "", "", "other", reason, ""))
         if self._seen.is_describing_here():
             return LateCause(Cause(name, "", "", "other", _UNKNOWN, ""))
+        call = call._replace(function=function_behind(call.function))
         known_as: Any = call.function
         if call.is_operation:
             if len(self._operations) >= _MOST_OPERATIONS:
@@ -137,7 +139,7 @@ class _Operation:
 def _as_of_jax(cause: Cause, miss: Miss, function: SeenFunction) -> Cause:
     """Say of what no cache holds why it is compiled again, and of JAX's own functions what would spare that."""
     if cause.kind == "cleared":
-        cause = cause._replace(kind="forgotten", way_out="")
+        cause = cause._replace(kind="other" if miss.reason == TRANSFORMED else "forgotten", way_out="")
     if cause.kind == "first_call" and not function.is_operation:
         cause = cause._replace(reason="the first time that it was seen to compile", way_out="")
     if not function.is_of_jax:

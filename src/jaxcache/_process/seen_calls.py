@@ -22,6 +22,8 @@ from .._calls.signature import Key, Statics, Uncacheable, abstract_tracer, argum
 from .._jax.calls_under_way import CallUnderWay, is_of_jax
 from .._replay.costs import Cost
 
+TRANSFORMED = "called within a transformation, such as jax.vmap or jax.grad, for another size or derivative"
+
 
 @dataclass(slots=True, eq=False)
 class SeenFunction:
@@ -53,12 +55,14 @@ class SeenCall:
         recreation: How the function compares with earlier ones of its source, if it is new.
         describe: Returns the description, once.
         description: What it has returned.
+        is_transformed: Whether a transformation calls it, whose own sizes and values are not in the description.
     """
 
     function: SeenFunction
     recreation: Recreation | None
     describe: Callable[[], Description] | None
     description: Description | None = None
+    is_transformed: bool = False
 
 
 class SeenCalls:
@@ -94,14 +98,16 @@ class SeenCalls:
             function = self._registry.find(known_as, options) or self._add(call, known_as, options, name(known_as))
             recreation = self._sources.recreated(function.record) if function.is_new else None
         args, kwargs = call.args, call.kwargs
+        is_transformed = False
         try:
             key = call_key(function.statics, args, kwargs)
         except Uncacheable:  # if a tracer makes it so: the call is itself traced
             args, kwargs = tree_map(abstract_tracer, (args, kwargs))
             key = call_key(function.statics, args, kwargs)
-        if is_lasting(key):
-            return SeenCall(function, recreation, partial(self._describe_later, function, key))
-        return SeenCall(function, recreation, None, self._describe(function, key, args, kwargs))
+            is_transformed = True
+        later = partial(self._describe_later, function, key) if is_lasting(key) else None
+        description = None if later is not None else self._describe(function, key, args, kwargs)
+        return SeenCall(function, recreation, later, description, is_transformed)
 
     def _add(self, call: CallUnderWay, known_as: Any, options: Any, name: str) -> SeenFunction:
         origin = origin_of(known_as)
@@ -131,6 +137,8 @@ class SeenCalls:
     def explain(self, call: SeenCall) -> Miss:
         """Say why a program is compiled for a call; after all earlier ones were explained and remembered."""
         function, description = call.function.record, self._description_of(call)
+        if description.identity in function.ghosts and call.is_transformed:
+            return Miss(description.text, "cleared", TRANSFORMED)
         if description.identity in function.ghosts:
             return Miss(description.text, "cleared", "compiled before, and forgotten by JAX since")
         return explain_new(function, description, call.recreation, own_key=False)
