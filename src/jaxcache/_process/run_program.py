@@ -162,7 +162,7 @@ def _show_own_frames_no_more() -> None:
 
     The hook that shows it is that of the program, if it has set one.
     """
-    show = sys.excepthook
+    show = getattr(sys, "excepthook", sys.__excepthook__)  # a program may have deleted it
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         begin = traceback
