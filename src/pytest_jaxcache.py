@@ -45,13 +45,17 @@ class _Compiles:
 
         self._config = config
         self._directory = self._cache = None
+        limit_option = "--jaxcache-limit"
         try:
             if directory:
                 self._directory = jaxcache.use_directory(directory, limit=config.getoption("--jaxcache-limit"))
+            limit_option = "--jaxcache-memory"
             if memory:
                 self._cache = jaxcache.install(memory)
         except (ValueError, OSError, RuntimeError) as error:
-            raise pytest.UsageError(f"--jaxcache: {error}") from error
+            argument, _, rest = str(error).partition(" ")
+            message = f"{limit_option} {rest}" if argument == "limit" else f"--jaxcache: {error}"
+            raise pytest.UsageError(message) from error
         self._watch = jaxcache.watch().begin()
         self._seconds: dict[str, float] = {}  # by test
         self._of_workers: list[dict[str, Any]] = []

@@ -16,5 +16,10 @@ def test_a_cell_says_what_it_compiles(tmp_path, capsys):
     assert "went into compiling 2 programs; one change would spare" in capsys.readouterr().out
     assert page.exists()
     assert shell.user_ns["f"](1) == 1  # the cell ran in the shell
+    capsys.readouterr()
+    assert not shell.run_cell("%%compiles\n1 / 0").success
+    assert capsys.readouterr().out.count("ZeroDivisionError") <= 2  # at the head and the foot of one traceback
+    assert not shell.run_cell("%%compiles\nx = )").success
+    assert shell.run_cell("%%compiles\n1 / 1").success
     jaxcache.unload_ipython_extension(shell)
     assert "compiles" not in shell.magics_manager.magics["cell"]

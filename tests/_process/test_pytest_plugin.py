@@ -95,8 +95,10 @@ def test_without_options_neither_jax_nor_jaxcache_is_imported(folder):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--jaxcache-memory", "0"), "limit must be positive"), (("--jaxcache-limit", "9MiB"), "needs --jaxcache DIR"),
-     (("--jaxcache", "shared", "--jaxcache-limit", "much"), "limit must be a size")],
+    [(("--jaxcache-memory", "0"), "--jaxcache-memory must be positive"),
+     (("--jaxcache-limit", "9MiB"), "needs --jaxcache DIR"),
+     (("--jaxcache", "shared", "--jaxcache-limit", "much"), "--jaxcache-limit must be a size"),
+     (("--jaxcache-memory", "abc"), "--jaxcache-memory must be a size")],
 )  # fmt: skip
 def test_wrong_options_are_refused(folder, options, message):
     told = run(folder, *options)

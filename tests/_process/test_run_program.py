@@ -213,6 +213,35 @@ def test_what_a_tuning_recommends_can_be_put_in_front_of_a_program(program, tmp_
     assert "directory: 0 loaded, 4 written" in ours.stderr
 
 
+def test_variables_say_what_no_option_does(program, tmp_path):
+    image, mine = tmp_path / "image", tmp_path / "mine"
+    done(command(program, "--dir", image, arguments=[0]))
+    variables = {"JAXCACHE_DIR": str(mine), "JAXCACHE_LAYERS": str(image), "JAXCACHE_MEMORY_LIMIT": "48MiB",
+                 "JAXCACHE_EVICTION": "fifo", "JAXCACHE_LIMIT": "20MiB"}  # fmt: skip
+    ours = done(command(program, "--summary", arguments=[0]), **variables)
+    assert "directory: 4 loaded (4 from layers), 0 written" in ours.stderr
+    assert "of 48 MiB" in ours.stderr
+    assert "of 20 MiB, eviction fifo" in done(python("-m", "jaxcache", "stats", "--dir", mine)).stdout
+    ours = done(command(program, "--summary", "--memory-limit", "64MiB", arguments=[0]), **variables)
+    assert "of 64 MiB" in ours.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [("LIMIT", "3 apples", "JAXCACHE_LIMIT must be a size"), ("MAX_ENTRIES", "x", "JAXCACHE_MAX_ENTRIES must be a num"),
+     ("MEMORY_LIMIT", "x", "JAXCACHE_MEMORY_LIMIT must be a size"), ("EVICTION", "x", "JAXCACHE_EVICTION must be"),
+     ("VERIFY", "7", "JAXCACHE_VERIFY must be"), ("PORTABLE", "foo", "JAXCACHE_PORTABLE must be")],
+)  # fmt: skip
+def test_a_variable_with_a_wrong_value_is_refused_by_its_name(
+    program, tmp_path, capsys, monkeypatch, variable, value, message
+):
+    from jaxcache._cli.commands import main
+
+    monkeypatch.setenv(f"JAXCACHE_{variable}", value)
+    assert main(["run", "--dir", str(tmp_path / "shared"), str(program), "0"]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_unchanged_program_starts_without_tracing_what_its_last_run_had(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(TRACING)
@@ -243,6 +272,10 @@ def test_no_more_programs_than_allowed_are_compiled(program):
      (["--eviction", "lru"], "--eviction needs --memory-limit"),
      (["--dir", "{folder}/new", "--eviction", "lruu"], "--eviction must be among none, lru, "),
      (["--dir", "{folder}/new", "--limit", "3 apples"], "--limit must be"),
+     (["--limit", "1MiB"], "--limit is of a shared directory: name one by --dir; the limit of programs in memory is"),
+     (["--verify", "7"], "--verify is of a shared directory: name one by --dir"),
+     (["--no-publish"], "--no-publish is of a shared directory"), (["--trusted-key", "x"], "--trusted-key is of a"),
+     (["--dir", "{folder}/new", "--min-entry-size", "x"], "--min-entry-size must be"),
      (["--dir", "{folder}/new", "--wait-seconds", "-1"], "--wait-seconds must be"),
      (["--dir", "{folder}/new", "--key-file", "{folder}/no.key"], "--key-file must be a file with a key, but"),
      (["--dir", "{folder}/new", "--sign-key", "{folder}/no.key"], "--sign-key must be a key as `jaxcache keygen`"),

@@ -141,6 +141,7 @@ def _stats(parsed: argparse.Namespace) -> int:
 def _stats_lines(stats: DiskStats) -> list[str]:
     requests = stats.hits + stats.misses
     limit = "no limit" if stats.limit_bytes is None else format_size(stats.limit_bytes)
+    copies = " with copies from other tiers" if stats.layer_hits or stats.remote_hits else ""
     lines = [
         f"since           {datetime.fromtimestamp(stats.since, UTC):%Y-%m-%d %H:%M} UTC",
         f"hits            {stats.hits}" + (f" ({stats.hits / requests:.0%})" if requests else ""),
@@ -151,7 +152,7 @@ def _stats_lines(stats: DiskStats) -> list[str]:
         f"seconds saved   {stats.seconds_saved:.1f}",
         f"seconds spent   {stats.seconds_spent:.1f}",
         f"entries         {stats.entries}, {format_size(stats.size_bytes)} of {limit}, eviction {stats.eviction}",
-        f"written         {stats.puts}, {format_size(stats.bytes_written)}; evicted {stats.evictions}, "
+        f"written         {stats.puts}, {format_size(stats.bytes_written)}{copies}; evicted {stats.evictions}, "
         f"refused {stats.refused}, too fast or too small to keep {stats.below_threshold}",
         f"waited          {counted(stats.waited, 'time')} for another process's compile, {stats.wait_timeouts} in vain",
         f"quarantined     {stats.quarantined}",
@@ -260,7 +261,7 @@ def _prune(parsed: argparse.Namespace) -> int:
         chosen = {} if before is None else {row.entry_id: row for row in cache.index.rows() if row.used < before}
         chosen |= {row.entry_id: row for row in cache.index.lowest(parsed.policy, limits, set(chosen))}
         if not parsed.dry_run:
-            cache.index.remove(chosen.values(), "evicted")
+            cache.index.remove(chosen.values())
     freed = sum(row.size_bytes for row in chosen.values())
     fields = {"removed": len(chosen), "bytes": freed, "dry_run": parsed.dry_run,
             "keys": [row.key for row in chosen.values()]}  # fmt: skip

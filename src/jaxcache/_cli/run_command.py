@@ -20,16 +20,26 @@ from .._policies import POLICIES
 from .._primitives.counted import counted
 from .._primitives.sizes import format_size
 from .._process.compile_groups import summary
-from .._process.environment import export, export_install, of_directory
+from .._process.environment import (
+    directory_options,
+    export,
+    export_install,
+    of_directory,
+    own_record,
+    variable_of,
+)
 from .._process.install import check_limit, install, installed_cache
 from .._process.no_compiles import no_compiles
 from .._process.run_program import ProgramNotFound, read_script, run_module, run_script
+from .._process.variables import CODE_KEY_VARIABLE, EVICTION_VARIABLE, MEMORY_VARIABLE, RECORD_VARIABLE
 from .._process.watch import Watch, watch
 from .run_options import Refused
 
-_DIRECTORY_OPTIONS = ("limit", "eviction", "max_entries", "min_compile_seconds", "wait_seconds", "verify", "key_file",
-                      "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
+_DIRECTORY_OPTIONS = ("limit", "max_entries", "min_compile_seconds", "min_entry_bytes", "wait_seconds", "verify",
+                      "key_file", "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
                       "sign_key", "portable")  # fmt: skip
+_OPTIONS = {"settings": "settings", "min_entry_bytes": "min-entry-size", "layers": "layer",
+            "trusted_keys": "trusted-key", "publish": "no-publish"}  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -70,26 +80,59 @@ def run(parsed: argparse.Namespace) -> int:
 def _by_option(message: str, parsed: argparse.Namespace) -> str:
     """Return a message that begins with the name of an argument with the option that was given in its place."""
     argument, space, rest = message.partition(" ")
-    name = {"path": "settings", "min_entry_bytes": "min_entry_size"}.get(argument, argument)
-    option = {"trusted_keys": "trusted_key"}.get(name, name).replace("_", "-")
-    return f"--{option}{space}{rest}" if name in vars(parsed) else message
+    name = {"path": "settings"}.get(argument, argument)
+    return f"{_word(name, parsed)}{space}{rest}" if name in vars(parsed) else message
+
+
+def _word(name: str, parsed: argparse.Namespace) -> str:
+    """Return the option, or the variable, that has given an argument."""
+    return variable_of(name) if name in parsed.by_variable else f"--{_OPTIONS.get(name, name.replace('_', '-'))}"
+
+
+def _is_given(name: str, parsed: argparse.Namespace) -> bool:
+    return getattr(parsed, name, None) not in (None, [])
+
+
+def _take_variables(parsed: argparse.Namespace) -> None:
+    """Take what variables say and no option does, as the import of jaxcache does in other programs.
+
+    Raises:
+        ValueError: If one of them cannot be read.
+    """
+    packages, record = os.environ.get(CODE_KEY_VARIABLE), os.environ.get(RECORD_VARIABLE)
+    said: dict[str, Any] = {
+        "memory_limit": parsed.settings is None and os.environ.get(MEMORY_VARIABLE),
+        "eviction": parsed.settings is None and os.environ.get(EVICTION_VARIABLE),
+        "record": record and own_record(record),
+        "code_key": packages and packages.split(","),
+    }
+    said = {name: value for name, value in said.items() if value}
+    if parsed.dir is not None:
+        said = {**directory_options(os.environ), **said}
+    for name, value in said.items():
+        if not _is_given(name, parsed):
+            setattr(parsed, name, value)
+            parsed.by_variable.add(name)
 
 
 def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
     """Turn on the directory, the cache and the guard; return the directory's."""
+    parsed.by_variable = set()
     _check(parsed)
     settings: dict[str, Any] = {"limit": None, "eviction": "gdsf"}
     if parsed.settings is not None:
         settings = read_settings(parsed.settings, pads=False)
         parsed.dir = parsed.dir or (Path(named) if (named := read_directory(parsed.settings)) else None)
+    _check_directory_options(parsed)
+    _take_variables(parsed)
     settings = {"limit": parsed.memory_limit or settings["limit"], "eviction": parsed.eviction or settings["eviction"]}
-    check_limit(settings["limit"], "--memory-limit" if parsed.memory_limit else "memory_limit")
+    check_limit(settings["limit"], _word("memory_limit", parsed) if parsed.memory_limit else "memory_limit")
+    if settings["eviction"] not in POLICIES:
+        raise ValueError(f"eviction must be among {', '.join(POLICIES)}, but is {settings['eviction']}")
     directory = None
     if parsed.dir is not None:
-        options = {name: getattr(parsed, name) for name in _DIRECTORY_OPTIONS} | {
-            "min_entry_bytes": parsed.min_entry_size
-        }
-        options = of_directory({**options, "eviction": parsed.eviction or "lru"})
+        given = {name: getattr(parsed, name) for name in _DIRECTORY_OPTIONS if _is_given(name, parsed)}
+        options = of_directory({**directory_options(os.environ), **given, "eviction": parsed.eviction or "lru"})
         directory = use_directory(parsed.dir, **options)
         export(os.environ, parsed.dir, options)
     if _is_in_memory(parsed):
@@ -113,7 +156,7 @@ def _is_in_memory(parsed: argparse.Namespace) -> bool:
 def _check(parsed: argparse.Namespace) -> None:
     """Refuse options that make no sense, before anything is made."""
     if parsed.eviction and parsed.eviction not in POLICIES:
-        raise ValueError(f"--eviction must be among {', '.join(POLICIES)}, but is {parsed.eviction}")
+        raise ValueError(f"eviction must be among {', '.join(POLICIES)}, but is {parsed.eviction}")
     if parsed.eviction and not (_is_in_memory(parsed) or parsed.dir):
         raise ValueError("--eviction needs --memory-limit, --settings or --dir: without a limit nothing is evicted")
     if parsed.eviction and not _is_in_memory(parsed) and parsed.eviction not in STORED_POLICIES:
@@ -135,6 +178,15 @@ def _check(parsed: argparse.Namespace) -> None:
             raise ValueError(f"--profile must name a page that can be written, but {error}") from error
         if not existed:
             parsed.profile.unlink()
+
+
+def _check_directory_options(parsed: argparse.Namespace) -> None:
+    """Refuse options of a directory where there is none."""
+    if parsed.dir is not None:
+        return
+    for name in filter(lambda name: _is_given(name, parsed), _DIRECTORY_OPTIONS):
+        other = "; the limit of programs in memory is --memory-limit" if name == "limit" else ""
+        raise ValueError(f"{_word(name, parsed)} is of a shared directory: name one by --dir{other}")
 
 
 def _watch(parsed: argparse.Namespace, directory: DiskCache | None) -> Callable[[], None]:

@@ -33,23 +33,19 @@ def add_options(run: argparse.ArgumentParser) -> None:
     compiles.add_argument(
         "--max-compiles", type=whole_number, metavar="N", help="a program beyond N raises, before it is compiled"
     )
-    shared = run.add_argument_group("the shared directory, with --dir")
+    shared = run.add_argument_group("the shared directory, with --dir; each has a variable as JAXCACHE_LIMIT, too")
     shared.add_argument("--limit", metavar="SIZE", help="of all entries, such as 20GiB; no limit by default")
     shared.add_argument("--max-entries", type=whole_number, metavar="N")
-    shared.add_argument(
-        "--min-compile-seconds", type=real_number, default=0.0, metavar="S", help="what is faster is not kept"
-    )
-    shared.add_argument("--min-entry-size", default=0, metavar="SIZE", help="what is smaller is not kept")
-    shared.add_argument(
-        "--wait-seconds", type=real_number, default=600.0, metavar="S", help="for another's compile (600)"
-    )
-    shared.add_argument("--verify", type=real_number, default=0.0, metavar="SHARE", help="of hits, to compile again")
-    shared.add_argument("--explain", action="store_true", help="note what each key is made of, for doctor")
+    shared.add_argument("--min-compile-seconds", type=real_number, metavar="S", help="what is faster is not kept")
+    shared.add_argument("--min-entry-size", dest="min_entry_bytes", metavar="SIZE", help="what is smaller is not kept")
+    shared.add_argument("--wait-seconds", type=real_number, metavar="S", help="for another's compile (600)")
+    shared.add_argument("--verify", type=real_number, metavar="SHARE", help="of hits, to compile again")
+    shared.add_argument("--explain", action="store_const", const=True, help="note what each key is made of, for doctor")
     shared.add_argument("--layer", dest="layers", action="append", default=[], metavar="DIR",
                         help="to be read after --dir, such as one of a container image; several in order")  # fmt: skip
-    shared.add_argument("--copy-layer-hits", action="store_true", help="write what a layer holds to --dir")
+    shared.add_argument("--copy-layer-hits", action="store_const", const=True, help="write what a layer holds to --dir")
     shared.add_argument("--remote", metavar="URL", help="an object store behind it, such as s3://bucket/prefix")
-    shared.add_argument("--no-publish", dest="publish", action="store_false", help="only read --remote")
+    shared.add_argument("--no-publish", dest="publish", action="store_const", const=False, help="only read --remote")
     shared.add_argument("--trusted-key", dest="trusted_keys", action="append", metavar="KEY",
                         help="public, or a file with it: only entries signed with one such are loaded")  # fmt: skip
     shared.add_argument("--sign-key", metavar="FILE", help="with the private key that signs what is compiled")

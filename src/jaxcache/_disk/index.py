@@ -275,17 +275,17 @@ class Index:
             take_up=lambda entry_id: self.database.locked(self.database.change, self._adopt_file, entry_id)
         )
 
-    def remove(self, rows: Iterable[Row], reason: str = "removed") -> int:
+    def remove(self, rows: Iterable[Row]) -> int:
         """Remove entries; return how many."""
         self.catch_up()
-        return self.database.locked(self.database.change, self._remove, list(rows), reason)
+        return self.database.locked(self.database.change, self._remove, list(rows))
 
-    def _remove(self, db: sqlite3.Connection, rows: list[Row], reason: str) -> int:
+    def _remove(self, db: sqlite3.Connection, rows: list[Row]) -> int:
         number = next_number(db)[0]
         for row in rows:
             self._files.remove(row.entry_id)
             delete(db, row.entry_id)
-            record_past(db, row.entry_id, row.frequency, reason, number)
+            record_past(db, row.entry_id, row.frequency, "removed", number)
         return len(rows)
 
     def lowest(self, eviction: str, limits: Limits, besides: Container[EntryId] = ()) -> list[Row]:

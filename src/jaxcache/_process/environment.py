@@ -58,7 +58,8 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _variable(option: str) -> str:
+def variable_of(option: str) -> str:
+    """Return the variable that says what an argument of ``install`` or ``use_directory`` does."""
     return f"{VARIABLES}{option.upper()}"
 
 
@@ -72,7 +73,7 @@ def install_of_environment(environment: Mapping[str, str]) -> None:
         install(
             limit,
             environment.get(EVICTION_VARIABLE) or "gdsf",
-            record=None if record is None else _own_record(record),
+            record=None if record is None else own_record(record),
             code_key=[] if packages is None else packages.split(","),
         )
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
@@ -86,7 +87,7 @@ def _installs(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in (MEMORY_VARIABLE, RECORD_VARIABLE, CODE_KEY_VARIABLE))
 
 
-def _own_record(record: str) -> Path:
+def own_record(record: str) -> Path:
     """Return where this process records to: beside what another of the same environment has begun."""
     path = Path(record)
     in_use = path.exists() and (not path.is_dir() or any(path.iterdir()))
@@ -99,14 +100,22 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
     if not path:
         return
     try:
-        options = {
-            name: _read(name, environment[_variable(name)]) for name in _OPTIONS if environment.get(_variable(name))
-        }
+        options = directory_options(environment)
         if _installs(environment):
             options = of_directory(options)
         use_directory(path, **options)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
+
+
+def directory_options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the variables say of the directory.
+
+    Raises:
+        ValueError: If one of them cannot be read.
+    """
+    said = {name: environment.get(variable_of(name)) for name in _OPTIONS}
+    return {name: _read(name, text) for name, text in said.items() if text}
 
 
 def of_directory(options: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +128,7 @@ def _read(option: str, text: str) -> Any:
     try:
         return _OPTIONS[option](text)
     except ValueError as error:
-        raise ValueError(f"{_variable(option)} must be a number, such as 1, but is {text!r}") from error
+        raise ValueError(f"{variable_of(option)} must be a number, such as 1, but is {text!r}") from error
 
 
 def export(environment: MutableMapping[str, str], path: Path, options: Mapping[str, Any]) -> None:
@@ -137,8 +146,8 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
     if layers := options.pop("layers", None):
         options["layers"] = os.pathsep.join(str(Path(layer).absolute()) for layer in layers)
     for name in _OPTIONS.keys() - {"key_file", "trusted_keys", "sign_key"}:  # keys that variables name go on
-        environment.pop(_variable(name), None)
-    environment.update({_variable(name): str(value) for name, value in options.items()})
+        environment.pop(variable_of(name), None)
+    environment.update({variable_of(name): str(value) for name, value in options.items()})
     environment[DIRECTORY_VARIABLE] = str(path.absolute())
     _start_with_jaxcache(environment)
 

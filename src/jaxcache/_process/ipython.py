@@ -15,10 +15,14 @@ def load_ipython_extension(shell: Any) -> None:
     def compiles(line: str, cell: str) -> None:
         """Run a cell, and say what it compiles."""
         with watch() as watched:
-            shell.run_cell(cell)
+            ran = shell.run_cell(cell)
         print("\n".join(summary(watched.compiles, watched.traced, watched.seconds)))
         if line.strip():
             watched.write(line.strip())
+        error = ran.error_before_exec or ran.error_in_exec
+        if error is not None:  # which was shown, and is to fail this cell too
+            error._render_traceback_ = list
+            raise error
 
     shell.register_magic_function(compiles, magic_kind="cell", magic_name="compiles")
 
