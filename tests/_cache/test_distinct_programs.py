@@ -128,12 +128,12 @@ def test_what_changed_in_static_metadata_is_named(first, second, words):
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        ((1, (2, 3)), (1, (2, 4)), "argument 0[1][1]: was 3, is 4"),
-        ((1, 2), (1, 2, 3), "argument 0[2]: was not given, is 3"),
-        ((jnp.tanh, 2), (jnp.sinh, 2), "argument 0[0]: was tanh, is sinh"),
-        (frozenset("ab"), frozenset("abc"), "argument 0: was frozenset({'a', 'b'}), is frozenset({'a', 'b', 'c'})"),
+        ((1, (2, 3)), (1, (2, 4)), "fixed[1][1]: was 3, is 4"),
+        ((1, 2), (1, 2, 3), "fixed[2]: was not given, is 3"),
+        ((jnp.tanh, 2), (jnp.sinh, 2), "fixed[0]: was tanh, is sinh"),
+        (frozenset("ab"), frozenset("abc"), "fixed: was frozenset({'a', 'b'}), is frozenset({'a', 'b', 'c'})"),
         (functools.partial(operator.add, 1), functools.partial(operator.add, 2), "was partial(add, 1), is partial("),
-        (JitCache().jit(apply), JitCache().jit(deep), "argument 0: was apply, is deep"),
+        (JitCache().jit(apply), JitCache().jit(deep), "fixed: was apply, is deep"),
     ],
 )  # fmt: skip
 def test_what_changed_in_a_static_argument_is_named(first, second, words):

@@ -74,6 +74,19 @@ def test_a_changed_configuration_is_named():
         assert "jax_default_matmul_precision" in missed(cache, f, x3).reason
 
 
+def test_an_argument_that_is_given_otherwise_is_told_by_how_it_was_given():
+    cache = JitCache()
+    f = cache.jit(lambda x, y=None, n=1: x * n, static_argnames="n")
+    f(x3, n=2)
+    for args, kwargs, cause, said in (
+        ((x3, None, 3), {}, "static_value", "n: was 2, is 3"),
+        ((x3, None), {"n": 2}, "tree_structure", "by keyword, by position or not at all: was <lambda>(float32[3]"),
+        ((x3, None, 2), {}, "tree_structure", "is <lambda>(float32[3], , 2=2)"),
+    ):  # fmt: skip
+        miss = cache.explain(f, *args, **kwargs).miss
+        assert (miss.cause, said in miss.reason) == (cause, True), miss.reason
+
+
 def test_static_values_of_equal_text_are_told_apart():
     class Setting:
         def __call__(self):
@@ -84,7 +97,7 @@ def test_static_values_of_equal_text_are_told_apart():
     f(x3, Setting())
     miss = missed(cache, f, x3, Setting())
     assert miss.cause == "static_value"
-    assert "argument 1: was <test_static" in miss.reason
+    assert "setting: was <test_static" in miss.reason
     assert "another <test_static" in miss.reason
 
 

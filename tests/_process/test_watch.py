@@ -131,6 +131,39 @@ def test_planted_causes_are_named_with_the_lines_of_function_and_call(program, p
         assert first <= int(line) < first + len(lines)
 
 
+def loss(x):
+    return (x * x).sum()
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["jax", "cache"])
+def test_a_function_and_its_derivative_are_two_functions_each_of_which_may_be_made_again(plain):
+    jit = jax.jit if plain else JitCache().jit
+    with watch() as watched:
+        for _ in range(2):
+            jit(loss)(X)
+            jit(jax.grad(loss))(X)
+            jit(jax.value_and_grad(loss))(X)
+    causes = [record.cause for record in watched.compiles if record.function == "loss"]
+    assert causes[:3] == ["first_call"] * 3
+    assert set(causes[3:]) <= {"function_recreated"}  # JAX itself knows some of them again
+
+
+def test_an_operation_with_other_parameters_is_not_one_that_was_forgotten():
+    with watch() as watched:
+        jnp.full(237, 1.5)
+        jnp.full(238, 1.5)
+    assert [record.cause for record in watched.compiles][-1] == "eager"
+    assert "forgotten" not in " ".join(record.reason for record in watched.compiles)
+
+
+def test_a_first_call_within_a_transformation_has_no_shape_that_nobody_passed():
+    f = jax.jit(lambda x: x * 3.5)
+    with watch() as watched:
+        f(np.ones((4, 5), np.float32))
+        jax.vmap(f)(np.ones((4, 5), np.float32))
+    assert [record.cause for record in watched.compiles if "lambda" in record.function] == ["first_call"] * 2
+
+
 MAPPED = {"jax": jax.jit(lambda x: x @ x + 1), "cache": JitCache().jit(lambda x: x @ x + 2)}
 MAPPED_LINE = inspect.currentframe().f_lineno - 1
 

@@ -308,6 +308,9 @@ def explain_new(
     )
     if own_key:
         return Miss(description.text, "own_key", f"new value of key=; {words}" if words else "new value of key=")
+    if not changes and similar.text != description.text:
+        otherwise = "the arguments are given otherwise, by keyword, by position or not at all"
+        return Miss(description.text, "tree_structure", f"{otherwise}: was {similar.text}, is {description.text}")
     if not changes:
         return Miss(description.text, "other", f"differs from {similar.text} in what cannot be shown", ())
     return Miss(description.text, changes[0].kind, words, tuple(changes))

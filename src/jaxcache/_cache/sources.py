@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._calls.captured import Token, captured_values, code_behind, differing, what_runs
+from .._calls.captured import Token, captured_values, code_behind, differing, what_runs, wrappers_around
 from .._calls.description import Description
 from .._jax.notices import file_of_user
 
@@ -28,8 +28,8 @@ class Origin(NamedTuple):
     """Source of a function, and the library that wrapped it.
 
     Attributes:
-        key: Equal for functions of one source, whatever their names: the code alone where no file holds it, as in
-            notebooks and what is generated; elsewhere with its file and line.
+        key: Equal for functions of one source, whatever their names: the code alone, with that of wrappers around it,
+            where no file holds it, as in notebooks and what is generated; elsewhere with its file and line.
         source_location: Such as `` (solve.py:12)``.
         library: The installed package that wrapped the function; empty if the user's own code did.
     """
@@ -47,7 +47,8 @@ def origin_of(fun: Callable[..., Any]) -> Origin | None:
     file_and_line = (code.co_filename, code.co_firstlineno) if _is_file(code.co_filename) else ()
     source_location = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
     library = _library(file_of_user()) or _library(code.co_filename)
-    return Origin((file_and_line, what_runs(code)), source_location, library)
+    runs = tuple(what_runs(each) for each in (code, *wrappers_around(fun)))
+    return Origin((file_and_line, runs), source_location, library)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ import hashlib
 import pathlib
 import types
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -93,6 +93,19 @@ def code_behind(fun: Any) -> types.CodeType | None:
         fun = inner
     code = getattr(fun, "__code__", None) or getattr(vars(type(fun)).get("__call__"), "__code__", None)
     return code if isinstance(code, types.CodeType) else None
+
+
+def wrappers_around(fun: Any) -> Iterator[types.CodeType]:
+    """Yield the code of each wrapper around what ``fun`` runs in the end, such as that of ``jax.grad``."""
+    while fun is not None:
+        inner = fun.func if isinstance(fun, functools.partial) else getattr(fun, "__wrapped__", None)
+        if inner is not None and isinstance(fun, types.FunctionType):
+            yield fun.__code__
+            for cell in fun.__closure__ or ():  # JAX's is one for all: it hides frames, and captures what it wraps
+                with contextlib.suppress(ValueError):  # nothing is in it yet
+                    if isinstance(cell.cell_contents, types.FunctionType) and cell.cell_contents is not inner:
+                        yield cell.cell_contents.__code__
+        fun = inner or getattr(fun, "__func__", None)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -154,7 +154,7 @@ def describe_call(
         _refuse_incomparable(value)
     words = [argument.words for argument in arguments]
     static = [
-        (argument, parts_of_value(argument if isinstance(argument, str) else f"argument {argument}", value, identifier))
+        (argument, parts_of_value(argument if isinstance(argument, str) else positional(argument), value, identifier))
         for argument, _, value in fixed
     ]
     words += [f"{argument}={parts[0].text}" for argument, parts in static]

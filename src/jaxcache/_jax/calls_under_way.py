@@ -22,6 +22,7 @@ class CallUnderWay(NamedTuple):
         args: Of the call.
         kwargs: Of the call.
         is_operation: Whether the function is a single operation of JAX, called eagerly.
+        parameters: A hash of that operation's parameters, such as the shape to fill; 0 for any other function.
     """
 
     function: Any
@@ -30,6 +31,7 @@ class CallUnderWay(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     is_operation: bool
+    parameters: int
 
 
 def call_under_way() -> CallUnderWay | None:
@@ -45,16 +47,23 @@ def call_under_way() -> CallUnderWay | None:
 def _read(variables: Any) -> CallUnderWay | None:
     try:
         function, info = variables["fun"], variables["jit_info"]
+        is_operation = bool(getattr(function, "_apply_primitive", False))
         return CallUnderWay(
             function,
             tuple(info.static_argnums),
             tuple(info.static_argnames),
             tuple(variables["args"]),
             dict(variables["kwargs"]),
-            bool(getattr(function, "_apply_primitive", False)),
+            is_operation,
+            _parameters_of(function) if is_operation else 0,
         )
     except Exception:  # another JAX: less is explained, nothing else
         return None
+
+
+def _parameters_of(function: Any) -> int:
+    captured = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
+    return hash(tuple(sorted(captured["params"].cell_contents.items())))
 
 
 def is_of_jax(function: Any) -> bool:

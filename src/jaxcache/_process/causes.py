@@ -61,7 +61,9 @@ class CompileCauses:
 
     def __init__(self) -> None:
         self._seen = SeenCalls()
-        self._operations: dict[str, Any] = {}  # what stands for the functions that JAX makes for each operation
+        self._operations: dict[
+            tuple[str, int], Any
+        ] = {}  # what stands for the functions that JAX makes for each operation
         self._thread = _CauseUnderWay()
         self._later: deque[Callable[[], None]] = deque()  # what is left to do for the compiles so far
 
@@ -114,7 +116,7 @@ class CompileCauses:
         if call.is_operation:
             if len(self._operations) >= _MOST_OPERATIONS:
                 self._operations.clear()
-            known_as = self._operations.setdefault(name, _Operation(name))
+            known_as = self._operations.setdefault((name, call.parameters), _Operation(name))
         seen = self._seen.begin(call, known_as, name_of)
         late = LateCause(Cause(name, "", "", "other", _UNKNOWN, ""), self.find_out)
         self._later.append(partial(self._explain, late, seen))

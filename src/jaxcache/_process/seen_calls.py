@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jax.tree_util import tree_map
+from jax.core import Tracer
+from jax.tree_util import tree_leaves, tree_map
 
 from .._cache.entries import FunctionRecord, FunctionRegistry, GhostEntry, explain_new
 from .._cache.sources import Recreation, SourceRegistry, origin_of, weakly
@@ -18,7 +19,7 @@ from .._cache.stats import Counts
 from .._calls.description import Description, describe_call, parameter_names
 from .._calls.identity import Identifier
 from .._calls.misses import Miss
-from .._calls.signature import Key, Statics, Uncacheable, abstract_tracer, arguments_of, call_key, is_lasting
+from .._calls.signature import Key, Statics, abstract_tracer, arguments_of, call_key, is_lasting
 from .._jax.calls_under_way import CallUnderWay, is_of_jax
 from .._replay.costs import Cost
 
@@ -93,18 +94,15 @@ class SeenCalls:
         Raises:
             Exception: Of the caller's values, such as a static one that cannot be compared.
         """
-        with self.lock:
-            options = (call.static_argnums, call.static_argnames)
-            function = self._registry.find(known_as, options) or self._add(call, known_as, options, name(known_as))
-            recreation = self._sources.recreated(function.record) if function.is_new else None
         args, kwargs = call.args, call.kwargs
-        is_transformed = False
-        try:
-            key = call_key(function.statics, args, kwargs)
-        except Uncacheable:  # if a tracer makes it so: the call is itself traced
+        is_transformed = any(isinstance(leaf, Tracer) for leaf in tree_leaves((args, kwargs)))
+        with self.lock:
+            options = (call.static_argnums, call.static_argnames, is_transformed)
+            function = self._registry.find(known_as, options) or self._add(call, known_as, options, name(known_as))
+            recreation = self._sources.recreated(function.record) if function.is_new and not is_transformed else None
+        if is_transformed:  # the call is itself traced
             args, kwargs = tree_map(abstract_tracer, (args, kwargs))
-            key = call_key(function.statics, args, kwargs)
-            is_transformed = True
+        key = call_key(function.statics, args, kwargs)
         later = partial(self._describe_later, function, key) if is_lasting(key) else None
         description = None if later is not None else self._describe(function, key, args, kwargs)
         return SeenCall(function, recreation, later, description, is_transformed)
@@ -115,7 +113,7 @@ class SeenCalls:
         function = SeenFunction(
             FunctionRecord(name, origin, Counts(), weakly(known_as)),
             parameter_names(call.function),
-            Statics(call.static_argnums, frozenset(call.static_argnames)) if any(options) else None,
+            Statics(call.static_argnums, frozenset(call.static_argnames)) if any(options[:2]) else None,
             call.is_operation,
             call.is_operation or is_of_jax(call.function),
         )

@@ -193,7 +193,7 @@ def load_trace(path: Path) -> Trace:
     files = sorted(path.glob("part-*")) if path.is_dir() else [path]
     files = [file for file in files if not path.is_dir() or file.suffix in (PARQUET, NPZ)]
     if not files:
-        raise ValueError(f"path must be a trace, but the directory {path} has no part-*.parquet in it")
+        raise ValueError(f"path must be a trace, but {path} has no part-*.parquet in it: no request was recorded")
     tables, setting = [], {}
     for file in files:
         try:
