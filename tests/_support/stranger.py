@@ -40,6 +40,8 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 if options.act == "raise":
     raise ValueError("no such data")
+if options.act == "reshape":
+    jax.jit(lambda x: x.reshape(2))(np.ones(3))
 if options.act == "ask":
     input("name? ")
 if options.act == "hang":

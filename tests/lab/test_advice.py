@@ -51,7 +51,7 @@ def test_a_storm_of_one_cause_is_found_with_its_function_and_the_way_out(tmp_pat
     (one,) = advise(sweep.groups)
     assert one.suggestion.rule == rule
     assert "solve compiles again and again" in one.suggestion.title
-    assert one.suggestion.evidence.startswith("40 of its 41 misses")
+    assert one.suggestion.evidence.startswith("with seed 0, 40 of its 41 misses")
     assert one.suggestion.python
     assert one.saved_seconds == pytest.approx(20)
     assert one.expected == "at most 20.0 compile seconds a run saved"

@@ -27,7 +27,7 @@ from jaxcache.lab.report.terminal import print_summary
 from jaxcache.lab.report.write import write_report
 
 from .._support.mapped import SHAPES, mapped_grid, mapped_result, requests_of, write_mapped
-from .._support.results import failed
+from .._support.results import failed, write_sweep
 
 MIB = 2**20
 SHOWN = 0.051  # figures are shown with one digit
@@ -194,6 +194,14 @@ def test_sweeps_at_the_edges_have_a_report(tmp_path, changes, limits):
     assert findings.choice is not None
     check_words(findings)
     write_report(findings.sweep.directory)
+
+
+def test_nothing_is_said_of_a_program_whose_reference_failed_too(tmp_path):
+    gone = [failed(eviction=policy, workload="least_squares") for policy in ("lru", "gdsf")]
+    place = write_mapped(tmp_path / "s", mapped_grid())
+    write_sweep(place, gone, references=False)
+    said = " ".join(Findings(read_sweep(place)).notes)
+    assert re.search(r"least_squares[^.]* has no successful trial, so nothing is said of it\.", said), said
 
 
 def test_trials_that_all_failed_leave_no_map_and_no_fault(tmp_path):

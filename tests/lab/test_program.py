@@ -139,6 +139,7 @@ def test_a_program_whose_requests_differ_from_run_to_run_is_told_from_others(tmp
     [
         ("raise", r"the program \(recorded run\) exited with code 1: ValueError: no such data"),
         ("ask", "exited with code 1: EOFError: .*; its stdin is empty"),
+        ("reshape", r"exited with code 1: TypeError: cannot reshape array of shape \(3,\)"),
         ("no jit", "the program never calls jax.jit"),
     ],
 )

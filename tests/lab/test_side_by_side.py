@@ -88,6 +88,8 @@ def test_other_versions_and_cost_tables_are_told(tmp_path):
     text = "\n".join(side_by_side([before, read_sweep(write_sweep(tmp_path / "b", moved))]))
     assert ", is 9.9" in text
     assert "their cost tables differ" in text
+    assert "| reference compile s |" not in text  # of each sweep all seeds share one measurement
+    assert "Misses by setting:" in text
 
 
 def test_three_sweeps_are_each_held_against_the_first(tmp_path):

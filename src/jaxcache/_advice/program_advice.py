@@ -121,6 +121,7 @@ def buckets(stats: CacheStats) -> Iterator[Suggestion]:
 
 def _pad(name: str, function: FunctionStats, count: int, seconds: float, stats: CacheStats) -> Suggestion:
     proposal = bucket_proposal(name, stats.recent_misses)
+    called = name if name.isidentifier() else "f"
     evidence = (
         f"{count} of its {function.misses} misses were new shapes, {seconds:.1f} s of compiling; it was hit "
         f"{counted(function.hits, 'time')}{of_the_run(stats)}"
@@ -130,14 +131,14 @@ def _pad(name: str, function: FunctionStats, count: int, seconds: float, stats: 
         return Suggestion(
             "buckets", title, evidence,
             f"at most {seconds:.1f} of {stats.compile_seconds:.1f} compile seconds saved, less the padding", "",
-            f"{name} = bucketed({name}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))", seconds,
+            f"{called} = bucketed({called}, cache=cache, buckets=choose_buckets(lengths, compile_cost=…))", seconds,
         )  # fmt: skip
     saved = seconds * (1 - proposal.count / count)
     return Suggestion(
         "buckets", title, f"{evidence}; {proposal.evidence}",
         f"about {saved:.1f} of {stats.compile_seconds:.1f} compile seconds saved, for {proposal.padding:.0%} more "
         "elements where each length is called alike", "",
-        f"{name} = bucketed({name}, cache=cache, {proposal.arguments})", saved,
+        f"{called} = bucketed({called}, cache=cache, {proposal.arguments})", saved,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from .map_suggestions import LEAST_SHARE, advise_from_map
 from .policy_map import ProgramMap, draw_maps
 from .recommendation import Decision, decide, override_of, python_of
 from .suggestions import Advice, advise
-from .sweep import Group, Setting, Sweep
+from .sweep import Group, Program, Setting, Sweep
 
 _LEVERS = ("memory_limit=", "eviction=")  # of these the map knows the effect to the last digit
 
@@ -77,20 +77,26 @@ class Findings:
         """How the answer is known and how sure it is, a sentence each."""
         if self.choice is None:
             warning = (self.agreement,) if self.is_contradicted else ()
-            return (*warning, *self.decision.notes, *self._failed_programs("nothing is said of"))
+            return (*warning, *self.decision.notes, *self._failed_programs)
         lever = self._largest_lever
         priced = map_words.priced_note(self.choice)
         first, *others = map_words.notes_of(self.choice)
-        failed = self._failed_programs("only the reference speaks for")
-        return tuple(note for note in (first, *failed, lever, *others, priced) if note)
+        return tuple(note for note in (first, *self._failed_programs, lever, *others, priced) if note)
 
-    def _failed_programs(self, what: str) -> tuple[str, ...]:
-        """Return what is said of programs without a successful trial; empty if there are none."""
-        programs = self.sweep.failed_programs
-        if not programs or not self.sweep.groups:
-            return ()
-        have, them = ("has", "it") if len(programs) == 1 else ("have", "them")
-        return (f"{describe_programs(programs)} {have} no successful trial, so {what} {them}.",)
+    @property
+    def _failed_programs(self) -> tuple[str, ...]:
+        """What is said of programs without a successful trial; empty if there are none."""
+        failed = self.sweep.failed_programs if self.sweep.groups else []
+        in_answer = {each.program for each in self.choice.joint.maps} if self.choice is not None else set[Program]()
+        notes: list[str] = []
+        for what, programs in (
+            ("only the reference speaks for", [program for program in failed if program in in_answer]),
+            ("nothing is said of", [program for program in failed if program not in in_answer]),
+        ):
+            have, them = ("has", "it") if len(programs) == 1 else ("have", "them")
+            if programs:
+                notes.append(f"{describe_programs(programs)} {have} no successful trial, so {what} {them}.")
+        return tuple(notes)
 
     @property
     def _largest_lever(self) -> str:

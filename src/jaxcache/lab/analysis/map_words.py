@@ -214,8 +214,8 @@ def how_chosen(choice: MapChoice) -> str:
     """Return how the policy of each limit was chosen, and of which seeds its seconds are."""
     if not choice.other_seeds:
         or_baseline = (
-            f", or {choice.baseline} where none is shown to take less over blocks of the recording"
-            if choice.blocks.recordings else ""
+            f" of those that are shown to take less than {choice.baseline} over blocks of the recording, or "
+            f"{choice.baseline} where none of those held against it is" if choice.blocks.recordings else ""
         )  # fmt: skip
         return f"The policy of each limit is the one with the fewest seconds on the recorded requests{or_baseline}."
     seeds = max(len(each.programs) for each in choice.other_seeds.values())

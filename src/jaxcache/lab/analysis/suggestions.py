@@ -91,9 +91,11 @@ def _rules(group: Group, result: TrialResult) -> list[Suggestion]:
     stats = result.statistics.counted(group.setting.memory_limit)
     pathologies = [scan_pollution(group, result), giant_entry(group, result)]
     thresholds = replace(_ALL_WRITTEN, in_use=not group.program.persistent.startswith("off"))
-    return [suggestion for suggestion in pathologies if suggestion is not None] + all_suggestions(
-        stats, group.setting.eviction, thresholds
-    )
+    found = [each for each in pathologies if each is not None]
+    found += all_suggestions(stats, group.setting.eviction, thresholds)
+    if len(group.results) == 1:
+        return found
+    return [replace(each, evidence=f"with seed {result.config.seed}, {each.evidence}") for each in found]
 
 
 def _weigh(group: Group, rivals: list[Group], often: list[list[Suggestion]]) -> list[Advice]:

@@ -41,6 +41,9 @@ from .timeline import quantiles
 
 _MODULE = "jaxcache._process.measured_run"
 _SOURCES = {"memory": "held", "disk": "loaded", "compiled": "compiled"}
+_JAX_TRAILER = (
+    "For simplicity, JAX has removed its internal frames"  # below the error, in a traceback that it has filtered
+)
 
 
 class ProgramFailed(Exception):
@@ -335,6 +338,8 @@ class _Runner:
         with (self._job.directory / STDERR).open("rb") as file:
             file.seek(offset)
             lines = file.read().decode(errors="replace").strip().splitlines()
+        if lines and lines[-1].startswith(_JAX_TRAILER):
+            lines = lines[:-2]  # a line of dashes comes before it
         if not lines:
             return ""
         hint = "; its stdin is empty" if "EOFError" in lines[-1] else ""

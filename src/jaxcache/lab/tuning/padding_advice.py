@@ -58,11 +58,14 @@ class PaddingAdvice:
 
     def __str__(self) -> str:
         before, after = self.now, self.padded
+        policies = f"{before.replayed.policy} without and {after.replayed.policy} with padding"
+        if before.replayed.policy == after.replayed.policy:
+            policies = after.replayed.policy
         return (
             f"Padding would spare {before.total_seconds - after.total_seconds:.1f} s more: "
             f"{counted(after.replayed.misses, 'compile')} in place of {before.replayed.misses:,}, and "
-            f"{after.total_seconds:.1f} s of compiling and running these functions in place of "
-            f"{before.total_seconds:.1f} s ({after.replayed.policy}, the same limit). It is an edit of the "
+            f"{after.total_seconds:.1f} s of compiling all functions and running these in place of "
+            f"{before.total_seconds:.1f} s ({policies}, the same limit). It is an edit of the "
             "program; the first calls check whether padding leaves the results right:"
         )
 
