@@ -37,7 +37,7 @@ from .run_options import Refused
 
 _DIRECTORY_OPTIONS = ("limit", "max_entries", "min_compile_seconds", "min_entry_bytes", "wait_seconds", "verify",
                       "key_file", "explain", "layers", "copy_layer_hits", "remote", "publish", "trusted_keys",
-                      "sign_key", "portable")  # fmt: skip
+                      "sign_key", "portable", "single_flight")  # fmt: skip
 _OPTIONS = {"settings": "settings", "min_entry_bytes": "min-entry-size", "layers": "layer",
             "trusted_keys": "trusted-key", "publish": "no-publish"}  # fmt: skip
 
@@ -132,7 +132,7 @@ def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
     directory = None
     if parsed.dir is not None:
         given = {name: getattr(parsed, name) for name in _DIRECTORY_OPTIONS if _is_given(name, parsed)}
-        options = of_directory({**directory_options(os.environ), **given, "eviction": parsed.eviction or "lru"})
+        options = of_directory({**given, "eviction": parsed.eviction or "lru"})
         directory = use_directory(parsed.dir, **options)
         export(os.environ, parsed.dir, options)
     if _is_in_memory(parsed):

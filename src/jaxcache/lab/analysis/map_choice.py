@@ -135,7 +135,7 @@ class Joint:
 
 
 class BucketsCost(NamedTuple):
-    """What one choice of buckets costs a run, over all programs: padding saves compiling and costs in the running.
+    """Seconds of a run with one choice of buckets, over all programs: padding saves compiling and costs in the running.
 
     Attributes:
         buckets: Named as in settings.
