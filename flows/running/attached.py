@@ -62,7 +62,7 @@ def attached_sweep(directory: str, quiet: bool = True) -> State[Any]:
             progress.announce(manifest.run_url)
             artifacts.tag_run(planned.trial for planned in plan.trials)
             if session.known:
-                progress.resuming(sweep_directory, len(session.known))
+                progress.resuming(sweep_directory, session.known.values())
             with artifacts.publishing(progress):
                 states = execute(session, with_trials=True)
             if session.stop.is_set():

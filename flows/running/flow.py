@@ -75,7 +75,7 @@ def sweep(
         artifacts.tag_run(planned.trial for planned in plan.trials)
         session = Session(plan, sweep_directory, progress, workers)
         if before.run_url is not None:
-            progress.resuming(sweep_directory, len(session.known))
+            progress.resuming(sweep_directory, session.known.values())
         with _stopping_on_signals(session, manifest), preparing_report(needed=trials) as prepared:
             with artifacts.publishing(progress):
                 states = execute(session, trials)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,17 +87,12 @@ class Progress:
         start = trials if self._trials else "Recording the program without a limit, watch it"
         self.say(f"{start} at {run_url}")
 
-    def resuming(self, directory: Path, finished: int) -> None:
-        """Print that an unfinished sweep is resumed, and count its finished trials."""
+    def resuming(self, directory: Path, finished: Collection[TrialResult]) -> None:
+        """Print that an unfinished sweep is resumed, and count the trials that an earlier run finished."""
         with self._lock:
-            self._known = finished
-        self.say(f"Going on in {directory}: {finished:,} of {counted(self._trials, 'trial')} finished already.")
-
-    def trial_known(self, result: TrialResult) -> None:
-        """Count a trial that an earlier run finished."""
-        with self._lock:
-            self._done += 1
-            self._failed += result.status == "failed"
+            self._known = self._done = len(finished)
+            self._failed = sum(result.status == "failed" for result in finished)
+        self.say(f"Going on in {directory}: {len(finished):,} of {counted(self._trials, 'trial')} finished already.")
 
     def stopping(self) -> None:
         """Print that the sweep is being stopped."""

@@ -59,7 +59,6 @@ def run_trial(session: Session, planned: PlannedTrial, obstacle: str | None) -> 
     """Run one trial in its own process; an obstacle is the reason why it cannot be run."""
     earlier = session.known.get(planned.trial_id)
     if earlier is not None:
-        session.progress.trial_known(earlier)
         return _state_of(earlier)
     directory = session.directory / TRIALS / planned.trial_id
     directory.mkdir(parents=True, exist_ok=True)

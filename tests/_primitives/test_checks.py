@@ -1,6 +1,7 @@
 """Checks of arguments: one rule for NumPy's numbers and Python's, in every function that takes them."""
 
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -14,13 +15,20 @@ from jaxcache import (
     BenchmarkResult,
     DiskCache,
     JitCache,
+    Trace,
     benchmark,
     bucketed,
     choose_buckets,
     iterative_solver,
+    least_squares,
     linear_buckets,
     monte_carlo,
+    optimization_loop,
     parse_size,
+    replay,
+    suggest,
+    update_step,
+    value_and_grad_step,
 )
 from jaxcache._primitives import checks
 
@@ -124,3 +132,49 @@ def test_a_part_of_a_byte_is_no_limit(size: Any) -> None:
 @pytest.mark.parametrize(("size", "size_bytes"), [(64e6, 64_000_000), (np.int64(5), 5), ("2.0", 2), ("0.3 KiB", 307)])
 def test_sizes_that_are_whole_bytes_are_taken_in_any_form(size: Any, size_bytes: int) -> None:
     assert parse_size(size) == size_bytes
+
+
+OF_CACHES: dict[str, Callable[[Any], object]] = {
+    "bucketed": lambda cache: bucketed(jnp.sin, cache=cache, buckets=(2, 4)),
+    "optimization_loop": lambda cache: optimization_loop(jnp.sin, jnp.any, cache=cache),
+    "iterative_solver": lambda cache: iterative_solver(jnp.sin, residual=jnp.sin, cache=cache),
+    "least_squares": lambda cache: least_squares(jnp.sin, cache=cache),
+    "monte_carlo": lambda cache: monte_carlo(lambda key: 1.0, 8, cache=cache),
+    "value_and_grad_step": lambda cache: value_and_grad_step(jnp.sum, cache=cache),
+    "benchmark": lambda cache: benchmark(jnp.sin, [(1.0,)], cache=cache),
+}
+
+
+@pytest.mark.parametrize("entry", OF_CACHES)
+@pytest.mark.parametrize("wrong", ["64MiB", 0, JitCache])
+def test_what_is_no_cache_is_refused_in_words(entry: str, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r'^cache must be a JitCache, such as JitCache\("64MiB"\), but is '):
+        OF_CACHES[entry](wrong)
+
+
+OF_OTHERS: dict[str, Callable[[], object]] = {
+    "stats must be a CacheStats, such as cache.stats(), but is <JitCache": lambda: suggest(JitCache()),  # pyright: ignore[reportArgumentType]
+    "costs['f'] must be a Cost, such as Cost(": lambda: JitCache(costs={"f": (1, 2.0)}),  # pyright: ignore[reportArgumentType]
+    "disk must be a Disk, such as Disk(load_share=0.05), but is True": lambda: replay(TRACE, "lru", disk=True),  # pyright: ignore[reportArgumentType]
+    "optimizer must be a gradient transformation, such as optax.adam(1e-3), but is 'adam'": lambda: update_step(
+        jnp.sum,
+        "adam",
+        cache=JitCache(),  # pyright: ignore[reportArgumentType]
+    ),
+}
+TRACE = Trace.from_arrays(keys=[0], size_bytes=[1], compile_seconds=[1.0])
+
+
+@pytest.mark.parametrize("words", OF_OTHERS)
+def test_what_is_of_another_class_is_refused_in_words(words: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(words)}"):
+        OF_OTHERS[words]()
+
+
+@pytest.mark.parametrize("wrong", ["a program", 5, None])
+def test_a_directory_takes_bytes_alone(wrong: Any, tmp_path: Any) -> None:
+    with DiskCache(tmp_path, min_compile_seconds=0) as directory:
+        with pytest.raises(TypeError, match=f"value must be bytes, but is a {type(wrong).__name__}"):
+            directory.put("key", wrong)
+        directory.put("key", bytearray(b"a program"), 1.0)
+        assert directory.get("key") == b"a program"

@@ -40,6 +40,15 @@ def test_whole_sizes_are_shown_without_a_fraction():
     ]  # fmt: skip
 
 
+@given(st.integers(1, 1000 * 1024**4))
+def test_a_unit_has_fewer_than_1024_of_the_one_below(size):
+    assert float(format_size(size).split()[0]) < 1024
+
+
+def test_just_below_a_unit_is_one_of_it():
+    assert [format_size(n) for n in (1023, 1024**2 - 1, 1024**3 - 1)] == ["1023 B", "1.0 MiB", "1.0 GiB"]
+
+
 @given(st.integers(1, 2**60))
 def test_what_is_shown_can_be_read_back_to_within_its_last_digit(size):
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.05)

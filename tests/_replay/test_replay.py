@@ -287,6 +287,12 @@ def test_a_policy_without_the_methods_of_one_is_refused_as_a_cache_refuses_it(po
         JitCache(10, policy)
 
 
+def test_a_result_is_shown_with_its_limit():
+    trace = Trace.from_arrays(keys=[0], size_bytes=[1], compile_seconds=[1.0])
+    assert repr(replay(trace, "lru")).startswith("<lru at no limit: 0 hits, 1 misses")
+    assert repr(replay(trace, "lru", 10)).startswith("<lru at 10 bytes: ")
+
+
 def test_what_is_no_trace_is_refused():
     with pytest.raises(TypeError, match=r"trace must be a Trace, such as Trace\.load"):
         replay("trace.parquet", "lru", 10)  # pyright: ignore[reportArgumentType]

@@ -125,6 +125,7 @@ def sweeping(home, outputs, *words):
     )  # fmt: skip
 
 
+@pytest.mark.in_turns
 def test_killed_workers_and_killed_sweeps_lose_no_trial_and_leave_no_process(prefect_home, scheduler, tmp_path):
     address, _ = scheduler
     words = ("seed=0,1", "runner=dask", f"runner.address={address}", *COMPILING)
@@ -209,6 +210,7 @@ def listening(process):
     return {one.laddr.ip for one in psutil.Process(process.pid).net_connections("tcp") if one.status == "LISTEN"}
 
 
+@pytest.mark.in_turns
 def test_a_worker_that_comes_later_and_differs_is_given_nothing(prefect_home, scheduler, other_sources, tmp_path):
     address, _ = scheduler
     words = ("runner=dask", f"runner.address={address}", *COMPILING)
@@ -237,6 +239,7 @@ def wait_for_line(stream, words):
     return next(line for line in iter(stream.readline, "") if words in line)
 
 
+@pytest.mark.in_turns
 def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home, scheduler, tmp_path):
     address, process = scheduler
     words = ("runner=dask", f"runner.address={address}", *COMPILING)
@@ -252,6 +255,7 @@ def test_without_its_scheduler_a_sweep_stops_and_says_how_to_go_on(prefect_home,
         assert f"python -m flows.sweep sweep.resume={tmp_path}" in out
 
 
+@pytest.mark.in_turns
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="docs/many-machines.md makes the key with openssl")
 def test_with_the_documented_tls_only_who_has_the_key_gets_in(prefect_home, tmp_path):
     safety = (PROJECT / "docs/many-machines.md").read_text().partition("## Safety")[2]

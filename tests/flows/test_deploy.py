@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from .conftest import PROJECT, command, environment, newest
 from .test_sweep import api, results
 
@@ -17,6 +19,7 @@ def prefect(home, server, *words):
     )  # fmt: skip
 
 
+@pytest.mark.in_turns
 def test_a_work_pool_s_worker_runs_a_sweep_with_the_overrides_of_the_ui(prefect_home, server, tmp_path):
     done = command(prefect_home, "deploy", "--pool", "machines")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -105,6 +105,7 @@ def test_hours_that_are_none_are_refused(hours):
         make_plan((f"server.idle_hours={hours}",))
 
 
+@pytest.mark.in_turns
 def test_a_server_that_ended_by_itself_is_started_again_at_its_address_with_all_runs_there(tmp_path):
     assert command(tmp_path, "server", "start", "--idle-hours", "0.001").returncode == 0
     record = json.loads((tmp_path / "server.json").read_text())

@@ -55,6 +55,7 @@ def test_what_is_installed_uses_its_own_configs_and_the_users_state_directory(in
     assert done.stdout.split() == [str(installed / "flows/conf"), str(tmp_path / "jaxcache/prefect")], done.stderr
 
 
+@pytest.mark.in_turns
 def test_a_sweep_of_ones_own_configs_runs_and_reports_where_the_user_is(installed, server, prefect_home, tmp_path):
     for name, text in {"workload/mine.yaml": MINE, "shapes/zipf.yaml": FEW}.items():
         (tmp_path / "conf" / name).parent.mkdir(parents=True)

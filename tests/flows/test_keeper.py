@@ -17,6 +17,7 @@ from .conftest import PROJECT, command, environment, newest
 from .test_sweep import COMPILING, flow_run_of, results, start_sweep, task_runs_of, wait_for
 
 
+@pytest.mark.in_turns
 def test_the_project_s_server_is_started_again_and_has_every_state(server, prefect_home, tmp_path):
     process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf")
     wait_for(process, tmp_path, "20*/trials/*/stderr.txt")
@@ -154,6 +155,7 @@ def test_a_port_whose_reservation_outlives_its_socket_is_waited_for(tmp_path, mo
     assert found == port
 
 
+@pytest.mark.in_turns
 def test_projects_that_start_their_servers_at_one_moment_have_a_port_each(make_home):
     homes = [make_home(name) for name in ("one", "other")]
     starting = [

@@ -61,7 +61,7 @@ def test_the_last_progress_to_arrive_is_the_last_however_slow_the_server(monkeyp
     monkeypatch.setattr(artifacts, "_EVERY_SECONDS", 0.01)
     progress = Progress(2, quiet=True)
     with artifacts.publishing(progress):
-        progress.trial_known(SimpleNamespace(status="succeeded"))
+        progress.trial_done("", SimpleNamespace(status="succeeded", statistics=None))
         assert slow.wait(60)
-        progress.trial_known(SimpleNamespace(status="succeeded"))
+        progress.trial_done("", SimpleNamespace(status="succeeded", statistics=None))
     assert arrived == [50, 100]

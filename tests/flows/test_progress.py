@@ -7,7 +7,7 @@ from jaxcache.lab.analysis.sweep import read_sweep
 from jaxcache.lab.files import write_json
 from jaxcache.lab.layout import scratch
 from jaxcache.lab.running.progress_file import TrialProgress
-from tests._support.results import result, write_sweep
+from tests._support.results import failed, result, write_sweep
 
 
 def shown(progress) -> str:
@@ -61,10 +61,20 @@ def test_one_of_a_kind_is_no_plural(capsys, tmp_path):
     assert shown(progress).rstrip().endswith("0 of 1 done; then 1 trial")
     reference = next(iter(read_sweep(write_sweep(tmp_path / "sweep", [result()])).references.values()))
     progress.reference_done("it", reference.model_copy(update={"requests": 1, "distinct": 1}))
-    progress.resuming(tmp_path, 1)
+    progress.resuming(tmp_path, [result()])
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("[1/1] it: 1 request, 1 program, 2.0 s to compile each once")
     assert said[1] == f"Going on in {tmp_path}: 1 of 1 trial finished already."
+
+
+def test_a_resumed_sweep_counts_from_the_trials_that_an_earlier_run_finished(tmp_path, capsys):
+    progress = Progress(trials=4)
+    progress.resuming(tmp_path, [result(seed=0), failed(seed=1)])
+    assert progress.percent == 50
+    progress.trial_started("seed=2", tmp_path, "cpu 0")
+    assert "2 done · 1 failed · 1 running · 1 left" in shown(progress)
+    progress.trial_done("seed=2", result(seed=2))
+    assert capsys.readouterr().err.splitlines()[-1].startswith("[3/4] done    seed=2")
 
 
 def test_a_long_time_that_is_left_is_in_minutes_and_hours(tmp_path, monkeypatch):

@@ -184,6 +184,7 @@ def interrupted(server, prefect_home, tmp_path_factory):
     return newest(outputs), output
 
 
+@pytest.mark.in_turns
 def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
     sweep, output = interrupted
     assert "Results so far are kept" in output
@@ -199,6 +200,7 @@ def test_ctrl_c_sets_the_states_and_keeps_results(interrupted, server):
     assert {task["state_type"] for task in tasks} == final
 
 
+@pytest.mark.in_turns
 def test_a_second_ctrl_c_leaves_at_once_and_no_run_that_runs_for_ever(server, prefect_home, tmp_path):
     process = start_sweep(prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf,random,fifo,lfu")
     wait_for(process, tmp_path, "20*/trials/*/result.json")
@@ -245,6 +247,7 @@ def test_the_run_of_a_killed_sweep_is_found_by_the_next_one_and_that_of_one_unde
     assert set(abandoned_runs(tmp_path / "mine")) == {"run/killed", "run/under way"}
 
 
+@pytest.mark.in_turns
 def test_ctrl_c_prints_the_command_that_resumes(interrupted, prefect_home):
     sweep, output = interrupted
     assert output.strip().splitlines()[-1] == f"python -m flows.sweep sweep.resume={sweep}"

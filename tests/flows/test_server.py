@@ -151,6 +151,7 @@ def test_an_auth_file_that_others_can_read_is_refused(tmp_path):
     assert done.stderr == f"--auth-file {path} can be read by others; run: chmod 600 {path}\n"
 
 
+@pytest.mark.in_turns
 def test_a_guarded_server_answers_only_who_knows_the_auth_string(guarded):
     home, _ = guarded
     assert status(f"{address(home)}/api/admin/version") == 401
@@ -202,6 +203,7 @@ def sweep_after_a_crash(guarded, tmp_path_factory):
     return command(home, "sweep", *SMALL, f"sweep.directory={outputs}"), outputs, before
 
 
+@pytest.mark.in_turns
 def test_a_sweep_starts_a_killed_server_again_as_it_was_and_uses_it(guarded, sweep_after_a_crash):
     home, _ = guarded
     done, _, before = sweep_after_a_crash

@@ -124,6 +124,7 @@ def test_a_sweep_decides_as_the_local_runner_does_and_prefect_has_its_record(
     assert again.stdout.startswith("4 of 4 trials succeeded in ")
 
 
+@pytest.mark.in_turns
 def test_put_back_and_killed_trials_are_finished_by_other_jobs_and_once(slurm, server, prefect_home, tmp_path):
     words = (*LASTING, "eviction=lru,gdsf")  # or they might end before SLURM has put one back
     sweep = submit(slurm, prefect_home, tmp_path, *words, PREFECT_API_URL=server)
@@ -163,6 +164,7 @@ def control(slurm, action, job):
     subprocess.run(words, env=variables, check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.in_turns
 def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(slurm, prefect_home, tmp_path):
     words = (*COMPILING, "eviction=lru,gdsf,fifo,sieve")
     sweep = submit(slurm, prefect_home, tmp_path, *words)
@@ -213,6 +215,7 @@ def test_who_attaches_may_leave_and_a_cancelled_sweep_goes_on_with_what_is_left(
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+@pytest.mark.in_turns
 def test_trials_whose_reference_fails_have_failed_with_its_reason(slurm, prefect_home, tmp_path):
     sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, "eviction=lru,gdsf", "runner.timeout_seconds=0.1")
     wait_for(lambda: not slurm.jobs())
@@ -225,6 +228,7 @@ def test_trials_whose_reference_fails_have_failed_with_its_reason(slurm, prefect
     assert json.loads((sweep / "sweep.json").read_text())["ended"] == "failed"
 
 
+@pytest.mark.in_turns
 def test_a_job_that_slurm_has_started_twice_goes_on_with_what_its_first_run_held(slurm, prefect_home, tmp_path):
     later = 'runner.sbatch_arguments=["--begin=now+5"]'
     sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, later)
@@ -249,6 +253,7 @@ def test_what_sbatch_refuses_is_one_line_in_its_own_words_and_leaves_nothing(slu
     assert not slurm.jobs()
 
 
+@pytest.mark.in_turns
 def test_jobs_with_other_sources_than_the_sweep_do_nothing_and_say_so(slurm, prefect_home, tmp_path):
     later = 'runner.sbatch_arguments=["--begin=now+5"]'
     sweep = submit(slurm, prefect_home, tmp_path, *COMPILING, later)

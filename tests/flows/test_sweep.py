@@ -112,6 +112,7 @@ def test_the_flow_its_trials_and_its_artifacts_are_in_prefect(first_sweep, serve
     assert "4 of 4 measured trials equal their prediction." in by_key["map"]["data"]
 
 
+@pytest.mark.in_turns
 def test_the_ui_shows_the_run_its_trials_and_its_artifacts(first_sweep, server, tmp_path):
     _, _, sweep = first_sweep
     with chromium() as browser:
@@ -135,6 +136,7 @@ def test_the_ui_shows_the_run_its_trials_and_its_artifacts(first_sweep, server, 
         look(page, tmp_path / "plot.png")
 
 
+@pytest.mark.in_turns
 def test_a_second_sweep_decides_alike_and_finds_programs_on_disk(first_sweep, prefect_home):
     _, outputs, sweep = first_sweep
     done = run_sweep(prefect_home, outputs, *PROGRAMS, f"costs={sweep / 'costs.json'}", *SMALL)
@@ -232,6 +234,7 @@ def with_a_failed_trial(server, prefect_home, tmp_path_factory):
     return newest(outputs), output
 
 
+@pytest.mark.in_turns
 def test_a_killed_trial_is_told_and_the_others_are_reported(with_a_failed_trial, server):
     sweep, output = with_a_failed_trial
     statuses = {one["status"]: one for one in results(sweep).values()}
@@ -248,6 +251,7 @@ def test_a_killed_trial_is_told_and_the_others_are_reported(with_a_failed_trial,
     assert failed["state"]["message"].startswith("the process was killed by SIGKILL")
 
 
+@pytest.mark.in_turns
 def test_failed_trials_are_run_again_by_the_command_that_is_printed_and_the_others_are_kept(
     with_a_failed_trial, prefect_home
 ):
@@ -267,6 +271,7 @@ def test_failed_trials_are_run_again_by_the_command_that_is_printed_and_the_othe
     assert [path for path in sweep.parent.iterdir() if path.name.startswith("20")] == [sweep]
 
 
+@pytest.mark.in_turns
 def test_a_program_whose_reference_is_wrong_fails_its_trials_and_no_others(server, prefect_home, tmp_path):
     """No float32 solver reaches the second tolerance."""
     done = run_sweep(prefect_home, tmp_path, "workload=iterative_solver", "workload.tolerance=1e-5,1e-12", *SMALL)
@@ -321,6 +326,7 @@ def test_a_server_that_does_not_answer_is_named_and_nothing_is_made(tmp_path, ad
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.in_turns
 def test_a_sweep_that_asked_for_a_gpu_and_got_a_cpu_has_failed(server, prefect_home, tmp_path):
     """The driver's program says that there is a GPU; JAX finds none."""
     (tmp_path / "bin").mkdir()

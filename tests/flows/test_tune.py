@@ -48,6 +48,7 @@ def test_a_program_is_recorded_replayed_verified_and_given_a_setting(prefect_hom
     assert len(list(outputs.glob("tune_*/best.yaml"))) == 2
 
 
+@pytest.mark.in_turns
 def test_the_present_setting_is_run_once_where_it_is_the_recommended_one_and_seeds_reach_the_replay(
     prefect_home, tmp_path
 ):

@@ -38,6 +38,7 @@ def assert_prints(printed, recorded):
 NAMES = sorted(path.stem for path in (PROJECT / "examples" / "outputs").glob("*.txt") if path.stem != "suite")
 
 
+@pytest.mark.in_turns
 @pytest.mark.parametrize("name", NAMES)
 def test_a_program_prints_what_its_page_shows(name, gallery, capsys):
     (example,) = (each for each in gallery.PROGRAMS if each.name == name)

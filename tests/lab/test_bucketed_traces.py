@@ -1,6 +1,7 @@
 """What a trace would be with buckets, against traces that were made with them."""
 
 from dataclasses import replace
+from itertools import combinations_with_replacement
 
 import jax.numpy as jnp
 import numpy as np
@@ -58,11 +59,33 @@ def test_no_other_set_costs_less_than_the_optimal_one():
 def test_beyond_the_longest_prices_grow_in_proportion_and_calls_never_get_cheaper():
     trace = made([10, 20, 30], call_seconds=lambda n: np.where(n == 20, 5.0, 1.0))
     prices = read_prices(trace)
-    assert prices.call_seconds.tolist() == [1.0, 5.0, 5.0]
+    assert prices.call_seconds.tolist() == [1.0, 3.0, 3.0]
     assert prices.at(60, prices.size_bytes) == pytest.approx(2 * 1480)
     assert derive("pow2", prices, (16, 32)).run_seconds == pytest.approx(
         float(prices.at([16, 32, 32], prices.call_seconds).sum())
     )
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 9)), min_size=1, max_size=6))
+def test_no_times_that_rise_with_the_length_lie_nearer_to_the_calls(calls):
+    lengths, seconds = np.array(calls).T
+    trace = made(lengths)
+    trace.columns["finished_seconds"][:] = seconds
+    prices = read_prices(trace)
+    of_call = np.searchsorted(prices.distinct, lengths)
+    assert (np.diff(prices.call_seconds) >= 0).all()
+    nearest = min(
+        np.abs(np.array(rising)[of_call] - seconds).sum()
+        for rising in combinations_with_replacement(sorted(set(seconds)), len(prices.distinct))
+    )
+    assert np.abs(prices.call_seconds[of_call] - seconds).sum() == pytest.approx(nearest)
+
+
+def test_one_call_that_stalled_makes_no_longer_one_dearer():
+    trace = made(range(1, 101))
+    trace.columns["finished_seconds"][:] = 1e-3
+    trace.columns["finished_seconds"][9] = 9.0
+    assert read_prices(trace).call_seconds.tolist() == [1e-3] * 100
 
 
 def test_calls_that_were_not_waited_for_take_what_lies_between_those_that_were():

@@ -24,6 +24,7 @@ def test_there_is_one_row_a_trial_in_the_order_of_the_sweep(tmp_path):
     assert [(row["eviction"], row["seed"], row["memory_limit"], row["cost_seconds"]) for row in rows] == [
         ("lru", 1, 2 * 1024**2, 10.0), ("lru", 2, 2 * 1024**2, None), ("gdsf", 0, None, 10.0),
     ]  # fmt: skip
+    assert [row["program"] for row in rows] == ["monte_carlo, zipf"] * 3
     assert rows[1]["reason"] == "the process was killed by SIGKILL"
     assert (rows[0]["unbounded_seconds"], rows[0]["uncached_seconds"], rows[0]["loading_seconds"]) == (2.0, 50.0, 0.4)
     with (sweep.directory / RESULTS_CSV).open() as file:

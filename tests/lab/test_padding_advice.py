@@ -7,6 +7,8 @@ import pytest
 
 from jaxcache import JitCache, Trace, choose_buckets
 from jaxcache.lab.tuning.padding_advice import advise
+from jaxcache.lab.tuning.report import Tuned, write_tuning
+from jaxcache.lab.tuning.search import Recording, search
 
 MIB = 1024**2
 
@@ -87,3 +89,14 @@ def test_a_recording_of_a_program_that_pads_nothing_says_what_to_pad(tmp_path):
     assert function.programs == 5
     assert function.buckets[-1] == 9
     assert advice.padded.replayed.misses == len(function.buckets) < 5 == advice.now.replayed.misses
+
+
+def test_the_file_of_a_setting_has_the_lengths_that_are_advised_and_what_they_compile(tmp_path):
+    trace = recorded([f"f(float32[{n}])" for n in range(1, 20)], call_seconds=1e-3)
+    tuning = search([Recording("none", trace, 0.1)], ["lru"], memory_limit=100 * MIB)
+    advice = advise(trace, ["gdsf"], tuning.best.limit_bytes)
+    write_tuning(Tuned("a program", "python -m flows.tune x", tuning, (), None, None, {}, padding=advice), tmp_path)
+    cache = JitCache.from_file(tmp_path / "best.yaml")
+    assert dict(cache.buckets) == {"f": advice.functions[0].buckets}
+    seconds = advice.padded.replayed.compile_seconds
+    assert f"with them gdsf at 100 MiB compiles for {seconds:.1f} s\n" in (tmp_path / "best.yaml").read_text()

@@ -230,6 +230,7 @@ def test_what_results_say_is_text_not_markup(opened):
     assert opened.page.query_selector("#failures b") is None
 
 
+@pytest.mark.in_turns
 def test_ten_thousand_trials_open_in_seconds_and_weigh_less_than_ten_megabytes(browser, tmp_path):
     sweep = sweep_page(tmp_path / "s", [result("lru"), result("gdsf")])
     first = sweep.results[0]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 # Python imports this before the program, in every process that the program starts.
 BLOCKER = """
@@ -35,6 +37,7 @@ def run(tmp_path, *words, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.in_turns
 def test_the_gpu_benchmark_needs_nothing_but_jax_and_numpy_and_its_results_are_right(tmp_path):
     assert "No module named 'pydantic'" in run(tmp_path, "-c", "import pydantic").stderr
     words = ("--platform", "cpu", "--rounds", "2", "--entries", "1", "--kinds", "elementwise", "--limit", "1MiB",

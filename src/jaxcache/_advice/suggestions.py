@@ -5,6 +5,7 @@ from typing import Any
 
 from .._cache.stats import CacheStats
 from .._calls.misses import NEW_CAUSES, REPEAT_CAUSES
+from .._primitives.checks import check_instance
 from .._primitives.sizes import format_size
 from .program_advice import (
     LOW_HIT_RATE,
@@ -70,7 +71,11 @@ def suggest(stats: CacheStats, eviction: str | None = None, thresholds: Threshol
         stats: From ``cache.stats()``.
         eviction: The policy that was in use, so that it is not suggested again.
         thresholds: Of the persistent cache that was in use; the settings of this process if not given.
+
+    Raises:
+        TypeError: If ``stats`` are no statistics of a cache.
     """
+    check_instance(stats, CacheStats, "stats", "cache.stats()")
     rules = merge_equal(all_suggestions(stats, eviction, thresholds or Thresholds.now()))
     return sorted(rules, key=lambda suggestion: -suggestion.saved_seconds)
 

@@ -218,5 +218,25 @@ class JitCache:
         return f"<JitCache {len(self._state)} entries, {format_size(self._state.residents.live_bytes)} of {limit}>"
 
 
+def check_cache(cache: Any) -> JitCache:
+    """Return the argument ``cache``: a :class:`JitCache`, or an object whose ``jit`` stands for its.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(cache, type) or not callable(getattr(cache, "jit", None)):
+        raise TypeError(f'cache must be a JitCache, such as JitCache("64MiB"), but is {cache!r}')
+    return cache
+
+
+def cache_or_new(cache: Any) -> JitCache:
+    """Return the argument ``cache``, or a new one without a limit if it is None.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    return JitCache() if cache is None else check_cache(cache)
+
+
 def _check_max_compiles(value: object) -> int | None:
     return check_optional_whole_number(value, "max_compiles", 0)

@@ -342,13 +342,16 @@ class DiskCache:
 
         Args:
             key: The key of the value.
-            value: The value.
+            value: The value, as bytes, bytearray or memoryview.
             compile_seconds: What compiling it took; by default the time since this thread's ``get`` missed the key.
 
         Raises:
             ValueError: If ``key`` is empty, or ``compile_seconds`` negative or no number.
+            TypeError: If ``value`` is none of these.
         """
         check_not_empty(key, "key")
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError(f"value must be bytes, but is a {type(value).__name__}")
         measured_seconds = None if compile_seconds is None else check_seconds(compile_seconds, "compile_seconds")
         try:
             if not self._closed:

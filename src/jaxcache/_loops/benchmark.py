@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, cache_or_new
 from .._primitives.checks import check_whole_number
 
 
@@ -99,7 +99,7 @@ def benchmark(
     if not all(isinstance(args, tuple) for args in inputs):
         kinds = ", ".join(sorted({type(args).__name__ for args in inputs}))
         raise ValueError(f"inputs must be tuples of the arguments of a call, such as [(x,), (y,)], but are {kinds}")
-    cache = cache or JitCache()
+    cache = cache_or_new(cache)
     return BenchmarkResult(tuple(_measure(name, fun, inputs, cache, rounds, options) for name, fun in named.items()))
 
 

@@ -11,7 +11,7 @@ from jax.tree_util import tree_map
 
 from .._cache.cached_function import CachedFunction, dispatcher_of, name_of
 from .._cache.front import FrontFunction
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, check_cache
 from .._calls.signature import Statics, resolve_statics
 from .donation import without_shared_buffers
 
@@ -105,8 +105,11 @@ def update_step(
         **options: What ``cache.jit`` takes.
 
     Raises:
-        TypeError: When called, if the loss is not a real scalar.
+        TypeError: If ``optimizer`` has no ``update`` or ``cache`` is no cache; when called, if the loss is not a real
+            scalar.
     """
+    if not callable(getattr(optimizer, "update", None)):
+        raise TypeError(f"optimizer must be a gradient transformation, such as optax.adam(1e-3), but is {optimizer!r}")
     scalar = _scalar_loss(loss, False)
     value_and_grad, extra_names = jax.value_and_grad(scalar), _extra_names(optimizer.update)
 
@@ -124,7 +127,7 @@ def update_step(
 def _step(step: Callable[..., Any], loss: Callable[..., Any], cache: JitCache, options: dict[str, Any]) -> Any:
     """Return a step through the cache under the name of its loss."""
     step.__qualname__ = step.__name__ = name_of(loss)
-    cached = cache.jit(step, **options)
+    cached = check_cache(cache).jit(step, **options)
     options_taken = dispatcher_of(cached).options
     donated = resolve_statics(step, options_taken.get("donate_argnums"), options_taken.get("donate_argnames"))
     return cached if donated is None else DonatingStep(cached, donated)

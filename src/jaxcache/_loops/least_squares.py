@@ -10,7 +10,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_map
 
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, cache_or_new
 from .._primitives.checks import check_positive, check_whole_number
 from .loops import Ended, LoopFunction, LoopResult, _named, signatures_to_warm
 
@@ -87,7 +87,7 @@ def least_squares(
         x, count, status, cost, gradient = _levenberg_marquardt(flat, x, limit, small)
         return tree_map(_as_given, unravel(x), params), count, status, cost, jnp.max(jnp.abs(gradient))
 
-    cached = (cache or JitCache()).jit(_named(fit, residuals))
+    cached = cache_or_new(cache).jit(_named(fit, residuals))
     all_steps = jnp.int32(max_steps)
 
     def call(params: Any, *data: Any) -> LeastSquaresResult:

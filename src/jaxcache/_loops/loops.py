@@ -13,7 +13,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_leaves, tree_map,
 
 from .._cache.cached_function import CachedFunction, name_of
 from .._cache.front import FrontFunction
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, cache_or_new
 from .._jax.notices import warn
 from .._primitives.checks import check_optional_whole_number, check_positive, check_whole_number
 
@@ -175,7 +175,7 @@ def optimization_loop(
     def repeat(state: State, limit: Any, *others: Any) -> tuple[State, Any, Any]:
         return _repeat(lambda s: step(s, *others), lambda s: on_device(s, *others), state, limit)
 
-    cached = (cache or JitCache()).jit(_named(repeat, step))
+    cached = cache_or_new(cache).jit(_named(repeat, step))
     all_steps = jnp.int32(max_steps)  # made once: handing over a number at each call takes longer than a small loop
 
     def loop(state: State, *others: Any) -> LoopResult:
@@ -264,7 +264,7 @@ def iterative_solver(
             pair, status = lax.cond(status == Ended.NOT_FINITE.value, within, lambda: (pair, status))
         return pair[0], count * check_every, status, pair[1]
 
-    cached = (cache or JitCache()).jit(_named(solve, step))
+    cached = cache_or_new(cache).jit(_named(solve, step))
     goal, limit = jnp.float32(tolerance), jnp.int32(-(-max_steps // check_every))
 
     def solver(state: State, *problem: Any) -> SolveResult:

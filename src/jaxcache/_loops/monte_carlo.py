@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import tree_leaves, tree_map
 
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, cache_or_new
 from .._primitives.checks import check_whole_number
 from .._primitives.sizes import parse_size
 from .loops import LoopFunction, _named
@@ -78,7 +78,7 @@ def monte_carlo(
 
         return lax.map(of_set, jnp.arange(sets))
 
-    cached = (cache or JitCache()).jit(_named(estimate, step))
+    cached = cache_or_new(cache).jit(_named(estimate, step))
 
     def run(key: jax.Array, *parameters: Any) -> MonteCarloResult:
         mean, standard_error = cached(key, parameters)

@@ -16,7 +16,7 @@ from jax.tree_util import tree_leaves
 
 from .._cache.cached_function import CachedFunction, dispatcher_of
 from .._cache.front import FrontFunction
-from .._cache.jit_cache import JitCache
+from .._cache.jit_cache import JitCache, check_cache
 from .._cache.settings_file import OF_ANY_FUNCTION
 from .._calls.signature import Key
 from .._jax import interfaces as _jax
@@ -136,7 +136,7 @@ class BucketedFunction(FrontFunction):
         self.__name__: str = getattr(fun, "__name__", type(fun).__name__)
         functools.update_wrapper(self, fun, updated=())
         self.__wrapped__ = fun
-        self._cached: CachedFunction = cache.jit(fun, **options)
+        self._cached: CachedFunction = check_cache(cache).jit(fun, **options)
         self._dispatcher = dispatcher_of(self._cached)
         self._limit_bytes = cache.limit_bytes
         buckets = _buckets_of(cache, self.__name__) if buckets is None else buckets

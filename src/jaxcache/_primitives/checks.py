@@ -10,8 +10,9 @@ import math
 import operator
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+_Kind = TypeVar("_Kind")
 _REAL = "iuf"  # the kinds of dtypes that are real numbers
 
 
@@ -89,6 +90,17 @@ def check_positive(value: object, name: str, example: str) -> float:
     if number is None or not 0 < number < math.inf:
         raise ValueError(f"{name} must be positive, such as {example}, but is {value!r}")
     return number
+
+
+def check_instance(value: object, kind: type[_Kind], name: str, example: str) -> _Kind:
+    """Return ``value``, if it is of a class.
+
+    Raises:
+        TypeError: If it is anything else; the message gives ``example``.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, such as {example}, but is {value!r}")
+    return value
 
 
 def check_not_empty(text: str, name: str) -> None:

@@ -11,6 +11,7 @@ _UNITS = {
     "g": 1000**3, "gb": 1000**3, "gib": 1024**3,
     "t": 1000**4, "tb": 1000**4, "tib": 1024**4,
 }  # fmt: skip
+_LEAST_OF_NEXT = 1023.95  # of a unit: with one decimal it would be written as 1024.0
 _SIZE = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -55,7 +56,7 @@ def _whole_bytes(value: object, name: str) -> int:
 def format_size(size_bytes: int | float) -> str:
     """Return ``size_bytes`` for people: ``512 B``, ``1.5 MiB``, ``64 MiB``."""
     size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while abs(size) >= 1024 and len(units) > 1:
+    while abs(size) >= _LEAST_OF_NEXT and len(units) > 1:
         size /= 1024
         del units[0]
     unit = units[0]

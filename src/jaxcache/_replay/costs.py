@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._primitives.atomic_files import write_file
+from .._primitives.checks import check_instance
 
 _FORMAT = 1
 
@@ -42,7 +43,7 @@ class CostTable(Mapping[str, Cost]):
     """
 
     def __init__(self, costs: Mapping[str, Cost] | None = None) -> None:
-        """Take rows; ValueError for one that nothing can weigh or cost."""
+        """Take rows; TypeError for one that is no :class:`Cost`, ValueError for one that nothing can weigh or cost."""
         self._costs = dict(costs or {})
         self._by_identity: dict[str, str] = {}
         self._by_text: dict[str, list[str]] = {}
@@ -51,6 +52,7 @@ class CostTable(Mapping[str, Cost]):
                 self._by_identity[match[2]] = name
                 self._by_text.setdefault(match[1], []).append(name)
         for signature, cost in self._costs.items():
+            check_instance(cost, Cost, f"costs[{signature!r}]", "Cost(1_000_000, 0.5)")
             if cost.size_bytes <= 0 or not (math.isfinite(cost.seconds) and cost.seconds >= 0):
                 raise ValueError(f"costs has an impossible row for {signature}: {cost}")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._policies import POLICIES, Policy, policy_maker
-from .._primitives.checks import as_real_number, check_optional_whole_number, check_seed
+from .._primitives.checks import as_real_number, check_instance, check_optional_whole_number, check_seed
 from .._primitives.sizes import parse_size
 from .decisions import EVENT, REJECTED, SMALL_ROWS, UNKEPT, Decisions, decide_with_objects, sample_rows
 from .trace import Event, Trace, check_trace
@@ -56,8 +56,9 @@ class ReplayResult:
     sampled_bytes: NDArray[np.int64]
 
     def __repr__(self) -> str:
+        limit = "no limit" if self.limit_bytes is None else f"{self.limit_bytes} bytes"
         return (
-            f"<{self.policy} at {self.limit_bytes} bytes: {self.hits} hits, {self.misses} misses, "
+            f"<{self.policy} at {limit}: {self.hits} hits, {self.misses} misses, "
             f"{self.evictions} evictions, {self.compile_seconds:.6g} s of compiling>"
         )
 
@@ -104,10 +105,10 @@ def replay(
 
     Raises:
         ValueError: If an argument is out of range; the message says what to write.
-        TypeError: If ``trace`` is no trace, or ``policy`` neither a name nor a policy.
+        TypeError: If ``trace`` is no trace, ``policy`` neither a name nor a policy, or ``disk`` no directory.
         ImportError: If ``compiled`` is True and numba is missing.
     """
-    limit_bytes, seed = _check_arguments(trace, policy, limit), check_seed(seed)
+    limit_bytes, seed = _check_arguments(trace, policy, limit, disk), check_seed(seed)
     rows = _with_warm(trace, list(warm))
     decisions = _decide(rows, policy, limit_bytes, seed, compiled)
     return _result(rows, _name(policy), limit_bytes, decisions, len(rows) - len(trace), disk)
@@ -138,7 +139,7 @@ def replay_grid(
     check_seed(seed)
     for policy in policies:
         for limit in limits:
-            _check_arguments(trace, policy, limit)
+            _check_arguments(trace, policy, limit, disk)
     workers = check_optional_whole_number(threads, "threads") or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="jaxcache-replay") as pool:
         pending = [
@@ -147,10 +148,12 @@ def replay_grid(
         return [future.result() for future in pending]
 
 
-def _check_arguments(trace: object, policy: object, limit: int | str | None) -> int | None:
+def _check_arguments(trace: object, policy: object, limit: int | str | None, disk: object) -> int | None:
     """Return the limit in bytes; refuse what cannot be replayed."""
     check_trace(trace)
     policy_maker(policy, 0, "policy")
+    if disk is not None:
+        check_instance(disk, Disk, "disk", "Disk(load_share=0.05)")
     return None if limit is None else parse_size(limit, "limit")
 
 

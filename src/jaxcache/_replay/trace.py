@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._primitives.checks import check_optional_whole_number
+from .._primitives.checks import check_instance, check_optional_whole_number
 from .costs import name_of_signature
 
 LARGEST_SIZE_BYTES = 2**53  # a float holds every int up to here, and priorities are floats
@@ -248,8 +248,7 @@ class Trace:
 
 def check_trace(trace: object) -> None:
     """Refuse what is no trace with a TypeError."""
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be a Trace, such as Trace.load('trace.parquet'), but is {trace!r}")
+    check_instance(trace, Trace, "trace", "Trace.load('trace.parquet')")
 
 
 def _number(keys: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ..analysis.findings import Findings
 from ..analysis.policy_map import ProgramMap
 from ..analysis.recorded import Prediction
-from ..analysis.sweep import Group, Setting, Sweep
+from ..analysis.sweep import Group, Program, Setting, Sweep
 from ..files import replacing
 from ..layout import RESULTS_CSV, RESULTS_PARQUET
 from ..result import TrialResult
@@ -28,6 +28,15 @@ PREDICTED = "predicted"
 _MOST_PREDICTED = 20_000  # rows
 
 
+class TrialRow(NamedTuple):
+    """A trial beside what the sweep makes of it; the group is None for trials that failed."""
+
+    result: TrialResult
+    program: Program
+    setting: Setting
+    group: Group | None
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of the tables.
@@ -35,13 +44,13 @@ class Column:
     Attributes:
         kind: ``string``, ``int64``, ``double`` or ``bool``.
         meaning: What it holds, with its unit.
-        value: From a trial and its group; the group is None for trials that failed. Missing values are None.
+        value: From a trial's row. Missing values are None.
     """
 
     name: str
     kind: str
     meaning: str
-    value: Callable[[TrialResult, Group | None], Any]
+    value: Callable[[TrialRow], Any]
 
 
 @dataclass(frozen=True)
@@ -55,35 +64,21 @@ class PredictedRow:
     prediction: Prediction
 
 
-def _of(part: str, field: str) -> Callable[[TrialResult, Group | None], Any]:
-    def value(result: TrialResult, _: Group | None) -> Any:
-        return getattr(getattr(result, part), field, None)
-
-    return value
+def _of(part: str, field: str) -> Callable[[TrialRow], Any]:
+    return lambda row: getattr(getattr(row.result, part), field, None)
 
 
-def _framed(field: str) -> Callable[[TrialResult, Group | None], Any]:
-    return lambda _, group: None if group is None or group.frame is None else getattr(group.frame, field)
+def _framed(field: str) -> Callable[[TrialRow], Any]:
+    return lambda row: None if row.group is None or row.group.frame is None else getattr(row.group.frame, field)
 
 
-def _set(field: str) -> Callable[[TrialResult, Group | None], Any]:
-    """Return a setting as the group has it; a failed trial has none, and its config is asked."""
-
-    def value(result: TrialResult, group: Group | None) -> Any:
-        if group is not None:
-            return getattr(group.setting, field)
-        part = getattr(result.config, field, Setting._field_defaults.get(field))
-        return getattr(part, "name", part)
-
-    return value
+def _loading(row: TrialRow) -> float | None:
+    return None if row.result.course is None else row.result.course.loading_seconds
 
 
-def _loading(result: TrialResult, _: Group | None) -> float | None:
-    return None if result.course is None else result.course.loading_seconds
-
-
-def _json(result: TrialResult, _: Group | None) -> str | None:
-    return None if result.statistics is None else json.dumps(result.statistics.misses_by_cause, sort_keys=True)
+def _json(row: TrialRow) -> str | None:
+    stats = row.result.statistics
+    return None if stats is None else json.dumps(stats.misses_by_cause, sort_keys=True)
 
 
 def _counts(name: str, meaning: str) -> Column:
@@ -99,21 +94,21 @@ def _hit_rate(row: PredictedRow) -> float | None:
 
 
 COLUMNS = (
-    Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda r, _: r.trial_id),
-    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda r, _: r.program_id),
+    Column("trial_id", "string", "hash of the trial's config and of jaxcache's code", lambda row: row.result.trial_id),
+    Column("program_id", "string", "hash of what was computed; equal for pairs", lambda row: row.result.program_id),
     Column("status", "string", "`completed` or `failed`; `predicted` for what was replayed and not run",
-           lambda r, _: r.status),
-    Column("reason", "string", "why it failed", lambda r, _: r.reason),
-    Column("workload", "string", "name of the workload", lambda r, _: r.config.workload.name),
-    Column("shapes", "string", "name of the stream of shapes", lambda r, _: r.config.shapes.name),
+           lambda row: row.result.status),
+    Column("reason", "string", "why it failed", lambda row: row.result.reason),
+    Column("workload", "string", "name of the workload", lambda row: row.result.config.workload.name),
+    Column("shapes", "string", "name of the stream of shapes", lambda row: row.result.config.shapes.name),
     Column("program", "string", "workload and shapes with the settings that differ in the sweep",
-           lambda _, g: None if g is None else g.program.label),
-    Column("eviction", "string", "name of the policy", _set("eviction")),
-    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda r, _: r.config.memory_limit),
-    Column("buckets", "string", "how lengths were padded", _set("buckets")),
-    Column("precision", "string", "of the workload's data", lambda r, _: r.config.precision),
-    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda r, _: r.config.persistent.mode),
-    Column("seed", "int64", "of shapes, data and policies", lambda r, _: r.config.seed),
+           lambda row: row.program.label),
+    Column("eviction", "string", "name of the policy", lambda row: row.setting.eviction),
+    Column("memory_limit", "int64", "limit in bytes; missing for no limit", lambda row: row.result.config.memory_limit),
+    Column("buckets", "string", "how lengths were padded", lambda row: row.setting.buckets),
+    Column("precision", "string", "of the workload's data", lambda row: row.result.config.precision),
+    Column("persistent", "string", "`shared`, `fresh` or `off`", lambda row: row.result.config.persistent.mode),
+    Column("seed", "int64", "of shapes, data and policies", lambda row: row.result.config.seed),
     Column("hit_rate", "double", "hits over hits and misses", _of("statistics", "hit_rate")),
     _counts("hits", "calls served by a program that was held"),
     _counts("misses", "calls for which a program was compiled or loaded"),
@@ -147,12 +142,12 @@ COLUMNS = (
     Column("unbounded_bytes", "double", "what all programs weigh together, mean over the group's seeds, bytes",
            _framed("unbounded_bytes")),
     Column("bound_seconds", "double", "what no policy can go below at this limit, where known, s",
-           lambda _, g: None if g is None else g.bound_seconds),
-    Column("device", "string", "on what it ran", lambda r, _: r.device),
+           lambda row: None if row.group is None else row.group.bound_seconds),
+    Column("device", "string", "on what it ran", lambda row: row.result.device),
     Column("started_at", "string", "when, UTC", _of("timing", "started_at")),
-    Column("code_version", "string", "hash of jaxcache's sources", lambda r, _: r.environment.code_version),
-    Column("git_commit", "string", "of the working directory", lambda r, _: r.environment.git_commit),
-    Column("jax_version", "string", "of the package", lambda r, _: r.environment.packages.get("jax")),
+    Column("code_version", "string", "hash of jaxcache's sources", lambda row: row.result.environment.code_version),
+    Column("git_commit", "string", "of the working directory", lambda row: row.result.environment.git_commit),
+    Column("jax_version", "string", "of the package", lambda row: row.result.environment.packages.get("jax")),
 )  # fmt: skip
 _OF_PREDICTIONS: dict[str, Callable[[PredictedRow], Any]] = {
     "program_id": lambda row: row.program_id,
@@ -189,10 +184,14 @@ def results_table(findings: Findings) -> pa.Table:
     """Return the trials in the order in which they were started, one row each, and then the map's predictions."""
     sweep = findings.sweep
     groups, predicted = groups_by_trial(sweep), list(predicted_rows(findings))
+    rows = [
+        TrialRow(result, sweep.programs[result.program_id], sweep.setting_of(result), groups.get(result.trial_id))
+        for result in sweep.results
+    ]
     fields = [pa.field(c.name, _KINDS[c.kind], metadata={"meaning": c.meaning}) for c in COLUMNS]
     arrays = [
         pa.array(
-            [column.value(result, groups.get(result.trial_id)) for result in sweep.results]
+            [column.value(row) for row in rows]
             + [_OF_PREDICTIONS.get(column.name, lambda _: None)(row) for row in predicted],
             _KINDS[column.kind],
         )

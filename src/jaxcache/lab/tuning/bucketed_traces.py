@@ -29,7 +29,7 @@ class Prices:
         distinct: Longest length of each program, ascending; int64.
         size_bytes: Size of each program, in the order of ``distinct``; float64.
         compile_seconds: Compile time of each program, likewise.
-        call_seconds: Median time of each program's calls, likewise.
+        call_seconds: Median time of each program's calls, none below a shorter one's, likewise.
     """
 
     trace: Trace
@@ -121,7 +121,7 @@ def _split(trace: Trace, has_length: NDArray[np.bool_]) -> tuple[NDArray[np.int6
 def _call_seconds(
     trace: Trace, rows: NDArray[np.int64], of_length: NDArray[np.int64], distinct: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the median time of each program's finished calls, interpolated where no call was waited for."""
+    """Return the rising medians of each program's finished calls, interpolated where no call was waited for."""
     finished = trace.columns.get("finished_seconds", np.full(len(trace), np.nan))[rows]
     waited = np.flatnonzero(np.isfinite(finished))
     if not len(waited):
@@ -129,8 +129,26 @@ def _call_seconds(
                          "give Trace.from_lengths call_seconds=")  # fmt: skip
     order = waited[np.argsort(of_length[waited], kind="stable")]
     programs, firsts = np.unique(of_length[order], return_index=True)
-    medians = [float(np.median(part)) for part in np.split(finished[order], firsts[1:])]
-    return np.maximum.accumulate(np.interp(distinct, distinct[programs], medians))
+    medians = _rising_medians(np.split(finished[order], firsts[1:]))
+    return np.interp(distinct, distinct[programs], medians)
+
+
+def _rising_medians(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the median of each part, none below one before it.
+
+    Neighbours whose medians fall are given that of all their values: the isotonic median regression, found by pooling
+    adjacent violators (Robertson and Wright, "Multiple isotonic median regression", 1973). The largest median so far
+    would instead carry one call that stalled to everything after it.
+    """
+    pools: list[tuple[NDArray[np.float64], int, float]] = []  # values, parts, median
+    for part in parts:
+        values, count, median = part, 1, float(np.median(part))
+        while pools and pools[-1][2] > median:
+            before, of_before, _ = pools.pop()
+            values, count = np.concatenate([before, values]), of_before + count
+            median = float(np.median(values))
+        pools.append((values, count, median))
+    return np.repeat([median for *_, median in pools], [count for _, count, _ in pools])
 
 
 def choose(name: str, prices: Prices, linear_count: int) -> tuple[int, ...]:

@@ -179,6 +179,12 @@ def _best(tuned: Tuned) -> Iterator[str]:
     yield f"memory_limit: {best.limit_bytes} # {format_size(best.limit_bytes)}"
     if lengths := bucket_lengths(tuned):
         yield 'bucket_lengths: # of bucketed(f, cache=JitCache.from_file(…)) by function; "*" is any other function'
+        if tuned.padding is not None and "*" not in lengths:
+            padded = tuned.padding.padded
+            yield (
+                f"  # policy and limit above are the best without them; with them {padded.replayed.policy} at "
+                f"{format_size(padded.limit_bytes)} compiles for {padded.replayed.compile_seconds:.1f} s"
+            )
         yield from (f"  {json.dumps(name)}: {list(each)}" for name, each in lengths.items())
     if tuned.program:
         yield "hydra: # the program that this was found for; a cache does not read it"
