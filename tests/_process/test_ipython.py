@@ -20,6 +20,8 @@ def test_a_cell_says_what_it_compiles(tmp_path, capsys):
     assert not shell.run_cell("%%compiles\n1 / 0").success
     assert capsys.readouterr().out.count("ZeroDivisionError") <= 2  # at the head and the foot of one traceback
     assert not shell.run_cell("%%compiles\nx = )").success
+    out, err = capsys.readouterr()
+    assert (out + err).count("SyntaxError") == 1
     assert shell.run_cell("%%compiles\n1 / 1").success
     jaxcache.unload_ipython_extension(shell)
     assert "compiles" not in shell.magics_manager.magics["cell"]

@@ -19,8 +19,10 @@ def load_ipython_extension(shell: Any) -> None:
         print("\n".join(summary(watched.compiles, watched.traced, watched.seconds)))
         if line.strip():
             watched.write(line.strip())
-        error = ran.error_before_exec or ran.error_in_exec
+        error: Any = ran.error_before_exec or ran.error_in_exec
         if error is not None:  # which was shown, and is to fail this cell too
+            if isinstance(error, SyntaxError):  # IPython shows one in a way of its own, whatever it says
+                error = RuntimeError(f"the cell is no Python: {error}")
             error._render_traceback_ = list
             raise error
 
