@@ -217,7 +217,7 @@ jax.jit(solve)(np.ones(3, np.float32))
     run(program, tmp_path / "shared", "a")
     cache = jaxcache.DiskCache(tmp_path / "shared", eviction=None)
     run(program, tmp_path / "shared", "a", env={**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"})
-    texts = [one.text for one in examine(cache, None)]
+    texts = [one.text for one in examine(cache, [])]
     assert any("jit_solve was asked for under another key" in one and "XLA_FLAGS" in one for one in texts), texts
     cache.close()
 
@@ -318,7 +318,7 @@ def test_what_is_said_of_host_callbacks_is_so_for_this_jax(tmp_path):
     assert run(CALLBACK, tmp_path / "shared") == ("1 0\n" if kept else "0 0\n")
     assert run(CALLBACK, tmp_path / "shared") == ("0 1\n" if kept else "0 0\n")
     with jaxcache.DiskCache(tmp_path / "shared", eviction=None) as cache:
-        said = [one for one in examine(cache, None) if one.severity == "note" and "not stored" in one.text]
+        said = [one for one in examine(cache, []) if one.severity == "note" and "not stored" in one.text]
     assert [("host callbacks" in one.advice) for one in said] == ([] if kept else [True])
 
 
@@ -336,7 +336,7 @@ for f in (step, looked_up): jax.jit(f)(np.ones(size, np.float32))
 
 def findings(path):
     with jaxcache.DiskCache(path, eviction=None) as cache:
-        return [f"{one.text} -> {one.advice}" for one in examine(cache, None)]
+        return [f"{one.text} -> {one.advice}" for one in examine(cache, [])]
 
 
 def test_doctor_names_the_constant_that_the_command_line_has_changed(tmp_path):

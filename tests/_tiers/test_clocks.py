@@ -44,7 +44,7 @@ def test_what_a_host_with_a_wrong_clock_publishes_is_found_fetched_ahead_trusted
         assert reader.get("jit_f-1") == b"jit_f-1"
     counts = reader.process_counts()
     assert (counts.hits, counts.remote_hits, counts.remote_faults, counts.faults) == (3, 2, 0, 0)
-    assert not [each for each in examine(reader, None) if each.severity == "fault"]
+    assert not [each for each in examine(reader, []) if each.severity == "fault"]
 
 
 @HOURS

@@ -17,7 +17,7 @@ def findings(open_cache):
 
     def examined(name):
         with open_cache(name, eviction=None) as cache:
-            found = examine(cache, None)
+            found = examine(cache, [])
         return [(each.severity, each.text) for each in found if each.text.startswith(("layer", "remote"))]
 
     return examined

@@ -19,6 +19,7 @@ from .._disk.priority import STORED_POLICIES
 from .._disk.stats import DiskStats
 from .._disk.verify import Verification
 from .._jax.fingerprint import fingerprint_of, machine_parts
+from .._jax.portable import LEVELS, level_parts
 from .._primitives.counted import counted, counted_entries
 from .._primitives.sizes import format_size, parse_size
 from .._process.run_program import ProgramNotFound
@@ -221,6 +222,11 @@ def _verify(parsed: argparse.Namespace) -> int:
         f"{counted_entries(checked.good + checked.bad)} checked: "
         + (f"{checked.bad} damaged, moved to quarantine" if checked.bad else "none damaged"),
         *(f"  {reason.replace('_', ' ')}: {count}" for reason, count in checked.reasons.items()),
+        *(
+            [f"{counted_entries(checked.unchecked)} left unchecked: another key authenticates them, or none is given"]
+            if checked.unchecked
+            else []
+        ),
         *_index_lines(checked),
     )
     return 1 if checked.bad else 0
@@ -282,9 +288,10 @@ def _clear(parsed: argparse.Namespace) -> int:
         cache.index.clean_staging()  # first: it may hold names of entries
         rows = [row for row in cache.index.rows() if parsed.fingerprint in (None, row.fingerprint)]
         cache.index.remove(rows)
-    freed = sum(row.size_bytes for row in rows)
-    fields = {"removed": len(rows), "bytes": freed}
-    _print_result(parsed, fields, f"removed {counted_entries(len(rows))}, {format_size(freed)}")
+        others = [each for each in cache.files.walk() if parsed.fingerprint in (None, each.fingerprint)]
+        sizes = [row.size_bytes for row in rows] + [cache.files.remove(each) for each in others]  # of other indexes
+    fields = {"removed": len(sizes), "bytes": sum(sizes)}
+    _print_result(parsed, fields, f"removed {counted_entries(len(sizes))}, {format_size(sum(sizes))}")
     return 0
 
 
@@ -302,8 +309,9 @@ def _doctor(parsed: argparse.Namespace) -> int:
     from .._disk.doctor import examine  # here: it imports JAX
 
     with cache:
-        current = fingerprint_of({**machine_parts(), "authentication": cache.key_id})
-        findings = examine(cache, current, parsed.invocation)
+        here = {**machine_parts(), "authentication": cache.key_id}
+        portable = [fingerprint_of({**here, "cpu": level_parts(level)}) for level in LEVELS]
+        findings = examine(cache, [fingerprint_of(here), *portable], parsed.invocation)
     lines = [
         f"{finding.severity:<6} {finding.text}" + (f"\n       -> {finding.advice}" if finding.advice else "")
         for finding in findings
@@ -316,8 +324,10 @@ def _add_import(commands: Subcommands) -> argparse.ArgumentParser:
     text = "Take over what JAX's own cache wrote, on this machine, with this JAX."
     import_ = commands.add_with_directory("import", _import, text)
     import_.add_argument("source", type=Path, metavar="JAX_DIR")
-    import_.add_argument("--limit", metavar="SIZE")
-    import_.add_argument("--eviction", default="lru", choices=STORED_POLICIES)
+    import_.add_argument("--limit", metavar="SIZE", help="of the directory from here on; its own by default")
+    import_.add_argument(
+        "--eviction", choices=STORED_POLICIES, help="of the directory from here on; its own by default, or lru"
+    )
     return import_
 
 
@@ -327,7 +337,13 @@ def _import(parsed: argparse.Namespace) -> int:
     from .._disk.jax_import import import_entries  # here: it imports JAX
 
     keys = {"key_file": parsed.key_file, "trusted_keys": parsed.trusted_keys, "sign_key": parsed.sign_key}
-    with DiskCache(parsed.dir, parsed.limit, parsed.eviction, **keys) as cache:
+    own = {"limit": None, "eviction": "lru", "max_entries": None}
+    if parsed.dir.is_dir():
+        with _open(parsed, only_looks=True) as cache:
+            state = cache.index.state()
+        own = {"limit": state["limit_bytes"], "eviction": state["eviction"], "max_entries": state["max_entries"]}
+    given = {name: value for name in ("limit", "eviction") if (value := getattr(parsed, name)) is not None}
+    with DiskCache(parsed.dir, **{**own, **given}, **keys) as cache:
         results = list(import_entries(cache, parsed.source))
     failed = [result for result in results if not result.taken]
     _print_result(

@@ -4,7 +4,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,13 @@ class Finding:
     advice: str = ""
 
 
-def examine(cache: DiskCache, current: Fingerprint | None, invocation: str = "python -m jaxcache") -> list[Finding]:
+def examine(cache: DiskCache, current: Sequence[Fingerprint], invocation: str = "python -m jaxcache") -> list[Finding]:
     """Look at a directory without changing it.
 
     Args:
         cache: The cache of the directory.
-        current: The fingerprint of this machine; None where it is not to be asked for.
+        current: Fingerprints that programs of this machine may have, that without ``portable`` first; empty where they
+            are not to be asked for.
         invocation: How the user starts jaxcache's commands, for advice.
     """
     findings = [*_permissions(cache), *_index(cache, f"run {invocation} verify")]
@@ -86,7 +87,7 @@ def _index(cache: DiskCache, verify: str) -> Iterator[Finding]:
         yield Finding("note", f"{_are(len(missing))} in the index without a file", verify)
     if strays:
         yield Finding("note", f"{counted(len(strays), 'stray file')} among the entries, such as {strays[0]}", verify)
-    staged = [path for path in _paths_in(cache.files.staging) if time.time() - path.stat().st_mtime > 60]
+    staged = [path for path in _paths_in(cache.files.staging) if _age_seconds(path) > 60]
     if staged:
         left = f"{counted(len(staged), 'file')} left half-written by a process that was killed"
         yield Finding("note", left, "the next program that writes removes them")
@@ -96,15 +97,24 @@ def _index(cache: DiskCache, verify: str) -> Iterator[Finding]:
                       "look at the disk if there are more of them next time")  # fmt: skip
 
 
-def _fingerprints(cache: DiskCache, current: Fingerprint | None) -> Iterator[Finding]:
+def _age_seconds(path: Path) -> float:
+    """Return how long ago a file was written; 0 if it has gone meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _fingerprints(cache: DiskCache, current: Sequence[Fingerprint]) -> Iterator[Finding]:
     held = cache.index.held()
-    if current is None or not held or current.id in held:
+    if not current or not held or any(each.id in held for each in current):
         return
-    yield Finding("fault", f"no entry is of this machine and JAX ({current.id}), but of {counted(len(held), 'other')}",
+    others = counted(len(held), "other")
+    yield Finding("fault", f"no entry is of this machine and JAX ({current[0].id}), but of {others}",
                   "each compiles its programs once, and shares them from then on")  # fmt: skip
     for other in list(held)[:_SHOWN]:
         parts = cache.files.about(other)
-        if differing := differing_parts(current.parts, parts):
+        if differing := differing_parts(current[0].parts, parts):
             yield Finding("note", f"{other} differs in {differing}")
 
 

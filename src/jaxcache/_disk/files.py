@@ -230,9 +230,13 @@ class EntryFiles:
             self.set_aside(entry_id, "foreign")
             os.replace(staged, target)
 
-    def remove(self, entry_id: EntryId) -> None:
-        """Remove an entry's file if it exists."""
-        self.path(entry_id).unlink(missing_ok=True)
+    def remove(self, entry_id: EntryId) -> int:
+        """Remove an entry's file if it exists; return how many bytes it had."""
+        path, size_bytes = self.path(entry_id), 0
+        with contextlib.suppress(FileNotFoundError):
+            size_bytes = path.lstat().st_size
+            path.unlink()
+        return size_bytes
 
     def set_aside(self, entry_id: EntryId, reason: str) -> None:
         """Move a bad file to the quarantine, of which the last few are kept, and no more than their beginnings."""

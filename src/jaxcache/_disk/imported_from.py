@@ -10,7 +10,7 @@ _NAME = "imported-from"
 
 def imported_from(root: Path) -> str | None:
     """Return the directory of JAX's own cache whose entries were imported, if any were."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         return (root / _NAME).read_text().strip() or None
     return None
 

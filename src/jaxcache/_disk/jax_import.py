@@ -24,13 +24,13 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
 
     JAX's files do not tell which build they are of; what this machine did not write itself is not to be imported. The
     compile seconds are those that JAX kept, in whole seconds. Keys of JAX 0.10 contain the path of its directory, so it
-    is noted, and programs that use ``cache`` from here on ask for keys that contain it.
+    is noted with the first of them, and programs that use ``cache`` from here on ask for keys that contain it.
 
     Raises:
         FileNotFoundError: If there is no such directory.
         NotADirectoryError: If it is none.
     """
-    record_import(cache.path, str(source.absolute()))
+    noted = False
     for path in sorted(source.iterdir()):
         if path.is_dir() or path.is_symlink() or not path.name.endswith(_SUFFIX):
             continue
@@ -40,6 +40,9 @@ def import_entries(cache: DiskCache, source: Path) -> Iterator[Imported]:
         except Exception as error:  # whatever a damaged file does to JAX's own code
             yield Imported(path, False, f"is damaged ({type(error).__name__}: {error})")
             continue
+        if not noted:
+            record_import(cache.path, str(source.absolute()))
+            noted = True
         before = cache.process_counts().puts
         cache.put(path.name.removesuffix(_SUFFIX), value, float(seconds))
         stored = cache.process_counts().puts > before

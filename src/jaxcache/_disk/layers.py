@@ -45,8 +45,11 @@ class Layers:
         self._layers: list[tuple[EntryFiles, Trust]] = []
         for path in check_layers(paths):
             faults.tiers.expect(f"layer {path}")
-            if not path.exists():
-                faults.record_of(f"layer {path}", "is not there, and is left out")
+            try:
+                path.stat()
+            except OSError as error:
+                cannot = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be reached ({error})"
+                faults.record_of(f"layer {path}", f"{cannot}, and is left out")
                 continue
             trust = establish(path, key_file, key_ring=key_ring, owners=(os.geteuid(), ROOT_USER), argument="layers")
             self._layers.append((EntryFiles(path, owner=trust.owner), trust))

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .._remote.no_entry import NoEntry
-from .._remote.urls import check_url
+from .._remote.urls import RemoteUrl, check_url
 from .entry_format import Authentication, EntryFault, decode
 from .faults import Faults
 from .files import EntryFiles, EntryId
@@ -18,6 +18,19 @@ from .tier_answers import HIT, LEFT_ALONE, MISS, Count
 from .trust import establish
 
 _ANSWERS = {NoEntry.ABSENT: MISS, NoEntry.LEFT_ALONE: LEFT_ALONE}  # a fault is counted where it is told of
+
+
+def check_trusted(
+    address: RemoteUrl, authentication: Authentication, key_file: str | os.PathLike[str] | None = None
+) -> None:
+    """Refuse a store that is a folder to which others may write, if nothing authenticates entries.
+
+    Raises:
+        UntrustedDirectoryError: With the command that mends it.
+    """
+    if address.scheme == "file" and authentication is None:
+        folder, owners = Path(unquote(urlsplit(address.text).path)), (os.geteuid(), ROOT_USER)
+        establish(folder, key_file, owners=owners, argument="remote")
 
 
 class RemoteTier:
@@ -55,9 +68,7 @@ class RemoteTier:
         """
         address = check_url(url)
         key_ring = authentication if isinstance(authentication, KeyRing) else None
-        if address.scheme == "file":
-            folder, owners = Path(unquote(urlsplit(url).path)), (os.geteuid(), ROOT_USER)
-            establish(folder, key_file, key_ring=key_ring, owners=owners, argument="remote")
+        check_trusted(address, authentication, key_file)
         from .._remote.remote import Remote  # here: it imports asyncio
 
         self._store = f"remote {address.text}"

@@ -17,7 +17,7 @@ class Verification:
         good: Entries of which every byte was verified.
         bad: Files that were not what they should be, now in quarantine.
         reasons: How many for each reason.
-        unchecked: Entries that another key authenticates.
+        unchecked: Entries that another key authenticates, or one that was not given.
         unknown: Entries that were not in the index.
         gone: Entries of the index that have no file.
         left_behind: Temporary files of killed writers, now removed.
@@ -53,7 +53,7 @@ def verify_entries(files: EntryFiles, index: Index, authentication: Authenticati
         except FileNotFoundError:  # evicted meanwhile
             continue
         except EntryFault as fault:
-            if fault.reason == "signed":  # by a process that has the key, of a build whose about.json is missing
+            if fault.reason in ("signed", "untrusted"):  # whole for who has the key, of which there may be several
                 unchecked += 1
                 continue
             reasons[fault.reason] += 1

@@ -74,6 +74,14 @@ def decode_listing(content: bytes) -> dict[str, int]:
     return {name: size for name, size in pairs if _NAME.fullmatch(name) and isinstance(size, int) and size >= 0}
 
 
+def decode_about(content: bytes) -> dict[str, str]:
+    """Return what a fingerprint is made of; nothing if that is damaged."""
+    try:
+        return {str(name): str(value) for name, value in json.loads(content).items()}
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+
+
 def _decoded(content: bytes, kind: type[_Entries]) -> _Entries:
     try:
         entries = json.loads(content)["entries"]

@@ -19,7 +19,7 @@ from .._disk.files import EntryFiles, EntryId
 from .._disk.limits import Limits
 from .._primitives.atomic_files import replacing
 from .._remote.layout import entry_object, parse_entry_object
-from .sync import adopt
+from .sync import adopt, record_about
 
 _ABOUT = "bundle.json"
 _VERSION = 1
@@ -94,6 +94,8 @@ def load_bundle(cache: DiskCache, path: Path, limits: Limits) -> Loaded:
             file.seek(offset)
             counts[_load(cache, entry_id, file.read(size), limits)] += 1
     fingerprints = {name: dict(parts) for name, parts in about["fingerprints"].items() if isinstance(parts, dict)}
+    for name, parts in fingerprints.items():
+        record_about(cache, name, {str(part): str(value) for part, value in parts.items()})
     return Loaded(**counts, fingerprints=fingerprints)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,11 +12,14 @@ from .._disk.disk_cache import DiskCache
 from .._disk.entry_format import Authentication, EntryFault, decode
 from .._disk.files import EntryFiles, EntryId
 from .._disk.limits import Limits
+from .._disk.remote_tier import check_trusted
+from .._jax.fingerprint import fingerprint_of
 from .._remote.layout import (
     ABOUT,
     CLOCK,
     LISTING,
     SUFFIX,
+    decode_about,
     decode_listing,
     decode_manifest,
     encode_listing,
@@ -25,7 +28,7 @@ from .._remote.layout import (
     parse_entry_object,
 )
 from .._remote.object_store import ObjectInfo, ObjectStore
-from .._remote.urls import check_url
+from .._remote.urls import RemoteUrl, check_url
 
 _Item = TypeVar("_Item")
 _AT_ONCE = 16
@@ -93,7 +96,12 @@ async def _push(cache: DiskCache, store: ObjectStore) -> Synchronised:
     counts: dict[str, int] = defaultdict(int)
 
     async def copy(entry_id: EntryId) -> None:
-        content = _whole(cache.files.read(entry_id), entry_id, cache.shared_authentication)
+        try:
+            content = _whole(cache.files.read(entry_id), entry_id, cache.shared_authentication)
+        except FileNotFoundError:  # evicted meanwhile
+            return
+        except (EntryFault, OSError):
+            content = None
         if content is None:
             counts["refused"] += 1
         elif await store.put(entry_object(*entry_id), content, replace=False):
@@ -104,8 +112,9 @@ async def _push(cache: DiskCache, store: ObjectStore) -> Synchronised:
     absent = [entry_id for entry_id in local if entry_id not in listed]
     await _for_each(absent, copy)
     for fingerprint in {entry_id.fingerprint for entry_id in local}:
-        about = json.dumps(cache.files.about(fingerprint), indent=1, sort_keys=True).encode()
-        await store.put(f"{fingerprint}/{ABOUT}", about, replace=False)
+        if parts := cache.files.about(fingerprint):
+            about = json.dumps(parts, indent=1, sort_keys=True).encode()
+            await store.put(f"{fingerprint}/{ABOUT}", about, replace=False)
         await _write_listing(store, fingerprint, listed)
     return Synchronised(**counts, present=len(local) - len(absent))
 
@@ -128,21 +137,25 @@ def pull(cache: DiskCache, url: str, limits: Limits, fingerprint: str | None = N
     Raises:
         RemoteUnavailable: If the store fails.
         ValueError: If ``url`` is none.
+        UntrustedDirectoryError: If the store is a folder that others may write to, and nothing authenticates entries.
         ImportError: If obstore is not installed.
     """
     address = check_url(url, "URL")
+    check_trusted(address, cache.shared_authentication)
     store = ObjectStore(address)
     if address.is_read_only and fingerprint is None:
         raise ValueError(f"{url} cannot be listed: name the build and machine by --fingerprint, as stats does")
-    return store.run(_pull(cache, store, limits, fingerprint, is_listed_by_file=address.is_read_only))
+    return store.run(_pull(cache, store, limits, fingerprint, address))
 
 
 async def _pull(
-    cache: DiskCache, store: ObjectStore, limits: Limits, fingerprint: str | None, *, is_listed_by_file: bool
+    cache: DiskCache, store: ObjectStore, limits: Limits, fingerprint: str | None, address: RemoteUrl
 ) -> Synchronised:
-    if is_listed_by_file and fingerprint is not None:
+    if address.is_read_only and fingerprint is not None:
         content = await _read(store, f"{fingerprint}/{LISTING}")
-        names: Iterable[EntryId] = [EntryId(fingerprint, name) for name in decode_listing(content or b"")]
+        if content is None:
+            raise ValueError(f"{address.text} has no {fingerprint}/{LISTING}: check the address and --fingerprint")
+        names: Collection[EntryId] = [EntryId(fingerprint, name) for name in decode_listing(content)]
     else:
         names = _entries(await store.list(fingerprint or ""))
     counts: dict[str, int] = defaultdict(int)
@@ -160,7 +173,15 @@ async def _pull(
         counts["size_bytes"] += len(content)
 
     await _for_each(sorted(names), copy)
+    for name in {entry_id.fingerprint for entry_id in names}:
+        record_about(cache, name, decode_about(await _read(store, f"{name}/{ABOUT}") or b""))
     return Synchronised(**counts)
+
+
+def record_about(cache: DiskCache, fingerprint: str, parts: Mapping[str, str]) -> None:
+    """Write down what a fingerprint is made of, if a store says so rightly and there are entries of it."""
+    if fingerprint in cache.files.fingerprints() and fingerprint_of(parts).id == fingerprint:
+        cache.files.record_fingerprint(fingerprint, parts)
 
 
 def adopt(cache: DiskCache, entry_id: EntryId, content: bytes, limits: Limits) -> bool:
