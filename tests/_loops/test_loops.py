@@ -206,6 +206,23 @@ def test_solvers_agree_with_numpy_to_the_tolerance_on_the_true_residual(n, check
     assert (found.converged, found.steps % check_every) == (True, 0)
 
 
+@pytest.mark.parametrize("exponent", [-75, 0, 64, 126])
+def test_solutions_do_not_depend_on_the_unit(exponent):
+    solve = iterative_solver(lambda x, b: (b - x) / 3, residual=lambda x, b: b - 4 * x, tolerance=1e-5)
+    unit = np.float32(2.0**exponent)
+    b = np.array([1, -0.5, 0.25], np.float32)
+    one, other = solve(jnp.zeros(3), b), solve(jnp.zeros(3), b * unit)
+    assert (other.ended, other.steps) == (one.ended, one.steps)
+    assert one.converged
+    np.testing.assert_allclose(other.state, np.asarray(one.state) * unit, rtol=1e-6)
+    np.testing.assert_allclose(other.residual_norm, np.asarray(one.residual_norm) * unit, rtol=0.1)
+
+
+def test_a_norm_that_no_number_holds_is_not_small():
+    solve = iterative_solver(lambda x, b: x, residual=lambda x, b: b, max_steps=3)
+    assert not solve(jnp.zeros(3), jnp.full(3, 3e38)).converged
+
+
 def test_a_solver_is_warmed_for_shapes():
     cache = JitCache()
     matrix, vector = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((6, 6), (6,)))
@@ -304,6 +321,18 @@ def test_fits_agree_with_scipy_over_many_data_sizes():
     assert cache.stats().misses == 3
 
 
+@pytest.mark.parametrize("unit", [1e3, 1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_the_unit_of_residuals_moves_no_fit(unit, noise):
+    x = np.linspace(0, 4, 50, dtype=np.float32)
+    y = 5 * np.exp(-1.3 * x) + noise * np.random.default_rng(0).normal(size=50).astype(np.float32)
+    wanted = scipy.optimize.least_squares(lambda p: p[0] * np.exp(-p[1] * x) - y, [1, 0.2]).x
+    fit = least_squares(lambda p, x, y: unit * (p[0] * jnp.exp(-p[1] * x) - y))
+    result = fit(jnp.array([1.0, 0.2]), x, y)
+    assert result.converged
+    np.testing.assert_allclose(result.params, wanted, rtol=1e-3)
+
+
 def test_rosenbrock_is_solved_in_double_precision_from_the_usual_start():
     with jax.enable_x64(True):
         fit = least_squares(lambda x: jnp.array([10 * (x[1] - x[0] ** 2), 1 - x[0]]), cache=JitCache())
@@ -355,6 +384,16 @@ def test_the_memory_limit_changes_chunks_and_not_samples():
     samples = np.asarray(jax.vmap(lambda k: jax.random.normal(k, (2, 3)))(keys), np.float64)
     np.testing.assert_allclose(b.mean, samples.mean(0), atol=1e-6)
     np.testing.assert_allclose(b.standard_error, scipy.stats.sem(samples), rtol=1e-4)
+
+
+@pytest.mark.parametrize("memory_limit", ["64MiB", 2000])
+def test_large_means_have_an_error_and_infinite_samples_a_mean(memory_limit):
+    key = jax.random.key(0)
+    large = monte_carlo(lambda k: 1e20 + 1e16 * jax.random.normal(k), 1000, memory_limit=memory_limit)(key)
+    assert float(large.standard_error) == pytest.approx(1e16 / np.sqrt(1000), rel=0.1)
+    endless = monte_carlo(lambda k: jnp.where(jax.random.uniform(k) < 0.3, jnp.inf, 1.0), 1000,
+                          memory_limit=memory_limit)(key)  # fmt: skip
+    assert float(endless.mean) == np.inf
 
 
 def test_bad_monte_carlo_arguments_are_refused():

@@ -30,7 +30,7 @@ def served_plainly(workload, seed=0):
 @EVERY
 def test_answers_are_right_and_equal_with_and_without_a_cache(workload):
     plain = served_plainly(workload)
-    limited = JitCache("8MiB" if workload == "monte_carlo" else "4MiB", "lru")
+    limited = JitCache({"monte_carlo": "8MiB", "iterative_solver": "5MiB"}.get(workload, "4MiB"), "lru")
     cached = serve(small_trial(workload), limited)
     assert plain.answer.right
     assert cached.checksum == plain.checksum

@@ -110,6 +110,14 @@ def _as_given(fitted: jax.Array, param: Any) -> jax.Array:
     return fitted.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else fitted
 
 
+def _is_orthogonal(gradient: jax.Array, hessian: jax.Array, cost: jax.Array, small: float) -> jax.Array:
+    """Return whether the residuals are orthogonal to each column of the Jacobian: whether each cosine is small.
+
+    It is the same for residuals of any unit, as in MINPACK's ``gtol`` (Moré, Garbow and Hillstrom 1980).
+    """
+    return jnp.all(jnp.abs(gradient) <= small * jnp.sqrt(jnp.diag(hessian)) * jnp.sqrt(2 * cost))
+
+
 def _levenberg_marquardt(
     residuals: Callable[[jax.Array], jax.Array], x: jax.Array, limit: Any, small: float
 ) -> tuple[jax.Array, ...]:
@@ -130,7 +138,7 @@ def _levenberg_marquardt(
         better = jnp.isfinite(new_cost) & (predicted > 0) & (ratio > 0)
         done = jnp.linalg.norm(h) <= small * (jnp.linalg.norm(x) + small)
         done |= better & (cost - new_cost <= small * cost)
-        done |= better & (jnp.max(jnp.abs(new_gradient)) <= small * jnp.maximum(1, new_cost))
+        done |= better & _is_orthogonal(new_gradient, new_hessian, new_cost, small)
         lost = ~jnp.all(jnp.isfinite(h)) | ~jnp.isfinite(cost)
         keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
         status = jnp.where(lost, Ended.NOT_FINITE.value, jnp.where(done, Ended.CONVERGED.value, 0))
@@ -141,7 +149,7 @@ def _levenberg_marquardt(
         )  # fmt: skip
 
     cost, gradient, hessian = linearized(x)
-    at_once = jnp.max(jnp.abs(gradient)) <= small * jnp.finfo(x.dtype).eps
+    at_once = _is_orthogonal(gradient, hessian, cost, float(jnp.finfo(x.dtype).eps))
     status = jnp.where(jnp.isfinite(cost), jnp.where(at_once, Ended.CONVERGED.value, 0), Ended.NOT_FINITE.value)
     first = (x, jnp.int32(0), status.astype(jnp.int32), cost, gradient, hessian,
              jnp.asarray(1e-3, x.dtype), jnp.asarray(2.0, x.dtype))  # fmt: skip

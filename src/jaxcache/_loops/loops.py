@@ -1,6 +1,7 @@
 """Loops that run on the device: one executable per shape, no host round trip per iteration."""
 
 import enum
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -196,6 +197,27 @@ def optimization_loop(
     return LoopFunction(loop, cached, lambda state, *others: (state, all_steps, *others), warm)
 
 
+def _power_of_two_below(sizes: Sequence[jax.Array]) -> jax.Array:
+    """Return a power of two about as large as the largest size: that size without its mantissa.
+
+    Numbers are divided by it without rounding, and their squares then neither overflow nor vanish. XLA may multiply by
+    its inverse instead, so both are kept to what is a normal number.
+    """
+    largest = functools.reduce(jnp.maximum, sizes, jnp.zeros(()))
+    limits = jnp.finfo(largest.dtype)
+    word = jnp.uint32 if limits.bits == 32 else jnp.uint64
+    exponent = word((1 << (limits.bits - 1)) - (1 << limits.nmant))
+    power = lax.bitcast_convert_type(lax.bitcast_convert_type(largest, word) & exponent, largest.dtype)
+    most = 2.0 ** (-int(limits.minexp) - 1)
+    return jnp.clip(power, 1 / most, most)
+
+
+def _as_divisor(scale: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Return the scale in the leaf's precision, where it may be too small to be told from zero."""
+    real = jnp.finfo(leaf.dtype)
+    return scale if scale.dtype == real.dtype else jnp.maximum(scale.astype(real.dtype), real.tiny)
+
+
 def iterative_solver(
     step: Callable[..., State],
     *,
@@ -232,11 +254,16 @@ def iterative_solver(
     tolerance = check_positive(tolerance, "tolerance", "1e-6")
 
     def solve(state: State, goal: Any, limit: Any, *problem: Any) -> tuple[State, Any, Any, Any]:
-        def norm(s: State) -> jax.Array:
-            wide = [jnp.asarray(leaf) for leaf in tree_leaves(residual(s, *problem))]
-            wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in wide]  # 256² is no float16
-            leaves = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in wide]
-            return jnp.sqrt(sum(leaves, start=jnp.zeros(())))
+        def remainder(s: State) -> list[jax.Array]:
+            leaves = [jnp.asarray(leaf) for leaf in tree_leaves(residual(s, *problem))]
+            return [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves]  # 256² is no float16
+
+        def norm(leaves: list[jax.Array]) -> jax.Array:
+            squares = [jnp.sum(jnp.abs(leaf / _as_divisor(scale, leaf)) ** 2) for leaf in leaves]
+            return scale * jnp.sqrt(sum(squares, start=jnp.zeros(())))
+
+        initial = remainder(state)
+        scale = _power_of_two_below([jnp.max(jnp.abs(leaf), initial=0) for leaf in initial])
 
         def several(s: State) -> State:
             checked = _checked(lambda old: step(old, *problem), s)
@@ -248,17 +275,17 @@ def iterative_solver(
 
         def forward(pair: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             new = several(pair[0])
-            return new, norm(new)
+            return new, norm(remainder(new))
 
         def within() -> tuple[tuple[State, jax.Array], Any]:
             """Look for an end within the steps that were not finite together."""
             last = one_by_one(pair[0])
-            size = norm(last)
+            size = norm(remainder(last))
             converged = (last, size), jnp.int32(Ended.CONVERGED.value)
             return lax.cond(size <= enough, lambda: converged, lambda: (pair, status))
 
-        first = norm(state)
-        enough = goal * (first if relative else 1.0)
+        first = norm(initial)
+        enough = goal * (jnp.where(jnp.isfinite(first), first, 0) if relative else 1.0)
         pair, count, status = _repeat(forward, lambda pair: pair[1] <= enough, (state, first), limit)
         if check_every > 1:
             pair, status = lax.cond(status == Ended.NOT_FINITE.value, within, lambda: (pair, status))

@@ -136,7 +136,8 @@ def _estimate_set(
         chunk_mean = jnp.sum(samples, axis=0, where=counts) / size
         chunk_squares = jnp.sum((samples - chunk_mean) ** 2, axis=0, where=counts)
         total, delta = count + size, chunk_mean - mean
-        return total, mean + delta * size / total, squares + chunk_squares + delta**2 * count * size / total
+        merged = jnp.where(jnp.isfinite(delta), mean + delta * size / total, mean + chunk_mean)
+        return total, merged, squares + chunk_squares + delta * (delta * (count / total) * size)
 
     zero = jnp.zeros(sample_shape, wide)
     count, mean, squares = lax.fori_loop(0, chunks, add, (jnp.zeros((), wide), zero, zero))
