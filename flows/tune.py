@@ -5,6 +5,7 @@ the best few, and the present setting if one is named, are run for real. The pro
 sweep.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -147,7 +148,7 @@ def _finish(tuned: Any, directory: Path) -> None:
 
 
 def _command(words: list[str]) -> str:
-    return " ".join([command_of("tune"), *words])
+    return f"{command_of('tune')} {shlex.join(words)}".rstrip()
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def _compose(
         except UnicodeDecodeError as error:
             raise UsageError(f"a config is no text in UTF-8: {error}") from error
         except OSError as error:
-            raise UsageError(f"the config {error.filename} cannot be read: {error.strerror}") from error
+            what = f"the config {error.filename} cannot be read: {error.strerror}"
+            raise UsageError(what if error.filename else " ".join(str(error).split())) from error
         except (HydraException, OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
             raise UsageError(" ".join(str(error).split())) from error
     return resolved, trial_names(combinations, resolved)

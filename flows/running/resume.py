@@ -280,7 +280,7 @@ def _new_directory(plan: Plan) -> Path:
 
 def _manifest(plan: Plan) -> Manifest:
     return Manifest(
-        command=" ".join([command_of("sweep"), *plan.command]),
+        command=f"{command_of('sweep')} {shlex.join(plan.command)}".rstrip(),
         words=plan.command,
         order=tuple(planned.trial_id for planned in plan.trials),
         costs_hash=plan.costs.digest,

@@ -55,6 +55,10 @@ def _flat(program: dict[str, Any]) -> dict[str, Any]:
 
 def _written(value: Any) -> str:
     """Return a value in the syntax of Hydra's command line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

@@ -82,6 +82,7 @@ def test_a_tuned_program_is_described_so_that_it_is_planned_again_from_anywhere(
         "program.script=train.py",
         "program.args='--title \"two words\" --lr=0.1'",
         "program.check.stdout=true",
+        "program.environment={A: 1, B: 'two, c={d}'}",
         "eviction=lru",
     )
     (trial,) = trials(*words)

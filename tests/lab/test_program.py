@@ -149,6 +149,27 @@ def test_a_program_that_is_of_no_use_says_why(tmp_path, act, reason):
     assert "Traceback" in (tmp_path / STDERR).read_text() or act == "no jit"
 
 
+KILLED_ONCE = """
+import os, pathlib, signal
+import jax, jax.numpy as jnp
+jax.jit(jnp.sin)(1.0)
+if not pathlib.Path("seen").exists():
+    pathlib.Path("seen").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_program_that_a_signal_has_ended_is_run_again(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED_ONCE)
+    job = job_of(tmp_path / "trial", trial_of(script))
+    failed = launch.run_trial(job, 120, threading.Event())
+    assert failed.reason == "the program (trial run) was killed by SIGKILL"
+    (tmp_path / "seen").unlink()
+    limits = launch.ProcessLimits(retries=1)
+    assert launch.run_trial(job, 120, threading.Event(), limits).status == "completed"
+
+
 def test_a_command_decides_by_its_exit_code_and_leaves_what_the_program_has_printed(tmp_path):
     script = write_program(tmp_path)
     command = "python -c 'print(5); raise SystemExit(3)'"

@@ -11,13 +11,12 @@ from ..analysis.map_choice import MapChoice
 from ..analysis.paired_tests import Comparison, compare
 from ..analysis.policy_map import ProgramMap
 from ..analysis.recommendation import Decision
-from ..analysis.sweep import Group, Sweep
+from ..analysis.sweep import Group, Setting, Sweep
 from ..counted import counted
 from ..result import TrialResult
 from .map_tables import map_rows, map_title, point_columns, point_rows, seeds_text
 from .program_rows import PROGRAM_CAPTION, PROGRAM_COLUMNS, program_rows, repeat_sentences
 from .rows import GROUP_COLUMNS, group_row, limit, unequal_seeds
-from .tables import groups_by_trial
 
 MOST_SETTINGS = 400
 MOST_MAPS = 12
@@ -201,8 +200,10 @@ def trials(sweep: Sweep) -> dict[str, Any] | None:
     """Return the table of all trials; its rows are data, which the script fills in as far as they are looked at."""
     if not sweep.results:
         return None
-    groups = groups_by_trial(sweep)
-    table = [_trial_cells(result, groups.get(result.trial_id), n) for n, result in enumerate(sweep.results, 1)]
+    table = [
+        [("#", 0, number), *_trial_cells(result, sweep.setting_of(result), sweep.programs[result.program_id].label)]
+        for number, result in enumerate(sweep.results, 1)
+    ]
     columns = [{"name": name, "number": digits is not None, "digits": digits or 0} for name, digits, _ in table[0]]
     count, failed = len(sweep.results), len(sweep.failed)
     return {
@@ -211,17 +212,15 @@ def trials(sweep: Sweep) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _trial_cells(result: TrialResult, group: Group | None, number: int) -> list[tuple[str, int | None, Any]]:
+def _trial_cells(result: TrialResult, setting: Setting, program: str) -> list[tuple[str, int | None, Any]]:
     config, stats, timing, memory = result.config, result.statistics, result.timing, result.memory
     limit_mib = None if config.memory_limit is None else round(config.memory_limit / _MIB, 3)
-    setting = group.setting if group else None
     return [
-        ("#", 0, number),
         ("status", None, result.status),
-        ("eviction", None, setting.eviction if setting else config.eviction.name),
+        ("eviction", None, setting.eviction),
         ("limit MiB", 2, limit_mib),
-        ("buckets", None, setting.buckets if setting else "none"),
-        ("program", None, group.program.label if group else f"{config.workload.name}, {config.shapes.name}"),
+        ("buckets", None, setting.buckets),
+        ("program", None, program),
         ("seed", 0, config.seed),
         ("hit rate %", 1, round(100 * stats.hit_rate, 2) if stats else None),
         ("misses", 0, stats.misses if stats else None),

@@ -10,6 +10,8 @@ from ..trial import Device, Trial
 
 _START_SECONDS = 120.0  # of the process itself, and of comparing the output
 
+PROGRAM_WAS_KILLED = 75  # exit code of a trial's process: EX_TEMPFAIL of sysexits.h
+
 
 @dataclass(frozen=True)
 class TrialJob:

@@ -23,7 +23,7 @@ from ..layout import REFERENCE, RESULT, STDERR
 from ..result import Reference, TrialResult
 from . import fork_server
 from .gpu_lock import gpu_lock
-from .job import TrialJob
+from .job import PROGRAM_WAS_KILLED, TrialJob
 
 _TAIL_BYTES = 4000
 _POLL_SECONDS = 0.2
@@ -184,6 +184,8 @@ def _judge(code: int | None, job: TrialJob, stop: threading.Event, written: Path
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         raise Crashed(f"the process was killed by {name}{hint}")
     lines = stderr_tail(job.directory).strip().splitlines()
+    if code == PROGRAM_WAS_KILLED and lines:
+        raise Crashed(lines[-1])
     raise Failed(lines[-1] if lines else f"the process ended with exit code {code}")
 
 

@@ -17,8 +17,8 @@ from ..layout import REFERENCE, RESULT, STDERR
 from ..result import Reference, TrialResult
 from .device import pin_to_device
 from .execute import Outcome, describe_answer, execute_reference, execute_trial
-from .job import TrialJob
-from .program_run import ProgramFailed, ending_leftovers, execute_program, execute_program_reference
+from .job import PROGRAM_WAS_KILLED, TrialJob
+from .program_run import ProgramFailed, ProgramKilled, ending_leftovers, execute_program, execute_program_reference
 
 
 def main(job: TrialJob) -> None:
@@ -37,7 +37,7 @@ def main(job: TrialJob) -> None:
             write_json(job.directory / RESULT, _trial(job))
     except ProgramFailed as error:
         print(error, file=sys.stderr, flush=True)  # the last line is the reason that people read
-        os._exit(1)
+        os._exit(PROGRAM_WAS_KILLED if isinstance(error, ProgramKilled) else 1)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -50,6 +50,10 @@ class ProgramFailed(Exception):
     """Raised when a run of a program did not do its work; the message is the reason, in one line."""
 
 
+class ProgramKilled(ProgramFailed):
+    """Raised when a signal has ended a run of a program, which another run may be spared."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a program, as its process has measured it.
@@ -331,7 +335,8 @@ class _Runner:
                 f"{what} took more than {timeout:g} s; raise program.timeout or shorten the run"
             ) from None
         if code:
-            raise ProgramFailed(f"{what} {_ending(code)}{self._last_line(offset)}")
+            kind = ProgramKilled if code < 0 else ProgramFailed
+            raise kind(f"{what} {_ending(code)}{self._last_line(offset)}")
 
     def _last_line(self, offset: int) -> str:
         """Return the last line that was written to stderr from an offset on, as a part of a sentence."""

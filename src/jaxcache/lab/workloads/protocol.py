@@ -1,9 +1,9 @@
 """Interface between a workload and the process that runs it."""
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Answer(BaseModel):
@@ -15,10 +15,10 @@ class Answer(BaseModel):
         tolerance: Largest ``error`` of a right answer.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")  # JSON has no infinity
 
     measure: str
-    error: float
+    error: Annotated[float, BeforeValidator(lambda error: float("inf") if error is None else error)]  # as once written
     tolerance: float
 
     @property
