@@ -9,10 +9,12 @@ import pytest
 from rich.console import Console
 
 from jaxcache import JitCache, Trace, format_size, optimum, parse_size, replay
-from jaxcache.lab.tuning.answer import answer, compare
-from jaxcache.lab.tuning.page import write_page
+from jaxcache.lab.tuning.answer import answer, compare, setting_of
+from jaxcache.lab.tuning.page import page, write_page
 from jaxcache.lab.tuning.report import Tuned, Verified, print_tuning, write_tuning
 from jaxcache.lab.tuning.search import Recording, search
+
+from .._support.results import result
 
 MIB = 1024**2
 
@@ -199,3 +201,30 @@ def test_the_terminal_s_tables_fit_80_columns_and_cut_no_value(recordings):
             [candidate.buckets, replayed.policy] == line.split()[:2] and set(numbers) <= set(line.split())
             for line in lines
         )
+
+
+@pytest.mark.parametrize("share", [1.0, 1.04, 1.4])
+def test_where_runs_refute_the_prediction_the_runs_are_told(recordings, tmp_path, share):
+    tuning = search(recordings[:1], ["lru", "gdsf"], memory_limit=8 * MIB)
+    first, second = tuning.contenders(2)
+
+    def ran(candidate, share):
+        seconds = candidate.replayed.compile_seconds
+        done = result(cost_seconds=seconds * share)
+        return Verified(
+            candidate, done.model_copy(update={"timing": done.timing.model_copy(update={"run_seconds": 1})})
+        )
+
+    tuned = Tuned("a program", "python -m flows.tune x", tuning, (ran(first, share),), ran(second, 1.0), None, {})
+    write_tuning(tuned, tmp_path)
+    said = [(tmp_path / "tune.md").read_text(), page(tuned, tmp_path), (tmp_path / "best.yaml").read_text()]
+    for text in said:
+        assert ("did not do as predicted" in text) == (share == 1.4)
+    if share == 1.4:
+        totals = {each: 1 + each.replayed.compile_seconds * of for each, of in ((first, share), (second, 1.0))}
+        best = min(totals, key=totals.get)
+        assert (
+            f"Of those, {setting_of(best)} took the fewest seconds of compiling and running, {totals[best]:.1f} s"
+            in (said[0])
+        )
+        assert "Worth it" not in said[0]

@@ -22,14 +22,17 @@ def short_setting(candidate: Candidate) -> str:
     return f"{candidate.replayed.policy} {format_size(candidate.limit_bytes)}{buckets}"
 
 
-def answer(what: str, tuning: Tuning, present: Candidate | None) -> str:
+def answer(what: str, tuning: Tuning, present: Candidate | None, refuted: str = "") -> str:
     """Return the recommended setting and whether it is worth it, in a few sentences.
 
     Args:
         what: Description of the program.
         tuning: Replays of all settings.
         present: Setting that the program has today; None if unknown or without a limit.
+        refuted: Sentences on runs that did not do as predicted; empty if they did, or nothing ran.
     """
+    if refuted:
+        return f"For {what}, by prediction: {setting_of(tuning.best)}. {refuted} {of_jax_alone(tuning)}"
     judged = "" if present is None else f" {verdict(tuning, present)}."
     return f"For {what}: {setting_of(tuning.best)}. {of_the_best(tuning)}{judged} {of_jax_alone(tuning)}"
 

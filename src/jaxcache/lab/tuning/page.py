@@ -14,7 +14,16 @@ from ..layout import BEST_SETTING, TUNE_PAGE, curves_picture
 from ..report.images import WEB
 from ..report.page import SECURITY_POLICY, render
 from .answer import COLUMNS, KEEP, compare, of_jax_alone, of_the_best, setting_of, verdict
-from .report import CHECKED_COLUMNS, CHECKED_NOTE, SETTING_COLUMNS, Tuned, checked_row, conditions, setting_row
+from .report import (
+    CHECKED_COLUMNS,
+    CHECKED_NOTE,
+    SETTING_COLUMNS,
+    Tuned,
+    checked_row,
+    conditions,
+    refutation,
+    setting_row,
+)
 
 _TEXT = ("", "setting", "buckets", "eviction")
 
@@ -30,7 +39,9 @@ def page(tuned: Tuned, directory: Path) -> str:
     """Return the page of a tuning whose pictures are in ``directory``."""
     now = tuned.present.candidate if tuned.present is not None else None
     best, tuning = tuned.tuning.best, tuned.tuning
-    judged = "" if now is None else verdict(tuning, now)
+    refuted = refutation(tuned)
+    judged = "" if now is None or refuted else f"{verdict(tuning, now)}."
+    taken = f"By prediction, take {setting_of(best)}." if refuted else f"Take {setting_of(best)}."
     checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     program = next(
         (tuned.program[key] for key in ("program.script", "program.module") if key in tuned.program), "train.py"
@@ -45,8 +56,8 @@ def page(tuned: Tuned, directory: Path) -> str:
         security_policy=SECURITY_POLICY,
         name=tuned.what,
         style=Markup((WEB / "page.css").read_text()),
-        sentence=f"{KEEP}." if judged.startswith(KEEP) else f"Take {setting_of(best)}.",
-        lead=" ".join([*([f"{judged}."] if judged else []), of_the_best(tuning), of_jax_alone(tuning)]),
+        sentence=f"{KEEP}." if judged.startswith(KEEP) else taken,
+        lead=" ".join(filter(None, [judged, refuted or of_the_best(tuning), of_jax_alone(tuning)])),
         apply=apply,
         compared=_table(COLUMNS, compare(tuning, now), marked=1 if now is not None else 0),
         padding=_padding(tuned),

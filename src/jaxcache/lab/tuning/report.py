@@ -21,6 +21,8 @@ from .curves_plot import draw
 from .padding_advice import PaddingAdvice
 from .search import Candidate, Tuning
 
+_AGREES = 0.05  # a run whose compile seconds are further from the prediction refutes it
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -28,6 +30,24 @@ class Verified:
 
     candidate: Candidate
     result: TrialResult | None
+
+    @property
+    def compile_seconds(self) -> float | None:
+        """Compile seconds of the run at recorded prices; None if nothing ran."""
+        stats = None if self.result is None else self.result.statistics
+        return None if stats is None else stats.cost_seconds
+
+    @property
+    def total_seconds(self) -> float | None:
+        """The same with the seconds of running."""
+        timing = None if self.result is None else self.result.timing
+        return None if self.compile_seconds is None or timing is None else self.compile_seconds + timing.run_seconds
+
+    @property
+    def is_as_predicted(self) -> bool:
+        """Whether the run compiled for as long as its replay, within a twentieth; also where nothing ran."""
+        predicted = self.candidate.replayed.compile_seconds
+        return self.compile_seconds is None or abs(self.compile_seconds - predicted) <= _AGREES * max(predicted, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,24 @@ class Tuned:
     optimal: Optimal | None = None
     program: Mapping[str, str] = field(default_factory=dict)
     padding: PaddingAdvice | None = None
+
+
+def refutation(tuned: Tuned) -> str:
+    """Return sentences on runs that did not do as predicted, and on what they say themselves; empty if they did."""
+    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    off = [each for each in checked if not each.is_as_predicted]
+    ran = [(seconds, each) for each in checked if (seconds := each.total_seconds) is not None]
+    if not off or not ran:
+        return ""
+    replayed, compiled = off[0].candidate.replayed.compile_seconds, off[0].compile_seconds
+    least, best = min(ran, key=lambda each: each[0])
+    others = [f"{setting_of(each.candidate)} {seconds:.1f} s" for seconds, each in ran if each is tuned.present]
+    beside = f", {others[0]}" if others and best is not tuned.present else ""
+    return (
+        f"The runs did not do as predicted: {setting_of(off[0].candidate)} compiled for {compiled:.1f} s, not "
+        f"{replayed:.1f} s, so judge by the runs. Of those, {setting_of(best.candidate)} took the fewest seconds of "
+        f"compiling and running, {least:.1f} s{beside}."
+    )
 
 
 def write_tuning(tuned: Tuned, directory: Path) -> None:
@@ -122,7 +160,7 @@ def checked_row(verified: Verified) -> tuple[str, ...]:
 
 def _markdown(tuned: Tuned) -> Iterator[str]:
     now = tuned.present.candidate if tuned.present is not None else None
-    yield from ("# The setting to take", "", answer(tuned.what, tuned.tuning, now), "")
+    yield from ("# The setting to take", "", answer(tuned.what, tuned.tuning, now, refutation(tuned)), "")
     yield from markdown_table(COLUMNS, compare(tuned.tuning, now))
     if tuned.padding is not None:
         calls = [each.call for each in tuned.padding.functions]
@@ -164,7 +202,9 @@ def _best(tuned: Tuned) -> Iterator[str]:
     best = tuned.tuning.best
     yield "# @package _global_"
     seconds = f"{best.replayed.compile_seconds:.1f} s, {best.over_bound:.2f} × the least that any policy could"
-    yield f"# {tuned.what}: compiles for {seconds}."
+    yield f"# {tuned.what}: by replay, compiles for {seconds}."
+    if refuted := refutation(tuned):
+        yield f"# {refuted}"
     yield f"# Found by: {tuned.command}"
     for function in () if tuned.padding is None else tuned.padding.functions:
         yield f"# It would compile less with: {function.call}"
@@ -223,7 +263,7 @@ def print_tuning(tuned: Tuned, console: Console) -> None:
             table.add_row(*(row[columns.index(name)] for name in shown))
         console.print(table)
         console.print()
-    console.print(answer(tuned.what, tuned.tuning, now), markup=False, highlight=False)
+    console.print(answer(tuned.what, tuned.tuning, now, refutation(tuned)), markup=False, highlight=False)
     if tuned.padding is not None:
         console.print(str(tuned.padding), markup=False, highlight=False)
         for function in tuned.padding.functions:
