@@ -205,6 +205,8 @@ REFUSED = {  # a statement at the top of the module, the body of the function, w
     "an environment variable": ("import os", "return x * float(os.environ['HOME'])", "environ"),
     "getenv": ("from os import getenv", "return x * len(getenv('HOME'))", "getenv"),
     "a file": ("", "return x * len(open('data').read())", "read"),
+    "whether a file is there": ("from pathlib import Path", "return x * Path('a').exists()", "exists"),
+    "the size of a file": ("from pathlib import Path", "return x * Path('a').stat().st_size", "stat"),
     "a file by a path": ("from pathlib import Path", "return x * len(Path('a').read_text())", "read_text"),
     "an array in a file": ("import numpy as np", "return x * np.load('data.npy')", "numpy.load"),
     "the clock": ("import time", "return x * time.time()", "time.time"),
@@ -310,6 +312,39 @@ def test_a_captured_array_of_any_dtype_counts_by_its_content(dtype):
 
     assert digest_of_array(0, 1) == digest_of_array(0, 1) != digest_of_array(1, 0)
     assert digest_of_array() != digest_of_array(0)
+
+
+@pytest.mark.parametrize("copy", [np.asfortranarray, lambda table: np.repeat(table, 2, 1)[:, ::2]])
+def test_the_layout_of_a_captured_array_counts(copy):
+    def digest_of_array(table):
+        return digest(lambda x: x * table.ravel("K"))
+
+    table = np.arange(4.0).reshape(2, 2)
+    assert digest_of_array(table) == digest_of_array(table.copy()) != digest_of_array(copy(table))
+
+
+def with_attributes(made, **attributes):
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **values: type("Weights", (), values),
+        lambda **values: types.SimpleNamespace(**values),
+        lambda **values: with_attributes(lambda x: x, **values),
+        lambda **values: with_attributes(type("Point", (), {"__slots__": tuple(values)})(), **values),
+    ],
+    ids=["class", "instance", "function", "slots"],
+)
+def test_the_order_of_attributes_counts(make):
+    def digest_of_captured(**values):
+        captured = make(**values)
+        return digest(lambda x: x * captured.a)
+
+    assert digest_of_captured(a=1.0, b=5.0) == digest_of_captured(a=1.0, b=5.0) != digest_of_captured(b=5.0, a=1.0)
 
 
 def library(folder, version="1.0", body="return x + 1", record=None):

@@ -41,6 +41,8 @@ def _array(walk: Walk, value: NDArray[Any]) -> None:
     if walk.is_known(value):
         return
     walk.put("array", str(value.shape))
+    if not value.flags.c_contiguous:
+        walk.put("strides", str(value.strides))  # which ravel("K") and flags show
     walk.value(value.dtype)
     walk.put(_digest(value))
 

@@ -60,8 +60,10 @@ def _class(walk: Walk, value: type) -> None:
         _members(walk, value)
     before, walk._generated = walk._generated, True
     try:
-        for name in sorted(_content_of_class(value)):
+        content = _content_of_class(value)
+        for name in filter(content.__contains__, vars(value)):  # in their order, which vars shows
             walk.named(name, vars(value)[name])
+        walk.put("slots", *_declared_slots(value))
         walk.all_of("flatten and unflatten", registered_functions(value))
         for hint in vars(value).get("__orig_bases__", ()):
             _hint(walk, hint)
@@ -240,11 +242,13 @@ def _attributes(walk: Walk, value: Any) -> None:
     kind = type(value)
     attributes = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
     attributes |= getattr(value, "__dict__", {})
-    for name in sorted(attributes.keys() - DOCUMENTATION, key=str):
-        if isinstance(getattr(kind, str(name), None), _CACHED):
-            walk.computed(str(name), attributes[name])
-        else:
+    shown = [name for name in attributes if name not in DOCUMENTATION]
+    cached = [name for name in shown if isinstance(getattr(kind, str(name), None), _CACHED)]
+    for name in shown:  # in their order, which vars shows
+        if name not in cached:
             walk.named(str(name), attributes[name])
+    for name in sorted(cached, key=str):
+        walk.computed(str(name), attributes[name])
 
 
 def _is_open(value: object) -> bool:
@@ -266,12 +270,17 @@ def _slots(kind: type) -> list[str]:
     """Return the names of the attributes that an object has in slots."""
     names = []
     for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
+        for name in _declared_slots(base):
             private = name.startswith("__") and not name.endswith("__")
             if name not in ("__dict__", "__weakref__"):
                 names.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
     return names
+
+
+def _declared_slots(kind: type) -> tuple[str, ...]:
+    """Return the slots that a class declares itself, in their order."""
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _elements(walk: Walk, value: Any, container: type | None) -> None:

@@ -22,7 +22,8 @@ _ATTRIBUTES = frozenset({
     "environ", "getenv", "urandom", "read", "readline", "readlines", "read_text", "read_bytes", "open", "iterdir",
     "glob", "now", "utcnow", "today", "perf_counter", "monotonic", "time_ns", "getrandbits", "__subclasses__",
     "__doc__", "__annotations__", "__code__", "__globals__", "f_back", "f_lineno", "f_locals", "f_globals",
-    "co_filename", "co_firstlineno", "__file__",
+    "co_filename", "co_firstlineno", "__file__", "exists", "is_file", "is_dir", "is_symlink", "is_mount", "stat",
+    "lstat", "rglob", "samefile", "readlink", "expanduser", "cwd",
 })  # fmt: skip
 _DOCUMENTING = frozenset({"typing.get_type_hints"})  # of Python, as .__annotations__ is of any object
 _READS = re.compile(r"(read|load|open|fetch|download|getenv|fromfile|fromregex|genfromtxt|memmap)(_|$|[a-z])")

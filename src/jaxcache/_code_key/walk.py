@@ -132,9 +132,10 @@ class Walk:
 
     def attributes(self, value: object, own: Iterable[str] = ()) -> None:
         """Add what code has put into the dictionary of a function, or of what stands for one and has its ``own``."""
-        held = vars(value)
-        for name in sorted(held.keys() - DOCUMENTATION - {*own}):
-            self.named(name, held[name])
+        left_out, held = DOCUMENTATION | {*own}, vars(value)
+        for name in held:  # in their order, which vars shows
+            if name not in left_out:
+                self.named(name, held[name])
 
     def all_of(self, kind: str, values: Iterable[object]) -> None:
         """Add values in their order."""
