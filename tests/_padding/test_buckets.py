@@ -696,3 +696,26 @@ def test_a_signal_handler_may_call_a_bucketed_function_at_any_point_of_a_call():
     assert len(answers) > 4
     assert all(np.array_equal(answer, [2.0, 2.0, 2.0]) for answer, _ in answers)
     assert answers[-1][1] == 1 + len(answers)
+
+
+@pytest.mark.parametrize(
+    "compares",
+    [
+        lambda x, y: jnp.max(x - y),
+        lambda x, y: jnp.max(x * y),
+        lambda x, y: jnp.min(x / (1 + jnp.abs(y))),
+        lambda x, y: jnp.any(jnp.isclose(x, y)),
+    ],
+)
+def test_what_compares_two_padded_arrays_is_refused(compares):
+    x, y = np.random.default_rng(0).normal(size=(2, 10)).astype(np.float32)
+    with pytest.raises(PaddingError, match="pad"):
+        bucketed(compares, cache=JitCache(), buckets=(16,))(x, y)
+
+
+@pytest.mark.parametrize(
+    "sums", [lambda x, y: x @ y, lambda x, y: jnp.sum((x - y) ** 2), lambda x, y: jnp.abs(x - y), lambda x, y: x > y]
+)
+def test_what_compares_element_by_element_is_padded(sums):
+    x, y = np.random.default_rng(0).normal(size=(2, 10)).astype(np.float32)
+    np.testing.assert_allclose(bucketed(sums, cache=JitCache(), buckets=(16,))(x, y), sums(x, y), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Comparison of padded with exact answers, for the caller's values and for others that may come later."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -53,6 +54,12 @@ def lowered(values: Any, _padding: Any) -> Any:
         return values
     wide = values.astype(np.int64)
     return np.maximum(wide - np.max(wide) - np.max(np.abs(wide)), jax.numpy.iinfo(values.dtype).min)
+
+
+def in_turn(*shifts: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a shift that is the first of these for one array, the second for the next, and so on."""
+    turns = itertools.cycle(shifts)
+    return lambda values, padding: next(turns)(values, padding)
 
 
 def off_by_roundings(number: int, values: Any, eps: float | None = None) -> Any:

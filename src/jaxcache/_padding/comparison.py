@@ -15,6 +15,7 @@ from .check import (
     find_excess,
     find_lasting_change,
     find_steady_change,
+    in_turn,
     lowered,
     may_be_probed,
     off_by_roundings,
@@ -64,6 +65,8 @@ class PaddingComparison:
     def find(self, result: Any, arguments: Arguments) -> str | None:
         """Say what padding has changed of the answer, or would for values on either side of zero; None if nothing.
 
+        Where there are several arrays, they are moved together, and each other one the other way.
+
         Args:
             result: The result of the padded call, trimmed.
             arguments: The arguments of the call.
@@ -71,7 +74,10 @@ class PaddingComparison:
         exact = self._unpadded(arguments)
         probed = may_be_probed(self._exact.trace(*exact.args, **exact.kwargs))
         change = self._change(result, arguments, probed)
-        for shift in (raised, lowered) if change is None and probed else ():
+        shifts: list[tuple[Callable[[Any, Any], Any], str]] = [(raised, "raised"), (lowered, "lowered")]
+        if len(self._dynamic.values(arguments)) > 1:  # what compares one array with another sees no common shift
+            shifts += [(in_turn(raised, lowered), "moved apart"), (in_turn(lowered, raised), "moved apart")]
+        for shift, how in shifts if change is None and probed else ():
             with contextlib.suppress(Exception):  # a program that does not take such values: nothing is compared
                 other = self._dynamic.with_values(arguments, shift)
                 if all(map(np.array_equal, self._dynamic.values(other), self._dynamic.values(arguments))):
@@ -79,7 +85,7 @@ class PaddingComparison:
                 padded = self._call_padded(self._padded(other))
                 change = self._change(trim(padded, self._rules, self._lengths), other, probed)
             if change is not None:
-                return f"{change} if the values are {shift.__name__}"
+                return f"{change} if the values are {how}"
         return change
 
     def _unpadded(self, arguments: Arguments) -> Any:
