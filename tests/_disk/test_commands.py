@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from jaxcache._cli.commands import main
+from jaxcache._disk.imported_from import imported_from
 from jaxcache._disk.jax_import import import_entries
 from jaxcache._process.environment import export
 from tests._support.interpreters import run_python
@@ -80,6 +81,19 @@ def test_clear_removes_everything(shared, capsys):
     assert told(capsys, "list", "--dir", shared)[1].startswith("no entries yet: ")
     assert json.loads(told(capsys, "list", "--dir", shared, "--json")[1]) == []
     assert told(capsys, "verify", "--dir", shared)[1] == "0 entries checked: none damaged\n"
+
+
+def test_clear_removes_entries_that_the_index_of_another_host_alone_knows(shared, capsys, tmp_path, open_cache):
+    with open_cache(tmp_path / "other") as other:
+        other.put("jit_g-1", b"y" * 500, 1.0)
+    (entry,) = (tmp_path / "other").rglob("*.entry")
+    target = shared / entry.relative_to(tmp_path / "other")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(entry, target)
+    paths = list(shared.rglob("*.entry"))
+    fields = json.loads(told(capsys, "clear", "--dir", shared, "--json")[1])
+    assert fields["removed"] == len(paths) == 5
+    assert not list(shared.rglob("*.entry"))
 
 
 def test_verify_ends_with_1_if_anything_was_bad(shared, capsys):
@@ -217,6 +231,27 @@ for n in range(3): jax.jit(lambda x: x * 7 + n)(np.ones(3, np.float32))
                              "import jaxcache; cache = jaxcache.use_directory(sys.argv[1])")  # fmt: skip
     reader += "\nprint(cache.stats().process.hits, cache.stats().process.puts)"
     assert run_python(reader, tmp_path / "shared", check=True).stdout == "2 1\n"
+
+
+def test_an_import_leaves_limit_and_policy_as_they_are_but_for_what_is_asked(shared, capsys, tmp_path):
+    (tmp_path / "jax").mkdir()
+
+    def state():
+        fields = json.loads(told(capsys, "stats", "--dir", shared, "--json")[1])
+        return fields["limit_bytes"], fields["eviction"]
+
+    assert told(capsys, "import", "--dir", shared, tmp_path / "jax")[0] == 0
+    assert state() == (1024**2, "gdsf")
+    told(capsys, "import", "--dir", shared, tmp_path / "jax", "--limit", "2MiB")
+    assert state() == (2 * 1024**2, "gdsf")
+    told(capsys, "import", "--dir", shared, tmp_path / "jax", "--eviction", "lfu")
+    assert state() == (2 * 1024**2, "lfu")
+    assert imported_from(shared) is None  # nothing was: keys of JAX 0.10 stay what they are
+
+
+def test_a_damaged_note_of_an_import_is_none(tmp_path):
+    (tmp_path / "imported-from").write_bytes(b"\377\n")
+    assert imported_from(tmp_path) is None
 
 
 @pytest.mark.parametrize("command", [["stats"], ["stats", "--reset"], ["list"], ["doctor"],

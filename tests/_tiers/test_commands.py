@@ -76,6 +76,37 @@ def test_bad_entries_are_neither_pushed_nor_pulled(told, local, store, empty):
     assert (code, "not trusted: 1" in text, len(entries_of(empty))) == (1, True, 2)
 
 
+def test_an_entry_that_is_none_does_not_keep_the_others_from_being_pushed(told, local, store):
+    first, *_ = sorted(local.rglob("*.entry"))
+    first.rename(local / "moved")
+    first.symlink_to(local / "moved")
+    code, text = told("push", "--dir", local, store.as_uri())
+    assert (code, "not trusted: 1" in text, len(entries_of(store))) == (1, True, 3)
+
+
+def test_nothing_is_pulled_from_a_folder_that_others_may_write_to(told, local, store, empty, capsys):
+    told("push", "--dir", local, store.as_uri())
+    store.chmod(0o777)
+    code, _ = told("pull", "--dir", empty, store.as_uri())
+    assert code == 2
+    assert not entries_of(empty)
+
+
+@pytest.mark.parametrize("way", ["push", "bundle"])
+def test_stores_and_bundles_bring_what_a_fingerprint_is_made_of(told, local, store, empty, tmp_path, way):
+    if way == "push":
+        told("push", "--dir", local, store.as_uri())
+        told("pull", "--dir", empty, store.as_uri())
+    else:
+        told("bundle", "create", tmp_path / "b.jcb", "--dir", local)
+        told("bundle", "load", tmp_path / "b.jcb", "--dir", empty)
+    (about,) = local.rglob("about.json")
+    assert (empty / about.relative_to(local)).read_text() == about.read_text()
+    told("bundle", "create", tmp_path / "1.jcb", "--dir", local)
+    told("bundle", "create", tmp_path / "2.jcb", "--dir", empty)
+    assert (tmp_path / "1.jcb").read_bytes() == (tmp_path / "2.jcb").read_bytes()
+
+
 def age(path, days):
     then = time.time() - days * 86400
     os.utime(path, (then, then))

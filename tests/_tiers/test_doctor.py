@@ -9,6 +9,7 @@ import pytest
 
 import jaxcache
 from jaxcache._disk.doctor import examine
+from jaxcache._jax.fingerprint import fingerprint_of
 
 
 @pytest.fixture
@@ -111,3 +112,12 @@ def test_without_tiers_there_is_no_line(open_cache, findings):
     with open_cache("local") as cache:
         ask(cache, "jit_a-1")
     assert findings("local") == []
+
+
+def test_entries_of_any_level_that_this_machine_may_compile_for_are_its_own(open_cache):
+    with open_cache("portable") as cache:
+        cache.put("jit_f-1", b"value", 1.0)
+        here = fingerprint_of({"jax": "test", "cpu": "this one alone"})
+        told = [each.severity for each in examine(cache, [here])]
+        assert "fault" in told
+        assert "fault" not in [each.severity for each in examine(cache, [here, cache.fingerprint])]

@@ -122,6 +122,13 @@ def test_a_layer_that_is_not_there_is_told_of_and_left_out(open_cache, tmp_path)
     assert cache.get("a") is None
 
 
+def test_a_layer_that_cannot_be_reached_is_told_of_and_left_out(open_cache, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.warns(DiskCacheWarning, match="layer cannot be reached"):
+        cache = open_cache("local", layers=[tmp_path / "file" / "layer"])
+    assert cache.get("a") is None
+
+
 @pytest.mark.parametrize(
     ("layers", "error", "message"),
     [

@@ -10,9 +10,10 @@ from typing import ClassVar
 import pytest
 
 from jaxcache import DiskCache, DiskCacheWarning
+from jaxcache._disk.limits import Limits
 from jaxcache._remote.breaker import Breaker
 from jaxcache._remote.object_store import first_line
-from jaxcache._tiers.sync import push
+from jaxcache._tiers.sync import pull, push
 from tests._support.interpreters import run_python
 
 pytest.importorskip("obstore")
@@ -309,6 +310,11 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         self.asked.append(self.path)
         super().do_GET()
+
+
+def test_an_address_without_a_listing_is_no_empty_store(open_cache, web):
+    with open_cache("one") as one, pytest.raises(ValueError, match=r"has no 0123456789abcdef/listing\.json: check"):
+        pull(one, web[1], Limits(None, None), "0123456789abcdef")
 
 
 @pytest.mark.parametrize("is_listed", [True, False])

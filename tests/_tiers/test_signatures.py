@@ -44,6 +44,17 @@ def ring(keys, *names, sign=None):
     return read.others
 
 
+def test_who_trusts_another_key_leaves_entries_where_they_are(keys, tmp_path, quiet):
+    options = {"fingerprint": PARTS, "trusted_keys": [keys / "ours.pub"], "sign_key": keys / "ours"}
+    with DiskCache(tmp_path / "signed", **options) as ours:
+        ours.put("jit_f-1", b"value", 1.0)
+    with DiskCache(tmp_path / "signed", fingerprint=PARTS, trusted_keys=[keys / "stranger.pub"]) as stranger:
+        checked = stranger.verify()
+    assert (checked.bad, checked.unchecked) == (0, 1)
+    with DiskCache(tmp_path / "signed", **options) as ours:
+        assert ours.get("jit_f-1") == b"value"
+
+
 def entry_of(root):
     (path,) = root.glob("entries/*/*/*.entry")
     return path
