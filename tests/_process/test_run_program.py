@@ -211,6 +211,8 @@ def test_what_a_tuning_recommends_can_be_put_in_front_of_a_program(program, tmp_
     ours = done(command(program, "--settings", settings, "--summary", arguments=[0]))
     assert "of 48 MiB" in ours.stderr
     assert "directory: 0 loaded, 4 written" in ours.stderr
+    layered = ["--settings", settings, "--layer", tmp_path / "shared", "--code-key", "strange", "--summary"]
+    assert "directory: 4 loaded" in done(command(program, *layered, arguments=[0])).stderr
 
 
 def test_variables_say_what_no_option_does(program, tmp_path):

@@ -201,12 +201,17 @@ def test_layers_reach_the_processes_that_a_program_starts(tmp_path, monkeypatch)
 
 def test_the_remote_and_the_keys_reach_the_processes_that_a_program_starts(tmp_path, monkeypatch):
     (tmp_path / "team.key.pub").write_text("ed25519:AAAA\n")
-    asked = {"remote": "s3://b/x", "publish": False, "trusted_keys": [tmp_path / "team.key.pub", "ed25519:BBBB"]}
+    asked = {
+        "remote": "s3://b/x",
+        "publish": False,
+        "single_flight": False,
+        "trusted_keys": [tmp_path / "team.key.pub", "ed25519:BBBB"],
+    }
     environment, used = {}, []
     export(environment, tmp_path / "local", asked)
     monkeypatch.setattr("jaxcache._process.environment.use_directory", lambda path, **options: used.append(options))
     use_directory_of_environment(environment)
-    assert used == [{"remote": "s3://b/x", "publish": False, "trusted_keys": ["ed25519:AAAA", "ed25519:BBBB"]}]
+    assert used == [{**asked, "trusted_keys": ["ed25519:AAAA", "ed25519:BBBB"]}]
 
 
 def test_a_directory_of_a_program_is_the_layer_of_another_and_a_store_reaches_a_third(tmp_path):

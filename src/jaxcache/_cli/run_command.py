@@ -118,11 +118,11 @@ def _take_variables(parsed: argparse.Namespace) -> None:
 def _set_up(parsed: argparse.Namespace) -> DiskCache | None:
     """Turn on the directory, the cache and the guard; return the directory's."""
     parsed.by_variable = set()
-    _check(parsed)
     settings: dict[str, Any] = {"limit": None, "eviction": "gdsf"}
     if parsed.settings is not None:
         settings = read_settings(parsed.settings, pads=False)
         parsed.dir = parsed.dir or (Path(named) if (named := read_directory(parsed.settings)) else None)
+    _check(parsed)
     _check_directory_options(parsed)
     _take_variables(parsed)
     settings = {"limit": parsed.memory_limit or settings["limit"], "eviction": parsed.eviction or settings["eviction"]}

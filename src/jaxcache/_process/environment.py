@@ -108,6 +108,9 @@ def use_directory_of_environment(environment: Mapping[str, str] = os.environ) ->
         warn(f"{DIRECTORY_VARIABLE}={path} is not used: {error}", DiskCacheWarning)
 
 
+_ON_BY_DEFAULT = ("publish", "single_flight")
+
+
 def directory_options(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return what the variables say of the directory.
 
@@ -136,7 +139,7 @@ def export(environment: MutableMapping[str, str], path: Path, options: Mapping[s
     options = {
         name: value
         for name, value in options.items()
-        if value is not None and (value is not False or name == "publish")
+        if value is not None and (value is not False or name in _ON_BY_DEFAULT)
     }
     for name in ("key_file", "sign_key"):
         if options.get(name):
