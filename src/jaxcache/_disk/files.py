@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from .._primitives.atomic_files import new_locked_file, remove_if_left_behind, temporary_file
 from .._primitives.open_file import open_file
+from .._remote.layout import decode_about
 from .entry_format import HEADER_BYTES, EntryFault, decode_header
 
 SUFFIX = ".entry"
@@ -322,9 +323,8 @@ class EntryFiles:
     def about(self, fingerprint: str) -> dict[str, str]:
         """Return the parts of a fingerprint, as far as they were written down."""
         try:
-            parts = json.loads((self.entries / fingerprint / "about.json").read_text())
-            return {str(name): str(value) for name, value in parts.items()}
-        except (OSError, ValueError, AttributeError):
+            return decode_about((self.entries / fingerprint / "about.json").read_bytes())
+        except OSError:
             return {}
 
 

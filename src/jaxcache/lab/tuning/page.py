@@ -42,7 +42,6 @@ def page(tuned: Tuned, directory: Path) -> str:
     refuted = refutation(tuned)
     judged = "" if now is None or refuted else f"{verdict(tuning, now)}."
     taken = f"By prediction, take {setting_of(best)}." if refuted else f"Take {setting_of(best)}."
-    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
     program = next(
         (tuned.program[key] for key in ("program.script", "program.module") if key in tuned.program), "train.py"
     )
@@ -62,7 +61,7 @@ def page(tuned: Tuned, directory: Path) -> str:
         compared=_table(COLUMNS, compare(tuning, now), marked=1 if now is not None else 0),
         padding=_padding(tuned),
         maps=list(_maps(tuned, directory)),
-        checked=_table(CHECKED_COLUMNS, [checked_row(each) for each in checked]) if tuned.verified else None,
+        checked=_table(CHECKED_COLUMNS, [checked_row(each) for each in tuned.checked]) if tuned.verified else None,
         checked_note=CHECKED_NOTE.replace("`", ""),
         front=_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuning.front()]),
         command=tuned.command,

@@ -78,10 +78,15 @@ class Tuned:
     program: Mapping[str, str] = field(default_factory=dict)
     padding: PaddingAdvice | None = None
 
+    @property
+    def checked(self) -> list[Verified]:
+        """Settings that were to be run, the present one last."""
+        return [*self.verified, *([self.present] if self.present else [])]
+
 
 def refutation(tuned: Tuned) -> str:
     """Return sentences on runs that did not do as predicted, and on what they say themselves; empty if they did."""
-    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    checked = tuned.checked
     off = [each for each in checked if not each.is_as_predicted]
     ran = [(seconds, each) for each in checked if (seconds := each.total_seconds) is not None]
     if not off or not ran:
@@ -173,7 +178,7 @@ def _markdown(tuned: Tuned) -> Iterator[str]:
         yield from ("Add `workload=` and `shapes=` there, since the trace does not name its program.", "")
     yield from ("## The best policy of each set of buckets", "")
     yield from markdown_table(SETTING_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.ranked])
-    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    checked = tuned.checked
     if checked:
         yield from ("## Predicted and run", "", CHECKED_NOTE, "")
         yield from markdown_table(CHECKED_COLUMNS, [checked_row(each) for each in checked])
@@ -244,7 +249,7 @@ def bucket_lengths(tuned: Tuned) -> dict[str, tuple[int, ...]]:
 def print_tuning(tuned: Tuned, console: Console) -> None:
     """Print the sentence and the short tables."""
     now = tuned.present.candidate if tuned.present is not None else None
-    checked = [*tuned.verified, *([tuned.present] if tuned.present else [])]
+    checked = tuned.checked
     for columns, shown, rows in (
         (COLUMNS, COLUMNS, compare(tuned.tuning, now)),
         (SETTING_COLUMNS, _TERMINAL_COLUMNS, [setting_row(candidate) for candidate in tuned.tuning.ranked]),
